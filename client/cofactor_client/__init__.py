@@ -1,0 +1,1 @@
+"""Cofactor's client."""

@@ -1,0 +1,138 @@
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Manifest(_message.Message):
+    __slots__ = ("format_version", "name", "version", "architecture", "objective", "user_count", "item_count", "rating_count", "user_factor_count", "item_factor_count", "rating_min", "rating_max", "global_bias", "rating_range", "embedding_space", "profile_features", "metrics", "train_time", "dataset", "hyperparameters", "producer", "default_popularity_weight", "graphs", "tables", "files")
+    class MetricsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class HyperparametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    FORMAT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    USER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RATING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    USER_FACTOR_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ITEM_FACTOR_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RATING_MIN_FIELD_NUMBER: _ClassVar[int]
+    RATING_MAX_FIELD_NUMBER: _ClassVar[int]
+    GLOBAL_BIAS_FIELD_NUMBER: _ClassVar[int]
+    RATING_RANGE_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_SPACE_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FEATURES_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_TIME_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    HYPERPARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    PRODUCER_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_POPULARITY_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    GRAPHS_FIELD_NUMBER: _ClassVar[int]
+    TABLES_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    format_version: int
+    name: str
+    version: str
+    architecture: str
+    objective: str
+    user_count: int
+    item_count: int
+    rating_count: int
+    user_factor_count: int
+    item_factor_count: int
+    rating_min: float
+    rating_max: float
+    global_bias: float
+    rating_range: RatingRange
+    embedding_space: str
+    profile_features: _containers.RepeatedCompositeFieldContainer[ProfileFeature]
+    metrics: _containers.ScalarMap[str, float]
+    train_time: _timestamp_pb2.Timestamp
+    dataset: str
+    hyperparameters: _containers.ScalarMap[str, str]
+    producer: str
+    default_popularity_weight: float
+    graphs: _containers.RepeatedCompositeFieldContainer[Graph]
+    tables: _containers.RepeatedCompositeFieldContainer[Table]
+    files: _containers.RepeatedCompositeFieldContainer[File]
+    def __init__(self, format_version: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., rating_count: _Optional[int] = ..., user_factor_count: _Optional[int] = ..., item_factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., global_bias: _Optional[float] = ..., rating_range: _Optional[_Union[RatingRange, _Mapping]] = ..., embedding_space: _Optional[str] = ..., profile_features: _Optional[_Iterable[_Union[ProfileFeature, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., dataset: _Optional[str] = ..., hyperparameters: _Optional[_Mapping[str, str]] = ..., producer: _Optional[str] = ..., default_popularity_weight: _Optional[float] = ..., graphs: _Optional[_Iterable[_Union[Graph, _Mapping]]] = ..., tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ...) -> None: ...
+
+class RatingRange(_message.Message):
+    __slots__ = ("low", "high")
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    low: float
+    high: float
+    def __init__(self, low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
+
+class ProfileFeature(_message.Message):
+    __slots__ = ("key", "categorical", "numeric")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    CATEGORICAL_FIELD_NUMBER: _ClassVar[int]
+    NUMERIC_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    categorical: CategoricalFeature
+    numeric: NumericFeature
+    def __init__(self, key: _Optional[str] = ..., categorical: _Optional[_Union[CategoricalFeature, _Mapping]] = ..., numeric: _Optional[_Union[NumericFeature, _Mapping]] = ...) -> None: ...
+
+class CategoricalFeature(_message.Message):
+    __slots__ = ("categories",)
+    CATEGORIES_FIELD_NUMBER: _ClassVar[int]
+    categories: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, categories: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class NumericFeature(_message.Message):
+    __slots__ = ("mean", "scale")
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
+    mean: float
+    scale: float
+    def __init__(self, mean: _Optional[float] = ..., scale: _Optional[float] = ...) -> None: ...
+
+class Graph(_message.Message):
+    __slots__ = ("name", "path")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    path: str
+    def __init__(self, name: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
+
+class Table(_message.Message):
+    __slots__ = ("name", "dtype", "shape", "offset")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    dtype: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    offset: int
+    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class File(_message.Message):
+    __slots__ = ("path", "size", "sha256")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    size: int
+    sha256: str
+    def __init__(self, path: _Optional[str] = ..., size: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,120 @@
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ModelRef(_message.Message):
+    __slots__ = ("name", "version", "label")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    label: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
+
+class ServedModel(_message.Message):
+    __slots__ = ("name", "version", "execution_provider")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    execution_provider: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., execution_provider: _Optional[str] = ...) -> None: ...
+
+class Model(_message.Message):
+    __slots__ = ("name", "version", "labels", "state", "state_message", "architecture", "objective", "user_count", "item_count", "factor_count", "rating_min", "rating_max", "execution_providers", "embedding_space", "profile_keys", "metrics", "train_time", "load_time", "supports_new_users", "dataset")
+    class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STATE_UNSPECIFIED: _ClassVar[Model.State]
+        STATE_LOADING: _ClassVar[Model.State]
+        STATE_READY: _ClassVar[Model.State]
+        STATE_UNLOADING: _ClassVar[Model.State]
+        STATE_FAILED: _ClassVar[Model.State]
+    STATE_UNSPECIFIED: Model.State
+    STATE_LOADING: Model.State
+    STATE_READY: Model.State
+    STATE_UNLOADING: Model.State
+    STATE_FAILED: Model.State
+    class MetricsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STATE_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    USER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FACTOR_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RATING_MIN_FIELD_NUMBER: _ClassVar[int]
+    RATING_MAX_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_PROVIDERS_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_SPACE_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_KEYS_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_TIME_FIELD_NUMBER: _ClassVar[int]
+    LOAD_TIME_FIELD_NUMBER: _ClassVar[int]
+    SUPPORTS_NEW_USERS_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    state: Model.State
+    state_message: str
+    architecture: str
+    objective: str
+    user_count: int
+    item_count: int
+    factor_count: int
+    rating_min: float
+    rating_max: float
+    execution_providers: _containers.RepeatedScalarFieldContainer[str]
+    embedding_space: str
+    profile_keys: _containers.RepeatedScalarFieldContainer[str]
+    metrics: _containers.ScalarMap[str, float]
+    train_time: _timestamp_pb2.Timestamp
+    load_time: _timestamp_pb2.Timestamp
+    supports_new_users: bool
+    dataset: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[Model.State, str]] = ..., state_message: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., execution_providers: _Optional[_Iterable[str]] = ..., embedding_space: _Optional[str] = ..., profile_keys: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., load_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., supports_new_users: bool = ..., dataset: _Optional[str] = ...) -> None: ...
+
+class ServingLimits(_message.Message):
+    __slots__ = ("max_page_size", "max_items_per_request", "max_requests_per_batch", "max_queue_size")
+    MAX_PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    MAX_ITEMS_PER_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    MAX_REQUESTS_PER_BATCH_FIELD_NUMBER: _ClassVar[int]
+    MAX_QUEUE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    max_page_size: int
+    max_items_per_request: int
+    max_requests_per_batch: int
+    max_queue_size: int
+    def __init__(self, max_page_size: _Optional[int] = ..., max_items_per_request: _Optional[int] = ..., max_requests_per_batch: _Optional[int] = ..., max_queue_size: _Optional[int] = ...) -> None: ...
+
+class Item(_message.Message):
+    __slots__ = ("item_id", "title", "genres", "release_year", "rating_count", "bias")
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    GENRES_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_YEAR_FIELD_NUMBER: _ClassVar[int]
+    RATING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BIAS_FIELD_NUMBER: _ClassVar[int]
+    item_id: str
+    title: str
+    genres: _containers.RepeatedScalarFieldContainer[str]
+    release_year: int
+    rating_count: int
+    bias: float
+    def __init__(self, item_id: _Optional[str] = ..., title: _Optional[str] = ..., genres: _Optional[_Iterable[str]] = ..., release_year: _Optional[int] = ..., rating_count: _Optional[int] = ..., bias: _Optional[float] = ...) -> None: ...
