@@ -1,7 +1,7 @@
 # Cofactor. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format proto lock clean
+.PHONY: help demo serve test test-floors check format proto check-proto lock image clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -28,13 +28,57 @@ $(INSTALLED): $(UV) $(LOCK) pyproject.toml
 	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-lock: $(UV) ## Pin every dependency again, with hashes and without naming an index
-	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --upgrade --quiet --custom-compile-command 'make lock' --output-file $(LOCK)
+demo: $(INSTALLED) ## Train on MovieLens, export, serve, and call every RPC
+	@$(BIN)/python client/demo.py
+
+serve: $(INSTALLED) ## The same, and keep the server up
+	@$(BIN)/python client/demo.py --serve
+
+test: $(INSTALLED) ## Run every test that needs no other language's toolchain
+	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+# The stubs and the client on the oldest and the newest grpcio and protobuf that pyproject.toml admits.
+FLOORS := --with grpcio==1.72.1 --with protobuf==6.30.0 --with googleapis-common-protos==1.70.0 --with rich==14.0.0
+CEILINGS := --with grpcio --with 'protobuf>=7' --with googleapis-common-protos --with rich
+test-floors: $(UV) ## Try the client on the oldest and newest libraries it admits
+	@for libraries in "$(FLOORS)" "$(CEILINGS)"; do \
+	  PYTHONPATH=proto:client eval "$(UV) run --quiet --no-project --isolated --python $(PYTHON) $$libraries \
+	    python tests/compatibility/round_trip.py" || exit 1; done
+
+check: $(INSTALLED) check-proto ## Lint, types, API style, generated code up to date
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/buf lint
+
+format: $(INSTALLED) ## Format the Python code and the protos
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/buf format --write
 
 PROTOS := $(sort $(wildcard proto/cofactor/v1/*.proto))
 
+generate = $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(1) --pyi_out=$(1) $(PROTOS) \
+  && $(BIN)/python -m grpc_tools.protoc -Iproto --grpc_python_out=$(1) $(shell grep -l '^service ' $(PROTOS))
+
 proto: $(INSTALLED) ## Generate the Python stubs from proto/
-	@rm -f proto/cofactor/v1/*_pb2*.py proto/cofactor/v1/*_pb2*.pyi
-	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto $(PROTOS)
-	@$(BIN)/python -m grpc_tools.protoc -Iproto --grpc_python_out=proto $(filter %recommender.proto %catalog.proto,$(PROTOS))
+	@rm -f proto/cofactor/v1/*_pb2.py proto/cofactor/v1/*_pb2.pyi proto/cofactor/v1/*_pb2_grpc.py
+	@$(call generate,proto)
+
+check-proto: $(INSTALLED)
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call generate,$$fresh) \
+	  && diff -r --exclude='*.proto' --exclude=__pycache__ --exclude=py.typed proto/cofactor "$$fresh/cofactor" \
+	  || { echo "error: the generated code is not what proto/ says; run 'make proto' and commit"; exit 1; }
+
+COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --upgrade --quiet --custom-compile-command 'make lock'
+lock: $(UV) ## Pin every dependency again, with hashes and without naming an index
+	$(COMPILE) --extra dev --output-file $(LOCK)
+	$(COMPILE) --extra server --output-file requirements/server.txt
+	$(COMPILE) --extra server --extra cuda --output-file requirements/server-cuda.txt
+
+image: ## Build the server's image (docker or podman; BASE and REQUIREMENTS as in the Dockerfile)
+	@builder=$$(command -v docker || command -v podman || command -v buildah) \
+	  || { echo "error: no docker, podman or buildah here"; exit 2; }; \
+	$$builder build --tag cofactor-server .
+
+clean: ## Remove what make has made
+	@rm -rf $(VENV) $(BOOTSTRAP) .demo dist
