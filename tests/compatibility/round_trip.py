@@ -9,6 +9,7 @@ from concurrent import futures
 from importlib.metadata import version
 
 import grpc
+
 from cofactor.v1 import catalog_pb2, catalog_pb2_grpc, model_pb2, recommender_pb2, recommender_pb2_grpc
 from cofactor_client import Client
 

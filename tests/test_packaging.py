@@ -1,0 +1,49 @@
+"""What ends up in the wheel: the four packages and nothing else."""
+
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = {"cofactor", "cofactor_client", "cofactor_server", "cofactor_trainer"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+def test_the_wheel_holds_the_four_packages_with_their_type_information(wheel):
+    names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert {name.partition("/")[0] for name in names} == PACKAGES
+    assert {f"{package}/py.typed" for package in PACKAGES} <= names
+    assert "cofactor/v1/recommender.proto" in names
+
+
+def test_the_wheel_holds_no_data(wheel):
+    assert not [
+        n for n in wheel.namelist() if Path(n).suffix in {".csv", ".data", ".item", ".user", ".onnx", ".npz", ".bin"}
+    ]
+
+
+def test_the_base_install_is_the_clients(wheel):
+    (metadata,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+    requirements = Parser().parsestr(wheel.read(metadata).decode()).get_all("Requires-Dist")
+    base = {line.split(">=")[0].strip() for line in requirements if "extra ==" not in line}
+    assert base == {"grpcio", "protobuf", "googleapis-common-protos", "rich"}
+
+
+def test_the_image_and_the_lock_name_no_index():
+    for path in [*(ROOT / "requirements").iterdir(), ROOT / "Dockerfile", ROOT / "pyproject.toml"]:
+        text = path.read_text(encoding="utf-8")
+        assert "index-url" not in text.replace("--no-emit-index-url", ""), path
+        assert "files." not in text, path
