@@ -1,0 +1,75 @@
+#include "connection.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+namespace {
+
+// Every method only reads, so every method may be tried again. CANCELLED is what a server that stops answers to calls
+// that it had just accepted.
+constexpr char kServiceConfig[] = R"({
+  "loadBalancingConfig": [{"round_robin": {}}],
+  "healthCheckConfig": {"serviceName": ""},
+  "methodConfig": [{
+    "name": [{"service": "cofactor.v1.RecommenderService"}, {"service": "cofactor.v1.CatalogService"}],
+    "retryPolicy": {
+      "maxAttempts": 3,
+      "initialBackoff": "0.1s",
+      "maxBackoff": "1s",
+      "backoffMultiplier": 3,
+      "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"]
+    }
+  }]
+})";
+
+std::string Environment(const char* name, const std::string& otherwise = "") {
+  const char* value = std::getenv(name);
+  return value == nullptr || *value == '\0' ? otherwise : value;
+}
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream content;
+  if (!file || !(content << file.rdbuf())) {
+    throw std::invalid_argument("COFACTOR_TLS_CA is a PEM file, or 'system': cannot read " + path);
+  }
+  return content.str();
+}
+
+// TLS with the certificate authorities of a PEM file, or of the system, or no TLS; and the token of every call.
+std::shared_ptr<grpc::ChannelCredentials> Credentials() {
+  const std::string ca = Environment("COFACTOR_TLS_CA");
+  const std::string token = Environment("COFACTOR_TOKEN");
+  if (ca.empty()) {
+    if (!token.empty()) {
+      throw std::invalid_argument("COFACTOR_TOKEN would travel in plain text: set COFACTOR_TLS_CA");
+    }
+    return grpc::InsecureChannelCredentials();
+  }
+  grpc::SslCredentialsOptions options;
+  if (ca != "system") options.pem_root_certs = ReadFile(ca);
+  auto tls = grpc::SslCredentials(options);
+  return token.empty() ? tls : grpc::CompositeChannelCredentials(tls, grpc::AccessTokenCredentials(token));
+}
+
+double Timeout() {
+  const std::string text = Environment("COFACTOR_TIMEOUT", "5");
+  char* end = nullptr;
+  const double seconds = std::strtod(text.c_str(), &end);
+  if (*end != '\0' || !(seconds > 0)) {
+    throw std::invalid_argument("COFACTOR_TIMEOUT is seconds, such as 5 or 0.5");
+  }
+  return seconds;
+}
+
+}  // namespace
+
+Connection connect() {
+  grpc::ChannelArguments arguments;
+  arguments.SetServiceConfigJSON(kServiceConfig);
+  return {grpc::CreateCustomChannel(Environment("COFACTOR_TARGET", "localhost:50051"), Credentials(), arguments),
+          std::chrono::duration<double>(Timeout())};
+}

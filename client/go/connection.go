@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	_ "google.golang.org/grpc/health" // carries out healthCheckConfig
+)
+
+// Every method only reads, so every method may be tried again. CANCELLED is what a server that stops answers to calls
+// that it had just accepted.
+const serviceConfig = `{
+  "loadBalancingConfig": [{"round_robin": {}}],
+  "healthCheckConfig": {"serviceName": ""},
+  "methodConfig": [{
+    "name": [{"service": "cofactor.v1.RecommenderService"}, {"service": "cofactor.v1.CatalogService"}],
+    "retryPolicy": {
+      "maxAttempts": 3,
+      "initialBackoff": "0.1s",
+      "maxBackoff": "1s",
+      "backoffMultiplier": 3,
+      "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"]
+    }
+  }]
+}`
+
+// bearerToken adds "authorization: Bearer TOKEN" to every call.
+type bearerToken string
+
+func (token bearerToken) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(token)}, nil
+}
+
+// RequireTransportSecurity keeps the token from travelling in plain text.
+func (bearerToken) RequireTransportSecurity() bool { return true }
+
+// withTimeout is the deadline of a call that brings none of its own.
+func withTimeout(timeout time.Duration) grpc.UnaryClientInterceptor {
+	return func(ctx context.Context, method string, request, reply any, connection *grpc.ClientConn,
+		invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		return invoke(ctx, method, request, reply, connection, options...)
+	}
+}
+
+// transport is TLS with the certificate authorities of a PEM file, or of the system, or no TLS.
+func transport(caFile string) (credentials.TransportCredentials, error) {
+	switch caFile {
+	case "":
+		return insecure.NewCredentials(), nil
+	case "system":
+		return credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12}), nil
+	default:
+		return credentials.NewClientTLSFromFile(caFile, "")
+	}
+}
+
+func environment(name, otherwise string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return otherwise
+}
+
+// connect reads COFACTOR_TARGET, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT.
+func connect() (*grpc.ClientConn, time.Duration, error) {
+	timeout, err := time.ParseDuration(environment("COFACTOR_TIMEOUT", "5") + "s")
+	if err != nil {
+		return nil, 0, fmt.Errorf("COFACTOR_TIMEOUT is seconds, such as 5 or 0.5: %w", err)
+	}
+	security, err := transport(os.Getenv("COFACTOR_TLS_CA"))
+	if err != nil {
+		return nil, 0, fmt.Errorf("COFACTOR_TLS_CA is a PEM file, or 'system': %w", err)
+	}
+	token := os.Getenv("COFACTOR_TOKEN")
+	if token != "" && os.Getenv("COFACTOR_TLS_CA") == "" {
+		return nil, 0, errors.New("COFACTOR_TOKEN would travel in plain text: set COFACTOR_TLS_CA")
+	}
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(security),
+		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithUnaryInterceptor(withTimeout(timeout)),
+	}
+	if token != "" {
+		options = append(options, grpc.WithPerRPCCredentials(bearerToken(token)))
+	}
+	connection, err := grpc.NewClient(environment("COFACTOR_TARGET", "localhost:50051"), options...)
+	return connection, timeout, err
+}

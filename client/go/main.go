@@ -1,0 +1,248 @@
+// Calls every RPC of Cofactor once and prints what docs/clients.md specifies.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	cofactor "cofactor.dev/example/gen/cofactor/v1"
+)
+
+type tour struct {
+	catalog     cofactor.CatalogServiceClient
+	recommender cofactor.RecommenderServiceClient
+	userID      string
+	words       string
+	timeout     time.Duration
+}
+
+func knownUser(userID string) *cofactor.User {
+	return &cofactor.User{Identity: &cofactor.User_UserId{UserId: userID}}
+}
+
+// catalogue returns the model and the ids of its most rated items.
+func (t tour) catalogue(ctx context.Context) (*cofactor.Model, []string, error) {
+	described, err := t.catalog.GetModel(ctx, &cofactor.GetModelRequest{})
+	if err != nil {
+		return nil, nil, err
+	}
+	model, limits := described.Model, described.Limits
+	fmt.Println("model", model.Name, model.Architecture, model.Objective, model.UserCount, model.ItemCount,
+		model.FactorCount, number(model.RatingMin), number(model.RatingMax))
+	fmt.Println("limits", limits.MaxPageSize, limits.MaxItemsPerRequest, limits.MaxRequestsPerBatch, limits.MaxQueueSize)
+
+	listed, err := t.catalog.ListModels(ctx, &cofactor.ListModelsRequest{PageSize: 10})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, one := range listed.Models {
+		fmt.Println("listed", one.Name, one.State)
+	}
+	found, err := t.catalog.SearchItems(ctx, &cofactor.SearchItemsRequest{Query: t.words, PageSize: 3})
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, item := range found.Items {
+		fmt.Println("search", i+1, item.ItemId, item.ReleaseYear, strings.Join(item.Genres, "|"), item.Title)
+	}
+	top, err := t.catalog.ListTopItems(ctx,
+		&cofactor.ListTopItemsRequest{Order: cofactor.ListTopItemsRequest_ORDER_MOST_RATED, PageSize: 3})
+	if err != nil {
+		return nil, nil, err
+	}
+	var itemIDs []string
+	for i, item := range top.Items {
+		fmt.Println("top", i+1, item.ItemId, item.RatingCount, number(item.Bias), item.Title)
+		itemIDs = append(itemIDs, item.ItemId)
+	}
+	return model, itemIDs, nil
+}
+
+// known asks about a user of the training data and returns the best item.
+func (t tour) known(ctx context.Context, itemIDs []string) (string, error) {
+	user := knownUser(t.userID)
+	predicted, err := t.recommender.Predict(ctx, &cofactor.PredictRequest{User: user, ItemIds: itemIDs})
+	if err != nil {
+		return "", err
+	}
+	for i, rating := range predicted.Ratings {
+		fmt.Println("predict", t.userID, itemIDs[i], number(rating))
+	}
+	recommended, err := t.recommender.Recommend(ctx,
+		&cofactor.RecommendRequest{User: user, PageSize: 3, ReturnItems: true})
+	if err != nil {
+		return "", err
+	}
+	printScored("recommend", recommended.Results)
+	similar, err := t.recommender.SimilarItems(ctx,
+		&cofactor.SimilarItemsRequest{ItemIds: itemIDs[:1], PageSize: 3, ReturnItems: true})
+	if err != nil {
+		return "", err
+	}
+	for i, result := range similar.Results {
+		fmt.Println("similar", i+1, result.ItemId, number(result.Score), result.Item.GetTitle())
+	}
+	return recommended.Results[0].ItemId, nil
+}
+
+// embed makes a new user of three ratings. The embedding is the caller's to keep: the server stores nothing.
+func (t tour) embed(ctx context.Context, model *cofactor.Model, itemIDs []string) (*cofactor.UserEmbedding, error) {
+	var ratings []*cofactor.Rating
+	for i, itemID := range itemIDs {
+		rating := model.RatingMax
+		if i >= 2 {
+			rating = model.RatingMin
+		}
+		ratings = append(ratings, &cofactor.Rating{ItemId: itemID, Rating: rating})
+	}
+	embedded, err := t.recommender.EmbedNewUser(ctx, &cofactor.EmbedNewUserRequest{Ratings: ratings})
+	if err != nil {
+		return nil, err
+	}
+	fmt.Println("embed", len(embedded.Embedding.Factors), number(embedded.Embedding.Bias), number(embedded.FitRmse),
+		embedded.UsedRatingCount)
+	return embedded.Embedding, nil
+}
+
+// stream sends the requests over one stream and returns the answers, which may overtake each other, by request id.
+func (t tour) stream(ctx context.Context, ids []string, requests []*cofactor.RecommendRequest) (
+	[]*cofactor.StreamRecommendResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	defer cancel()
+	stream, err := t.recommender.StreamRecommend(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i, request := range requests {
+		// An error of Send is io.EOF; Recv says what it was.
+		if stream.Send(&cofactor.StreamRecommendRequest{RequestId: ids[i], Request: request}) != nil {
+			break
+		}
+	}
+	if err := stream.CloseSend(); err != nil {
+		return nil, err
+	}
+	var answers []*cofactor.StreamRecommendResponse
+	for {
+		answer, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		answers = append(answers, answer)
+	}
+	slices.SortFunc(answers, func(a, b *cofactor.StreamRecommendResponse) int {
+		return strings.Compare(a.RequestId, b.RequestId)
+	})
+	return answers, nil
+}
+
+// many asks for three users at once, one of whom nobody knows: in one call, then over one stream.
+func (t tour) many(ctx context.Context, embedding *cofactor.UserEmbedding) error {
+	ids := []string{"known", "new", "unknown"}
+	users := []*cofactor.User{
+		knownUser(t.userID),
+		{Identity: &cofactor.User_Embedding{Embedding: embedding}},
+		knownUser("nobody"),
+	}
+	var requests []*cofactor.RecommendRequest
+	for _, user := range users {
+		requests = append(requests, &cofactor.RecommendRequest{User: user, PageSize: 2, ReturnItems: true})
+	}
+	batch, err := t.recommender.BatchRecommend(ctx, &cofactor.BatchRecommendRequest{Requests: requests})
+	if err != nil {
+		return err
+	}
+	for i, entry := range batch.Entries {
+		printResult(fmt.Sprintf("batch %d", i), entry)
+	}
+	answers, err := t.stream(ctx, ids, requests)
+	if err != nil {
+		return err
+	}
+	for _, answer := range answers {
+		printResult("stream "+answer.RequestId, answer)
+	}
+	return nil
+}
+
+func (t tour) explain(ctx context.Context, itemID string) error {
+	why, err := t.recommender.Explain(ctx,
+		&cofactor.ExplainRequest{User: knownUser(t.userID), ItemId: itemID, MaxContributions: 3})
+	if err != nil {
+		return err
+	}
+	fmt.Println("explain", itemID, number(why.Score), number(why.GlobalBias), number(why.UserBias), number(why.ItemBias),
+		number(why.Interaction), number(why.Remainder), number(why.GetPredictedRating()))
+	for _, part := range why.Contributions {
+		fmt.Println("because", part.ItemId, number(part.Rating), number(part.Contribution))
+	}
+	return nil
+}
+
+func (t tour) run(ctx context.Context) error {
+	model, itemIDs, err := t.catalogue(ctx)
+	if err != nil {
+		return err
+	}
+	best, err := t.known(ctx, itemIDs)
+	if err != nil {
+		return err
+	}
+	embedding, err := t.embed(ctx, model, itemIDs)
+	if err != nil {
+		return err
+	}
+	if err := t.many(ctx, embedding); err != nil {
+		return err
+	}
+	if err := t.explain(ctx, best); err != nil {
+		return err
+	}
+	_, err = t.recommender.Recommend(ctx, &cofactor.RecommendRequest{User: knownUser(t.userID), PageSize: -1})
+	if err == nil {
+		return errors.New("the server accepted a page_size of -1")
+	}
+	fmt.Println(strings.Join(describe(err), "\n"))
+	return nil
+}
+
+func newTour(connection *grpc.ClientConn, timeout time.Duration, arguments []string) tour {
+	t := tour{
+		catalog:     cofactor.NewCatalogServiceClient(connection),
+		recommender: cofactor.NewRecommenderServiceClient(connection),
+		userID:      "1",
+		words:       "star wars",
+		timeout:     timeout,
+	}
+	if len(arguments) > 0 {
+		t.userID = arguments[0]
+	}
+	if len(arguments) > 1 {
+		t.words = arguments[1]
+	}
+	return t
+}
+
+func main() {
+	connection, timeout, err := connect()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	defer connection.Close()
+	if err := newTour(connection, timeout, os.Args[1:]).run(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, strings.Join(describe(err), "\n"))
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,144 @@
+"""What every example client prints, said with the raw Python stubs and nothing else.
+
+The format is specified in docs/clients.md; the example clients in client/ print the same lines.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Iterator
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from cofactor.v1 import catalog_pb2, catalog_pb2_grpc, model_pb2, recommender_pb2, recommender_pb2_grpc
+
+USAGE = "usage: reference.py [USER_ID [SEARCH_WORDS]]"
+
+
+def number(value: float) -> str:
+    """Two decimals, the same in every language: floor(100 x + 0.5) / 100."""
+    return f"{math.floor(100 * value + 0.5) / 100:.2f}"
+
+
+def connect() -> grpc.Channel:
+    target = os.environ.get("COFACTOR_TARGET", "localhost:50051")
+    return grpc.insecure_channel(target)
+
+
+def scored_lines(label: str, results: list[recommender_pb2.ScoredItem]) -> Iterator[str]:
+    for rank, result in enumerate(results, start=1):
+        yield f"{label} {rank} {result.item_id} {number(result.predicted_rating)} {result.item.title}"
+
+
+def result_lines(label: str, result: object) -> Iterator[str]:
+    """An entry of BatchRecommend or an answer of StreamRecommend: both hold a response or an error."""
+    if result.WhichOneof("result") == "error":
+        yield f"{label} error {result.error.reason}"
+    else:
+        yield from scored_lines(label, result.response.results)
+
+
+def error_lines(error: grpc.RpcError) -> Iterator[str]:
+    yield f"error {error.code().value[0]} {error.details()}"
+    for key, value in error.trailing_metadata() or ():
+        if key != "grpc-status-details-bin":
+            continue
+        for detail in status_pb2.Status.FromString(value).details:
+            info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+            if detail.Unpack(info):
+                yield f"reason {info.reason} {info.domain}"
+            elif detail.Unpack(bad_request):
+                for violation in bad_request.field_violations:
+                    yield f"violation {violation.field} {violation.description}"
+
+
+def catalogue(
+    stub: catalog_pb2_grpc.CatalogServiceStub, words: str, timeout: float
+) -> tuple[list[str], model_pb2.Model, list[model_pb2.Item]]:
+    described = stub.GetModel(catalog_pb2.GetModelRequest(), timeout=timeout)
+    model, limits = described.model, described.limits
+    lines = [
+        f"model {model.name} {model.architecture} {model.objective} {model.user_count} {model.item_count}"
+        f" {model.factor_count} {number(model.rating_min)} {number(model.rating_max)}",
+        f"limits {limits.max_page_size} {limits.max_items_per_request} {limits.max_requests_per_batch}"
+        f" {limits.max_queue_size}",
+    ]
+    for listed in stub.ListModels(catalog_pb2.ListModelsRequest(page_size=10), timeout=timeout).models:
+        lines.append(f"listed {listed.name} {model_pb2.Model.State.Name(listed.state)}")
+    found = stub.SearchItems(catalog_pb2.SearchItemsRequest(query=words, page_size=3), timeout=timeout).items
+    for rank, item in enumerate(found, start=1):
+        lines.append(f"search {rank} {item.item_id} {item.release_year} {'|'.join(item.genres)} {item.title}")
+    request = catalog_pb2.ListTopItemsRequest(order=catalog_pb2.ListTopItemsRequest.ORDER_MOST_RATED, page_size=3)
+    top = stub.ListTopItems(request, timeout=timeout).items
+    for rank, item in enumerate(top, start=1):
+        lines.append(f"top {rank} {item.item_id} {item.rating_count} {number(item.bias)} {item.title}")
+    return lines, model, list(top)
+
+
+def tour(channel: grpc.Channel, user_id: str, words: str, timeout: float) -> Iterator[str]:
+    """Every RPC once, then one call that must fail."""
+    stub = recommender_pb2_grpc.RecommenderServiceStub(channel)
+    lines, model, top = catalogue(catalog_pb2_grpc.CatalogServiceStub(channel), words, timeout)
+    yield from lines
+    user = recommender_pb2.User(user_id=user_id)
+    item_ids = [item.item_id for item in top]
+
+    predicted = stub.Predict(recommender_pb2.PredictRequest(user=user, item_ids=item_ids), timeout=timeout)
+    for item_id, rating in zip(item_ids, predicted.ratings, strict=True):
+        yield f"predict {user_id} {item_id} {number(rating)}"
+    request = recommender_pb2.RecommendRequest(user=user, page_size=3, return_items=True)
+    recommended = stub.Recommend(request, timeout=timeout).results
+    yield from scored_lines("recommend", recommended)
+    similar_request = recommender_pb2.SimilarItemsRequest(item_ids=item_ids[:1], page_size=3, return_items=True)
+    for rank, result in enumerate(stub.SimilarItems(similar_request, timeout=timeout).results, start=1):
+        yield f"similar {rank} {result.item_id} {number(result.score)} {result.item.title}"
+    ratings = [
+        recommender_pb2.Rating(item_id=item_id, rating=model.rating_max if index < 2 else model.rating_min)
+        for index, item_id in enumerate(item_ids)
+    ]
+    embedded = stub.EmbedNewUser(recommender_pb2.EmbedNewUserRequest(ratings=ratings), timeout=timeout)
+    embedding = embedded.embedding
+    yield (
+        f"embed {len(embedding.factors)} {number(embedding.bias)} {number(embedded.fit_rmse)}"
+        f" {embedded.used_rating_count}"
+    )
+    users = {
+        "known": user,
+        "new": recommender_pb2.User(embedding=embedding),
+        "unknown": recommender_pb2.User(user_id="nobody"),
+    }
+    requests = {
+        name: recommender_pb2.RecommendRequest(user=one, page_size=2, return_items=True) for name, one in users.items()
+    }
+    batch_request = recommender_pb2.BatchRecommendRequest(requests=requests.values())
+    for index, entry in enumerate(stub.BatchRecommend(batch_request, timeout=timeout).entries):
+        yield from result_lines(f"batch {index}", entry)
+    messages = [recommender_pb2.StreamRecommendRequest(request_id=name, request=r) for name, r in requests.items()]
+    answers = sorted(stub.StreamRecommend(iter(messages), timeout=timeout), key=lambda answer: answer.request_id)
+    for answer in answers:
+        yield from result_lines(f"stream {answer.request_id}", answer)
+    explain_request = recommender_pb2.ExplainRequest(user=user, item_id=recommended[0].item_id, max_contributions=3)
+    why = stub.Explain(explain_request, timeout=timeout)
+    parts = (why.score, why.global_bias, why.user_bias, why.item_bias, why.interaction, why.remainder)
+    yield f"explain {explain_request.item_id} {' '.join(map(number, (*parts, why.predicted_rating)))}"
+    for part in why.contributions:
+        yield f"because {part.item_id} {number(part.rating)} {number(part.contribution)}"
+    try:
+        stub.Recommend(recommender_pb2.RecommendRequest(user=user, page_size=-1), timeout=timeout)
+    except grpc.RpcError as error:
+        yield from error_lines(error)
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    if len(arguments) > 2:
+        sys.exit(USAGE)
+    user_id, words = (arguments + ["1", "star wars"][len(arguments) :])[:2]
+    with connect() as channel:
+        for line in tour(channel, user_id, words, float(os.environ.get("COFACTOR_TIMEOUT", "5"))):
+            print(line)
+
+
+if __name__ == "__main__":
+    main()
