@@ -1,1 +1,63 @@
-"""Cofactor's client."""
+"""Cofactor's client: `Client`, its asyncio twin `cofactor_client.aio.AsyncClient`, and the values they deal in.
+
+>>> from cofactor_client import Client
+>>> with Client("localhost:50051") as client:  # doctest: +SKIP
+...     print([film.title for film in client.recommend("1")])
+"""
+
+from cofactor_client._channel import Tls
+from cofactor_client._client import Client
+from cofactor_client._requests import recommend_request
+from cofactor_client._types import (
+    Contribution,
+    EntryError,
+    Explanation,
+    Item,
+    ItemFilter,
+    ItemPage,
+    Model,
+    ModelDescription,
+    ModelPage,
+    ModelRef,
+    NewUser,
+    Predictions,
+    RatingHistory,
+    Recommendations,
+    RecommendOptions,
+    ScoredItem,
+    ServedModel,
+    ServingLimits,
+    SimilarItems,
+    UserEmbedding,
+    UserLike,
+)
+from cofactor_client.errors import CofactorError, RpcError
+
+__all__ = [
+    "Client",
+    "CofactorError",
+    "Contribution",
+    "EntryError",
+    "Explanation",
+    "Item",
+    "ItemFilter",
+    "ItemPage",
+    "Model",
+    "ModelDescription",
+    "ModelPage",
+    "ModelRef",
+    "NewUser",
+    "Predictions",
+    "RatingHistory",
+    "RecommendOptions",
+    "Recommendations",
+    "RpcError",
+    "ScoredItem",
+    "ServedModel",
+    "ServingLimits",
+    "SimilarItems",
+    "Tls",
+    "UserEmbedding",
+    "UserLike",
+    "recommend_request",
+]

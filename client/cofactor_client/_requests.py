@@ -1,0 +1,229 @@
+"""Plain values to request messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias, TypeVar, Unpack
+
+from cofactor.v1 import catalog_pb2, model_pb2, recommender_pb2
+from cofactor_client._types import (
+    ItemFilter,
+    ModelRef,
+    Order,
+    RatingHistory,
+    RecommendOptions,
+    UserEmbedding,
+    UserLike,
+)
+
+_RANKINGS = {
+    "popularity-corrected": recommender_pb2.RecommendRequest.RANKING_POPULARITY_CORRECTED,
+    "predicted-rating": recommender_pb2.RecommendRequest.RANKING_PREDICTED_RATING,
+}
+_UNKNOWN_USERS = {
+    "error": recommender_pb2.RecommendRequest.UNKNOWN_USER_POLICY_ERROR,
+    "popular": recommender_pb2.RecommendRequest.UNKNOWN_USER_POLICY_POPULAR,
+}
+_ORDERS = {
+    "highest-bias": catalog_pb2.ListTopItemsRequest.ORDER_HIGHEST_BIAS,
+    "lowest-bias": catalog_pb2.ListTopItemsRequest.ORDER_LOWEST_BIAS,
+    "most-rated": catalog_pb2.ListTopItemsRequest.ORDER_MOST_RATED,
+}
+
+ModelLike: TypeAlias = str | ModelRef | None
+RecommendLike: TypeAlias = UserLike | recommender_pb2.RecommendRequest
+_Value = TypeVar("_Value")
+
+
+def model_ref(model: ModelLike) -> model_pb2.ModelRef | None:
+    """A name, a ModelRef or None as the message."""
+    if model is None:
+        return None
+    if isinstance(model, str):
+        return model_pb2.ModelRef(name=model)
+    return model_pb2.ModelRef(name=model.name, version=model.version, label=model.label)
+
+
+def user_message(user: UserLike) -> recommender_pb2.User:
+    """Whatever stands for a user as the message."""
+    if isinstance(user, str):
+        return recommender_pb2.User(user_id=user)
+    if isinstance(user, UserEmbedding):
+        return recommender_pb2.User(embedding=recommender_pb2.UserEmbedding.FromString(user.to_bytes()))
+    if isinstance(user, RatingHistory):
+        history = recommender_pb2.RatingHistory(ratings=_ratings(user.ratings), profile=dict(user.profile))
+        return recommender_pb2.User(history=history)
+    if isinstance(user, Mapping):
+        return recommender_pb2.User(history=recommender_pb2.RatingHistory(ratings=_ratings(user)))
+    raise TypeError(
+        f"user: an id as a string, a UserEmbedding, a RatingHistory or a mapping of item ids to ratings, "
+        f"not {type(user).__name__}"
+    )
+
+
+def predict(
+    model: ModelLike, user: UserLike, item_ids: Iterable[str], *, allow_partial_success: bool
+) -> recommender_pb2.PredictRequest:
+    """One user against many items."""
+    return recommender_pb2.PredictRequest(
+        model=model_ref(model),
+        user=user_message(user),
+        item_ids=_ids(item_ids, "item_ids"),
+        allow_partial_success=allow_partial_success,
+    )
+
+
+def predict_pairs(
+    model: ModelLike, user_ids: Iterable[str], item_ids: Iterable[str], *, allow_partial_success: bool
+) -> recommender_pb2.PredictRequest:
+    """One user per item."""
+    return recommender_pb2.PredictRequest(
+        model=model_ref(model),
+        user_ids=_ids(user_ids, "user_ids"),
+        item_ids=_ids(item_ids, "item_ids"),
+        allow_partial_success=allow_partial_success,
+    )
+
+
+def recommend_request(
+    user: UserLike, k: int = 10, **options: Unpack[RecommendOptions]
+) -> recommender_pb2.RecommendRequest:
+    """One entry of `batch_recommend` or `stream_recommend` whose options differ from the others'.
+
+    >>> recommend_request("1", k=3, filter=ItemFilter(any_genres=("Comedy",))).page_size
+    3
+    """
+    minimum = options.get("min_predicted_rating")
+    request = recommender_pb2.RecommendRequest(
+        user=user_message(user),
+        page_size=k,
+        filter=_item_filter(options.get("filter")),
+        include_rated=options.get("include_rated", False),
+        diversity=options.get("diversity", 0.0),
+        popularity_penalty=options.get("popularity_penalty", 0.0),
+        return_items=options.get("return_items", True),
+        min_predicted_rating=minimum,
+    )
+    if "ranking" in options:
+        request.ranking = _choice(_RANKINGS, options["ranking"], "ranking")
+    if "unknown_user" in options:
+        request.unknown_user_policy = _choice(_UNKNOWN_USERS, options["unknown_user"], "unknown_user")
+    return request
+
+
+def recommend(
+    model: ModelLike, user: UserLike, k: int, page_token: str, options: RecommendOptions
+) -> recommender_pb2.RecommendRequest:
+    """Recommend for one user."""
+    request = recommend_request(user, k, **options)
+    request.page_token = page_token
+    if (ref := model_ref(model)) is not None:
+        request.model.CopyFrom(ref)
+    return request
+
+
+def batch_recommend(
+    model: ModelLike, users: Iterable[RecommendLike], k: int, options: RecommendOptions
+) -> recommender_pb2.BatchRecommendRequest:
+    """Recommend for many users in one call."""
+    return recommender_pb2.BatchRecommendRequest(
+        model=model_ref(model), requests=[_recommend_entry(user, k, options) for user in users]
+    )
+
+
+def stream_recommend(
+    model: ModelLike, index: int, user: RecommendLike, k: int, options: RecommendOptions
+) -> recommender_pb2.StreamRecommendRequest:
+    """The request of entry `index` of a stream."""
+    streamed = recommender_pb2.StreamRecommendRequest(request_id=str(index), request=_recommend_entry(user, k, options))
+    if (ref := model_ref(model)) is not None and not streamed.request.HasField("model"):
+        streamed.request.model.CopyFrom(ref)
+    return streamed
+
+
+def similar_items(
+    model: ModelLike,
+    item_ids: str | Iterable[str],
+    k: int,
+    page_token: str,
+    *,
+    filter: ItemFilter | None,
+    return_items: bool,
+) -> recommender_pb2.SimilarItemsRequest:
+    """Items near to one or several."""
+    return recommender_pb2.SimilarItemsRequest(
+        model=model_ref(model),
+        item_ids=[item_ids] if isinstance(item_ids, str) else _ids(item_ids, "item_ids"),
+        page_size=k,
+        page_token=page_token,
+        filter=_item_filter(filter),
+        return_items=return_items,
+    )
+
+
+def embed_new_user(
+    model: ModelLike, ratings: Mapping[str, float], profile: Mapping[str, str], *, skip_unknown_items: bool
+) -> recommender_pb2.EmbedNewUserRequest:
+    """Fold a new user in."""
+    return recommender_pb2.EmbedNewUserRequest(
+        model=model_ref(model),
+        ratings=_ratings(ratings),
+        profile=dict(profile),
+        skip_unknown_items=skip_unknown_items,
+    )
+
+
+def explain(model: ModelLike, user: UserLike, item_id: str, max_contributions: int) -> recommender_pb2.ExplainRequest:
+    """What a prediction is made of."""
+    return recommender_pb2.ExplainRequest(
+        model=model_ref(model), user=user_message(user), item_id=item_id, max_contributions=max_contributions
+    )
+
+
+def top_items(model: ModelLike, order: Order, k: int, page_token: str) -> catalog_pb2.ListTopItemsRequest:
+    """Best, worst or most rated items."""
+    return catalog_pb2.ListTopItemsRequest(
+        model=model_ref(model), order=_choice(_ORDERS, order, "order"), page_size=k, page_token=page_token
+    )
+
+
+def search_items(model: ModelLike, query: str, k: int, page_token: str) -> catalog_pb2.SearchItemsRequest:
+    """Items by words of their title."""
+    return catalog_pb2.SearchItemsRequest(model=model_ref(model), query=query, page_size=k, page_token=page_token)
+
+
+def _recommend_entry(user: RecommendLike, k: int, options: RecommendOptions) -> recommender_pb2.RecommendRequest:
+    if isinstance(user, recommender_pb2.RecommendRequest):
+        return user
+    return recommend_request(user, k, **options)
+
+
+def _item_filter(filter: ItemFilter | None) -> recommender_pb2.ItemFilter | None:
+    if filter is None:
+        return None
+    return recommender_pb2.ItemFilter(
+        candidate_item_ids=filter.candidate_item_ids,
+        excluded_item_ids=filter.excluded_item_ids,
+        any_genres=filter.any_genres,
+        excluded_genres=filter.excluded_genres,
+        min_release_year=filter.min_release_year,
+        max_release_year=filter.max_release_year,
+        min_rating_count=filter.min_rating_count,
+    )
+
+
+def _ratings(ratings: Mapping[str, float]) -> list[recommender_pb2.Rating]:
+    return [recommender_pb2.Rating(item_id=item_id, rating=rating) for item_id, rating in ratings.items()]
+
+
+def _ids(ids: Iterable[str], name: str) -> Iterable[str]:
+    if isinstance(ids, str):
+        raise TypeError(f"{name}: a list of ids, not one string; write [{ids[:64]!r}]")
+    return ids
+
+
+def _choice(choices: Mapping[str, _Value], chosen: str, name: str) -> _Value:
+    try:
+        return choices[chosen]
+    except KeyError:
+        raise ValueError(f"{name}: one of {', '.join(choices)}, not {chosen!r}") from None
