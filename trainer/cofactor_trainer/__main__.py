@@ -1,0 +1,46 @@
+"""The command `cofactor-train`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from rich.logging import RichHandler
+
+from cofactor_trainer.commands import train
+from cofactor_trainer.errors import TrainerError
+
+_COMMANDS = ("train",)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sub-command, `train` where none is named; 2 for what the caller can mend."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] not in (*_COMMANDS, "-h", "--help"):
+        words.insert(0, "train")
+    parsed = _parser().parse_args(words)
+    logging.basicConfig(
+        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(show_time=False, show_path=False)]
+    )
+    try:
+        status: int = parsed.run(parsed)
+    except TrainerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cofactor-train", description="Train recommenders and export them to ONNX.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    train.add_parser(commands)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

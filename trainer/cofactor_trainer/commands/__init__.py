@@ -1,0 +1,1 @@
+"""The sub-commands of `cofactor-train`, one module each."""

@@ -1,0 +1,82 @@
+"""Flags that name the ratings, and the ratings they name."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from cofactor_trainer import movielens, tables
+from cofactor_trainer.dataset import RatingsDataset
+from cofactor_trainer.datasets import Scale
+from cofactor_trainer.errors import InputError
+from cofactor_trainer.splits import Split, random_split
+
+
+def add_data_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of every command that reads ratings."""
+    group = parser.add_argument_group("ratings")
+    group.add_argument(
+        "--dataset",
+        default="ml-latest-small",
+        metavar="WHAT",
+        help="ml-latest-small (comes with the demo extra), ml-100k, the folder of an unpacked MovieLens, or a "
+        ".csv, .tsv or .parquet file (default: %(default)s)",
+    )
+    group.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="folder of --dataset ml-100k; downloaded if not given"
+    )
+    group.add_argument("--by-title", action="store_true", help="ml-100k: one item per title, as in published figures")
+    group.add_argument("--columns", metavar="USER,ITEM,RATING[,TIME]", help="names of the columns of a file")
+    group.add_argument("--encoding", default="utf-8", help="of a text file (default: %(default)s)")
+    group.add_argument("--items", type=Path, metavar="FILE", help="table with the item column and title, genres, year")
+    group.add_argument("--users", type=Path, metavar="FILE", help="table with the user column and sign-up answers")
+    group.add_argument("--scale", type=parse_pair, metavar="LOW,HIGH", help="of the ratings (default: what they span)")
+    group.add_argument("--validation-fraction", type=float, default=0.2, metavar="F", help="default: %(default)s")
+    group.add_argument("--split-seed", type=int, default=42, metavar="N", help="default: %(default)s")
+
+
+def load_dataset(arguments: argparse.Namespace) -> RatingsDataset:
+    """The ratings that the flags name."""
+    named: str = arguments.dataset
+    path = Path(named)
+    if named == "ml-latest-small" and not path.exists():
+        return movielens.load_embedded_small()
+    if named == "ml-100k" and arguments.data_dir is not None:
+        return movielens.load_100k(arguments.data_dir, by_title=arguments.by_title)
+    if path.is_dir():
+        return movielens.load_100k(path, by_title=arguments.by_title)
+    return tables.read_ratings(
+        path,
+        None if arguments.columns is None else parse_columns(arguments.columns),
+        encoding=arguments.encoding,
+        items_path=arguments.items,
+        users_path=arguments.users,
+        scale=None if arguments.scale is None else Scale(*arguments.scale),
+    )
+
+
+def split_dataset(dataset: RatingsDataset, arguments: argparse.Namespace) -> Split | None:
+    """The split that the flags ask for; None where every rating trains."""
+    fraction: float = arguments.validation_fraction
+    if not 0 <= fraction < 1:
+        raise InputError(f"--validation-fraction is {fraction:g}: it must be at least 0 and below 1")
+    return random_split(dataset, fraction, arguments.split_seed) if fraction else None
+
+
+def parse_columns(text: str) -> tables.Columns:
+    """Columns from "user,item,rating" or "user,item,rating,time"."""
+    names = [name.strip() for name in text.split(",")]
+    if len(names) not in (3, 4) or not all(names):
+        raise InputError(f"--columns is {text!r}: give USER,ITEM,RATING or USER,ITEM,RATING,TIME")
+    columns = tables.Columns(*names[:3])
+    return columns if len(names) == 3 else replace(columns, timestamp=names[3])
+
+
+def parse_pair(text: str) -> tuple[float, float]:
+    """Two numbers from "0,5.5"."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not two numbers such as 0.5,5") from None
+    return low, high

@@ -1,0 +1,144 @@
+"""`cofactor-train train`: ratings to a version directory."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from cofactor_trainer.commands.data import add_data_flags, load_dataset, parse_pair, split_dataset
+from cofactor_trainer.dataset import RatingsDataset
+from cofactor_trainer.datasets import without_duplicates
+from cofactor_trainer.errors import InputError
+from cofactor_trainer.export import export_version
+from cofactor_trainer.metrics import mean_absolute_error, mean_squared_error
+from cofactor_trainer.predictions import predict_ratings
+from cofactor_trainer.progress import EpochTable
+from cofactor_trainer.recipes import DEFAULT_RECIPE, RECIPES, Recipe, find_recipe, resolve_range
+from cofactor_trainer.training import TrainingResult, train
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the sub-command."""
+    parser = commands.add_parser(
+        "train", help="train a model and export it for the server", description="Train a model and export it."
+    )
+    add_data_flags(parser)
+    add_recipe_flags(parser)
+    group = parser.add_argument_group("output")
+    group.add_argument("--output", type=Path, default=Path("models"), metavar="DIR", help="default: %(default)s")
+    group.add_argument("--name", metavar="NAME", help="of the model (default: the recipe's)")
+    group.add_argument("--version", metavar="V", help="of the model (default: the UTC time)")
+    parser.set_defaults(run=run)
+
+
+def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that choose a recipe and change it."""
+    group = parser.add_argument_group("recipe")
+    group.add_argument(
+        "--recipe", default=DEFAULT_RECIPE, metavar="NAME", help=f"{', '.join(RECIPES)} (default: %(default)s)"
+    )
+    group.add_argument("--epochs", type=int, metavar="N")
+    group.add_argument("--batch-size", type=int, metavar="N")
+    group.add_argument("--learning-rate", type=float, metavar="X")
+    group.add_argument("--weight-decay", type=float, metavar="X")
+    group.add_argument("--factors", type=int, metavar="N", dest="n_factors")
+    group.add_argument("--rating-range", metavar="LOW,HIGH|auto", help="ends of the sigmoid")
+    group.add_argument(
+        "--allow-misfit-range", action="store_true", help="train even if the range does not hold the ratings"
+    )
+    group.add_argument("--seed", type=int, default=42, metavar="N", help="default: %(default)s")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Load, train, export."""
+    console = Console()
+    recipe = recipe_of(arguments)
+    name: str = arguments.name or recipe.name
+    if arguments.version is not None and (arguments.output / name / arguments.version).exists():
+        raise InputError(f"version {arguments.version} of model {name} exists; versions never change, choose another")
+    device = resolve_device(arguments.device)
+    dataset = load_dataset(arguments)
+    resolve_range(recipe, dataset, allow_misfit=arguments.allow_misfit_range)
+    split = split_dataset(dataset, arguments)
+    train_ratings, validation = (dataset, None) if split is None else (split.train, split.validation)
+    print_dataset(console, dataset, None if validation is None else validation.n_ratings)
+    console.print(f"recipe: {recipe.name} ({recipe.model}), seed {arguments.seed}, on {device}")
+    with EpochTable(console) as table:
+        result = train(
+            train_ratings,
+            validation,
+            recipe,
+            seed=arguments.seed,
+            device=device,
+            observer=table,
+            allow_misfit_range=arguments.allow_misfit_range,
+        )
+    try:
+        path = export_version(
+            result.model,
+            without_duplicates(train_ratings),
+            arguments.output,
+            name,
+            arguments.version,
+            metrics=metrics_of(result, validation),
+            hyperparameters={**recipe.hyperparameters(), "seed": str(arguments.seed)},
+        )
+    except (ValueError, FileExistsError) as error:
+        raise InputError(str(error)) from error
+    console.print(f"exported: {path}")
+    return 0
+
+
+def recipe_of(arguments: argparse.Namespace) -> Recipe:
+    """The recipe that the flags ask for."""
+    recipe = find_recipe(arguments.recipe)
+    named = ("epochs", "batch_size", "learning_rate", "weight_decay", "n_factors")
+    changes: dict[str, Any] = {name: value for name in named if (value := getattr(arguments, name)) is not None}
+    if arguments.rating_range == "auto":
+        changes["rating_range"] = "auto"
+    elif arguments.rating_range is not None:
+        try:
+            changes["rating_range"] = parse_pair(arguments.rating_range)
+        except argparse.ArgumentTypeError as error:
+            raise InputError(f"--rating-range: {error}") from None
+    return replace(recipe, **changes)
+
+
+def resolve_device(name: str) -> str:
+    """A device that works: CUDA where there is any, for "auto"."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"--device {name} cannot be used here ({str(error).splitlines()[0]}): use --device cpu"
+        ) from None
+    return name
+
+
+def print_dataset(console: Console, dataset: RatingsDataset, n_validation: int | None) -> None:
+    """One line about the ratings."""
+    density = dataset.n_ratings / (dataset.n_users * dataset.n_items)
+    held_out = "" if n_validation is None else f", {n_validation:,} of them held out"
+    console.print(
+        f"dataset: {dataset.name}, {dataset.n_ratings:,} ratings of {dataset.rating_min:g} to {dataset.rating_max:g} "
+        f"by {dataset.n_users:,} users of {dataset.n_items:,} items ({density:.1%} of the table){held_out}",
+        soft_wrap=True,
+    )
+
+
+def metrics_of(result: TrainingResult, validation: RatingsDataset | None) -> dict[str, float]:
+    """What the manifest says of the model's quality."""
+    metrics = {"train_loss": result.history[-1].train_loss}
+    if validation is not None:
+        predicted = predict_ratings(result.model, validation)
+        mse = mean_squared_error(predicted, validation.ratings)
+        metrics |= {"mse": mse, "rmse": mse**0.5, "mae": mean_absolute_error(predicted, validation.ratings)}
+    return metrics

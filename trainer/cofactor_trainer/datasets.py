@@ -1,0 +1,191 @@
+"""From columns of ratings, a block at a time, to a checked `RatingsDataset`."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from cofactor_trainer.dataset import Catalogue, Float32Array, Int64Array, RatingsDataset
+from cofactor_trainer.errors import InputError
+from cofactor_trainer.vocabulary import IdCollector
+
+BoolArray = npt.NDArray[np.bool_]
+
+logger = logging.getLogger(__name__)
+
+_TITLE_YEAR = re.compile(r"\((\d{4})(?:[-\u2013]\d{0,4})?\)\s*$")
+
+
+@dataclass(frozen=True)
+class RatingsBlock:
+    """Some consecutive ratings as read.
+
+    Attributes:
+        user_ids: (n,) strings, dictionary encoded.
+        item_ids: (n,) strings, dictionary encoded.
+        ratings: (n,) finite.
+        timestamps: (n,) seconds since 1970, or None.
+    """
+
+    user_ids: pa.DictionaryArray
+    item_ids: pa.DictionaryArray
+    ratings: Float32Array
+    timestamps: Int64Array | None
+
+
+@dataclass(frozen=True)
+class ItemDescription:
+    """What a table of items says of one of them."""
+
+    title: str = ""
+    genres: tuple[str, ...] = ()
+    release_year: int = 0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The lowest and the highest rating that a rating can be, where the ratings themselves do not say."""
+
+    low: float
+    high: float
+
+
+def build_dataset(
+    name: str,
+    blocks: Iterable[RatingsBlock],
+    *,
+    items: Mapping[str, ItemDescription] | None = None,
+    profiles: pd.DataFrame | None = None,
+    scale: Scale | None = None,
+    source: Path | None = None,
+    keep_duplicates: bool = False,
+) -> RatingsDataset:
+    """Collect blocks of ratings into a dataset.
+
+    Args:
+        name: for people.
+        blocks: read one after another; only their rows are kept, 16 bytes a rating.
+        items: descriptions by item id; items that nobody rated are left out.
+        profiles: one row per user, indexed by user id.
+        scale: the scale of the ratings; the range of the ratings themselves where None.
+        source: file named in errors.
+        keep_duplicates: keep every rating of a pair rated more than once, not only the last.
+
+    Raises:
+        InputError: no ratings, only one user or item, all ratings equal, or ratings off the scale.
+    """
+    users, items_seen = IdCollector(), IdCollector()
+    user_parts, item_parts, rating_parts, time_parts = [], [], [], []
+    for block in blocks:
+        user_parts.append(_block_codes(users, block.user_ids))
+        item_parts.append(_block_codes(items_seen, block.item_ids))
+        rating_parts.append(block.ratings)
+        time_parts.append(block.timestamps)
+    if not any(len(part) for part in rating_parts):
+        raise InputError("holds no ratings", source)
+    user_ids, user_order = users.sorted()
+    item_ids, item_order = items_seen.sorted()
+    user_rows = user_order[np.concatenate(user_parts)]
+    item_rows = item_order[np.concatenate(item_parts)]
+    ratings = np.concatenate(rating_parts)
+    timestamps = np.concatenate([t for t in time_parts if t is not None]) if time_parts[0] is not None else None
+    dataset = RatingsDataset(
+        name=name,
+        user_ids=user_ids,
+        catalogue=describe_items(item_ids, items or {}),
+        user_rows=user_rows,
+        item_rows=item_rows,
+        ratings=ratings,
+        timestamps=timestamps,
+        rating_min=float(ratings.min()) if scale is None else scale.low,
+        rating_max=float(ratings.max()) if scale is None else scale.high,
+        profiles=None if profiles is None else profiles.reindex(user_ids).reset_index(drop=True),
+    )
+    _check(dataset, source)
+    if keep_duplicates:
+        return dataset
+    distinct = without_duplicates(dataset)
+    if distinct.n_ratings < dataset.n_ratings:
+        n_left_out = dataset.n_ratings - distinct.n_ratings
+        logger.warning("%d ratings left out: the same user rated the same item again later", n_left_out)
+    return distinct
+
+
+def without_duplicates(dataset: RatingsDataset) -> RatingsDataset:
+    """Only the last rating of each user and item."""
+    last = last_of_each_pair(dataset.user_rows, dataset.item_rows, dataset.n_items)
+    return dataset if last is None else select_ratings(dataset, last)
+
+
+def select_ratings(dataset: RatingsDataset, selected: BoolArray | Int64Array) -> RatingsDataset:
+    """The same users and items with only the selected ratings."""
+    return replace(
+        dataset,
+        user_rows=dataset.user_rows[selected],
+        item_rows=dataset.item_rows[selected],
+        ratings=dataset.ratings[selected],
+        timestamps=None if dataset.timestamps is None else dataset.timestamps[selected],
+    )
+
+
+def last_of_each_pair(user_rows: Int64Array, item_rows: Int64Array, n_items: int) -> Int64Array | None:
+    """Positions, ascending, of the last rating of every (user, item); None where every pair occurs once."""
+    pairs = user_rows * np.int64(n_items) + item_rows
+    in_order = np.sort(pairs)
+    if not (in_order[1:] == in_order[:-1]).any():
+        return None
+    _, first_from_the_end = np.unique(pairs[::-1], return_index=True)
+    return np.sort(len(pairs) - 1 - first_from_the_end)
+
+
+def describe_items(item_ids: Sequence[str], items: Mapping[str, ItemDescription]) -> Catalogue:
+    """The catalogue of ``item_ids``; an item without description has an empty one."""
+    nothing = ItemDescription()
+    described = [items.get(item_id, nothing) for item_id in item_ids]
+    return Catalogue(
+        item_ids=item_ids,
+        titles=[item.title for item in described],
+        genres=[item.genres for item in described],
+        release_years=np.array([item.release_year for item in described], dtype=np.int64),
+    )
+
+
+def year_of_title(title: str) -> int:
+    """The year at the end of "Toy Story (1995)", 0 where there is none."""
+    found = _TITLE_YEAR.search(title)
+    return int(found.group(1)) if found else 0
+
+
+def split_genres(text: str) -> tuple[str, ...]:
+    """The genres of "Adventure|Children", none of "" and "(no genres listed)"."""
+    return tuple(g for g in (part.strip() for part in text.split("|")) if g and g != "(no genres listed)")
+
+
+def _block_codes(collector: IdCollector, ids: pa.DictionaryArray) -> Int64Array:
+    codes: Int64Array = collector.codes(ids.dictionary.to_pylist())[ids.indices.to_numpy()]
+    return codes
+
+
+def _check(dataset: RatingsDataset, source: Path | None) -> None:
+    if dataset.n_users < 2:
+        raise InputError(f"every rating is by one user ({dataset.user_ids[0]!r}): at least two are needed", source)
+    if dataset.n_items < 2:
+        item_id = dataset.catalogue.item_ids[0]
+        raise InputError(f"every rating is of one item ({item_id!r}): at least two are needed", source)
+    low, high = float(dataset.ratings.min()), float(dataset.ratings.max())
+    if low == high:
+        raise InputError(f"every rating is {low:g}: there is nothing to learn; are these clicks or purchases?", source)
+    if low < dataset.rating_min or high > dataset.rating_max:
+        raise InputError(
+            f"ratings lie between {low:g} and {high:g}, off the scale of {dataset.rating_min:g} to "
+            f"{dataset.rating_max:g}: give the right scale",
+            source,
+        )

@@ -1,0 +1,48 @@
+"""What a trained model predicts, in numpy: the reference for every graph."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cofactor_trainer.dataset import Float32Array, Int64Array, RatingsDataset
+from cofactor_trainer.trained import TrainedModel
+
+_PAIRS_AT_ONCE = 1 << 16
+
+
+def predict_logits(model: TrainedModel, user_rows: Int64Array, item_rows: Int64Array) -> Float32Array:
+    """user_rows (n,), item_rows (n,) -> logits (n,)."""
+    parts = [
+        _logits(model, user_rows[start : start + _PAIRS_AT_ONCE], item_rows[start : start + _PAIRS_AT_ONCE])
+        for start in range(0, len(user_rows), _PAIRS_AT_ONCE)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def predict_ratings(model: TrainedModel, pairs: RatingsDataset) -> Float32Array:
+    """The rating predicted for each pair of ``pairs``, (n_ratings,)."""
+    return ratings_of_logits(model, predict_logits(model, pairs.user_rows, pairs.item_rows))
+
+
+def ratings_of_logits(model: TrainedModel, logits: Float32Array) -> Float32Array:
+    """Logits to ratings, any shape."""
+    if model.rating_range is None:
+        return logits
+    low, high = model.rating_range
+    # tanh instead of 1 / (1 + exp(-x)): the same function, without overflow.
+    ratings: Float32Array = (low + (high - low) * (0.5 + 0.5 * np.tanh(logits * 0.5))).astype(np.float32)
+    return ratings
+
+
+def _logits(model: TrainedModel, user_rows: Int64Array, item_rows: Int64Array) -> Float32Array:
+    n_dot = model.n_dot_factors
+    users, items = model.user_factors[user_rows], model.item_factors[item_rows]
+    logits = model.user_bias[user_rows] + model.item_bias[item_rows] + np.float32(model.global_bias)
+    if n_dot:
+        logits = logits + np.einsum("nf,nf->n", users[:, :n_dot], items[:, :n_dot])
+    if model.layers:
+        hidden = np.concatenate([users[:, n_dot:], items[:, n_dot:]], axis=1)
+        for position, layer in enumerate(model.layers):
+            hidden = (np.maximum(hidden, 0) if position else hidden) @ layer.weight.T + layer.bias
+        logits = logits + hidden[:, 0]
+    return logits.astype(np.float32)
