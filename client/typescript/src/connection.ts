@@ -1,0 +1,55 @@
+import { readFileSync } from "node:fs";
+import { type CallOptions, type ChannelCredentials, type ClientOptions, Metadata, credentials } from "@grpc/grpc-js";
+
+// Every method only reads, so every method may be tried again. CANCELLED is what a server that stops answers to calls
+// that it had just accepted. grpc-js 1.14 does not carry out healthCheckConfig; a later one may.
+const serviceConfig = {
+  loadBalancingConfig: [{ round_robin: {} }],
+  healthCheckConfig: { serviceName: "" },
+  methodConfig: [
+    {
+      name: [{ service: "cofactor.v1.RecommenderService" }, { service: "cofactor.v1.CatalogService" }],
+      retryPolicy: {
+        maxAttempts: 3,
+        initialBackoff: "0.1s",
+        maxBackoff: "1s",
+        backoffMultiplier: 3,
+        retryableStatusCodes: ["UNAVAILABLE", "CANCELLED"],
+      },
+    },
+  ],
+};
+
+/** What a client of any service is made from, and the options of each call. */
+export interface Connection {
+  target: string;
+  credentials: ChannelCredentials;
+  clientOptions: ClientOptions;
+  callOptions: () => Partial<CallOptions>;
+}
+
+/** TLS with the certificate authorities of a PEM file, or of the system, or no TLS; and the token of every call. */
+function channelCredentials(ca: string | undefined, token: string | undefined): ChannelCredentials {
+  if (!ca) {
+    if (token) throw new RangeError("COFACTOR_TOKEN would travel in plain text: set COFACTOR_TLS_CA");
+    return credentials.createInsecure();
+  }
+  const tls = credentials.createSsl(ca === "system" ? null : readFileSync(ca));
+  if (!token) return tls;
+  const metadata = new Metadata();
+  metadata.set("authorization", `Bearer ${token}`);
+  const perCall = credentials.createFromMetadataGenerator((_, callback) => callback(null, metadata));
+  return credentials.combineChannelCredentials(tls, perCall);
+}
+
+/** Reads COFACTOR_TARGET, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT. */
+export function connect(environment: NodeJS.ProcessEnv): Connection {
+  const seconds = Number(environment.COFACTOR_TIMEOUT || "5");
+  if (!(seconds > 0)) throw new RangeError("COFACTOR_TIMEOUT is seconds, such as 5 or 0.5");
+  return {
+    target: environment.COFACTOR_TARGET || "localhost:50051",
+    credentials: channelCredentials(environment.COFACTOR_TLS_CA, environment.COFACTOR_TOKEN),
+    clientOptions: { "grpc.service_config": JSON.stringify(serviceConfig) },
+    callOptions: () => ({ deadline: Date.now() + 1000 * seconds }),
+  };
+}
