@@ -1,0 +1,84 @@
+"""A new user's row from ratings, without training.
+
+The row maximises the posterior of a Gaussian prior over user rows and normal errors of the ratings, found by
+Gauss-Newton steps through the sigmoid. Each step solves its normal equations by conjugate gradients (Hestenes
+and Stiefel 1952), preconditioned by the prior: with row = mean + L w the prior of w is a standard normal, and
+n ratings need at most n + 1 iterations. ONNX has no solver, so both loops are unrolled.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cofactor_trainer.graphs import Scorer, take
+from cofactor_trainer.prior import UserPrior
+
+# Below this a squared residual is taken for 0, where 0 / 0 must give 0.
+TINY = 1e-30
+
+
+def conjugate_gradients(matrix: Tensor, target: Tensor, iterations: int) -> Tensor:
+    """Solve matrix (B, D, D) · x = target (B, D, 1), positive definite, starting from 0."""
+    solution = torch.zeros_like(target)
+    residual = direction = target
+    squared = (residual * residual).sum(1, keepdim=True)
+    for _ in range(iterations):
+        image = matrix @ direction
+        step = squared / (direction * image).sum(1, keepdim=True).clamp(min=TINY)
+        solution = solution + step * direction
+        residual = residual - step * image
+        previous, squared = squared, (residual * residual).sum(1, keepdim=True)
+        direction = residual + squared / previous.clamp(min=TINY) * direction
+    return solution
+
+
+class EmbedUser(nn.Module):
+    """Folds new users in."""
+
+    prior_mean: Tensor
+    prior_root: Tensor
+
+    def __init__(self, scorer: Scorer, prior: UserPrior, steps: int = 4, iterations: int = 12) -> None:
+        super().__init__()
+        self.scorer = scorer
+        self.steps = steps
+        self.iterations = iterations
+        self.register_buffer("prior_mean", torch.from_numpy(prior.mean).float())
+        self.register_buffer("prior_root", torch.from_numpy(prior.root).float())
+
+    def forward(self, item_rows: Tensor, ratings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See docs/model-format.md, graph embed_user."""
+        given = (item_rows != self.scorer.n_items).float()
+        identity = torch.eye(len(self.prior_mean))
+        whitened = torch.zeros_like(ratings[:, :1]) * self.prior_mean
+        mean = whitened + self.prior_mean
+        user = mean
+        for _ in range(self.steps):
+            logits, jacobian = self._linearise(user, item_rows)
+            fitted = self.scorer.ratings(logits)
+            slope = self._slope(fitted) * given
+            basis = (jacobian @ self.prior_root) * slope[:, :, None]
+            transposed = basis.transpose(1, 2)
+            gradient = transposed @ ((ratings - fitted) * given)[:, :, None] - whitened[:, :, None]
+            change = conjugate_gradients(transposed @ basis + identity, gradient, self.iterations)
+            whitened = whitened + change[:, :, 0]
+            user = mean + whitened @ self.prior_root.t()
+        logits, _ = self._linearise(user, item_rows)
+        return user[:, :-1], user[:, -1], self.scorer.ratings(logits)
+
+    def _slope(self, ratings: Tensor) -> Tensor:
+        """Derivative of the rating with respect to the logit."""
+        if self.scorer.rating_range is None:
+            return torch.ones_like(ratings)
+        low, high = self.scorer.rating_range
+        return (ratings - low) * (high - ratings) / (high - low)
+
+    def _linearise(self, user: Tensor, item_rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, N) of users (B, d + 1) and their derivatives (B, N, d + 1)."""
+        scorer = self.scorer
+        offset = take(scorer.item_bias, item_rows) + scorer.global_bias
+        factors = take(scorer.item_factors, item_rows)[:, :, : scorer.n_dot]
+        jacobian = torch.cat([factors, torch.ones_like(offset)[:, :, None]], 2)
+        logits = (jacobian @ user[:, :, None])[:, :, 0] + offset
+        return logits, jacobian
