@@ -77,8 +77,15 @@ class EmbedUser(nn.Module):
     def _linearise(self, user: Tensor, item_rows: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, N) of users (B, d + 1) and their derivatives (B, N, d + 1)."""
         scorer = self.scorer
-        offset = take(scorer.item_bias, item_rows) + scorer.global_bias
-        factors = take(scorer.item_factors, item_rows)[:, :, : scorer.n_dot]
-        jacobian = torch.cat([factors, torch.ones_like(offset)[:, :, None]], 2)
-        logits = (jacobian @ user[:, :, None])[:, :, 0] + offset
-        return logits, jacobian
+        logits = take(scorer.item_bias, item_rows) + user[:, -1:] + scorer.global_bias
+        parts = [torch.ones_like(logits)[:, :, None]]
+        if scorer.network is not None:
+            hidden = scorer.network.user_hidden(user[:, scorer.n_dot : -1])
+            network, jacobian = scorer.network.linearise(hidden[:, None] + take(scorer.item_hidden, item_rows))
+            logits = logits + network
+            parts.insert(0, jacobian)
+        if scorer.n_dot:
+            factors = take(scorer.item_factors, item_rows)[:, :, : scorer.n_dot]
+            logits = logits + (factors @ user[:, : scorer.n_dot, None])[:, :, 0]
+            parts.insert(0, factors)
+        return logits, torch.cat(parts, 2)

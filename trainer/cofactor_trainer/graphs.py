@@ -56,6 +56,19 @@ class Network(nn.Module):
             )
         return hidden[..., 0]
 
+    def linearise(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (...) and their derivatives with respect to the user's factors (..., n_user), hidden (..., h)."""
+        positive = []
+        for number in range(self.depth):
+            positive.append((hidden > 0).float())
+            hidden = functional.linear(
+                hidden * positive[-1], self.get_buffer(f"weight_{number}"), self.get_buffer(f"bias_{number}")
+            )
+        derivative = torch.ones_like(hidden)
+        for number in reversed(range(self.depth)):
+            derivative = (derivative @ self.get_buffer(f"weight_{number}")) * positive[number]
+        return hidden[..., 0], derivative @ self.get_buffer("user_weight")
+
 
 class Scorer(nn.Module):
     """Logits and ratings of the model."""

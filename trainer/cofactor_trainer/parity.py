@@ -47,7 +47,7 @@ def compare(
         Each case's inputs and torch's outputs; the largest difference.
 
     Raises:
-        ParityError: when an output differs by more than TOLERANCE (for values above 1: in proportion).
+        ParityError: when an output differs by more than TOLERANCE (of values above 10: in proportion).
     """
     session = cpu_session(path)
     worst, answers = 0.0, []
@@ -98,5 +98,5 @@ def _relative(given: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:
     excluded = wanted < EXCLUDED
     if not np.array_equal(excluded, given < EXCLUDED):
         return np.inf
-    difference = np.abs(given - wanted) / np.maximum(1, np.abs(wanted))
+    difference = np.abs(given - wanted) / np.maximum(1, np.abs(wanted) / 10)
     return float(np.where(excluded, 0, difference).max(initial=0))
