@@ -1,7 +1,7 @@
 # Cofactor. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-floors check format proto check-proto lock image clean
+.PHONY: help demo serve test test-faults test-floors check format proto check-proto lock image clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -35,7 +35,10 @@ serve: $(INSTALLED) ## The same, and keep the server up
 	@$(BIN)/python client/demo.py --serve
 
 test: $(INSTALLED) ## Run every test that needs no other language's toolchain
-	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -m 'not clients' $(PYTEST_ARGS)
+
+test-faults: $(INSTALLED) ## The fault tests at full length
+	@FAULTS=full $(BIN)/python -m pytest -q tests/faults
 
 # The stubs and the client on the oldest and the newest grpcio and protobuf that pyproject.toml admits.
 FLOORS := --with grpcio==1.72.1 --with protobuf==6.30.0 --with googleapis-common-protos==1.70.0 --with rich==14.0.0
@@ -54,13 +57,13 @@ check: $(INSTALLED) check-proto ## Lint, types, API style, generated code up to 
 format: $(INSTALLED) ## Format the Python code and the protos
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/buf format --write
 
-PROTOS := $(sort $(wildcard proto/cofactor/v1/*.proto))
+PROTOS := $(sort $(wildcard proto/cofactor/v1/*.proto proto/cofactor/admin/v1/*.proto))
 
 generate = $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(1) --pyi_out=$(1) $(PROTOS) \
   && $(BIN)/python -m grpc_tools.protoc -Iproto --grpc_python_out=$(1) $(shell grep -l '^service ' $(PROTOS))
 
 proto: $(INSTALLED) ## Generate the Python stubs from proto/
-	@rm -f proto/cofactor/v1/*_pb2.py proto/cofactor/v1/*_pb2.pyi proto/cofactor/v1/*_pb2_grpc.py
+	@find proto -name '*_pb2.py' -o -name '*_pb2.pyi' -o -name '*_pb2_grpc.py' | xargs rm -f
 	@$(call generate,proto)
 
 check-proto: $(INSTALLED)
