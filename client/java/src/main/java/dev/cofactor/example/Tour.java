@@ -1,0 +1,211 @@
+package dev.cofactor.example;
+
+import static dev.cofactor.example.Lines.number;
+
+import dev.cofactor.v1.BatchRecommendRequest;
+import dev.cofactor.v1.BatchRecommendResponse;
+import dev.cofactor.v1.CatalogServiceGrpc;
+import dev.cofactor.v1.EmbedNewUserRequest;
+import dev.cofactor.v1.EmbedNewUserResponse;
+import dev.cofactor.v1.ExplainRequest;
+import dev.cofactor.v1.ExplainResponse;
+import dev.cofactor.v1.GetModelRequest;
+import dev.cofactor.v1.GetModelResponse;
+import dev.cofactor.v1.Item;
+import dev.cofactor.v1.ListModelsRequest;
+import dev.cofactor.v1.ListTopItemsRequest;
+import dev.cofactor.v1.Model;
+import dev.cofactor.v1.PredictRequest;
+import dev.cofactor.v1.Rating;
+import dev.cofactor.v1.RecommendRequest;
+import dev.cofactor.v1.RecommendResponse;
+import dev.cofactor.v1.RecommenderServiceGrpc;
+import dev.cofactor.v1.ScoredItem;
+import dev.cofactor.v1.SearchItemsRequest;
+import dev.cofactor.v1.ServingLimits;
+import dev.cofactor.v1.SimilarItemsRequest;
+import dev.cofactor.v1.StreamRecommendRequest;
+import dev.cofactor.v1.StreamRecommendResponse;
+import dev.cofactor.v1.User;
+import dev.cofactor.v1.UserEmbedding;
+import io.grpc.Channel;
+import io.grpc.StatusException;
+import io.grpc.stub.BlockingClientCall;
+import java.io.PrintStream;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+
+/** Calls every RPC of Cofactor once and prints what docs/clients.md specifies. */
+final class Tour {
+  private final CatalogServiceGrpc.CatalogServiceBlockingV2Stub catalog;
+  private final RecommenderServiceGrpc.RecommenderServiceBlockingV2Stub recommender;
+  private final PrintStream out;
+  private final String userId;
+  private final String words;
+  private final User user;
+
+  Tour(Channel channel, PrintStream out, String userId, String words) {
+    this.catalog = CatalogServiceGrpc.newBlockingV2Stub(channel);
+    this.recommender = RecommenderServiceGrpc.newBlockingV2Stub(channel);
+    this.out = out;
+    this.userId = userId;
+    this.words = words;
+    this.user = User.newBuilder().setUserId(userId).build();
+  }
+
+  void run() throws StatusException, InterruptedException {
+    Model model = models();
+    List<String> itemIds = items();
+    String best = known(itemIds);
+    many(embed(model, itemIds));
+    explain(best);
+    deliberateError();
+  }
+
+  private void print(Object... parts) {
+    out.println(Stream.of(parts).map(String::valueOf).collect(Collectors.joining(" ")));
+  }
+
+  private Model models() throws StatusException {
+    GetModelResponse described = catalog.getModel(GetModelRequest.getDefaultInstance());
+    Model model = described.getModel();
+    ServingLimits limits = described.getLimits();
+    print("model", model.getName(), model.getArchitecture(), model.getObjective(), model.getUserCount(),
+        model.getItemCount(), model.getFactorCount(), number(model.getRatingMin()), number(model.getRatingMax()));
+    print("limits", limits.getMaxPageSize(), limits.getMaxItemsPerRequest(), limits.getMaxRequestsPerBatch(),
+        limits.getMaxQueueSize());
+    for (Model listed : catalog.listModels(ListModelsRequest.newBuilder().setPageSize(10).build()).getModelsList()) {
+      print("listed", listed.getName(), listed.getState());
+    }
+    return model;
+  }
+
+  private List<String> items() throws StatusException {
+    SearchItemsRequest search = SearchItemsRequest.newBuilder().setQuery(words).setPageSize(3).build();
+    int rank = 0;
+    for (Item item : catalog.searchItems(search).getItemsList()) {
+      String genres = String.join("|", item.getGenresList());
+      print("search", ++rank, item.getItemId(), item.getReleaseYear(), genres, item.getTitle());
+    }
+    ListTopItemsRequest request =
+        ListTopItemsRequest.newBuilder()
+            .setOrder(ListTopItemsRequest.Order.ORDER_MOST_RATED)
+            .setPageSize(3)
+            .build();
+    List<String> itemIds = new ArrayList<>();
+    for (Item item : catalog.listTopItems(request).getItemsList()) {
+      itemIds.add(item.getItemId());
+      print("top", itemIds.size(), item.getItemId(), item.getRatingCount(), number(item.getBias()), item.getTitle());
+    }
+    return itemIds;
+  }
+
+  /** Asks about a user of the training data and returns the best item. */
+  private String known(List<String> itemIds) throws StatusException {
+    PredictRequest request = PredictRequest.newBuilder().setUser(user).addAllItemIds(itemIds).build();
+    List<Float> ratings = recommender.predict(request).getRatingsList();
+    for (int i = 0; i < ratings.size(); i++) {
+      print("predict", userId, itemIds.get(i), number(ratings.get(i)));
+    }
+    List<ScoredItem> recommended = recommender.recommend(recommendFor(user, 3)).getResultsList();
+    Lines.scored("recommend", recommended).forEach(out::println);
+    SimilarItemsRequest similar =
+        SimilarItemsRequest.newBuilder().addItemIds(itemIds.get(0)).setPageSize(3).setReturnItems(true).build();
+    int rank = 0;
+    for (ScoredItem result : recommender.similarItems(similar).getResultsList()) {
+      print("similar", ++rank, result.getItemId(), number(result.getScore()), result.getItem().getTitle());
+    }
+    return recommended.get(0).getItemId();
+  }
+
+  private static RecommendRequest recommendFor(User user, int pageSize) {
+    return RecommendRequest.newBuilder().setUser(user).setPageSize(pageSize).setReturnItems(true).build();
+  }
+
+  /** Makes a new user of three ratings. The embedding is the caller's to keep: the server stores nothing. */
+  private UserEmbedding embed(Model model, List<String> itemIds) throws StatusException {
+    EmbedNewUserRequest.Builder request = EmbedNewUserRequest.newBuilder();
+    for (int i = 0; i < itemIds.size(); i++) {
+      float rating = i < 2 ? model.getRatingMax() : model.getRatingMin();
+      request.addRatings(Rating.newBuilder().setItemId(itemIds.get(i)).setRating(rating));
+    }
+    EmbedNewUserResponse embedded = recommender.embedNewUser(request.build());
+    UserEmbedding embedding = embedded.getEmbedding();
+    print("embed", embedding.getFactorsCount(), number(embedding.getBias()), number(embedded.getFitRmse()),
+        embedded.getUsedRatingCount());
+    return embedding;
+  }
+
+  /** Asks for three users at once, one of whom nobody knows: in one call, then over one stream. */
+  private void many(UserEmbedding embedding) throws StatusException, InterruptedException {
+    Map<String, RecommendRequest> requests = new LinkedHashMap<>();
+    requests.put("known", recommendFor(user, 2));
+    requests.put("new", recommendFor(User.newBuilder().setEmbedding(embedding).build(), 2));
+    requests.put("unknown", recommendFor(User.newBuilder().setUserId("nobody").build(), 2));
+
+    BatchRecommendRequest batch = BatchRecommendRequest.newBuilder().addAllRequests(requests.values()).build();
+    int index = 0;
+    for (BatchRecommendResponse.Entry entry : recommender.batchRecommend(batch).getEntriesList()) {
+      printResult("batch " + index++, entry.hasError(), entry.getError().getReason(), entry.getResponse());
+    }
+    for (StreamRecommendResponse answer : stream(requests)) {
+      printResult("stream " + answer.getRequestId(), answer.hasError(), answer.getError().getReason(),
+          answer.getResponse());
+    }
+  }
+
+  /** Sends the requests over one stream and returns the answers, which may overtake each other, by request id. */
+  private List<StreamRecommendResponse> stream(Map<String, RecommendRequest> requests)
+      throws StatusException, InterruptedException {
+    BlockingClientCall<StreamRecommendRequest, StreamRecommendResponse> call = recommender.streamRecommend();
+    for (Map.Entry<String, RecommendRequest> request : requests.entrySet()) {
+      call.write(
+          StreamRecommendRequest.newBuilder()
+              .setRequestId(request.getKey())
+              .setRequest(request.getValue())
+              .build());
+    }
+    call.halfClose();
+    List<StreamRecommendResponse> answers = new ArrayList<>();
+    for (StreamRecommendResponse answer = call.read(); answer != null; answer = call.read()) {
+      answers.add(answer);
+    }
+    answers.sort(Comparator.comparing(StreamRecommendResponse::getRequestId));
+    return answers;
+  }
+
+  private void printResult(String label, boolean failed, String reason, RecommendResponse response) {
+    if (failed) {
+      print(label, "error", reason);
+    } else {
+      Lines.scored(label, response.getResultsList()).forEach(out::println);
+    }
+  }
+
+  private void explain(String itemId) throws StatusException {
+    ExplainResponse why =
+        recommender.explain(
+            ExplainRequest.newBuilder().setUser(user).setItemId(itemId).setMaxContributions(3).build());
+    print("explain", itemId, number(why.getScore()), number(why.getGlobalBias()), number(why.getUserBias()),
+        number(why.getItemBias()), number(why.getInteraction()), number(why.getRemainder()),
+        number(why.getPredictedRating()));
+    for (ExplainResponse.Contribution part : why.getContributionsList()) {
+      print("because", part.getItemId(), number(part.getRating()), number(part.getContribution()));
+    }
+  }
+
+  private void deliberateError() {
+    try {
+      recommender.recommend(recommendFor(user, -1));
+    } catch (StatusException failure) {
+      Lines.describe(failure).forEach(out::println);
+      return;
+    }
+    throw new IllegalStateException("the server accepted a page_size of -1");
+  }
+}
