@@ -1,0 +1,83 @@
+"""Model versions of any size with random factors: what they recommend is nonsense, what they cost is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """How large a synthetic version is.
+
+    Attributes:
+        n_ratings: on average per user; a user's own number is spread like that of MovieLens (log-normal).
+    """
+
+    name: str
+    n_users: int
+    n_items: int
+    n_factors: int
+    n_ratings: int
+
+    @property
+    def path(self) -> str:
+        """The version's place below the folder of models."""
+        return f"{self.name}/1"
+
+
+ML100K = Catalogue("items-1682", 943, 1_682, 50, 106)
+"""The shape of MovieLens 100K."""
+HUNDRED_THOUSAND = Catalogue("items-100k", 2_000, 100_000, 64, 100)
+MILLION = Catalogue("items-1m", 2_000, 1_000_000, 64, 100)
+
+
+def write(catalogue: Catalogue, models_dir: Path) -> Path:
+    """Export the version below models_dir/<name>/ unless it is there; returns its directory."""
+    place = models_dir / catalogue.path
+    if place.exists():
+        return place
+    from cofactor_trainer.dataset import Catalogue as Items
+    from cofactor_trainer.dataset import RatingsDataset
+    from cofactor_trainer.export import export_version
+    from cofactor_trainer.trained import TrainedModel
+
+    random = np.random.default_rng(7)
+    n_users, n_items = catalogue.n_users, catalogue.n_items
+    counts = np.clip(random.lognormal(np.log(catalogue.n_ratings) - 0.5, 1.0, n_users), 5, n_items // 2).astype(int)
+    popularity = random.pareto(1.0, n_items) + 0.1
+    item_rows = random.choice(n_items, counts.sum(), p=popularity / popularity.sum())
+    dataset = RatingsDataset(
+        name=f"synthetic, {n_items:,} items",
+        user_ids=sorted(str(number) for number in range(1, n_users + 1)),
+        catalogue=Items(
+            item_ids=sorted(str(number) for number in range(1, n_items + 1)),
+            titles=[f"Film {row}" for row in range(n_items)],
+            genres=[("Drama", "War")[: row % 3] for row in range(n_items)],
+            release_years=np.full(n_items, 1990, dtype=np.int64),
+        ),
+        user_rows=np.repeat(np.arange(n_users), counts),
+        item_rows=item_rows,
+        ratings=random.integers(1, 6, len(item_rows)).astype(np.float32),
+        timestamps=None,
+        rating_min=1.0,
+        rating_max=5.0,
+    )
+
+    def factors(n_rows: int, n_columns: int) -> np.ndarray:
+        return (random.standard_normal((n_rows, n_columns)) * 0.35).astype(np.float32)
+
+    model = TrainedModel(
+        architecture="dot-product",
+        objective="rating",
+        user_factors=factors(n_users + 1, catalogue.n_factors),
+        user_bias=factors(n_users + 1, 1)[:, 0],
+        item_factors=factors(n_items + 1, catalogue.n_factors),
+        item_bias=factors(n_items + 1, 1)[:, 0],
+        global_bias=0.6,
+        rating_range=(0.0, 5.5),
+        n_dot_factors=catalogue.n_factors,
+    )
+    return export_version(model, dataset, models_dir, catalogue.name, "1", metrics={}, hyperparameters={})

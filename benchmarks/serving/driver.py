@@ -1,0 +1,143 @@
+"""Runs the load driver (driver/*.go) and reads the clocks around its measured window."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from machine import CORES, DRIVER_CORE, usage
+from server_process import RunningServer
+from workload import Workload
+
+QUIET = 0.15
+"""Most of one core that others may use; a measurement beyond is not judged."""
+OPEN_LOOP_CALLS = 1024
+"""Most calls at once in an open loop."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What to send.
+
+    Attributes:
+        in_flight: calls all together, or messages on each stream.
+        streams: 0: unary calls.
+        rate: calls per second of an open loop; 0: closed loop.
+        per_call: answers in a call (users of a batch, pairs of a Predict).
+        method: instead of the server's own.
+    """
+
+    workload: Workload
+    in_flight: int
+    streams: int = 0
+    rate: float = 0.0
+    per_call: int = 1
+    method: str = ""
+
+    def connections(self) -> int:
+        """Eight calls share one."""
+        return self.streams or max(1, min(64, self.in_flight // 8))
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One window. Times are milliseconds, rates are answers per second."""
+
+    rate: float
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+    p999: float
+    server_cores: float
+    driver_cores: float
+    others: float
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it may be judged."""
+        return self.others <= QUIET
+
+    @property
+    def cpu_us(self) -> float:
+        """CPU of the server for one answer, microseconds."""
+        return self.server_cores / self.rate * 1e6 if self.rate else float("inf")
+
+
+class WrongAnswerError(Exception):
+    """A server failed a call or gave a wrong answer."""
+
+
+def measure(
+    driver: Path, server: RunningServer, load: Load, warmup: float, seconds: float, shared: bool
+) -> Measurement:
+    """Load a server. `shared`: driver and server use the same cores, because the server takes all of them."""
+    spec = server.spec
+    job = {
+        "target": server.target,
+        "transport": "grpc-stream" if load.streams else spec.transport,
+        "method": load.method or spec.method,
+        "content_type": spec.content_type,
+        "workload": str(load.workload.path),
+        "check": load.workload.check,
+        "path": load.workload.fields,
+        "in_flight": OPEN_LOOP_CALLS if load.rate else load.in_flight,
+        "connections": 8 if load.rate else load.connections(),
+        "streams": load.streams,
+        "rate": load.rate,
+        "warmup": warmup,
+        "seconds": seconds,
+    }
+    cores = CORES if shared else [DRIVER_CORE]
+    process = subprocess.Popen(
+        [driver],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "GOMAXPROCS": "2", "GOGC": "400"},
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(job))
+    process.stdin.close()
+    started = process.stdout.readline()
+    clocks, begin = usage(server.process, psutil.Process(process.pid)), time.monotonic()
+    if started.strip() != "begin":
+        process.wait()
+        raise WrongAnswerError(f"{spec.name}: the driver did not begin; its message is above")
+    time.sleep(seconds - 0.02)
+    used, window = usage(server.process, psutil.Process(process.pid)) - clocks, time.monotonic() - begin
+    text = process.stdout.read()
+    if process.wait() != 0:
+        raise WrongAnswerError(f"{spec.name}: the driver failed; its message is above")
+    return _measurement(
+        spec.name, json.loads(text), load, used.server / window, used.driver / window, used.others / window
+    )
+
+
+def _measurement(
+    name: str, result: dict[str, float], load: Load, server: float, driver: float, others: float
+) -> Measurement:
+    failures = dict(result["failures"])  # type: ignore[call-overload]
+    wrong = sum(failures.values())
+    if wrong > 0:
+        raise WrongAnswerError(
+            f"{name}: {wrong} calls failed of {wrong + int(result['answers'])}: {list(failures)[:3]}"
+        )
+    return Measurement(
+        rate=result["rate"] * load.per_call,
+        mean=result["mean_ms"],
+        p50=result["p50_ms"],
+        p90=result["p90_ms"],
+        p99=result["p99_ms"],
+        p999=result["p999_ms"],
+        server_cores=server,
+        driver_cores=driver,
+        others=others,
+    )

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+// checker says whether an answer is right.
+type checker func(answer, expected []byte) error
+
+// floatTolerance is how far a predicted rating may be from the one computed in double precision.
+const floatTolerance = 1e-3
+
+// newChecker makes a checker.
+//
+//	bytes:    the answer is the expected bytes
+//	contains: the expected bytes occur in the answer
+//	fields:   the protobuf fields reached by path, each with its length before it, are the expected bytes in order
+//	floats:   the packed floats of field 1 are the expected ones within floatTolerance
+func newChecker(kind string, path []uint64) (checker, error) {
+	switch kind {
+	case "bytes":
+		return func(answer, expected []byte) error {
+			if !bytes.Equal(answer, expected) {
+				return fmt.Errorf("answer of %d bytes differs from the expected %d", len(answer), len(expected))
+			}
+			return nil
+		}, nil
+	case "contains":
+		return func(answer, expected []byte) error {
+			if !bytes.Contains(answer, expected) {
+				return fmt.Errorf("expected content missing from an answer of %d bytes: %.200q", len(answer), answer)
+			}
+			return nil
+		}, nil
+	case "fields":
+		return func(answer, expected []byte) error {
+			rest, err := matchFields(answer, path, expected)
+			if err == nil && len(rest) > 0 {
+				err = fmt.Errorf("answer ends early: %d expected bytes are missing", len(rest))
+			}
+			return err
+		}, nil
+	case "floats":
+		return matchFloats, nil
+	}
+	return nil, fmt.Errorf("unknown check %q", kind)
+}
+
+// walk calls visit for every field of a protobuf message; payload is nil unless the field is length-delimited.
+func walk(message []byte, visit func(number uint64, payload []byte) error) error {
+	for len(message) > 0 {
+		tag, n := binary.Uvarint(message)
+		if n <= 0 {
+			return fmt.Errorf("broken tag")
+		}
+		message = message[n:]
+		size := 0
+		var payload []byte
+		switch tag & 7 {
+		case 0:
+			_, size = binary.Uvarint(message)
+		case 1:
+			size = 8
+		case 5:
+			size = 4
+		case 2:
+			length, n := binary.Uvarint(message)
+			if n <= 0 || uint64(len(message)-n) < length {
+				return fmt.Errorf("field %d cut short", tag>>3)
+			}
+			payload = message[n : n+int(length)]
+			size = n + int(length)
+		default:
+			return fmt.Errorf("wire type %d", tag&7)
+		}
+		if size <= 0 || size > len(message) {
+			return fmt.Errorf("field %d cut short", tag>>3)
+		}
+		if err := visit(tag>>3, payload); err != nil {
+			return err
+		}
+		message = message[size:]
+	}
+	return nil
+}
+
+// matchFields takes every value that path reaches off the front of expected, and returns what is left of it.
+func matchFields(message []byte, path []uint64, expected []byte) ([]byte, error) {
+	err := walk(message, func(number uint64, payload []byte) error {
+		if number != path[0] || payload == nil {
+			return nil
+		}
+		if len(path) > 1 {
+			var err error
+			expected, err = matchFields(payload, path[1:], expected)
+			return err
+		}
+		length, n := binary.Uvarint(expected)
+		if n <= 0 || uint64(len(expected)-n) < length || !bytes.Equal(payload, expected[n:n+int(length)]) {
+			return fmt.Errorf("%.40q is not the expected value", payload)
+		}
+		expected = expected[n+int(length):]
+		return nil
+	})
+	return expected, err
+}
+
+func matchFloats(answer, expected []byte) error {
+	found := false
+	err := walk(answer, func(number uint64, payload []byte) error {
+		if number != 1 {
+			return nil
+		}
+		found = true
+		if len(payload) != len(expected) {
+			return fmt.Errorf("%d floats instead of %d", len(payload)/4, len(expected)/4)
+		}
+		for i := 0; i < len(payload); i += 4 {
+			got := math.Float32frombits(binary.LittleEndian.Uint32(payload[i:]))
+			want := math.Float32frombits(binary.LittleEndian.Uint32(expected[i:]))
+			if !(math.Abs(float64(got-want)) <= floatTolerance) {
+				return fmt.Errorf("float %d is %g instead of %g", i/4, got, want)
+			}
+		}
+		return nil
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("no floats in an answer of %d bytes", len(answer))
+	}
+	return err
+}

@@ -1,0 +1,138 @@
+"""Measures Cofactor's server beside bare echoes and its peers, and writes docs/benchmarks.md.
+
+Servers run on one core and the load driver on another. Rows of a scenario are measured in turn, round after round, so
+that what changes on the machine changes for all of them. Every answer is checked. A window in which anything else used
+more than 15 % of a core is measured again, and not judged if that does not help.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import referee
+import report
+import tools
+from bars import BARS
+from driver import Measurement, measure
+from machine import describe
+from scenarios import NEEDS, SCENARIOS, STREAM_METHOD, Context, Results, Row
+from server_process import RunningServer, ServerSpec
+
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a run takes its time: rounds, and seconds of warm-up and of each window."""
+
+    rounds: int
+    warmup: float
+    seconds: float
+
+
+FULL, QUICK = Pace(5, 1.0, 4.0), Pace(1, 0.5, 1.0)
+
+
+@dataclass
+class Run:
+    """Everything a run found out: measurements per row, facts per server."""
+
+    machine: str
+    command: str
+    date: str
+    results: Results = field(default_factory=dict)
+    servers: dict[str, dict[str, float]] = field(default_factory=dict)
+    referee: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def start(specs: Sequence[ServerSpec], rows: Sequence[Row], run: Run) -> dict[str, RunningServer]:
+    """Start servers one after another, so that cold starts do not disturb each other."""
+    running: dict[str, RunningServer] = {}
+    try:
+        for spec in specs:
+            loads = [row.load for row in rows if row.server.name == spec.name]
+            first = next(load for load in loads if load.method in ("", STREAM_METHOD)).workload.path.read_bytes()
+            length = int.from_bytes(first[:4], "little")
+            running[spec.name] = RunningServer(
+                spec, first[4 : 4 + length], tools.CACHE / f"{spec.name}.log".replace(" ", "_")
+            )
+            run.servers[spec.name] = {"cold_start": running[spec.name].cold_start}
+    except BaseException:
+        stop(running)
+        raise
+    return running
+
+
+def stop(running: dict[str, RunningServer]) -> None:
+    """Stop every server."""
+    for server in running.values():
+        server.stop()
+
+
+def window(row: Row, server: RunningServer, pace: Pace, driver: Path) -> Measurement:
+    """One measurement; again, a few times, while others use the machine."""
+    for _ in range(TRIES):
+        found = measure(driver, server, row.load, pace.warmup, pace.seconds, row.shared)
+        if found.quiet:
+            break
+    return found
+
+
+def run_scenario(name: str, context: Context, run: Run, pace: Pace, driver: Path) -> None:
+    """Measure every row of a scenario in every round."""
+    rows = SCENARIOS[name](context)
+    running = start(list({row.server.name: row.server for row in rows}.values()), rows, run)
+    try:
+        for number in range(pace.rounds):
+            for row in rows:
+                found = window(row, running[row.server.name], pace, driver)
+                run.results.setdefault(f"{name}/{row.name}", []).append(found)
+                print(f"{name} {number + 1}/{pace.rounds}", report.measurement_line(row.name, found), flush=True)
+        for server in running.values():
+            resident, proportional = server.memory()
+            run.servers[server.spec.name] |= {"resident": resident, "proportional": proportional}
+        if name == "unary":
+            run.referee = {row: referee.measure(running[row], context, pace.seconds) for row in ("echo", "cofactor")}
+    finally:
+        stop(running)
+
+
+def chosen(wanted: Sequence[str]) -> list[str]:
+    """Scenarios in their order, with those that they need."""
+    names = set(wanted or SCENARIOS) | {NEEDS[name] for name in wanted if name in NEEDS}
+    return [name for name in SCENARIOS if name in names]
+
+
+def main() -> None:
+    """Run the scenarios asked for, print the bars, and write the page after a full run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--quick", action="store_true", help="one short round: shows that everything works, judges nothing"
+    )
+    parser.add_argument(
+        "--scenario", action="append", default=[], choices=SCENARIOS, help="only this one; may be repeated"
+    )
+    arguments = parser.parse_args()
+    pace = QUICK if arguments.quick else FULL
+    command = " ".join(["python benchmarks/serving/run.py", *sys.argv[1:]])
+    run = Run(describe(), command, time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()))
+    context, driver = Context(run.results), tools.driver()
+    for name in chosen(arguments.scenario):
+        run_scenario(name, context, run, pace, driver)
+        (tools.CACHE / "results.json").write_text(json.dumps(asdict(run), indent=1))
+    for bar in BARS:
+        print(report.bar_line(bar.judge(run.results)))
+    if not arguments.quick and not arguments.scenario:
+        report.write(run.machine, run.command, run.date, run.results, run.servers, run.referee)
+
+
+if __name__ == "__main__":
+    main()

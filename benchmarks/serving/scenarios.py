@@ -1,0 +1,245 @@
+"""What is measured: rows (a server under a load), in groups whose rows are measured in turn, A B A B."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import catalogue
+import servers
+import tools
+import workload
+from catalogue import Catalogue
+from driver import Load, Measurement
+from server_process import ServerSpec
+from workload import Recommendation, Truth, Workload
+
+Results = dict[str, list[Measurement]]
+BATCH_METHOD = f"{servers.SERVICE}/BatchRecommend"
+STREAM_METHOD = f"{servers.SERVICE}/StreamRecommend"
+PREDICT_METHOD = f"{servers.SERVICE}/Predict"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A server under a load.
+
+    Attributes:
+        shared: the driver runs on the server's cores, because the server takes them all.
+    """
+
+    name: str
+    server: ServerSpec
+    load: Load
+    shared: bool = False
+
+
+@dataclass
+class Context:
+    """What scenarios are built from.
+
+    Attributes:
+        measured: rows of the scenarios before.
+    """
+
+    measured: Results = field(default_factory=dict)
+
+    @property
+    def models(self) -> Path:
+        """Folder of the synthetic versions."""
+        return tools.CACHE / "models"
+
+    def version(self, size: Catalogue) -> Path:
+        """A version directory."""
+        return catalogue.write(size, self.models)
+
+    @cached_property
+    def small(self) -> list[Recommendation]:
+        """Right answers for users of the small catalogue."""
+        return Truth(self.version(catalogue.ML100K)).recommendations(512)
+
+    @cached_property
+    def constant_answer(self) -> Path:
+        """File of the bare echo's answer."""
+        path = tools.CACHE / "constant-answer"
+        path.write_bytes(workload.constant_answer(self.small[0]))
+        return path
+
+    @cached_property
+    def flags(self) -> str:
+        """Flags that this cofactor-serve knows."""
+        return servers.cofactor_flags()
+
+    def calls(self, size: Catalogue) -> Path:
+        """Folder of the workload files of a catalogue."""
+        return tools.CACHE / "calls" / size.name
+
+    @cached_property
+    def recommend(self) -> Workload:
+        """Recommend on the small catalogue."""
+        return workload.recommend(self.calls(catalogue.ML100K), self.small)
+
+    @cached_property
+    def echo(self) -> Workload:
+        """The same, answered with a constant."""
+        return workload.echo(self.calls(catalogue.ML100K), self.small, self.constant_answer.read_bytes())
+
+    def cofactor(self, *flags: str) -> ServerSpec:
+        """Cofactor on the small catalogue, answers not cached unless asked for."""
+        no_cache = () if "--cache" not in self.flags or any("cache" in flag for flag in flags) else ("--cache-mib", "0")
+        name = " ".join(("cofactor", *flags))
+        return servers.cofactor(name, self.models, catalogue.ML100K, *no_cache, *flags)
+
+    def echo_server(self) -> ServerSpec:
+        """The wall: a bare echo on the server that Cofactor is built on."""
+        return servers.echo("echo", "sync", self.constant_answer)
+
+
+def unary(context: Context) -> Sequence[Row]:
+    """Recommend, k = 10, beside the bare echo and the peers."""
+    version, users = context.version(catalogue.ML100K), context.small
+    folder = context.calls(catalogue.ML100K)
+    packed = Load(workload.msgpack(folder, users), 64)
+    bodies = Load(workload.json_bodies(folder, users), 64)
+    rows = [
+        Row("echo", context.echo_server(), Load(context.echo, 64)),
+        Row("Recommend", context.cofactor(), Load(context.recommend, 64)),
+    ]
+    if "--cache" in context.flags:
+        rows.append(Row("Recommend, cache hits", context.cofactor("--cache-mib", "64"), Load(context.recommend, 64)))
+    return [
+        *rows,
+        Row("mosec HTTP", servers.mosec("mosec", version), packed),
+        Row("mosec HTTP, batches of 64", servers.mosec("mosec-batched", version, servers.MOSEC_BATCH), packed),
+        Row("MLServer gRPC", servers.mlserver("mlserver", version), Load(workload.open_inference(folder, users), 64)),
+        Row("LitServe HTTP", servers.litserve("litserve", version), bodies),
+        Row("BentoML HTTP", servers.bentoml("bentoml", version), bodies),
+    ]
+
+
+def concurrency(context: Context) -> Sequence[Row]:
+    """Recommend and the echo with 1 to 256 calls in flight."""
+    pairs = [(context.echo_server(), context.echo, "echo"), (context.cofactor(), context.recommend, "Recommend")]
+    return [
+        Row(f"{name}, {in_flight} in flight", server, Load(calls, in_flight))
+        for in_flight in (1, 16, 64, 256)
+        for server, calls, name in pairs
+    ]
+
+
+def bulk(context: Context) -> Sequence[Row]:
+    """Streams, batches and columns, beside unary calls and mosec's batches."""
+    folder, users = context.calls(catalogue.ML100K), context.small
+    version = context.version(catalogue.ML100K)
+    pairs = workload.predict(folder, Truth(version))
+    stream = Load(context.recommend, 32, streams=8, method=STREAM_METHOD)
+    batch = Load(workload.batch_recommend(folder, users), 4, per_call=workload.BATCH, method=BATCH_METHOD)
+    return [
+        Row("unary, 64 in flight", context.cofactor(), Load(context.recommend, 64)),
+        Row(
+            "mosec, batches of 64",
+            servers.mosec("mosec-batched", version, 64),
+            Load(workload.msgpack(folder, users), 64),
+        ),
+        Row("stream echo, 8 x 32", context.echo_server(), replace(stream, workload=context.echo)),
+        Row("StreamRecommend, 8 x 32", context.cofactor(), stream),
+        Row("BatchRecommend of 64", context.cofactor(), batch),
+        Row(
+            "Predict of 10,000 pairs",
+            context.cofactor(),
+            Load(pairs, 2, per_call=workload.PAIRS, method=PREDICT_METHOD),
+        ),
+    ]
+
+
+def open_loop(context: Context) -> Sequence[Row]:
+    """A fixed arrival rate, half of what saturates each; latency counts from the time a call was due."""
+    saturated = context.measured
+    return [
+        Row(
+            f"{name} at half of saturation",
+            server,
+            Load(calls, 0, rate=statistics.median(each.rate for each in saturated[f"unary/{row}"]) / 2),
+        )
+        for name, row, server, calls in (
+            ("Recommend", "Recommend", context.cofactor(), context.recommend),
+            ("echo", "echo", context.echo_server(), context.echo),
+        )
+    ]
+
+
+def _large(context: Context, size: Catalogue, n_users: int, in_flight: Sequence[int]) -> Sequence[Row]:
+    users = Truth(context.version(size)).recommendations(n_users)
+    calls = workload.recommend(context.calls(size), users)
+    return [
+        Row(
+            f"{mode}, {calls_in_flight} in flight",
+            servers.cofactor(f"cofactor-{size.name}-{mode}", context.models, size, "--batching", flag),
+            Load(calls, calls_in_flight),
+        )
+        for calls_in_flight in in_flight
+        for mode, flag in (("batched", "auto"), ("direct", "off"))
+    ]
+
+
+def hundred_thousand(context: Context) -> Sequence[Row]:
+    """A catalogue of 100,000 items: does batching pay."""
+    return _large(context, catalogue.HUNDRED_THOUSAND, 128, (1, 16, 64))
+
+
+def million(context: Context) -> Sequence[Row]:
+    """A catalogue of a million items."""
+    return _large(context, catalogue.MILLION, 32, (1, 16))
+
+
+def workers(context: Context) -> Sequence[Row]:
+    """One and two worker processes; the driver shares the cores with the two."""
+    if "--workers" not in context.flags:
+        return []
+    two = context.cofactor("--workers", "2")
+    return [
+        Row("one worker on one core", context.cofactor(), Load(context.recommend, 64)),
+        Row(
+            "two workers on two cores", replace(two, cores=servers.ALL_CORES), Load(context.recommend, 128), shared=True
+        ),
+    ]
+
+
+FRONTS = {
+    "grpcio": ("sync", ()),
+    "grpcio, tuned for throughput": ("sync", ("grpc.optimization_target=1",)),
+    "grpc.aio": ("aio", ()),
+    "grpc.aio on uvloop": ("aio-uvloop", ()),
+    "pygrpc-native, threads": ("native-sync", ()),
+    "pygrpc-native, asyncio": ("native-aio", ()),
+    "pygrpc-native, events": ("native-events", ()),
+}
+
+
+def fronts(context: Context) -> Sequence[Row]:
+    """The bare echo behind every gRPC front that runs Python handlers."""
+    return [
+        Row(
+            name,
+            servers.echo(f"front-{front}-{len(options)}", front, context.constant_answer, *options),
+            Load(context.echo, 64),
+        )
+        for name, (front, options) in FRONTS.items()
+    ]
+
+
+SCENARIOS: Mapping[str, Callable[[Context], Sequence[Row]]] = {
+    "unary": unary,
+    "concurrency": concurrency,
+    "open-loop": open_loop,
+    "bulk": bulk,
+    "100k": hundred_thousand,
+    "1m": million,
+    "workers": workers,
+    "fronts": fronts,
+}
+NEEDS = {"open-loop": "unary"}
+"""Scenarios that need another's results."""

@@ -1,0 +1,116 @@
+"""The servers compared: Cofactor's, bare echoes and the peers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import tools
+from catalogue import Catalogue
+from machine import CORES, SERVER_CORE
+from server_process import ServerSpec
+
+PEERS = tools.HERE / "peers"
+SERVICE = "/cofactor.v1.RecommenderService"
+MOSEC_BATCH = 64
+MOSEC_WAIT_MS = 1
+"""Of 1, 5 and 10 ms the one with the most requests per second."""
+
+
+def cofactor(
+    name: str, models: Path, catalogue: Catalogue, *flags: str, cores: tuple[int, ...] = (SERVER_CORE,)
+) -> ServerSpec:
+    """cofactor-serve with everything on that it has by default."""
+    command = (sys.executable, "-m", "cofactor_server", "--models", str(models), "--model", catalogue.name)
+    return ServerSpec(
+        name, (*command, "--port", "{port}", "--provider", "cpu", *flags), "grpc", f"{SERVICE}/Recommend", cores=cores
+    )
+
+
+def cofactor_flags() -> str:
+    """What `cofactor-serve --help` says."""
+    command = [sys.executable, "-m", "cofactor_server", "--help"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def echo(name: str, front: str, answer: Path, *options: str) -> ServerSpec:
+    """A bare echo behind one of the fronts of peers/echo.py."""
+    python = tools.venv("fronts") / "python"
+    command = (str(python), str(PEERS / "echo.py"), front, "--port", "{port}", "--answer", str(answer))
+    flags = tuple(part for option in options for part in ("--option", option))
+    return ServerSpec(name, (*command, *flags), "grpc", f"{SERVICE}/Recommend")
+
+
+def _peer_environment(version: Path) -> dict[str, str]:
+    return {"VERSION_DIR": str(version), "PYTHONPATH": f"{tools.HERE}:{PEERS}"}
+
+
+def mosec(name: str, version: Path, batch: int = 1) -> ServerSpec:
+    """A mosec server with one worker process."""
+    environment = {
+        **_peer_environment(version),
+        "MOSEC_BATCH": str(batch),
+        "MOSEC_WAIT_MS": str(MOSEC_WAIT_MS),
+    }
+    command = (
+        str(tools.venv("mosec") / "python"),
+        str(PEERS / "mosec_server.py"),
+        "--port",
+        "{port}",
+        "--log-level",
+        "error",
+    )
+    return ServerSpec(name, command, "http", "/inference", "application/msgpack", environment)
+
+
+def mlserver(name: str, version: Path) -> ServerSpec:
+    """MLServer, its one process, over gRPC."""
+    folder = tools.CACHE / "mlserver"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {"name": "recommend", "implementation": "mlserver_model.Recommend"}
+    (folder / "model-settings.json").write_text(json.dumps(settings))
+    environment = {
+        **_peer_environment(version),
+        "MLSERVER_HOST": "127.0.0.1",
+        "MLSERVER_GRPC_PORT": "{port}",
+        "MLSERVER_HTTP_PORT": "0",
+        "MLSERVER_METRICS_PORT": "0",
+        "MLSERVER_PARALLEL_WORKERS": "0",
+        "MLSERVER_DEBUG": "false",
+    }
+    command = (str(tools.venv("mlserver") / "mlserver"), "start", str(folder))
+    return ServerSpec(name, command, "grpc", "/inference.GRPCInferenceService/ModelInfer", "", environment)
+
+
+def litserve(name: str, version: Path) -> ServerSpec:
+    """LitServe with one worker process."""
+    environment = {**_peer_environment(version), "PORT": "{port}"}
+    command = (str(tools.venv("litserve") / "python"), str(PEERS / "litserve_server.py"))
+    return ServerSpec(name, command, "http", "/predict", "application/json", environment)
+
+
+def bentoml(name: str, version: Path) -> ServerSpec:
+    """BentoML with one worker process."""
+    python = tools.venv("bentoml") / "python"
+    command = (
+        str(python),
+        "-m",
+        "bentoml",
+        "serve",
+        "bentoml_service:Recommend",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "{port}",
+    )
+    environment = {
+        **_peer_environment(version),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_HOME": str(tools.CACHE / "bentoml"),
+    }
+    return ServerSpec(name, command, "http", "/recommend", "application/json", environment, PEERS)
+
+
+ALL_CORES = tuple(CORES)

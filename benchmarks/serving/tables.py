@@ -1,0 +1,30 @@
+"""Reads a version's arrays, apart from the code under test."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class Tables:
+    """A version's tables.bin and manifest.json (docs/model-format.md)."""
+
+    def __init__(self, version: Path) -> None:
+        self.manifest = json.loads((version / "manifest.json").read_text("utf-8"))
+        self._file = np.memmap(version / "tables.bin", dtype=np.uint8, mode="r")
+        self._tables = {table["name"]: table for table in self.manifest["tables"]}
+
+    def array(self, name: str) -> np.ndarray[Any, Any]:
+        """A table."""
+        table = self._tables[name]
+        shape = [int(length) for length in table["shape"]]
+        return np.ndarray(shape, table["dtype"], self._file, int(table.get("offset", 0)))
+
+    def strings(self, name: str) -> list[str]:
+        """A list of strings."""
+        text, offsets = self.array(f"{name}.bytes").tobytes(), self.array(f"{name}.offsets").tolist()
+        return [text[start:end].decode() for start, end in pairwise(offsets)]
