@@ -31,6 +31,7 @@ from cofactor_trainer.prior import UserPrior, user_prior
 from cofactor_trainer.reference import Reference
 from cofactor_trainer.table_file import write_tables
 from cofactor_trainer.trained import TrainedModel
+from cofactor_trainer.training import EpochResult
 
 FORMAT_VERSION = 1
 TABLES_FILE = "tables.bin"
@@ -50,6 +51,7 @@ def export_version(
     *,
     metrics: Mapping[str, float],
     hyperparameters: Mapping[str, str],
+    history: Sequence[EpochResult] = (),
 ) -> Path:
     """Write models_dir/name/version, by default named after the time, and publish it by one rename.
 
@@ -72,6 +74,7 @@ def export_version(
         manifest.train_time.FromDatetime(now)
         manifest.metrics.update(metrics)
         manifest.hyperparameters.update(hyperparameters)
+        manifest.epochs.extend(_epoch(result) for result in history)
         _write(draft, manifest, model, dataset)
         draft.rename(place)
     except BaseException:
@@ -237,6 +240,15 @@ def _describe(model: TrainedModel, dataset: RatingsDataset, name: str, version: 
     if model.rating_range is not None:
         manifest.rating_range.low, manifest.rating_range.high = model.rating_range
     return manifest
+
+
+def _epoch(result: EpochResult) -> manifest_pb2.Epoch:
+    return manifest_pb2.Epoch(
+        number=result.epoch,
+        train_loss=result.train_loss,
+        validation_loss=result.validation_loss,
+        seconds=result.seconds,
+    )
 
 
 def _check_names(name: str, version: str) -> None:

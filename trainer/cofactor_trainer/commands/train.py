@@ -88,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.version,
             metrics=metrics_of(result, validation),
             hyperparameters={**recipe.hyperparameters(), "seed": str(arguments.seed)},
+            history=result.history,
         )
     except (ValueError, FileExistsError) as error:
         raise InputError(str(error)) from error
