@@ -49,12 +49,13 @@ def _by_title(client: Client, name: str) -> Item:
     found = client.search_items(title, _SEARCHED).items if title.strip() else ()
     if year:
         found = tuple(item for item in found if item.release_year == int(year[1]) or name == item.title)
-    exact = [item for item in found if _folded(item.title) in (_folded(title), _folded(name))]
+    spellings = _words(title), _words(name)
+    exact = [item for item in found if _words(item.title) in spellings]
     chosen = exact or list(found)
     if len(chosen) == 1:
         return chosen[0]
     if chosen:
-        raise UnknownTitleError(f"{name!r} is the title of several items; take one by its id: {_listed(chosen)}")
+        raise UnknownTitleError(f"{name!r} fits several items; add the year or take an id: {_listed(chosen)}")
     nearest = _nearest(client, title)
     advice = f"; did you mean {_listed(nearest)}?" if nearest else "; `cofactor search WORD` finds titles"
     raise UnknownTitleError(f"no item has the id or title {name!r}{advice}")
@@ -76,6 +77,11 @@ def _nearest(client: Client, title: str) -> list[Item]:
 def _listed(items: Sequence[Item]) -> str:
     names = [f"{item.title!r} ({item.release_year or 'no year'}, id {item.item_id})" for item in items[:_SUGGESTIONS]]
     return ", ".join(names) + (", …" if len(items) > _SUGGESTIONS else "")
+
+
+def _words(title: str) -> list[str]:
+    """In any order: "The Matrix" is "Matrix, The"."""
+    return sorted(_folded(title).split())
 
 
 def _folded(text: str) -> str:
