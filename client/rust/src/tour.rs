@@ -1,0 +1,220 @@
+//! Every RPC once, then one call that must fail.
+
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+use crate::api::batch_recommend_response::entry;
+use crate::api::catalog_service_client::CatalogServiceClient;
+use crate::api::list_top_items_request::Order;
+use crate::api::recommender_service_client::RecommenderServiceClient;
+use crate::api::stream_recommend_response;
+use crate::api::user::Identity;
+use crate::api::{
+    BatchRecommendRequest, EmbedNewUserRequest, ExplainRequest, GetModelRequest, ListModelsRequest,
+    ListTopItemsRequest, Model, PredictRequest, Rating, RecommendRequest, SearchItemsRequest, SimilarItemsRequest,
+    StreamRecommendRequest, StreamRecommendResponse, User, UserEmbedding,
+};
+use crate::connection::{Bearer, Connection};
+use crate::lines::{describe, number, print_result, print_scored};
+
+/// Why the tour ended early.
+pub enum Failure {
+    /// A setting is wrong.
+    Setting(String),
+    /// A call failed.
+    Call(Status),
+    /// The server answered what it must not.
+    Answer(&'static str),
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Failure::Call(status)
+    }
+}
+
+type Service = InterceptedService<Channel, Bearer>;
+
+pub struct Tour {
+    connection: Connection,
+    catalog: CatalogServiceClient<Service>,
+    recommender: RecommenderServiceClient<Service>,
+    user_id: String,
+    words: String,
+}
+
+fn user(identity: Identity) -> Option<User> {
+    Some(User { identity: Some(identity) })
+}
+
+fn recommend_for(user: Option<User>, page_size: i32) -> RecommendRequest {
+    RecommendRequest { user, page_size, return_items: true, ..Default::default() }
+}
+
+/// Calls a method of a client through `Connection::call`. A client is cheap to clone: clones share the channel.
+macro_rules! call {
+    ($tour:ident.$client:ident.$method:ident($request:expr)) => {
+        $tour.connection.call($request, async |request| $tour.$client.clone().$method(request).await).await
+    };
+}
+
+impl Tour {
+    pub fn new(connection: Connection, user_id: String, words: String) -> Self {
+        let catalog = CatalogServiceClient::new(connection.channel.clone());
+        let recommender = RecommenderServiceClient::new(connection.channel.clone());
+        Tour { connection, catalog, recommender, user_id, words }
+    }
+
+    pub async fn run(&self) -> Result<(), Failure> {
+        let model = self.models().await?;
+        let item_ids = self.items().await?;
+        let best = self.known(&item_ids).await?;
+        let embedding = self.embed(&model, &item_ids).await?;
+        self.many(embedding).await?;
+        self.explain(best).await?;
+        self.deliberate_error().await
+    }
+
+    fn user(&self) -> Option<User> {
+        user(Identity::UserId(self.user_id.clone()))
+    }
+
+    async fn models(&self) -> Result<Model, Failure> {
+        let described = call!(self.catalog.get_model(GetModelRequest::default()))?;
+        let model = described.model.ok_or(Failure::Answer("GetModel answered without a model"))?;
+        let limits = described.limits.ok_or(Failure::Answer("GetModel answered without limits"))?;
+        let (lowest, highest) = (number(model.rating_min), number(model.rating_max));
+        println!(
+            "model {} {} {} {} {} {} {lowest} {highest}",
+            model.name, model.architecture, model.objective, model.user_count, model.item_count, model.factor_count
+        );
+        println!(
+            "limits {} {} {} {}",
+            limits.max_page_size, limits.max_items_per_request, limits.max_requests_per_batch, limits.max_queue_size
+        );
+        let request = ListModelsRequest { page_size: 10, ..Default::default() };
+        for listed in call!(self.catalog.list_models(request))?.models {
+            println!("listed {} {}", listed.name, listed.state().as_str_name());
+        }
+        Ok(model)
+    }
+
+    async fn items(&self) -> Result<Vec<String>, Failure> {
+        let request = SearchItemsRequest { query: self.words.clone(), page_size: 3, ..Default::default() };
+        let found = call!(self.catalog.search_items(request))?.items;
+        for (rank, item) in (1..).zip(&found) {
+            println!("search {rank} {} {} {} {}", item.item_id, item.release_year, item.genres.join("|"), item.title);
+        }
+        let request = ListTopItemsRequest { order: Order::MostRated as i32, page_size: 3, ..Default::default() };
+        let top = call!(self.catalog.list_top_items(request))?.items;
+        for (rank, item) in (1..).zip(&top) {
+            println!("top {rank} {} {} {} {}", item.item_id, item.rating_count, number(item.bias), item.title);
+        }
+        Ok(top.into_iter().map(|item| item.item_id).collect())
+    }
+
+    /// Asks about a user of the training data and returns the best item.
+    async fn known(&self, item_ids: &[String]) -> Result<String, Failure> {
+        let request = PredictRequest { user: self.user(), item_ids: item_ids.to_vec(), ..Default::default() };
+        let predicted = call!(self.recommender.predict(request))?;
+        for (item_id, rating) in item_ids.iter().zip(predicted.ratings) {
+            println!("predict {} {item_id} {}", self.user_id, number(rating));
+        }
+        let recommended = call!(self.recommender.recommend(recommend_for(self.user(), 3)))?.results;
+        print_scored("recommend", &recommended);
+        let item_ids = item_ids.iter().take(1).cloned().collect();
+        let request = SimilarItemsRequest { item_ids, page_size: 3, return_items: true, ..Default::default() };
+        let similar = call!(self.recommender.similar_items(request))?.results;
+        for (rank, result) in (1..).zip(similar) {
+            let title = result.item.unwrap_or_default().title;
+            println!("similar {rank} {} {} {title}", result.item_id, number(result.score));
+        }
+        let best = recommended.into_iter().next().ok_or(Failure::Answer("nothing to recommend"))?;
+        Ok(best.item_id)
+    }
+
+    /// Makes a new user of three ratings. The embedding is the caller's to keep: the server stores nothing.
+    async fn embed(&self, model: &Model, item_ids: &[String]) -> Result<UserEmbedding, Failure> {
+        let rating = |i| if i < 2 { model.rating_max } else { model.rating_min };
+        let ratings = item_ids.iter().enumerate();
+        let ratings = ratings.map(|(i, item_id)| Rating { item_id: item_id.clone(), rating: rating(i) }).collect();
+        let request = EmbedNewUserRequest { ratings, ..Default::default() };
+        let embedded = call!(self.recommender.embed_new_user(request))?;
+        let embedding = embedded.embedding.ok_or(Failure::Answer("EmbedNewUser answered without an embedding"))?;
+        let (bias, fit) = (number(embedding.bias), number(embedded.fit_rmse));
+        println!("embed {} {bias} {fit} {}", embedding.factors.len(), embedded.used_rating_count);
+        Ok(embedding)
+    }
+
+    /// Asks for three users at once, one of whom nobody knows: in one call, then over one stream.
+    async fn many(&self, embedding: UserEmbedding) -> Result<(), Failure> {
+        let messages: Vec<_> = [
+            ("known", self.user()),
+            ("new", user(Identity::Embedding(embedding))),
+            ("unknown", user(Identity::UserId("nobody".to_owned()))),
+        ]
+        .into_iter()
+        .map(|(id, user)| StreamRecommendRequest { request_id: id.to_owned(), request: Some(recommend_for(user, 2)) })
+        .collect();
+
+        let requests = messages.iter().filter_map(|message| message.request.clone()).collect();
+        let batch = call!(self.recommender.batch_recommend(BatchRecommendRequest { requests, ..Default::default() }))?;
+        for (i, entry) in batch.entries.iter().enumerate() {
+            match &entry.result {
+                Some(entry::Result::Response(response)) => print_result(&format!("batch {i}"), Ok(response)),
+                Some(entry::Result::Error(error)) => print_result(&format!("batch {i}"), Err(error)),
+                None => return Err(Failure::Answer("BatchRecommend answered an empty entry")),
+            }
+        }
+        for answer in self.stream(messages).await? {
+            let label = format!("stream {}", answer.request_id);
+            match &answer.result {
+                Some(stream_recommend_response::Result::Response(response)) => print_result(&label, Ok(response)),
+                Some(stream_recommend_response::Result::Error(error)) => print_result(&label, Err(error)),
+                None => return Err(Failure::Answer("StreamRecommend answered an empty message")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the requests over one stream and returns the answers, which may overtake each other, by request id.
+    async fn stream(&self, messages: Vec<StreamRecommendRequest>) -> Result<Vec<StreamRecommendResponse>, Status> {
+        let answers = self.connection.call(messages, async |request: Request<Vec<_>>| {
+            let request = request.map(tokio_stream::iter);
+            let response = self.recommender.clone().stream_recommend(request).await?;
+            let mut answers = Vec::new();
+            let mut stream = response.into_inner();
+            while let Some(answer) = stream.message().await? {
+                answers.push(answer);
+            }
+            Ok(tonic::Response::new(answers))
+        });
+        let mut answers = answers.await?;
+        answers.sort_by(|a, b| a.request_id.cmp(&b.request_id));
+        Ok(answers)
+    }
+
+    async fn explain(&self, item_id: String) -> Result<(), Failure> {
+        let request =
+            ExplainRequest { user: self.user(), item_id: item_id.clone(), max_contributions: 3, ..Default::default() };
+        let why = call!(self.recommender.explain(request))?;
+        let parts = [why.score, why.global_bias, why.user_bias, why.item_bias, why.interaction, why.remainder];
+        let parts = parts.map(number).join(" ");
+        println!("explain {item_id} {parts} {}", number(why.predicted_rating()));
+        for part in why.contributions {
+            println!("because {} {} {}", part.item_id, number(part.rating), number(part.contribution));
+        }
+        Ok(())
+    }
+
+    async fn deliberate_error(&self) -> Result<(), Failure> {
+        match call!(self.recommender.recommend(recommend_for(self.user(), -1))) {
+            Ok(_) => Err(Failure::Answer("the server accepted a page_size of -1")),
+            Err(status) => {
+                println!("{}", describe(&status).join("\n"));
+                Ok(())
+            }
+        }
+    }
+}
