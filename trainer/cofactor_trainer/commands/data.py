@@ -9,6 +9,7 @@ from pathlib import Path
 from cofactor_trainer import movielens, tables
 from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.datasets import Scale
+from cofactor_trainer.download import ARCHIVES, cache_dir, fetch
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.splits import Split, random_split
 
@@ -20,12 +21,10 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
         "--dataset",
         default="ml-latest-small",
         metavar="WHAT",
-        help="ml-latest-small (comes with the demo extra), ml-100k, the folder of an unpacked MovieLens, or a "
-        ".csv, .tsv or .parquet file (default: %(default)s)",
+        help="ml-latest-small (comes with the demo extra); ml-100k, ml-1m, ml-20m or ml-25m (downloaded); the folder "
+        "of an unpacked MovieLens; or a .csv, .tsv or .parquet file, also .gz (default: %(default)s)",
     )
-    group.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="folder of --dataset ml-100k; downloaded if not given"
-    )
+    group.add_argument("--data-dir", type=Path, metavar="DIR", help="of downloads (default: the user's cache)")
     group.add_argument("--by-title", action="store_true", help="ml-100k: one item per title, as in published figures")
     group.add_argument("--columns", metavar="USER,ITEM,RATING[,TIME]", help="names of the columns of a file")
     group.add_argument("--encoding", default="utf-8", help="of a text file (default: %(default)s)")
@@ -42,10 +41,10 @@ def load_dataset(arguments: argparse.Namespace) -> RatingsDataset:
     path = Path(named)
     if named == "ml-latest-small" and not path.exists():
         return movielens.load_embedded_small()
-    if named == "ml-100k" and arguments.data_dir is not None:
-        return movielens.load_100k(arguments.data_dir, by_title=arguments.by_title)
+    if named in ARCHIVES and not path.exists():
+        path = fetch(ARCHIVES[named], arguments.data_dir or cache_dir())
     if path.is_dir():
-        return movielens.load_100k(path, by_title=arguments.by_title)
+        return movielens.load_folder(path, by_title=arguments.by_title)
     return tables.read_ratings(
         path,
         None if arguments.columns is None else parse_columns(arguments.columns),
