@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from cofactor.admin.v1.admin_pb2 import ServingPolicy
 from cofactor_server.policy import (
     PolicyError,

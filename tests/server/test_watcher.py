@@ -9,6 +9,7 @@ import weakref
 from pathlib import Path
 
 import pytest
+
 from cofactor_server.errors import ModelRefused
 from cofactor_server.sources import LocalSource, RemoteSource
 from cofactor_server.watcher import ModelWatcher
