@@ -1,0 +1,128 @@
+"""Many Recommend requests at once: as one message, or over a stream."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+
+from cofactor.v1.recommender_pb2 import (
+    BatchRecommendRequest,
+    BatchRecommendResponse,
+    RecommendRequest,
+    StreamRecommendRequest,
+    StreamRecommendResponse,
+)
+from cofactor_server.errors import InvalidField, RequestError
+from cofactor_server.recommendations import Recommendations
+from cofactor_server.repository import ModelRepository
+from cofactor_server.responses import entry_error
+
+
+def batch_recommend(
+    repository: ModelRepository, recommendations: Recommendations, request: BatchRecommendRequest, limit: int
+) -> BatchRecommendResponse:
+    """Answers BatchRecommend in as few runs of the engine as possible."""
+    if not 1 <= len(request.requests) <= limit:
+        raise InvalidField("requests", f"has {len(request.requests)} entries; send between 1 and {limit}")
+    version = repository.resolve(request.model)
+    wrong = {index: error for index, each in enumerate(request.requests) if (error := _problem(each)) is not None}
+    good = [index for index in range(len(request.requests)) if index not in wrong]
+    for index in good:
+        # A page token in the answer then serves in Recommend, with this model.
+        if request.HasField("model"):
+            request.requests[index].model.CopyFrom(request.model)
+    answers = dict(zip(good, recommendations.answer_each(repository, [request.requests[i] for i in good]), strict=True))
+    response = BatchRecommendResponse(model=version.served)
+    for index in range(len(request.requests)):
+        answer = wrong.get(index) or answers[index]
+        if isinstance(answer, RequestError):
+            response.entries.add(error=entry_error(index, answer))
+        else:
+            response.entries.add(response=answer)
+    return response
+
+
+def _problem(entry: RecommendRequest) -> RequestError | None:
+    if entry.HasField("model"):
+        return InvalidField("model", "must be unset in an entry; set it on the batch")
+    if entry.page_token:
+        return InvalidField("page_token", "must be empty in an entry; ask for further pages with Recommend")
+    return None
+
+
+_END = object()
+
+
+class RequestStream:
+    """Reads a stream ahead, in a thread of its own, into a bounded queue.
+
+    While the engine works, requests gather and then run together. When the queue is full nothing more is read, and
+    HTTP/2's flow control holds the client back.
+    """
+
+    def __init__(self, requests: Iterator[StreamRecommendRequest], limit: int) -> None:
+        self._requests = requests
+        self._waiting: queue.Queue[object] = queue.Queue(maxsize=limit)
+        self._limit = limit
+        self._closed = threading.Event()
+        self._reader = threading.Thread(target=self._read, name="stream-reader", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        last: object = _END
+        try:
+            for request in self._requests:
+                self._put(request)
+        except Exception as error:  # handed to the thread that answers the stream, which raises it
+            last = error
+        self._put(last)
+
+    def _put(self, each: object) -> None:
+        while not self._closed.is_set():
+            try:
+                self._waiting.put(each, timeout=1.0)
+            except queue.Full:
+                continue
+            return
+
+    def batches(self) -> Iterator[list[StreamRecommendRequest]]:
+        """What has gathered, again and again until the client ends the stream; raises what ended it otherwise."""
+        try:
+            last: object = None
+            while last is None:
+                batch: list[StreamRecommendRequest] = []
+                each = self._waiting.get()
+                while isinstance(each, StreamRecommendRequest):
+                    batch.append(each)
+                    if len(batch) == self._limit:
+                        break
+                    try:
+                        each = self._waiting.get_nowait()
+                    except queue.Empty:
+                        break
+                else:
+                    last = each
+                if batch:
+                    yield batch
+            if isinstance(last, Exception):
+                raise last
+        finally:
+            self._closed.set()
+
+
+def stream_recommend(
+    repository: Callable[[], ModelRepository],
+    recommendations: Recommendations,
+    requests: Iterator[StreamRecommendRequest],
+    limit: int,
+) -> Iterator[StreamRecommendResponse]:
+    """Answers StreamRecommend, up to `limit` requests per engine run, each batch on the version of its moment."""
+    for batch in RequestStream(requests, limit).batches():
+        held = repository()
+        answers = recommendations.answer_each(held, [each.request for each in batch])
+        for each, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, RequestError):
+                yield StreamRecommendResponse(request_id=each.request_id, error=entry_error(0, answer))
+            else:
+                yield StreamRecommendResponse(request_id=each.request_id, response=answer)

@@ -1,0 +1,150 @@
+"""The ONNX sessions of one model version."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from cofactor_server.arrays import AnyArray, FloatArray, IndexArray
+from cofactor_server.bundle import Bundle
+from cofactor_server.errors import ModelRefused, ProviderUnavailable
+from cofactor_server.providers import CPU, CUDA, ProviderList
+
+_LOGGER = logging.getLogger(__name__)
+
+# A gather of more rows than this would copy a large part of the table at once.
+ROWS_PER_RUN = 65_536
+
+
+class Engine:
+    """Runs a version's graphs; every array in and out is numpy's, float32 and int64, C-contiguous.
+
+    Shapes: B users, d user factors, N and M and C item rows, E excluded rows (padded with n_items), k results.
+    Rows are not checked here: a row outside the table is undefined on CUDA.
+
+    Raises ModelRefused when a graph does not load, ProviderUnavailable when CUDA was demanded and does not run.
+    """
+
+    def __init__(self, bundle: Bundle, providers: ProviderList, *, must_use_first: bool) -> None:
+        self._predict = _session(bundle, "predict", providers, must_use_first=must_use_first)
+        self._recommend = _session(bundle, "recommend", providers, must_use_first=must_use_first)
+        self._similar_items = _session(bundle, "similar_items", providers, must_use_first=must_use_first)
+        self._similarity = _session(bundle, "similarity", providers, must_use_first=must_use_first)
+        self._embed_user = None
+        if bundle.graph_path("embed_user") is not None:
+            self._embed_user = _session(bundle, "embed_user", providers, must_use_first=must_use_first)
+        self.providers: list[str] = self._recommend.get_providers()
+
+    @property
+    def embeds_users(self) -> bool:
+        """Whether the version has the graph that embeds new users."""
+        return self._embed_user is not None
+
+    def run(self, graph: str, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
+        """One graph by its name, with all its outputs by theirs: for the golden answers."""
+        session = getattr(self, f"_{graph}")
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, inputs), strict=True))
+
+    def predict(
+        self, user_factors: FloatArray, user_bias: FloatArray, item_rows: IndexArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """user_factors (B, d), user_bias (B,), item_rows (N,), B is N or 1 -> logits (N,), ratings (N,)."""
+        if len(item_rows) <= ROWS_PER_RUN:
+            return self._predict_once(user_factors, user_bias, item_rows)
+        pairs = len(user_bias) > 1
+        parts = []
+        for start in range(0, len(item_rows), ROWS_PER_RUN):
+            chunk = slice(start, start + ROWS_PER_RUN)
+            users = chunk if pairs else slice(None)
+            parts.append(self._predict_once(user_factors[users], user_bias[users], item_rows[chunk]))
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+    def _predict_once(
+        self, user_factors: FloatArray, user_bias: FloatArray, item_rows: IndexArray
+    ) -> tuple[FloatArray, FloatArray]:
+        inputs = {"user_factors": user_factors, "user_bias": user_bias, "item_rows": item_rows}
+        logits, ratings = self._predict.run(("logits", "ratings"), inputs)
+        return logits, ratings
+
+    def recommend(
+        self,
+        user_factors: FloatArray,
+        user_bias: FloatArray,
+        popularity_weight: FloatArray,
+        excluded_rows: IndexArray,
+        k: int,
+    ) -> tuple[IndexArray, FloatArray, FloatArray]:
+        """Best k items of each user: (B, d), (B,), (B,), (B, E) -> item_rows, scores, ratings, each (B, k)."""
+        inputs = {
+            "user_factors": user_factors,
+            "user_bias": user_bias,
+            "popularity_weight": popularity_weight,
+            "excluded_rows": excluded_rows,
+            "k": np.array([k], dtype=np.int64),
+        }
+        item_rows, scores, ratings = self._recommend.run(("item_rows", "scores", "ratings"), inputs)
+        return item_rows, scores, ratings
+
+    def similar_items(self, item_rows: IndexArray, excluded_rows: IndexArray, k: int) -> tuple[IndexArray, FloatArray]:
+        """Nearest k items to the mean of (M,) items without (E,) -> rows (k,), cosines (k,)."""
+        inputs = {"item_rows": item_rows, "excluded_rows": excluded_rows, "k": np.array([k], dtype=np.int64)}
+        rows, scores = self._similar_items.run(("similar_rows", "scores"), inputs)
+        return rows, scores
+
+    def similarity(self, item_rows: IndexArray, candidate_rows: IndexArray) -> FloatArray:
+        """Cosine of the mean of (M,) items with each of (C,) candidates -> (C,)."""
+        scores: FloatArray = self._similarity.run(
+            ("scores",), {"item_rows": item_rows, "candidate_rows": candidate_rows}
+        )[0]
+        return scores
+
+    def embed_user(
+        self, item_rows: IndexArray, ratings: FloatArray, profile: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """(B, N) rows padded with n_items, (B, N), (B, P) -> user factors (B, d), bias (B,), fitted ratings (B, N)."""
+        assert self._embed_user is not None
+        inputs: dict[str, AnyArray] = {"item_rows": item_rows, "ratings": ratings}
+        if profile is not None:
+            inputs["profile"] = profile
+        factors, bias, fitted = self._embed_user.run(("user_factors", "user_bias", "fitted"), inputs)
+        return factors, bias, fitted
+
+
+def _session(bundle: Bundle, name: str, providers: ProviderList, *, must_use_first: bool) -> Any:
+    path = bundle.graph_path(name)
+    assert path is not None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    # Without prepacking every session reads the one mapped tables.bin instead of its own copy of the table.
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    preferred = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:
+        # ONNX Runtime has no common base for its errors; its texts hold paths, so they go to the log alone.
+        _LOGGER.debug("cannot load %s", path, exc_info=True)
+        if preferred == CUDA:
+            return _without_cuda(bundle, name, must_use_first)
+        raise ModelRefused(
+            f"model {bundle.label} refused: graph {name} does not load ({type(error).__name__})"
+        ) from None
+    session.disable_fallback()
+    if session.get_providers()[0] != preferred:
+        return _without_cuda(bundle, name, must_use_first, session)
+    return session
+
+
+def _without_cuda(bundle: Bundle, name: str, must_use_first: bool, session: Any = None) -> Any:
+    if must_use_first:
+        raise ProviderUnavailable(
+            "--provider cuda: ONNX Runtime cannot use CUDA here (libraries missing or of another version: install the "
+            "extra cofactor[cuda]); use --provider cpu, or auto to take what works"
+        )
+    _LOGGER.warning("CUDA does not run graph %s of %s; it runs on the CPU", name, bundle.label)
+    return session or _session(bundle, name, [CPU], must_use_first=True)

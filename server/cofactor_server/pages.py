@@ -1,0 +1,92 @@
+"""Which version and which page a request means: its page token, if it has one, decides both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from cofactor.v1.catalog_pb2 import ListModelsRequest, ListModelsResponse
+from cofactor.v1.model_pb2 import ModelRef
+from cofactor_server.errors import InvalidPageToken, PageTokenExpired
+from cofactor_server.paging import PageToken, decode_token, fingerprint
+from cofactor_server.repository import ModelRepository
+from cofactor_server.version import ModelVersion
+
+
+class PagedMessage(Protocol):
+    """A request with pages."""
+
+    page_token: str
+
+    def SerializeToString(self, *, deterministic: bool = ...) -> bytes:  # noqa: N802 (protobuf's name)
+        """The request as bytes."""
+
+
+class PagedRequest(PagedMessage, Protocol):
+    """A request with pages on one model."""
+
+    @property
+    def model(self) -> ModelRef:
+        """Which model."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Page:
+    """A page of one request on one version."""
+
+    version: ModelVersion
+    offset: int
+    fingerprint: bytes
+
+    def next_token(self, page_size: int) -> str:
+        """The token of the page after this one."""
+        return PageToken(self.offset + page_size, self.fingerprint, self.version.key).encode()
+
+    def next_token_if(self, n_results: int, page_size: int) -> str:
+        """The token of the page after this one, or an empty string where the n_results end on this one."""
+        return self.next_token(page_size) if n_results > self.offset + page_size else ""
+
+
+def open_page(repository: ModelRepository, request: PagedRequest) -> Page:
+    """The page that a request asks for.
+
+    Raises ModelNotFound, InvalidPageToken, or PageTokenExpired when the token's version is no longer held.
+    """
+    token, mark = read_token(request)
+    if token is None:
+        return Page(repository.resolve(request.model), 0, mark)
+    version = repository.held(token.model)
+    if version is None:
+        raise PageTokenExpired
+    return Page(version, token.offset, mark)
+
+
+def read_token(request: PagedMessage) -> tuple[PageToken | None, bytes]:
+    """The token of a request, None for its first page, and the request's fingerprint; raises InvalidPageToken."""
+    text = request.page_token
+    if text:
+        request.page_token = ""
+    mark = fingerprint(type(request).__name__.encode() + request.SerializeToString(deterministic=True))
+    if not text:
+        return None, mark
+    token = decode_token(text)
+    if token.fingerprint != mark:
+        raise InvalidPageToken("belongs to a request with other parameters; change page_token alone")
+    return token, mark
+
+
+def list_models(repository: ModelRepository, request: ListModelsRequest, page_size: int) -> ListModelsResponse:
+    """One page of the versions held, by name, newest first. The token names the last version of the page before."""
+    token, mark = read_token(request)
+    held = [version for name in sorted(repository.versions) for version in repository.versions[name]]
+    start = 0
+    if token is not None:
+        keys = [version.key for version in held]
+        if token.model not in keys:
+            raise PageTokenExpired
+        start = keys.index(token.model) + 1
+    page = held[start : start + page_size]
+    response = ListModelsResponse(models=[version.description for version in page])
+    if len(held) > start + page_size:
+        response.next_page_token = PageToken(start + page_size, mark, page[-1].key).encode()
+    return response

@@ -1,0 +1,124 @@
+"""From RecommendRequest to RecommendResponse: one, or many that run together and fail alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from cofactor.v1.recommender_pb2 import RecommendRequest, RecommendResponse
+from cofactor_server.errors import InvalidField, RatingsUnsupported, RequestError
+from cofactor_server.filters import EVERYTHING
+from cofactor_server.pages import Page, open_page
+from cofactor_server.recommender import Ranking, RankingQuery, always_wanted
+from cofactor_server.repository import ModelRepository
+from cofactor_server.requests import RequestReader, Selected, check_number
+from cofactor_server.responses import recommendation_id, scored_items
+from cofactor_server.version import ModelVersion
+
+LARGEST_PENALTY = 10.0
+_PREDICTED_RATING = RecommendRequest.RANKING_PREDICTED_RATING
+_POPULARITY_CORRECTED = RecommendRequest.RANKING_POPULARITY_CORRECTED
+_NO_FILTER = Selected(EVERYTHING)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenRequest:
+    """A request that was read and can run."""
+
+    page: Page
+    query: RankingQuery
+    selected: Selected
+    return_items: bool
+
+
+class Recommendations:
+    """Answers Recommend requests."""
+
+    def __init__(self, reader: RequestReader) -> None:
+        self._reader = reader
+
+    def answer(
+        self, repository: ModelRepository, request: RecommendRequest, is_wanted: Callable[[], bool]
+    ) -> RecommendResponse:
+        """One answer."""
+        opened = self._open(repository, request, is_wanted)
+        version = opened.page.version
+        response = self._response(opened, version.recommender.rank(opened.query))
+        response.model.CopyFrom(version.served)
+        return response
+
+    def answer_each(
+        self, repository: ModelRepository, requests: Sequence[RecommendRequest]
+    ) -> list[RecommendResponse | RequestError]:
+        """An answer or an error for each request; those of one version run together. `model` is left empty."""
+        answers: list[RecommendResponse | RequestError | None] = [None] * len(requests)
+        by_version: dict[ModelVersion, list[tuple[int, OpenRequest]]] = {}
+        for position, request in enumerate(requests):
+            try:
+                opened = self._open(repository, request, always_wanted)
+            except RequestError as error:
+                answers[position] = error
+            else:
+                by_version.setdefault(opened.page.version, []).append((position, opened))
+        for version, entries in by_version.items():
+            rankings = version.recommender.rank_many([opened.query for _, opened in entries])
+            for (position, opened), ranking in zip(entries, rankings, strict=True):
+                answers[position] = self._response(opened, ranking)
+        return [answer for answer in answers if answer is not None]
+
+    def _open(
+        self, repository: ModelRepository, request: RecommendRequest, is_wanted: Callable[[], bool]
+    ) -> OpenRequest:
+        reader = self._reader
+        page = open_page(repository, request)
+        version = page.version
+        page_size = reader.page_size(request.page_size)
+        check_number(request.diversity, "diversity", 0, 1)
+        check_number(request.popularity_penalty, "popularity_penalty", 0, LARGEST_PENALTY)
+        selected = reader.selection(version, request.filter) if request.HasField("filter") else _NO_FILTER
+        query = RankingQuery(
+            user=reader.user(version, request.user, request.unknown_user_policy),
+            offset=page.offset,
+            page_size=page_size,
+            selection=selected.selection,
+            popularity_weight=_popularity_weight(version, request),
+            leave_out_rated=not request.include_rated,
+            diversity=request.diversity,
+            min_rating=_min_rating(version, request),
+            is_wanted=is_wanted,
+        )
+        return OpenRequest(page, query, selected, request.return_items)
+
+    @staticmethod
+    def _response(opened: OpenRequest, ranking: Ranking) -> RecommendResponse:
+        version = opened.page.version
+        return RecommendResponse(
+            results=scored_items(
+                version, ranking, with_items=opened.return_items, with_ratings=version.predicts_ratings
+            ),
+            next_page_token=opened.page.next_token(opened.query.page_size) if ranking.has_more else "",
+            recommendation_id=recommendation_id(),
+            missing_item_ids=opened.selected.missing_item_ids,
+            is_fallback=opened.query.user.is_fallback,
+        )
+
+
+def _popularity_weight(version: ModelVersion, request: RecommendRequest) -> float:
+    """The multiple of log(rating count + 1) in the score; a model's own, where the request leaves the ranking to it."""
+    default = version.manifest.default_popularity_weight
+    if request.ranking == _PREDICTED_RATING:
+        return -request.popularity_penalty
+    if request.ranking == _POPULARITY_CORRECTED:
+        return (default or 1.0) - request.popularity_penalty
+    if request.ranking != 0:
+        raise InvalidField("ranking", f"{request.ranking} is not a ranking; use one that the API names")
+    return default - request.popularity_penalty
+
+
+def _min_rating(version: ModelVersion, request: RecommendRequest) -> float | None:
+    if not request.HasField("min_predicted_rating"):
+        return None
+    if not version.predicts_ratings:
+        raise RatingsUnsupported("min_predicted_rating")
+    low, high = version.manifest.rating_min, version.manifest.rating_max
+    return check_number(request.min_predicted_rating, "min_predicted_rating", low, high)

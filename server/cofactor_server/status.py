@@ -1,0 +1,56 @@
+"""A request error as a gRPC status with google.rpc details."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
+from cofactor_server.errors import DOMAIN, InvalidField, RequestError
+
+DETAILS_KEY = "grpc-status-details-bin"
+REQUEST_ID_KEY = "x-request-id"
+_LEGAL_REQUEST_ID = re.compile(r"[!-~]{1,128}")
+
+
+def request_id(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """The caller's own request id, or a new one."""
+    for key, value in metadata:
+        if key == REQUEST_ID_KEY and isinstance(value, str) and _LEGAL_REQUEST_ID.fullmatch(value):
+            return value
+    return uuid.uuid4().hex
+
+
+def rich_status(error: RequestError, request: str) -> status_pb2.Status:
+    """The error as google.rpc.Status."""
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata),
+        error_details_pb2.RequestInfo(request_id=request),
+    ]
+    if error.field:
+        problem = error.problem if isinstance(error, InvalidField) else str(error)
+        bad_request = error_details_pb2.BadRequest()
+        bad_request.field_violations.add(field=error.field, description=problem, reason=error.reason)
+        details.append(bad_request)
+    if error.retry_after_s is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(int(error.retry_after_s * 1000))
+        details.append(retry)
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=str(error))
+    for detail in details:
+        packed = AnyMessage()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status
+
+
+def abort(context: grpc.ServicerContext, error: RequestError, request: str) -> None:
+    """Ends the call with the error; never returns."""
+    status = rich_status(error, request)
+    context.set_trailing_metadata(((DETAILS_KEY, status.SerializeToString()), (REQUEST_ID_KEY, request)))
+    context.abort(grpc.StatusCode[error.code], status.message)

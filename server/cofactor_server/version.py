@@ -1,0 +1,131 @@
+"""A model version that is ready to serve."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+
+from cofactor.v1 import model_pb2
+from cofactor_server.arrays import FloatArray
+from cofactor_server.batching import BatchedTopK, batching_pays
+from cofactor_server.bundle import Bundle
+from cofactor_server.catalogue import Catalogue
+from cofactor_server.config import ServerConfig
+from cofactor_server.engine import Engine
+from cofactor_server.errors import ModelRefused
+from cofactor_server.explanation import Explainer, LogitModel
+from cofactor_server.filters import ItemFilters
+from cofactor_server.golden import check_golden_answers
+from cofactor_server.profiles import ProfileEncoder
+from cofactor_server.providers import CPU, ProviderList
+from cofactor_server.recommender import Recommender, TopK
+from cofactor_server.search import TitleSearch
+from cofactor_server.similarity import SimilarItems
+from cofactor_server.top_k import DirectTopK
+from cofactor_server.users import Users
+from cofactor_server.vocabulary import Vocabulary
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class ModelVersion:
+    """Everything that answers for one version; its parts share the bundle's mapped tables.
+
+    Raises ModelRefused when the version contradicts itself or does not give its golden answers.
+    """
+
+    def __init__(self, bundle: Bundle, providers: ProviderList, config: ServerConfig) -> None:
+        manifest = self.manifest = bundle.manifest
+        tables = bundle.tables
+        self.key = f"{manifest.name}/{manifest.version}"
+        self.engine = Engine(bundle, providers, must_use_first=config.provider == "cuda")
+        n_golden = check_golden_answers(bundle, self.engine)
+        try:
+            self.user_ids = Vocabulary(bundle.strings("user_ids"))
+            self.item_ids = Vocabulary(bundle.strings("item_ids"))
+            self.catalogue = Catalogue(bundle)
+        except ValueError as error:
+            raise ModelRefused(f"model {bundle.label} refused: {error}") from None
+        self.filters = ItemFilters(self.catalogue)
+        self.search = TitleSearch(self.catalogue)
+        self.profiles = ProfileEncoder(manifest.profile_features)
+        self.n_items = int(manifest.item_count)
+        self.users = Users(tables, self.engine, self.n_items)
+        item_factors: FloatArray = tables["item_factors"]  # type: ignore[assignment]
+        self.recommender = Recommender(
+            self._top_k(config),
+            self.engine,
+            item_factors,
+            tables["item_inverse_norms"],  # type: ignore[arg-type]
+            tables["item_log_popularity"],  # type: ignore[arg-type]
+        )
+        self.similar_items = SimilarItems(self.engine, self.n_items)
+        self.explainer = Explainer(
+            self.users,
+            self.engine,
+            tables["item_bias"],  # type: ignore[arg-type]
+            manifest.global_bias,
+            self.n_items,
+            nearness=self.engine.similarity,
+            dot_product=_logit_model(bundle),
+        )
+        self.predicts_ratings = manifest.objective == "rating"
+        self.served = model_pb2.ServedModel(
+            name=manifest.name, version=manifest.version, execution_provider=self.engine.providers[0]
+        )
+        self.description = self._describe()
+        _LOGGER.info("%s ready on %s, %d golden answers hold", self.key, self.engine.providers[0], n_golden)
+
+    def _top_k(self, config: ServerConfig) -> TopK:
+        direct = DirectTopK(self.engine, self.n_items, config.max_batch_size)
+        on_cpu = self.engine.providers[0] == CPU
+        batches = config.batching == "on"
+        if config.batching == "auto":
+            batches = batching_pays(direct, self.manifest.user_factor_count, min(10, self.n_items))
+        if not batches:
+            return direct
+        _LOGGER.info("%s: calls that wait for the engine are joined", self.key)
+        return BatchedTopK(direct, config.max_batch_size, len(os.sched_getaffinity(0)) if on_cpu else 1)
+
+    def _describe(self) -> model_pb2.Model:
+        manifest = self.manifest
+        model = model_pb2.Model(
+            name=manifest.name,
+            version=manifest.version,
+            state=model_pb2.Model.STATE_READY,
+            architecture=manifest.architecture,
+            objective=manifest.objective,
+            user_count=manifest.user_count,
+            item_count=manifest.item_count,
+            factor_count=manifest.user_factor_count,
+            rating_min=manifest.rating_min,
+            rating_max=manifest.rating_max,
+            execution_providers=self.engine.providers,
+            embedding_space=manifest.embedding_space,
+            profile_keys=self.profiles.keys,
+            metrics=manifest.metrics,
+            train_time=manifest.train_time,
+            supports_new_users=self.engine.embeds_users,
+            dataset=manifest.dataset,
+        )
+        model.load_time.FromSeconds(int(time.time()))
+        return model
+
+
+def _logit_model(bundle: Bundle) -> LogitModel | None:
+    """What explains a dot product; None for other architectures, and for versions without the prior's tables."""
+    manifest, tables = bundle.manifest, bundle.tables
+    if manifest.architecture != "dot-product" or "user_prior_mean" not in tables:
+        return None
+    rating_range = None
+    if manifest.HasField("rating_range"):
+        rating_range = (manifest.rating_range.low, manifest.rating_range.high)
+    return LogitModel(
+        item_factors=tables["item_factors"],  # type: ignore[arg-type]
+        item_bias=tables["item_bias"],  # type: ignore[arg-type]
+        global_bias=manifest.global_bias,
+        rating_range=rating_range,
+        prior_mean=tables["user_prior_mean"],  # type: ignore[arg-type]
+        precision=tables["user_prior_precision"],  # type: ignore[arg-type]
+    )
