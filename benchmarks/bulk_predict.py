@@ -1,0 +1,102 @@
+"""How long does a DataFrame of pairs take through a local server, and what memory do client and server need?
+
+    make demo                                      # trains the models that are served here
+    .venv/bin/python benchmarks/bulk_predict.py    # [--models DIR] [--pairs 1000000] [--repeats 3]
+
+Starts cofactor-serve, predicts random pairs of the model's users and items with Client.predict_frame, and compares
+a sample of the answers with single calls.
+"""
+
+import argparse
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+
+from cofactor_client import Client
+
+MIB = 2**20
+
+
+@contextmanager
+def serving(models):
+    """A server process, and a client that has seen it ready."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "cofactor_server", "--models", models, "--port", str(port), "--provider", "cpu"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            with Client(f"127.0.0.1:{port}") as client:
+                client.wait_until_ready(60)
+                yield psutil.Process(server.pid), client
+        finally:
+            server.terminate()
+
+
+def peak_mib(process):
+    """The most memory that a process has had resident, MiB."""
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def pairs_of(models, name, n_pairs):
+    """(n_pairs,) random pairs of the ids in the model's version directory."""
+    from cofactor_server.bundle import open_bundle
+
+    bundle = open_bundle(next(path for path in sorted((Path(models) / name).iterdir()) if path.is_dir()))
+    random = np.random.default_rng(1)
+    columns = {}
+    for column, table in (("user_id", "user_ids"), ("item_id", "item_ids")):
+        offsets = bundle.tables[f"{table}.offsets"]
+        text = bytes(bundle.tables[f"{table}.bytes"])
+        ids = np.array([text[a:b].decode() for a, b in pairwise(offsets)], dtype=object)
+        columns[column] = ids[random.integers(0, len(ids), n_pairs)]
+    return pd.DataFrame(columns)
+
+
+def main():
+    """Measures every model of the folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default=str(Path(__file__).resolve().parents[1] / ".demo" / "models"))
+    parser.add_argument("--pairs", type=int, default=1_000_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    me = psutil.Process()
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    with serving(arguments.models) as (server, client):
+        for model in client.iter_models():
+            frame = pairs_of(arguments.models, model.name, arguments.pairs)
+            before = me.memory_info().rss / MIB, server.memory_info().rss / MIB
+            for _ in range(arguments.repeats):
+                cpu = me.cpu_times().user, server.cpu_times().user
+                started = time.perf_counter()
+                ratings = client.predict_frame(frame, model=model.name)
+                seconds = time.perf_counter() - started
+                used = me.cpu_times().user - cpu[0], server.cpu_times().user - cpu[1]
+                print(
+                    f"{model.name}: {len(frame):,} pairs in {seconds:.2f} s ({len(frame) / seconds:,.0f} pairs/s); "
+                    f"CPU client {used[0]:.2f} s, server {used[1]:.2f} s"
+                )
+            print(
+                f"{model.name}: resident before, at most: client {before[0]:.0f}, {peak_mib(me):.0f} MiB; "
+                f"server {before[1]:.0f}, {peak_mib(server):.0f} MiB"
+            )
+            for row in range(0, len(frame), max(1, len(frame) // 20)):
+                user, item = frame.iloc[row]
+                single = client.predict(user, [item], model=model.name).ratings[0]
+                if abs(single - ratings.iloc[row]) > 1e-5:
+                    sys.exit(f"error: row {row}: {ratings.iloc[row]} in bulk, {single} alone")
+
+
+if __name__ == "__main__":
+    main()

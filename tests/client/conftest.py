@@ -1,0 +1,67 @@
+"""One real server on models by construction, and both clients to call it."""
+
+import asyncio
+import inspect
+
+import pytest
+
+from cofactor_client import Client
+from cofactor_client.aio import AsyncClient
+
+
+class Blocking:
+    """An AsyncClient that tests call like a Client, so that every test is run on both."""
+
+    def __init__(self, address, **options):
+        self._loop = asyncio.new_event_loop()
+        self._client = self._loop.run_until_complete(self._open(address, options))
+
+    @staticmethod
+    async def _open(address, options):
+        return AsyncClient(address, **options)
+
+    def __getattr__(self, name):
+        method = getattr(self._client, name)
+
+        def call(*arguments, **options):
+            answer = method(*arguments, **options)
+            if inspect.isasyncgen(answer):
+                return self._iterated(answer)
+            return self._loop.run_until_complete(answer)
+
+        return call
+
+    def _iterated(self, answers):
+        while True:
+            try:
+                yield self._loop.run_until_complete(anext(answers))
+            except StopAsyncIteration:
+                return
+
+    def close(self):
+        self._loop.run_until_complete(self._client.close())
+        self._loop.close()
+
+
+@pytest.fixture(scope="session")
+def served(models_dir, dot_version, net_version):
+    """A running server of the models dot (the default) and net."""
+    from cofactor_server.config import ServerConfig
+    from cofactor_server.server import create_server
+
+    config = ServerConfig(models=models_dir, model="dot", port=0, provider="cpu", max_items_per_request=500)
+    with create_server(config) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def address(served):
+    return f"127.0.0.1:{served.port}"
+
+
+@pytest.fixture(scope="module", params=[Client, Blocking], ids=["sync", "asyncio"])
+def client(request, address):
+    """The synchronous client and the asyncio one."""
+    client = request.param(address)
+    yield client
+    client.close()
