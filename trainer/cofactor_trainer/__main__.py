@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from rich.logging import RichHandler
 
-from cofactor_trainer.commands import train
+from cofactor_trainer.commands import evaluate, report, train
 from cofactor_trainer.errors import TrainerError
 
-_COMMANDS = ("train",)
+_COMMANDS = ("evaluate", "report", "train")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cofactor-train", description="Train recommenders and export them to ONNX.")
     commands = parser.add_subparsers(dest="command", required=True)
     train.add_parser(commands)
+    evaluate.add_parser(commands)
+    report.add_parser(commands)
     return parser
 
 

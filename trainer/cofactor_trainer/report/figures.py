@@ -1,0 +1,115 @@
+"""The report's figures, in plotly: titles on hover, no network needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+
+from cofactor.v1 import manifest_pb2
+from cofactor_trainer.report.evidence import Float64Array, GroupErrors, Lorenz, NewUserErrors
+
+_LAYOUT = {
+    "template": "plotly_white",
+    "margin": {"l": 60, "r": 20, "t": 20, "b": 50},
+    "height": 380,
+    "legend": {"orientation": "h", "y": 1.08},
+    "colorway": ["#2563a8", "#c2571a", "#3f8f4f", "#7a4fa3"],
+}
+
+
+def loss_curves(epochs: Sequence[manifest_pb2.Epoch]) -> go.Figure:
+    """Training and validation loss by epoch."""
+    numbers = [epoch.number for epoch in epochs]
+    figure = go.Figure(go.Scatter(x=numbers, y=[epoch.train_loss for epoch in epochs], name="training"))
+    if any(epoch.HasField("validation_loss") for epoch in epochs):
+        figure.add_scatter(x=numbers, y=[epoch.validation_loss for epoch in epochs], name="validation")
+    return _laid_out(figure, "epoch", "loss", xaxis_dtick=1 if len(numbers) <= 20 else None)
+
+
+def group_errors(errors: GroupErrors, group_title: str) -> go.Figure:
+    """Root mean square error and mean error of each group, and how many ratings are in it."""
+    counts = [f"{count:,} ratings" for count in errors.counts]
+    figure = go.Figure(go.Bar(x=errors.labels, y=errors.rmse, name="root mean square error", text=counts))
+    figure.add_scatter(
+        x=errors.labels, y=errors.mean_error, name="mean error (predicted less true)", mode="lines+markers"
+    )
+    figure.update_traces(textposition="none", hovertemplate="%{x}: %{y:.3f}<br>%{text}", selector={"type": "bar"})
+    return _laid_out(figure, group_title, "error", xaxis_type="category")
+
+
+def item_map(
+    coordinates: Float64Array,
+    share: Float64Array,
+    titles: Sequence[str],
+    counts: npt.NDArray[np.int64],
+    named: int = 12,
+) -> go.Figure:
+    """Item factors on their first two principal components; the most rated ones are named."""
+    labels = [title if rank < named else "" for rank, title in enumerate(titles)]
+    figure = go.Figure(
+        go.Scatter(
+            x=coordinates[:, 0],
+            y=coordinates[:, 1],
+            mode="markers+text",
+            text=labels,
+            textposition="top center",
+            textfont={"size": 10},
+            customdata=np.column_stack([np.asarray(titles, dtype=object), counts]),
+            hovertemplate="%{customdata[0]}<br>%{customdata[1]:,} ratings<extra></extra>",
+            marker={"size": 6 + 14 * np.sqrt(counts / max(counts.max(), 1)), "opacity": 0.55},
+        )
+    )
+    x, y = (f"principal component {i + 1} ({part:.0%} of the variance)" for i, part in enumerate(share))
+    return _laid_out(figure, x, y, height=620)
+
+
+def ratings_table(
+    ratings: Float64Array, user_ids: Sequence[str], titles: Sequence[str], low: float, high: float
+) -> go.Figure:
+    """Ratings (users, items) of the most active users and the most rated items; NaN is a gap."""
+    text = np.where(np.isnan(ratings), "", np.char.mod("%g", ratings))
+    figure = go.Figure(
+        go.Heatmap(
+            z=ratings,
+            x=[_shortened(title) for title in titles],
+            y=[f"user {user_id}" for user_id in user_ids],
+            text=text,
+            texttemplate="%{text}",
+            customdata=np.broadcast_to(np.asarray(titles, dtype=object), ratings.shape),
+            hovertemplate="%{y}, %{customdata}: %{z}<extra></extra>",
+            hoverongaps=False,
+            colorscale="Blues",
+            zmin=low,
+            zmax=high,
+        )
+    )
+    return _laid_out(figure, None, None, height=560, yaxis_autorange="reversed", xaxis_tickangle=-40, margin_b=150)
+
+
+def lorenz_curves(curves: dict[str, Lorenz]) -> go.Figure:
+    """What share of each whole the most active part of the population holds."""
+    figure = go.Figure()
+    for name, curve in curves.items():
+        step = max(1, len(curve.population) // 400)
+        figure.add_scatter(x=curve.population[::step], y=curve.held[::step], name=name, mode="lines")
+    figure.add_scatter(x=[0, 1], y=[0, 1], name="equal shares", mode="lines", line={"dash": "dot", "color": "#999"})
+    figure.update_xaxes(tickformat=".0%")
+    figure.update_yaxes(tickformat=".0%")
+    return _laid_out(figure, "most active or most popular first", "share held")
+
+
+def new_user_curve(errors: NewUserErrors) -> go.Figure:
+    """Error for a new user against the number of ratings given."""
+    figure = go.Figure(go.Scatter(x=[str(n) for n in errors.n_ratings], y=errors.rmse, mode="lines+markers"))
+    return _laid_out(figure, "ratings given", "root mean square error", xaxis_type="category")
+
+
+def _laid_out(figure: go.Figure, x_title: str | None, y_title: str | None, **layout: object) -> go.Figure:
+    return figure.update_layout(**_LAYOUT, xaxis_title=x_title, yaxis_title=y_title).update_layout(**layout)
+
+
+def _shortened(title: str, length: int = 24) -> str:
+    return title if len(title) <= length else title[: length - 1] + "…"

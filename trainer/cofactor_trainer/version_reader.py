@@ -1,0 +1,90 @@
+"""Reads a version directory back: what the report needs of a model that is already exported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from google.protobuf import json_format
+
+from cofactor.v1 import manifest_pb2
+from cofactor_trainer.dataset import Float32Array, Int64Array
+from cofactor_trainer.errors import InputError
+
+
+@dataclass(frozen=True)
+class ExportedVersion:
+    """A version directory (docs/model-format.md), its tables memory-mapped.
+
+    Attributes:
+        path: the directory.
+        manifest: its description.
+        tables: every array by name.
+    """
+
+    path: Path
+    manifest: manifest_pb2.Manifest
+    tables: dict[str, npt.NDArray[Any]]
+
+    @cached_property
+    def item_titles(self) -> list[str]:
+        """Titles by item row, the id where there is no title."""
+        ids = self.strings("item_ids")
+        return [title or item_id for title, item_id in zip(self.strings("item_titles"), ids, strict=True)]
+
+    def strings(self, name: str) -> list[str]:
+        """The strings of a pair of tables, `<name>.bytes` and `<name>.offsets`."""
+        text = self.tables[f"{name}.bytes"].tobytes()
+        offsets = self.tables[f"{name}.offsets"].tolist()
+        return [text[start:end].decode() for start, end in pairwise(offsets)]
+
+    def run(self, graph: str, **inputs: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        """Run a graph on the CPU."""
+        session = self._session(graph)
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, inputs), strict=True))
+
+    def predict(self, user_rows: Int64Array, item_rows: Int64Array) -> Float32Array:
+        """Predicted ratings of pairs of rows, (n,)."""
+        users = {name: self.tables[name][user_rows] for name in ("user_factors", "user_bias")}
+        ratings: Float32Array = self.run("predict", **users, item_rows=item_rows)["ratings"]
+        return ratings
+
+    def _session(self, graph: str) -> onnxruntime.InferenceSession:
+        if graph not in self._sessions:
+            path = self.path / f"{graph}.onnx"
+            self._sessions[graph] = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return self._sessions[graph]
+
+    @cached_property
+    def _sessions(self) -> dict[str, onnxruntime.InferenceSession]:
+        return {}
+
+
+def read_version(path: Path) -> ExportedVersion:
+    """Open a version directory.
+
+    Raises:
+        InputError: it is none, or one of a format this trainer does not know.
+    """
+    try:
+        text = (path / "manifest.json").read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} is not a version directory: it has no manifest.json that can be read") from error
+    try:
+        manifest = json_format.Parse(text, manifest_pb2.Manifest(), ignore_unknown_fields=True)
+    except json_format.ParseError as error:
+        raise InputError(f"{path / 'manifest.json'} is not a manifest: {error}") from error
+    tables = {
+        table.name: np.memmap(path / "tables.bin", table.dtype, "r", table.offset, tuple(table.shape))
+        if np.prod(table.shape)
+        else np.zeros(tuple(table.shape), table.dtype)
+        for table in manifest.tables
+    }
+    return ExportedVersion(path, manifest, tables)
