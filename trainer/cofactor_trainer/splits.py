@@ -6,9 +6,11 @@ model, row n_users or n_items, as it would be when the model serves.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from cofactor_trainer.dataset import Catalogue, Int64Array, RatingsDataset
 from cofactor_trainer.datasets import BoolArray, select_ratings
@@ -35,6 +37,36 @@ def random_split(dataset: RatingsDataset, fraction: float = 0.2, seed: int = 42)
     return split_by_mask(dataset, validates)
 
 
+def per_user_split(dataset: RatingsDataset, fraction: float = 0.2, seed: int = 42) -> Split:
+    """A random fraction of every user's ratings validates, rounded down."""
+    return split_by_mask(dataset, _last_of_each_user(dataset, fraction, np.random.RandomState(seed).permutation))
+
+
+def per_user_last_split(dataset: RatingsDataset, fraction: float = 0.2) -> Split:
+    """The latest fraction of every user's ratings validates, rounded down; file order decides between equal times."""
+    times = _timestamps(dataset)
+    return split_by_mask(dataset, _last_of_each_user(dataset, fraction, lambda _: np.argsort(times, kind="stable")))
+
+
+def time_split(dataset: RatingsDataset, fraction: float = 0.2) -> Split:
+    """The latest fraction of all ratings validates, as if the model had been trained on the day before them."""
+    order = np.argsort(_timestamps(dataset), kind="stable")
+    validates = np.zeros(dataset.n_ratings, dtype=bool)
+    validates[order[dataset.n_ratings - int(dataset.n_ratings * fraction) :]] = True
+    return split_by_mask(dataset, validates)
+
+
+def k_folds(dataset: RatingsDataset, n_folds: int, seed: int = 42) -> Iterator[Split]:
+    """Every rating validates once: ``n_folds`` random parts, of which each validates in turn."""
+    if not 2 <= n_folds <= dataset.n_ratings:
+        raise InputError(
+            f"{n_folds} folds: there must be at least 2, and not more than the {dataset.n_ratings} ratings"
+        )
+    fold = np.empty(dataset.n_ratings, dtype=np.int64)
+    fold[np.random.RandomState(seed).permutation(dataset.n_ratings)] = np.arange(dataset.n_ratings) % n_folds
+    return (split_by_mask(dataset, fold == number) for number in range(n_folds))
+
+
 def split_by_mask(dataset: RatingsDataset, validates: BoolArray) -> Split:
     """Ratings where ``validates`` (n_ratings,) is true validate, the others train, both in file order."""
     if validates.all() or not validates.any():
@@ -55,6 +87,25 @@ def split_by_mask(dataset: RatingsDataset, validates: BoolArray) -> Split:
     return Split(
         train=select_ratings(with_train_rows, ~validates), validation=select_ratings(with_train_rows, validates)
     )
+
+
+def _last_of_each_user(
+    dataset: RatingsDataset, fraction: float, order_of: Callable[[int], npt.NDArray[np.int_]]
+) -> BoolArray:
+    """Mark the last ``fraction`` of each user's ratings in the order that ``order_of(n_ratings)`` gives."""
+    order = order_of(dataset.n_ratings)
+    by_user = order[np.argsort(dataset.user_rows[order], kind="stable")]
+    counts = np.bincount(dataset.user_rows, minlength=dataset.n_users + 1)
+    place_from_end = np.repeat(np.cumsum(counts), counts) - np.arange(dataset.n_ratings)
+    validates = np.zeros(dataset.n_ratings, dtype=bool)
+    validates[by_user] = place_from_end <= np.repeat((counts * fraction).astype(np.int64), counts)
+    return validates
+
+
+def _timestamps(dataset: RatingsDataset) -> Int64Array:
+    if dataset.timestamps is None:
+        raise InputError(f"{dataset.name} has no timestamps: split at random, or name the column of the times")
+    return dataset.timestamps
 
 
 def _select_items(catalogue: Catalogue, rows: Int64Array) -> Catalogue:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,14 @@ from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.datasets import Scale
 from cofactor_trainer.download import ARCHIVES, cache_dir, fetch
 from cofactor_trainer.errors import InputError
-from cofactor_trainer.splits import Split, random_split
+from cofactor_trainer.splits import Split, per_user_last_split, per_user_split, random_split, time_split
+
+SPLITS: dict[str, Callable[[RatingsDataset, float, int], Split]] = {
+    "random": random_split,
+    "per-user": per_user_split,
+    "per-user-last": lambda dataset, fraction, _: per_user_last_split(dataset, fraction),
+    "time": lambda dataset, fraction, _: time_split(dataset, fraction),
+}
 
 
 def add_data_flags(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +40,9 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--users", type=Path, metavar="FILE", help="table with the user column and sign-up answers")
     group.add_argument("--scale", type=parse_pair, metavar="LOW,HIGH", help="of the ratings (default: what they span)")
     group.add_argument("--validation-fraction", type=float, default=0.2, metavar="F", help="default: %(default)s")
+    group.add_argument(
+        "--split", choices=SPLITS, default="random", help="which ratings validate (default: %(default)s)"
+    )
     group.add_argument("--split-seed", type=int, default=42, metavar="N", help="default: %(default)s")
 
 
@@ -60,7 +71,7 @@ def split_dataset(dataset: RatingsDataset, arguments: argparse.Namespace) -> Spl
     fraction: float = arguments.validation_fraction
     if not 0 <= fraction < 1:
         raise InputError(f"--validation-fraction is {fraction:g}: it must be at least 0 and below 1")
-    return random_split(dataset, fraction, arguments.split_seed) if fraction else None
+    return SPLITS[arguments.split](dataset, fraction, arguments.split_seed) if fraction else None
 
 
 def parse_columns(text: str) -> tables.Columns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.datasets import without_duplicates
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.export import export_version
-from cofactor_trainer.metrics import mean_absolute_error, mean_squared_error
+from cofactor_trainer.metrics import rating_metrics
 from cofactor_trainer.predictions import predict_ratings
 from cofactor_trainer.progress import EpochTable
 from cofactor_trainer.recipes import DEFAULT_RECIPE, RECIPES, Recipe, find_recipe, resolve_range
@@ -139,7 +139,5 @@ def metrics_of(result: TrainingResult, validation: RatingsDataset | None) -> dic
     """What the manifest says of the model's quality."""
     metrics = {"train_loss": result.history[-1].train_loss}
     if validation is not None:
-        predicted = predict_ratings(result.model, validation)
-        mse = mean_squared_error(predicted, validation.ratings)
-        metrics |= {"mse": mse, "rmse": mse**0.5, "mae": mean_absolute_error(predicted, validation.ratings)}
+        metrics |= asdict(rating_metrics(predict_ratings(result.model, validation), validation.ratings))
     return metrics
