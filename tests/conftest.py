@@ -20,13 +20,11 @@ def models_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("models")
 
 
-def _export(models_dir, name, architecture):
+def _export(models_dir, name, architecture, dataset=None):
     from cofactor_trainer.export import export_version
 
-    model = synthetic.make_model(architecture)
-    return export_version(
-        model, synthetic.make_dataset(), models_dir, name, "1", metrics={"mse": 0.8}, hyperparameters={"seed": "7"}
-    )
+    model, dataset = synthetic.make_model(architecture), dataset or synthetic.make_dataset()
+    return export_version(model, dataset, models_dir, name, "1", metrics={"mse": 0.8}, hyperparameters={"seed": "7"})
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +43,9 @@ def net_version(models_dir):
 def hybrid_version(models_dir):
     """A version directory of a hybrid."""
     return _export(models_dir, "hybrid", "hybrid")
+
+
+@pytest.fixture(scope="session")
+def profile_version(models_dir):
+    """A version directory of a dot-product model with the profile features "age" and "mood"."""
+    return _export(models_dir, "profile", "dot-product", synthetic.with_profiles(synthetic.make_dataset()))

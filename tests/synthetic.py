@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from cofactor_trainer.dataset import Catalogue, RatingsDataset
 from cofactor_trainer.trained import Architecture, Layer, Objective, TrainedModel
@@ -90,3 +92,18 @@ def make_dataset(n_users: int = N_USERS, n_items: int = N_ITEMS, *, ratings_per_
         rating_min=0.5,
         rating_max=5.0,
     )
+
+
+def with_profiles(dataset: RatingsDataset) -> RatingsDataset:
+    """The same with sign-up answers that tell how generous a user is: "mood", and "age", the older the stricter.
+
+    The last user, who has not rated, has not answered.
+    """
+    totals = np.bincount(dataset.user_rows, dataset.ratings, minlength=dataset.n_users)
+    means = totals / np.maximum(1, np.bincount(dataset.user_rows, minlength=dataset.n_users))
+    typical = np.median(means[:-1])
+    answers = {
+        "age": [*(np.round(40 + 30 * (typical - mean)) for mean in means[:-1]), np.nan],
+        "mood": [*("generous" if mean > typical else "strict" for mean in means[:-1]), None],
+    }
+    return replace(dataset, profiles=pd.DataFrame(answers, index=list(dataset.user_ids)))

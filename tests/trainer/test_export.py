@@ -14,7 +14,7 @@ from cofactor_trainer.parity import ParityError
 from synthetic import make_dataset, make_model
 
 
-@pytest.fixture(scope="module", params=["dot_version", "net_version", "hybrid_version"])
+@pytest.fixture(scope="module", params=["dot_version", "net_version", "hybrid_version", "profile_version"])
 def version(request):
     return request.getfixturevalue(request.param)
 

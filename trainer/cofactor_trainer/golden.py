@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cofactor_trainer.dataset import RatingsDataset
+from cofactor_trainer.profile_model import ProfileModel, encode
 from cofactor_trainer.trained import TrainedModel
 
 Case = Mapping[str, Tensor]
@@ -34,16 +36,26 @@ class CaseMaker:
             "similarity": [self._similarity(1, 1), self._similarity(3, 7)],
         }
 
-    def embed_user_cases(self, low: float, high: float) -> Sequence[Case]:
+    def embed_user_cases(self, dataset: RatingsDataset, profile: ProfileModel | None) -> Sequence[Case]:
         """No rating, one, a few of different lengths in one batch, more than factors, and all at one end."""
+        low, high = dataset.rating_min, dataset.rating_max
         many = min(self.n_items, self.model.user_factors.shape[1] + 20)
-        return [
+        cases = [
             self._histories([0], 1, low, high),
             self._histories([1], 1, low, high),
             self._histories([5], 5, low, high),
             self._histories([0, 1, 2, min(9, self.n_items)], 12, low, high),
             self._histories([many], many, low, high),
             self._histories([min(20, self.n_items)], 20, high, high),
+        ]
+        if profile is None or dataset.profiles is None:
+            return cases
+        answers = encode(profile.features, dataset.profiles).astype(np.float32)
+        # The first case stays without an answer.
+        users = [self.random.integers(0, len(answers), len(case["item_rows"])) for case in cases]
+        return [
+            {**case, "profile": torch.from_numpy(answers[rows] * (number > 0))}
+            for number, (case, rows) in enumerate(zip(cases, users, strict=True))
         ]
 
     def _items(self, count: int) -> Tensor:

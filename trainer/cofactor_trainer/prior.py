@@ -5,14 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from cofactor_trainer.profile_model import Float64Array, ProfileModel
 from cofactor_trainer.trained import TrainedModel
-
-Float64Array = npt.NDArray[np.float64]
-
-# Covariance of the user rows times this, in units of the noise of a rating (benchmarks/fold_in.py).
-COVARIANCE_SCALE = 0.4
 
 
 @dataclass(frozen=True)
@@ -21,12 +16,13 @@ class UserPrior:
 
     Attributes:
         mean: (d + 1,).
-        covariance: (d + 1, d + 1), scaled so that a squared error of 1 in a rating weighs as much as a
-            squared Mahalanobis distance of 1.
+        covariance: (d + 1, d + 1), in units of the variance of a rating's error.
+        profile: how sign-up answers move the mean, or None.
     """
 
     mean: Float64Array
     covariance: Float64Array
+    profile: ProfileModel | None = None
 
     @property
     def precision(self) -> Float64Array:
@@ -39,13 +35,18 @@ class UserPrior:
         return np.linalg.cholesky(self.covariance).astype(np.float64)
 
 
-def user_prior(model: TrainedModel, scale: float = COVARIANCE_SCALE) -> UserPrior:
+def rows_prior(model: TrainedModel, noise: float = 1.0) -> UserPrior:
     """Mean and covariance of the trained user rows; the unknown user's is not one of them.
 
-    A little is added to the variances, so that a direction in which all users agree, or fewer users than
-    factors, leaves a matrix that can be inverted.
+    noise is the variance of a rating's error. A little is added to the variances, so that a direction in which all
+    users agree, or fewer users than factors, leaves a matrix that can be inverted.
     """
     rows = np.column_stack([model.user_factors, model.user_bias])[:-1].astype(np.float64)
-    covariance = np.atleast_2d(np.cov(rows, rowvar=False, bias=True)) * scale
+    return UserPrior(rows.mean(0), regular(np.atleast_2d(np.cov(rows, rowvar=False, bias=True))) / noise)
+
+
+def regular(covariance: Float64Array) -> Float64Array:
+    """A covariance that can be inverted: every variance raised by a ten-thousandth of their mean."""
     ridge = 1e-4 * np.trace(covariance) / len(covariance) + 1e-8
-    return UserPrior(rows.mean(0), covariance + ridge * np.eye(len(covariance)))
+    regularised: Float64Array = covariance + ridge * np.eye(len(covariance))
+    return regularised
