@@ -164,9 +164,26 @@ class NeuralNetwork(RatingModel):
 
     def logits(self, user_rows: Tensor, item_rows: Tensor) -> Tensor:
         """user_rows (n,), item_rows (n,) -> logits (n,)."""
-        users = functional.embedding(user_rows, self.user_factors)
-        items = functional.embedding(item_rows, self.item_factors)
-        return cast(Tensor, self.network(torch.cat([users, items], 1)))[:, 0] + self.global_bias
+        return self._network_logits(self._gather(user_rows, item_rows))
+
+    def accumulate_gradient(self, user_rows: Tensor, item_rows: Tensor, ratings: Tensor) -> Tensor:
+        """The same, with autograd through the network only: through the tables it would make a dense gradient."""
+        with torch.no_grad():
+            gathered = self._gather(user_rows, item_rows)
+        gathered.requires_grad_()
+        loss = functional.mse_loss(self.ratings(self._network_logits(gathered)), ratings)
+        loss.backward()  # type: ignore[no-untyped-call]
+        n_user = self.user_factors.shape[1]
+        gradient(self.user_factors).index_add_(0, user_rows, gradient(gathered)[:, :n_user])
+        gradient(self.item_factors).index_add_(0, item_rows, gradient(gathered)[:, n_user:])
+        return loss.detach()
+
+    def _gather(self, user_rows: Tensor, item_rows: Tensor) -> Tensor:
+        parts = [self.user_factors.index_select(0, user_rows), self.item_factors.index_select(0, item_rows)]
+        return torch.cat(parts, 1)
+
+    def _network_logits(self, gathered: Tensor) -> Tensor:
+        return cast(Tensor, self.network(gathered))[:, 0] + self.global_bias
 
     def decay_groups(self) -> Sequence[DecayGroup]:
         """Tables, the network's weights, and what does not decay: its biases and batch normalisation."""
@@ -196,7 +213,11 @@ class NeuralNetwork(RatingModel):
 
 def build_model(recipe: Recipe, train: RatingsDataset, rating_range: Range | None) -> RatingModel:
     """An untrained model; its initial values depend on torch's random state alone."""
+    from cofactor_trainer.implicit import ImplicitModel  # here, for that module builds on this one
+
     global_bias = _logit_of_mean(train, rating_range) if recipe.centred else 0.0
+    if recipe.model in ("implicit-dot-product", "implicit-neural-network", "hybrid"):
+        return ImplicitModel(recipe, train, rating_range, global_bias)
     architecture = NeuralNetwork if recipe.model == "neural-network" else DotProduct
     return architecture(recipe, train.n_users, train.n_items, rating_range, global_bias)
 
@@ -262,7 +283,7 @@ def to_array(tensor: Tensor) -> Float32Array:
     return cast(Float32Array, tensor.detach().to("cpu", torch.float32).numpy().copy())
 
 
-def gradient(parameter: nn.Parameter) -> Tensor:
+def gradient(parameter: Tensor) -> Tensor:
     """The buffer that a parameter's gradient is added to."""
     assert parameter.grad is not None
     return parameter.grad

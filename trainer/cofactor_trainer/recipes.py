@@ -14,13 +14,24 @@ from cofactor_trainer.errors import RecipeError
 Range = tuple[float, float]
 
 
+ModelKind = Literal[
+    "dot-product",
+    "dot-product-bias",
+    "neural-network",
+    "implicit-dot-product",
+    "implicit-neural-network",
+    "hybrid",
+]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a model is built and trained.
 
     Attributes:
         name: of the recipe.
-        model: "dot-product", "dot-product-bias" or "neural-network".
+        model: "dot-product", "dot-product-bias" or "neural-network"; the same with implicit feedback on both sides
+            ("implicit-dot-product", "implicit-neural-network"), or the sum of those two ("hybrid").
         n_factors: columns of both tables, or None for the rule of thumb min(600, round(1.6 n^0.56)).
         rating_range: ends of the sigmoid; "auto" for an eighth of the scale beyond both ends of it (a sigmoid
             reaches its ends only at infinity); None for no sigmoid at all.
@@ -37,10 +48,12 @@ class Recipe:
         weight_decay: of the factors, decoupled from the gradient.
         bias_weight_decay: of the user and item biases; that of the factors where None.
         network_weight_decay: of the network's weights; that of the factors where None.
+        side_information: learn from genres, release years and profiles; models with implicit feedback only.
+        side_weight_decay: of the vectors of those features.
     """
 
     name: str
-    model: Literal["dot-product", "dot-product-bias", "neural-network"]
+    model: ModelKind
     n_factors: int | None = 50
     rating_range: Range | Literal["auto"] | None = (0.0, 5.5)
     centred: bool = False
@@ -56,6 +69,8 @@ class Recipe:
     weight_decay: float = 0.1
     bias_weight_decay: float | None = None
     network_weight_decay: float | None = None
+    side_information: bool = False
+    side_weight_decay: float = 5.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -104,6 +119,20 @@ def embedding_size(n_categories: int) -> int:
 
 _PUBLISHED_NET = Recipe("p9", "neural-network", n_factors=None, hidden_layers=(100, 50))
 
+# docs/decisions/0003-recipes.md says what was tried.
+_DOT_BIAS = Recipe(
+    "dot-bias",
+    "implicit-dot-product",
+    rating_range="auto",
+    centred=True,
+    epochs=10,
+    batch_size=1024,
+    learning_rate=1e-2,
+    weight_decay=2.25,
+    bias_weight_decay=0.05,
+    side_information=True,
+)
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -131,7 +160,7 @@ RECIPES: dict[str, Recipe] = {
             weight_decay=2e-5,
         ),
         Recipe(
-            "dot-bias",
+            "fast",
             "dot-product-bias",
             rating_range="auto",
             centred=True,
@@ -141,6 +170,7 @@ RECIPES: dict[str, Recipe] = {
             weight_decay=0.8,
             bias_weight_decay=0.05,
         ),
+        _DOT_BIAS,
         replace(_PUBLISHED_NET, name="neural-net", rating_range="auto", embedding_dropout=0.3),
     )
 }
