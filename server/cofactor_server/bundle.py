@@ -19,6 +19,7 @@ from cofactor_server.vocabulary import StringTable
 FORMAT_VERSION = 1
 TABLES = "tables.bin"
 GOLDEN = "golden.npz"
+SEAL = "manifest.sha256"
 DTYPES = frozenset({"uint8", "int32", "int64", "float32"})
 GRAPHS = frozenset({"predict", "recommend", "similar_items", "similarity"})
 OPTIONAL_GRAPHS = frozenset({"embed_user"})
@@ -76,6 +77,23 @@ def open_bundle(path: Path) -> Bundle:
         ) from None
     except ValueError as error:
         raise ModelRefused(f"model {label} refused: {error}") from None
+
+
+def check_seal(path: Path) -> None:
+    """Raises ModelRefused unless manifest.json is what manifest.sha256 says; the other checksums are as good as it."""
+    label = f"{path.parent.name}/{path.name}"
+    if not (path / SEAL).exists():
+        return
+    try:
+        seal = (path / SEAL).read_text("ascii", errors="replace").split()
+        digest = hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest()
+    except OSError as error:
+        name = Path(error.filename or "").name
+        raise ModelRefused(f"model {label} refused: cannot read {name}: {error.strerror}") from None
+    if seal != [digest, "manifest.json"]:
+        raise ModelRefused(
+            f"model {label} refused: manifest.json does not match {SEAL}; copy it again from where it was published"
+        )
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -35,8 +35,9 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):  # type: ignore[
         self, request: catalog_pb2.GetModelRequest, _context: grpc.ServicerContext
     ) -> catalog_pb2.GetModelResponse:
         """See catalog.proto."""
-        version = self._repository().resolve(request.model)
-        return catalog_pb2.GetModelResponse(model=version.description, limits=self._limits)
+        repository = self._repository()
+        model = repository.describe(repository.resolve(request.model))
+        return catalog_pb2.GetModelResponse(model=model, limits=self._limits)
 
     def ListModels(  # noqa: N802
         self, request: catalog_pb2.ListModelsRequest, _context: grpc.ServicerContext

@@ -33,7 +33,15 @@ class ServerConfig:
     Raises ConfigurationError when a value is out of its range or two values contradict each other.
     """
 
-    models: Path = field(metadata=_about("folder of models: DIR/<name>/<version>/"))
+    models: str = field(
+        metadata=_about("folder of models, or an fsspec address such as s3://bucket/models: <name>/<version>/ in it")
+    )
+    poll_interval_s: float = field(
+        default=5.0, metadata=_about("mean time between two looks for new versions; 0: never", 0)
+    )
+    copies: str = field(
+        default="", metadata=_about("folder for private copies of the versions; empty: a temporary one")
+    )
     model: str = field(default="", metadata=_about("default model; empty: the first by name"))
     host: str = field(default="127.0.0.1", metadata=_about("address to listen on"))
     port: int = field(default=50051, metadata=_about("port to listen on; 0: any free one", 0, 65535))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cofactor.v1.catalog_pb2 import ListModelsRequest, ListModelsResponse
-from cofactor.v1.model_pb2 import ModelRef
+from cofactor.v1.model_pb2 import Model, ModelRef
 from cofactor_server.errors import InvalidPageToken, PageTokenExpired
 from cofactor_server.paging import PageToken, decode_token, fingerprint
 from cofactor_server.repository import ModelRepository
@@ -47,14 +47,14 @@ class Page:
         return self.next_token(page_size) if n_results > self.offset + page_size else ""
 
 
-def open_page(repository: ModelRepository, request: PagedRequest) -> Page:
-    """The page that a request asks for.
+def open_page(repository: ModelRepository, request: PagedRequest, user_id: str = "") -> Page:
+    """The page that a request asks for; `user_id` as in ModelRepository.resolve.
 
     Raises ModelNotFound, InvalidPageToken, or PageTokenExpired when the token's version is no longer held.
     """
     token, mark = read_token(request)
     if token is None:
-        return Page(repository.resolve(request.model), 0, mark)
+        return Page(repository.resolve(request.model, user_id), 0, mark)
     version = repository.held(token.model)
     if version is None:
         raise PageTokenExpired
@@ -76,17 +76,21 @@ def read_token(request: PagedMessage) -> tuple[PageToken | None, bytes]:
 
 
 def list_models(repository: ModelRepository, request: ListModelsRequest, page_size: int) -> ListModelsResponse:
-    """One page of the versions held, by name, newest first. The token names the last version of the page before."""
+    """One page of the versions held or refused, by name, newest first. The token names the last of the page before."""
     token, mark = read_token(request)
-    held = [version for name in sorted(repository.versions) for version in repository.versions[name]]
+    held = repository.descriptions()
     start = 0
     if token is not None:
-        keys = [version.key for version in held]
+        keys = [_key(model) for model in held]
         if token.model not in keys:
             raise PageTokenExpired
         start = keys.index(token.model) + 1
     page = held[start : start + page_size]
-    response = ListModelsResponse(models=[version.description for version in page])
+    response = ListModelsResponse(models=page)
     if len(held) > start + page_size:
-        response.next_page_token = PageToken(start + page_size, mark, page[-1].key).encode()
+        response.next_page_token = PageToken(start + page_size, mark, _key(page[-1])).encode()
     return response
+
+
+def _key(model: Model) -> str:
+    return f"{model.name}/{model.version}"

@@ -13,7 +13,7 @@ from cofactor_server.responses import entry_error
 
 def predict(repository: ModelRepository, reader: RequestReader, request: PredictRequest) -> PredictResponse:
     """Answers Predict; with allow_partial_success, entries with unknown ids fail alone."""
-    version = repository.resolve(request.model)
+    version = repository.resolve(request.model, request.user.user_id)
     if not version.predicts_ratings:
         raise RatingsUnsupported("model")
     if request.HasField("user") == bool(request.user_ids):

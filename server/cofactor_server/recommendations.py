@@ -41,7 +41,7 @@ class Recommendations:
         self, repository: ModelRepository, request: RecommendRequest, is_wanted: Callable[[], bool]
     ) -> RecommendResponse:
         """One answer."""
-        opened = self._open(repository, request, is_wanted)
+        opened = self._open(open_page(repository, request, request.user.user_id), request, is_wanted)
         version = opened.page.version
         response = self._response(opened, version.recommender.rank(opened.query))
         response.model.CopyFrom(version.served)
@@ -50,12 +50,15 @@ class Recommendations:
     def answer_each(
         self, repository: ModelRepository, requests: Sequence[RecommendRequest]
     ) -> list[RecommendResponse | RequestError]:
-        """An answer or an error for each request; those of one version run together. `model` is left empty."""
+        """An answer or an error for each request; those of one version run together. `model` is left empty.
+
+        Canaries take no part: one answer to many requests names one version.
+        """
         answers: list[RecommendResponse | RequestError | None] = [None] * len(requests)
         by_version: dict[ModelVersion, list[tuple[int, OpenRequest]]] = {}
         for position, request in enumerate(requests):
             try:
-                opened = self._open(repository, request, always_wanted)
+                opened = self._open(open_page(repository, request), request, always_wanted)
             except RequestError as error:
                 answers[position] = error
             else:
@@ -66,11 +69,8 @@ class Recommendations:
                 answers[position] = self._response(opened, ranking)
         return [answer for answer in answers if answer is not None]
 
-    def _open(
-        self, repository: ModelRepository, request: RecommendRequest, is_wanted: Callable[[], bool]
-    ) -> OpenRequest:
+    def _open(self, page: Page, request: RecommendRequest, is_wanted: Callable[[], bool]) -> OpenRequest:
         reader = self._reader
-        page = open_page(repository, request)
         version = page.version
         page_size = reader.page_size(request.page_size)
         check_number(request.diversity, "diversity", 0, 1)

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from cofactor.v1 import model_pb2
 from cofactor.v1.model_pb2 import ModelRef
-from cofactor_server.bundle import open_bundle
+from cofactor_server.bundle import check_seal, open_bundle
 from cofactor_server.config import ServerConfig
-from cofactor_server.errors import ConfigurationError, ModelNotFound, NotServing, quoted
+from cofactor_server.errors import ConfigurationError, ModelNotFound, ModelRefused, NotServing, quoted
+from cofactor_server.policy import newest_first
 from cofactor_server.providers import requested_providers
+from cofactor_server.sources import open_source
 from cofactor_server.version import ModelVersion
+from cofactor_server.watcher import ModelState, ModelWatcher, Snapshot
 
-_LOGGER = logging.getLogger(__name__)
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-def natural_order(version: str) -> list[tuple[int, int, str]]:
-    """Sort key: digits compare as numbers, so that 2 comes before 10."""
-    parts = re.findall(r"\d+|\D+", version)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+VersionState = ModelState[ModelVersion]
 
 
 class ModelRepository:
@@ -33,72 +28,133 @@ class ModelRepository:
         default_name: the model that answers when a request names none.
     """
 
-    def __init__(self, versions: Iterable[ModelVersion], default_name: str) -> None:
-        self.versions: dict[str, list[ModelVersion]] = {}
-        for version in sorted(versions, key=lambda v: natural_order(v.manifest.version), reverse=True):
-            self.versions.setdefault(version.manifest.name, []).append(version)
-        self._by_key = {version.key: version for held in self.versions.values() for version in held}
+    def __init__(self, states: Mapping[str, VersionState], default_name: str) -> None:
         self.default_name = default_name
+        self._routings = {name: state.routing for name, state in states.items() if state.routing is not None}
+        self.versions = {
+            name: [loaded.value for loaded in state.loaded.values()] for name, state in states.items() if state.loaded
+        }
+        self._by_key = {version.key: version for held in self.versions.values() for version in held}
+        self._current = {name: self._by_key[f"{name}/{routing.current}"] for name, routing in self._routings.items()}
+        self._descriptions = {key: self._describe(version) for key, version in self._by_key.items()}
+        self._refused = {
+            name: [_refused(name, version, refusal.reason) for version, refusal in state.refused.items()]
+            for name, state in states.items()
+        }
 
     def held(self, key: str) -> ModelVersion | None:
         """The version "name/version", or None when it is not held."""
         return self._by_key.get(key)
 
-    def resolve(self, ref: ModelRef) -> ModelVersion:
-        """The version that a request means; raises ModelNotFound."""
+    def resolve(self, ref: ModelRef, user_id: str = "") -> ModelVersion:
+        """The version that a request means; raises ModelNotFound.
+
+        A request that names neither version nor label goes to the current one, or to the canary that `user_id` is
+        dealt to.
+        """
         name = ref.name or self.default_name
-        versions = self.versions.get(name)
-        if versions is None:
-            if not self.versions:
+        current = self._current.get(name)
+        if current is None:
+            if not self._current:
                 raise NotServing
             raise ModelNotFound(f"no model is called {quoted(name)}")
         choice = ref.WhichOneof("choice")
+        routing = self._routings[name]
         if choice is None:
-            return versions[0]
+            return self._by_key[f"{name}/{routing.version_for(user_id)}"] if routing.canaries and user_id else current
         if choice == "label":
-            for version in versions:
-                if ref.label in version.description.labels:
-                    return version
-            raise ModelNotFound(f"no version of {quoted(name)} is labelled {quoted(ref.label)}")
+            labelled = routing.labels.get(ref.label)
+            if labelled is None:
+                raise ModelNotFound(f"no version of {quoted(name)} is labelled {quoted(ref.label)}")
+            return self._by_key[f"{name}/{labelled}"]
         found = self._by_key.get(f"{name}/{ref.version}")
         if found is None:
             raise ModelNotFound(f"version {quoted(ref.version)} of {quoted(name)} is not served")
         return found
 
+    def describe(self, version: ModelVersion) -> model_pb2.Model:
+        """The version with the labels it has now."""
+        return self._descriptions[version.key]
 
-def newest_versions(models: Path) -> list[Path]:
-    """The highest version directory of each model in a folder, by name.
+    def descriptions(self) -> list[model_pb2.Model]:
+        """Every version that is held or was refused, by name, newest first."""
+        found = []
+        for name in sorted({*self.versions, *self._refused}):
+            models = {held.manifest.version: self.describe(held) for held in self.versions.get(name, [])}
+            for refused in self._refused.get(name, []):
+                models.setdefault(refused.version, refused)  # a held version may be refused in its new shape
+            found += [models[version] for version in newest_first(models)]
+        return found
 
-    Raises ConfigurationError when the folder cannot be read or holds none.
+    def _describe(self, version: ModelVersion) -> model_pb2.Model:
+        routing = self._routings[version.manifest.name]
+        described = model_pb2.Model()
+        described.CopyFrom(version.description)
+        described.labels.extend(sorted(k for k, labelled in routing.labels.items() if labelled == described.version))
+        return described
+
+
+def _refused(name: str, version: str, reason: str) -> model_pb2.Model:
+    return model_pb2.Model(name=name, version=version, state=model_pb2.Model.STATE_FAILED, state_message=reason)
+
+
+class LiveRepository:
+    """What a server answers from: `current` is swapped, never changed in place.
+
+    Raises ModelRefused, ProviderUnavailable or ConfigurationError unless the default model can be served.
     """
-    try:
-        names = sorted(p for p in models.iterdir() if _NAME.fullmatch(p.name) and p.is_dir())
-        newest = []
-        for name in names:
-            versions = [p for p in name.iterdir() if _VERSION.fullmatch(p.name) and (p / "manifest.json").is_file()]
-            if versions:
-                newest.append(max(versions, key=lambda p: natural_order(p.name)))
-    except OSError as error:
-        raise ConfigurationError(f"--models: cannot read {models}: {error.strerror}") from None
-    if not newest:
-        raise ConfigurationError(
-            f"--models: {models} holds no <name>/<version>/manifest.json; cofactor-train writes one"
-        )
-    return newest
+
+    def __init__(self, config: ServerConfig) -> None:
+        """Verify and load what is to be served."""
+        self._temporary = None if config.copies else tempfile.TemporaryDirectory(prefix="cofactor-")
+        copies = Path(self._temporary.name if self._temporary else config.copies)
+        self.source = open_source(str(config.models))
+        self.watcher = ModelWatcher(self.source, _loader(config), copies, self._swap)
+        self._default_name = config.model
+        self.current = ModelRepository({}, "")
+        self.watcher.poll()
+        self._check_default(config)
+
+    def follow(self, interval_s: float) -> None:
+        """Look for new versions every `interval_s` from now on; 0: never."""
+        if interval_s > 0:
+            self.watcher.start(interval_s)
+
+    def close(self) -> None:
+        """Stop looking, and remove the private copies; what is loaded stays usable."""
+        self.watcher.stop()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def _swap(self, snapshot: Snapshot[ModelVersion]) -> None:
+        # The first model by name, until _check_default settles it.
+        self.current = ModelRepository(snapshot, self._default_name or min(snapshot))
+
+    def _check_default(self, config: ServerConfig) -> None:
+        if self.watcher.repository_error:
+            raise ConfigurationError(f"--models: cannot read {config.models}: {self.watcher.repository_error}")
+        snapshot = self.watcher.snapshot
+        names = sorted(name for name, state in snapshot.items() if state.available)
+        if not names:
+            raise ConfigurationError(
+                f"--models: {config.models} holds no <name>/<version>/manifest.json; cofactor-train writes one"
+            )
+        self._default_name = config.model or names[0]
+        if self._default_name not in names:
+            raise ConfigurationError(
+                f"--model {config.model}: there is no such model in {config.models}, only {', '.join(names)}"
+            )
+        default = snapshot[self._default_name]
+        if default.routing is None:
+            raise ModelRefused(default.refused[newest_first(default.refused)[0]].reason)
+        self._swap(snapshot)
 
 
-def load_repository(config: ServerConfig) -> ModelRepository:
-    """Verifies and loads the highest version of every model.
-
-    Raises ModelRefused, ProviderUnavailable or ConfigurationError.
-    """
-    paths = newest_versions(config.models)
-    names = [path.parent.name for path in paths]
-    default = config.model or names[0]
-    if default not in names:
-        raise ConfigurationError(
-            f"--model {default}: there is no such model in {config.models}, only {', '.join(names)}"
-        )
+def _loader(config: ServerConfig) -> Callable[[Path], ModelVersion]:
     providers = requested_providers(config.provider, config.gpu_memory_mib)
-    versions = [ModelVersion(open_bundle(path), providers, config) for path in paths]
-    return ModelRepository(versions, default)
+
+    def load(path: Path) -> ModelVersion:
+        check_seal(path)
+        return ModelVersion(open_bundle(path), providers, config)
+
+    return load

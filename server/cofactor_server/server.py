@@ -17,7 +17,7 @@ from cofactor_server.errors import ConfigurationError
 from cofactor_server.health import Health, add_reflection
 from cofactor_server.interceptor import RequestInterceptor
 from cofactor_server.recommender_servicer import RecommenderServicer
-from cofactor_server.repository import ModelRepository, load_repository
+from cofactor_server.repository import LiveRepository, ModelRepository
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -31,19 +31,23 @@ class RunningServer:
 
     Attributes:
         port: where it listens.
-        repository: the models it serves.
     """
 
     def __init__(
-        self, server: grpc.Server, port: int, health: Health, repository: ModelRepository, config: ServerConfig
+        self, server: grpc.Server, port: int, health: Health, live: LiveRepository, config: ServerConfig
     ) -> None:
         self.port = port
-        self.repository = repository
+        self._live = live
         self._server = server
         self._health = health
         self._config = config
         self._stopping = threading.Lock()
         self._stopped = False
+
+    @property
+    def repository(self) -> ModelRepository:
+        """The models it serves at this moment."""
+        return self._live.current
 
     def stop(self) -> None:
         """Says NOT_SERVING, gives clients time to see it, lets running calls finish, and ends."""
@@ -53,6 +57,7 @@ class RunningServer:
             self._health.set_serving(False)
             time.sleep(self._config.drain_delay_s)
             self._server.stop(self._config.grace_s).wait()
+            self._live.close()
             self._stopped = True
 
     def __enter__(self) -> RunningServer:
@@ -69,7 +74,7 @@ def create_server(config: ServerConfig) -> RunningServer:
 
     Raises ModelRefused, ProviderUnavailable, or ConfigurationError, also when the port is taken.
     """
-    repository = load_repository(config)
+    live = LiveRepository(config)
     calls = BoundedPool("call", config.threads, config.max_queue_size)
     streams = BoundedPool("stream", config.max_streams)
     control = BoundedPool("control", CONTROL_THREADS, CONTROL_QUEUE)
@@ -80,16 +85,17 @@ def create_server(config: ServerConfig) -> RunningServer:
         options=_options(config),
     )
     recommender_pb2_grpc.add_RecommenderServiceServicer_to_server(
-        RecommenderServicer(lambda: repository, config), server
+        RecommenderServicer(lambda: live.current, config), server
     )
-    catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(lambda: repository, config), server)
+    catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(lambda: live.current, config), server)
     health = Health(server)
     add_reflection(server)
     port = _listen(server, config)
     server.start()
     health.set_serving(True)
-    _LOGGER.info("listening on %s port %d, default model %s", config.host, port, repository.default_name)
-    return RunningServer(server, port, health, repository, config)
+    live.follow(config.poll_interval_s)
+    _LOGGER.info("listening on %s port %d, default model %s", config.host, port, live.current.default_name)
+    return RunningServer(server, port, health, live, config)
 
 
 def _listen(server: grpc.Server, config: ServerConfig) -> int:
