@@ -43,7 +43,7 @@ def main() -> None:
             answer = recommender_pb2_grpc.RecommenderServiceStub(channel).Predict(request, timeout=10)
             assert list(answer.ratings) == [0.0, 1.0], answer
         with Client(address) as client:
-            assert client.get_model(name="films").model.metrics["rmse"] == 0.875
+            assert client.get_model(model="films").model.metrics["rmse"] == 0.875
     finally:
         server.stop(None).wait()
     print(f"grpcio {version('grpcio')}, protobuf {version('protobuf')}: the stubs and the client answer")
