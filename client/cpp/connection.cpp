@@ -70,6 +70,6 @@ double Timeout() {
 Connection connect() {
   grpc::ChannelArguments arguments;
   arguments.SetServiceConfigJSON(kServiceConfig);
-  return {grpc::CreateCustomChannel(Environment("COFACTOR_TARGET", "localhost:50051"), Credentials(), arguments),
+  return {grpc::CreateCustomChannel(Environment("COFACTOR_ADDRESS", "localhost:50051"), Credentials(), arguments),
           std::chrono::duration<double>(Timeout())};
 }

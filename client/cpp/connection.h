@@ -11,6 +11,6 @@ struct Connection {
   std::chrono::duration<double> timeout;
 };
 
-// Reads COFACTOR_TARGET, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT.
+// Reads COFACTOR_ADDRESS, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT.
 // Throws std::invalid_argument naming the one that is wrong.
 Connection connect();

@@ -70,11 +70,11 @@ func environment(name, otherwise string) string {
 	return otherwise
 }
 
-// connect reads COFACTOR_TARGET, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT.
+// connect reads COFACTOR_ADDRESS, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT.
 func connect() (*grpc.ClientConn, time.Duration, error) {
 	timeout, err := time.ParseDuration(environment("COFACTOR_TIMEOUT", "5") + "s")
-	if err != nil {
-		return nil, 0, fmt.Errorf("COFACTOR_TIMEOUT is seconds, such as 5 or 0.5: %w", err)
+	if err != nil || timeout <= 0 {
+		return nil, 0, errors.New("COFACTOR_TIMEOUT is seconds, such as 5 or 0.5")
 	}
 	security, err := transport(os.Getenv("COFACTOR_TLS_CA"))
 	if err != nil {
@@ -92,6 +92,6 @@ func connect() (*grpc.ClientConn, time.Duration, error) {
 	if token != "" {
 		options = append(options, grpc.WithPerRPCCredentials(bearerToken(token)))
 	}
-	connection, err := grpc.NewClient(environment("COFACTOR_TARGET", "localhost:50051"), options...)
+	connection, err := grpc.NewClient(environment("COFACTOR_ADDRESS", "localhost:50051"), options...)
 	return connection, timeout, err
 }

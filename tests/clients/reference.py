@@ -22,7 +22,7 @@ def number(value: float) -> str:
 
 
 def connect() -> grpc.Channel:
-    target = os.environ.get("COFACTOR_TARGET", "localhost:50051")
+    target = os.environ.get("COFACTOR_ADDRESS", "localhost:50051")
     return grpc.insecure_channel(target)
 
 
@@ -64,8 +64,8 @@ def catalogue(
         f"limits {limits.max_page_size} {limits.max_items_per_request} {limits.max_requests_per_batch}"
         f" {limits.max_queue_size}",
     ]
-    for listed in stub.ListModels(catalog_pb2.ListModelsRequest(page_size=10), timeout=timeout).models:
-        lines.append(f"listed {listed.name} {model_pb2.Model.State.Name(listed.state)}")
+    held = stub.ListModels(catalog_pb2.ListModelsRequest(page_size=10), timeout=timeout).models
+    lines += [f"listed {listed.name} {model_pb2.Model.State.Name(listed.state)}" for listed in held]
     found = stub.SearchItems(catalog_pb2.SearchItemsRequest(query=words, page_size=3), timeout=timeout).items
     for rank, item in enumerate(found, start=1):
         lines.append(f"search {rank} {item.item_id} {item.release_year} {'|'.join(item.genres)} {item.title}")

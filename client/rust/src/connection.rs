@@ -114,9 +114,9 @@ async fn follow_health(address: SocketAddr, endpoint: Endpoint, changes: Changes
     }
 }
 
-/// Reads COFACTOR_TARGET, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT; the error names the one that is wrong.
+/// Reads COFACTOR_ADDRESS, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT; the error names the one that is wrong.
 pub async fn connect() -> Result<Connection, String> {
-    let target = setting("COFACTOR_TARGET", "localhost:50051");
+    let target = setting("COFACTOR_ADDRESS", "localhost:50051");
     let ca = setting("COFACTOR_TLS_CA", "");
     let bearer = bearer(&setting("COFACTOR_TOKEN", ""), &ca)?;
     let timeout = timeout()?;
@@ -124,7 +124,7 @@ pub async fn connect() -> Result<Connection, String> {
     let tls = tls(&ca, host)?;
     let addresses = tokio::net::lookup_host(&target)
         .await
-        .map_err(|error| format!("COFACTOR_TARGET is host:port, not {target}: {error}"))?;
+        .map_err(|error| format!("COFACTOR_ADDRESS is host:port, not {target}: {error}"))?;
 
     let (channel, changes) = Channel::balance_channel(16);
     for address in addresses {

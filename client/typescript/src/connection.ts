@@ -28,13 +28,21 @@ export interface Connection {
   callOptions: () => Partial<CallOptions>;
 }
 
+function readPem(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new RangeError(`COFACTOR_TLS_CA is a PEM file, or 'system': cannot read ${path}`, { cause: error });
+  }
+}
+
 /** TLS with the certificate authorities of a PEM file, or of the system, or no TLS; and the token of every call. */
 function channelCredentials(ca: string | undefined, token: string | undefined): ChannelCredentials {
   if (!ca) {
     if (token) throw new RangeError("COFACTOR_TOKEN would travel in plain text: set COFACTOR_TLS_CA");
     return credentials.createInsecure();
   }
-  const tls = credentials.createSsl(ca === "system" ? null : readFileSync(ca));
+  const tls = credentials.createSsl(ca === "system" ? null : readPem(ca));
   if (!token) return tls;
   const metadata = new Metadata();
   metadata.set("authorization", `Bearer ${token}`);
@@ -42,12 +50,12 @@ function channelCredentials(ca: string | undefined, token: string | undefined): 
   return credentials.combineChannelCredentials(tls, perCall);
 }
 
-/** Reads COFACTOR_TARGET, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT. */
+/** Reads COFACTOR_ADDRESS, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT. */
 export function connect(environment: NodeJS.ProcessEnv): Connection {
   const seconds = Number(environment.COFACTOR_TIMEOUT || "5");
   if (!(seconds > 0)) throw new RangeError("COFACTOR_TIMEOUT is seconds, such as 5 or 0.5");
   return {
-    target: environment.COFACTOR_TARGET || "localhost:50051",
+    target: environment.COFACTOR_ADDRESS || "localhost:50051",
     credentials: channelCredentials(environment.COFACTOR_TLS_CA, environment.COFACTOR_TOKEN),
     clientOptions: { "grpc.service_config": JSON.stringify(serviceConfig) },
     callOptions: () => ({ deadline: Date.now() + 1000 * seconds }),

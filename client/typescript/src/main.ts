@@ -187,6 +187,7 @@ async function main(userId = "1", words = "star wars"): Promise<void> {
 try {
   await main(...process.argv.slice(2, 4));
 } catch (error) {
-  console.error(isServiceError(error) ? describe(error).join("\n") : String(error));
+  const message = error instanceof Error ? error.message : String(error);
+  console.error(isServiceError(error) ? describe(error).join("\n") : message);
   process.exitCode = error instanceof RangeError ? 2 : 1;
 }

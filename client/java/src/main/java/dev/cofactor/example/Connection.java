@@ -19,7 +19,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 
-/** Opens the channel that COFACTOR_TARGET, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT describe. */
+/** Opens the channel that COFACTOR_ADDRESS, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT describe. */
 final class Connection {
   // Every method only reads, so every method may be tried again. CANCELLED is what a server that stops answers to
   // calls that it had just accepted. Numbers are doubles, as in JSON.
@@ -50,7 +50,7 @@ final class Connection {
 
   ManagedChannel open() {
     ManagedChannelBuilder<?> builder =
-        Grpc.newChannelBuilder(setting("COFACTOR_TARGET", "localhost:50051"), credentials())
+        Grpc.newChannelBuilder(setting("COFACTOR_ADDRESS", "localhost:50051"), credentials())
             .defaultServiceConfig(SERVICE_CONFIG)
             .enableRetry()
             .intercept(new Deadline(timeout()));

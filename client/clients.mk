@@ -1,0 +1,86 @@
+# The example clients, the stubs of further languages, and the tests of both. The root Makefile includes this file.
+.PHONY: stubs stubs-go stubs-typescript stubs-java stubs-rust stubs-protoc protoset \
+  clients client-go client-java client-typescript client-rust client-cpp clients-debian test-clients
+
+BUF_VERSION := 1.75.0
+BUF := $(BOOTSTRAP)/bin/buf
+GRPCURL := $(BOOTSTRAP)/bin/grpcurl
+GRPCURL_VERSION := v1.9.4
+PROTOSET := dist/cofactor.binpb
+GRPC_KOTLIN_VERSION := 1.5.0
+GRPC_KOTLIN := $(BOOTSTRAP)/bin/protoc-gen-grpc-kotlin
+
+need = @command -v $(1) >/dev/null || { echo "error: $(2)"; exit 2; }
+
+# The wheel on the package index carries buf itself.
+$(BUF): | $(UV)
+	@$(UV) pip install --quiet --python $(BOOTSTRAP)/bin/python buf-bin==$(BUF_VERSION)
+
+$(GRPCURL): | $(UV)
+	$(call need,go,grpcurl is built with Go 1.26 or newer)
+	@GOBIN=$(abspath $(BOOTSTRAP)/bin) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION)
+
+# A Java program, which protoc wants to start as a command.
+$(GRPC_KOTLIN): | $(UV)
+	$(call need,mvn,Maven is needed for the Kotlin plugin; on Debian: apt-get install maven default-jdk)
+	@mvn --batch-mode --quiet dependency:copy -DoutputDirectory=$(abspath $(BOOTSTRAP)/lib) \
+	  -Dartifact=io.grpc:protoc-gen-grpc-kotlin:$(GRPC_KOTLIN_VERSION):jar:jdk8
+	@printf '#!/bin/sh\nexec java -jar %s\n' \
+	  "$(abspath $(BOOTSTRAP)/lib)/protoc-gen-grpc-kotlin-$(GRPC_KOTLIN_VERSION)-jdk8.jar" >$@ && chmod +x $@
+
+stubs-go: $(BUF)
+	$(call need,go,Go 1.26 or newer is needed)
+	@cd client/go && $(abspath $(BUF)) generate
+
+stubs-typescript: $(BUF) client/typescript/node_modules
+	@cd client/typescript && $(abspath $(BUF)) generate
+
+stubs-java:
+	$(call need,mvn,Maven 3.8 and a JDK 17 or newer are needed; on Debian: apt-get install maven default-jdk)
+	@mvn --batch-mode --quiet --file client/java/pom.xml generate-sources
+
+stubs-rust:
+	$(call need,cargo,Rust 1.88 or newer is needed)
+	@cd client/rust && cargo build --quiet
+
+# Languages without an example here: into build/stubs/<language>.
+stubs-protoc: $(GRPC_KOTLIN)
+	$(call need,protoc,protoc is needed; make clients-debian installs it)
+	@PATH=$(abspath $(BOOTSTRAP)/bin):$$PATH client/generate-stubs.sh build/stubs
+
+stubs: stubs-go stubs-typescript stubs-java stubs-rust stubs-protoc ## Generate the stubs of every language
+
+protoset: $(BUF) ## Write the API as a descriptor set for grpcurl and other tools
+	@mkdir -p $(dir $(PROTOSET))
+	@$(BUF) build --as-file-descriptor-set --output $(PROTOSET)
+	@echo "wrote $(PROTOSET)"
+
+client/typescript/node_modules: client/typescript/package-lock.json
+	$(call need,npm,Node.js 20 or newer with npm is needed)
+	@cd client/typescript && npm ci --silent && touch node_modules
+
+client-go: stubs-go
+	@cd client/go && go build -o cofactor-example .
+
+client-typescript: stubs-typescript
+	@cd client/typescript && npm run --silent build
+
+client-java:
+	$(call need,mvn,Maven 3.8 and a JDK 17 or newer are needed; on Debian: apt-get install maven default-jdk)
+	@mvn --batch-mode --quiet --file client/java/pom.xml package
+
+client-rust: stubs-rust
+
+client-cpp:
+	$(call need,cmake,cmake is needed; make clients-debian installs it)
+	@cmake -S client/cpp -B client/cpp/build -DCMAKE_BUILD_TYPE=Release >/dev/null
+	@cmake --build client/cpp/build
+
+clients: client-go client-java client-typescript client-rust client-cpp ## Build the example clients
+
+clients-debian: ## Install what the C++ client needs, and protoc, on Debian and Ubuntu (as root)
+	@apt-get update -qq
+	@apt-get install -y -qq cmake g++ pkg-config libgrpc++-dev protobuf-compiler protobuf-compiler-grpc
+
+test-clients: $(INSTALLED) ## Compare what the clients of all languages print
+	@$(BIN)/python -m pytest -q -m clients tests/clients $(PYTEST_ARGS)

@@ -1,0 +1,231 @@
+"""A real server, a proxy in front of it that can misbehave, and the clients of every language."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent import futures
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "0123456789abcdef"  # a token of the tests
+ARGUMENTS = ("u001", "film 1")
+SETTINGS = ("COFACTOR_ADDRESS", "COFACTOR_TLS_CA", "COFACTOR_TOKEN", "COFACTOR_TIMEOUT")
+
+LANGUAGES = {
+    "go": (["client/go/cofactor-example"], ["go"]),
+    "java": (["java", "-jar", "client/java/target/cofactor-example.jar"], ["java", "javac", "mvn"]),
+    "typescript": (["node", "client/typescript/dist/src/main.js"], ["node", "npm"]),
+    "rust": (["client/rust/target/debug/cofactor-example"], ["cargo"]),
+    "cpp": (["client/cpp/build/cofactor_example"], ["cmake", "g++", "pkg-config", "protoc", "grpc_cpp_plugin"]),
+}
+_compared: dict[str, str] = {}
+
+
+def make(target: str) -> None:
+    command = ["make", "--no-print-directory", target]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, f"make {target} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+
+
+def run(command: list[str], address: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Runs a client; a settings name such as token becomes COFACTOR_TOKEN."""
+    environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    environment |= {"COFACTOR_ADDRESS": address} | {f"COFACTOR_{name.upper()}": v for name, v in settings.items()}
+    environment |= {"GRPC_VERBOSITY": "NONE", "LC_ALL": "C"}
+    return subprocess.run(
+        [*command, *ARGUMENTS], cwd=ROOT, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=60
+    )
+
+
+@dataclass(frozen=True)
+class ExampleClient:
+    """The built example of one language."""
+
+    language: str
+    command: list[str]
+
+    def run(self, address: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return run(self.command, address, **settings)
+
+
+@pytest.fixture(scope="session", params=LANGUAGES)
+def example(request):
+    """Each language in turn; skipped where its toolchain is missing."""
+    command, tools = LANGUAGES[request.param]
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if missing:
+        reason = f"{request.param}: not here: {', '.join(missing)} (docs/clients.md says what to install)"
+        _compared[request.param] = f"SKIPPED, {reason}"
+        pytest.skip(reason)
+    _compared[request.param] = "FAILED to build"
+    make(f"client-{request.param}")
+    _compared[request.param] = "built and run"
+    return ExampleClient(request.param, command)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Says which languages were tried, whatever the verbosity."""
+    if _compared:
+        terminalreporter.section("example clients")
+        for language, outcome in _compared.items():
+            terminalreporter.write_line(f"{language}: {outcome}")
+
+
+@pytest.fixture(scope="session")
+def server(dot_version):
+    from cofactor_server.config import ServerConfig
+    from cofactor_server.server import create_server
+
+    config = ServerConfig(models=dot_version.parent.parent, model="dot", port=0, provider="cpu", drain_delay_s=0)
+    with create_server(config) as running:
+        yield f"127.0.0.1:{running.port}"
+
+
+@pytest.fixture(scope="session")
+def expected(server) -> str:
+    """What the reference, on the raw Python stubs, prints."""
+    done = run([sys.executable, str(Path(__file__).with_name("reference.py"))], server)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+class Proxy:
+    """Passes calls on to a server, after doing to them what the test asks for.
+
+    Attributes:
+        failures: what each method answers first, one per call, before it is passed on.
+        delay_s: how long each call waits.
+        token: what a call must bring, or None.
+        calls: how often each method was called, by its full name.
+    """
+
+    def __init__(self, upstream: str, credentials: grpc.ServerCredentials | None = None) -> None:
+        self.failures: tuple[grpc.StatusCode, ...] = ()
+        self.delay_s = 0.0
+        self.token: str | None = None
+        self.calls: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._upstream = grpc.insecure_channel(upstream)
+        self._server = grpc.server(futures.ThreadPoolExecutor(16), handlers=[self])
+        self.health = health.HealthServicer(experimental_non_blocking=False)
+        self.health.set("", health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
+        if credentials is None:
+            self.port = self._server.add_insecure_port("127.0.0.1:0")
+        else:
+            self.port = self._server.add_secure_port("127.0.0.1:0", credentials)
+        self._server.start()
+
+    def service(self, details):
+        """The gRPC runtime asks this for the handler of each call."""
+        if not details.method.startswith("/cofactor."):
+            return None
+        return grpc.stream_stream_rpc_method_handler(
+            lambda requests, context: self._pass_on(details.method, requests, context)
+        )
+
+    def _pass_on(self, method, requests, context):
+        with self._lock:
+            attempt = self.calls[method]
+            self.calls[method] += 1
+        if self.token and ("authorization", f"Bearer {self.token}") not in context.invocation_metadata():
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is missing or wrong")
+        if attempt < len(self.failures):
+            context.abort(self.failures[attempt], "the proxy was told to fail")
+        time.sleep(self.delay_s)
+        try:
+            yield from self._upstream.stream_stream(method)(requests, timeout=10)
+        except grpc.RpcError as error:
+            context.set_trailing_metadata(error.trailing_metadata())
+            context.abort(error.code(), error.details())
+
+    def stop(self) -> None:
+        self._server.stop(0).wait()
+        self._upstream.close()
+
+
+@pytest.fixture
+def proxy(server):
+    proxy = Proxy(server)
+    yield proxy
+    proxy.stop()
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority and what it issued for localhost."""
+
+    certificate: Path
+    server_credentials: grpc.ServerCredentials
+
+
+def _certificate(name, key, issuer, issuer_key, *, is_authority):
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))]
+            ),
+            critical=False,
+        )
+        .sign(issuer_key, hashes.SHA256())
+    )
+
+
+def make_authority(folder: Path, name: str) -> Authority:
+    def subject(text):
+        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    root = _certificate(subject(name), authority_key, subject(name), authority_key, is_authority=True)
+    leaf = _certificate(subject("localhost"), key, subject(name), authority_key, is_authority=False)
+    path = folder / f"{name}.pem"
+    path.write_bytes(root.public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    pair = (private, leaf.public_bytes(serialization.Encoding.PEM))
+    return Authority(path, grpc.ssl_server_credentials([pair]))
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory) -> Authority:
+    return make_authority(tmp_path_factory.mktemp("authority"), "trusted")
+
+
+@pytest.fixture(scope="session")
+def other_authority(tmp_path_factory) -> Authority:
+    return make_authority(tmp_path_factory.mktemp("authority"), "unknown")
+
+
+@pytest.fixture
+def secure_proxy(server, authority):
+    """Speaks TLS and wants TOKEN."""
+    proxy = Proxy(server, authority.server_credentials)
+    proxy.token = TOKEN
+    yield proxy
+    proxy.stop()
