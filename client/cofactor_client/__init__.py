@@ -1,8 +1,9 @@
 """Cofactor's client: `Client`, its asyncio twin `cofactor_client.aio.AsyncClient`, and the values they deal in.
 
 >>> from cofactor_client import Client
->>> with Client("localhost:50051") as client:  # doctest: +SKIP
-...     print([film.title for film in client.recommend("1")])
+>>> with Client("localhost:50051") as client:
+...     print(len(client.recommend("1", k=5)))
+5
 """
 
 from cofactor_client._channel import Tls

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,42 +24,45 @@ def as_json(answer: Any) -> str:
 
 def scored_table(results: Iterable[ScoredItem], score_name: str) -> Table:
     """Ranked items with their scores."""
-    table = _table("#", "title", "year", "genres", "rated", "predicted", score_name, "id")
+    rows = []
     for rank, scored in enumerate(results, start=1):
         predicted = "" if scored.predicted_rating is None else f"{scored.predicted_rating:.2f}"
-        table.add_row(str(rank), *_attributes(scored.item), predicted, f"{scored.score:.3f}", _text(scored.item_id))
-    return _without_empty_columns(table)
+        rows.append((str(rank), *_attributes(scored.item), predicted, f"{scored.score:.3f}", _text(scored.item_id)))
+    return _table(("#", *_ATTRIBUTES, "predicted", score_name, "id"), rows)
 
 
 def item_table(items: Iterable[Item]) -> Table:
     """Items of the catalogue."""
-    table = _table("#", "title", "year", "genres", "rated", "bias", "id")
-    for rank, item in enumerate(items, start=1):
-        table.add_row(str(rank), *_attributes(item), f"{item.bias:+.3f}", _text(item.item_id))
-    return _without_empty_columns(table)
+    rows = [
+        (str(rank), *_attributes(item), f"{item.bias:+.3f}", _text(item.item_id))
+        for rank, item in enumerate(items, start=1)
+    ]
+    return _table(("#", *_ATTRIBUTES, "bias", "id"), rows)
 
 
 def prediction_table(item_ids: Iterable[str], ratings: Iterable[float], items: Mapping[str, Item]) -> Table:
     """Predicted ratings, in the order asked for."""
-    table = _table("title", "year", "genres", "rated", "predicted", "id")
-    for item_id, rating in zip(item_ids, ratings, strict=True):
-        table.add_row(*_attributes(items.get(item_id)), f"{rating:.2f}", _text(item_id))
-    return _without_empty_columns(table)
+    rows = [
+        (*_attributes(items.get(item_id)), f"{rating:.2f}", _text(item_id))
+        for item_id, rating in zip(item_ids, ratings, strict=True)
+    ]
+    return _table((*_ATTRIBUTES, "predicted", "id"), rows)
 
 
 def explanation_table(explanation: Explanation, items: Mapping[str, Item]) -> Table:
     """What a prediction's score is the sum of."""
-    table = _table("part", "you rated", "adds")
-    table.add_row("everyone, everything", "", f"{explanation.global_bias:+.3f}")
-    table.add_row("this user, whatever the item", "", f"{explanation.user_bias:+.3f}")
-    table.add_row("this item, whoever the user", "", f"{explanation.item_bias:+.3f}")
+    rows: list[tuple[str | Text, ...]] = [
+        ("everyone, everything", "", f"{explanation.global_bias:+.3f}"),
+        ("this user, whatever the item", "", f"{explanation.user_bias:+.3f}"),
+        ("this item, whoever the user", "", f"{explanation.item_bias:+.3f}"),
+    ]
     for part in explanation.contributions:
         item = items.get(part.item_id)
         title = item.title if item and item.title else part.item_id
-        table.add_row(_text(f"because of {title}"), f"{part.rating:g}", f"{part.contribution:+.3f}")
-    table.add_row("everything else in common", "", f"{explanation.remainder:+.3f}", end_section=True)
-    table.add_row("score", "", f"{explanation.score:+.3f}")
-    return table
+        rows.append((_text(f"because of {title}"), f"{part.rating:g}", f"{part.contribution:+.3f}"))
+    rows.append(("everything else in common", "", f"{explanation.remainder:+.3f}"))
+    rows.append(("score", "", f"{explanation.score:+.3f}"))
+    return _table(("part", "rated", "adds"), rows)
 
 
 def description_table(description: ModelDescription) -> Table:
@@ -91,12 +94,20 @@ def description_table(description: ModelDescription) -> Table:
 
 def model_table(models: Iterable[Model]) -> Table:
     """Every model version that a server holds."""
-    table = _table("name", "version", "labels", "state", "architecture", "users", "items", "trained")
-    for model in models:
-        counts = f"{model.user_count:,}", f"{model.item_count:,}"
-        names = (_text(text) for text in (model.name, model.version, ", ".join(model.labels)))
-        table.add_row(*names, model.state, model.architecture, *counts, _time(model.train_time))
-    return _without_empty_columns(table)
+    rows = [
+        (
+            _text(model.name),
+            _text(model.version),
+            _text(", ".join(model.labels)),
+            model.state,
+            model.architecture,
+            f"{model.user_count:,}",
+            f"{model.item_count:,}",
+            _time(model.train_time),
+        )
+        for model in models
+    ]
+    return _table(("name", "version", "labels", "state", "architecture", "users", "items", "trained"), rows)
 
 
 def answered_by(model: ServedModel) -> Text:
@@ -110,18 +121,18 @@ def console() -> Console:
     return output if output.is_terminal else Console(highlight=False, width=160)
 
 
-_RIGHT = {"#", "year", "rated", "predicted", "score", "similarity", "bias", "adds", "you rated", "users", "items"}
+_ATTRIBUTES = ("title", "year", "genres", "ratings")
+_RIGHT = {"#", "year", "ratings", "rated", "predicted", "score", "similarity", "bias", "adds", "users", "items"}
 
 
-def _table(*columns: str) -> Table:
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> Table:
+    """The rows, without columns in which nothing stands."""
+    filled = [column for column in range(len(columns)) if not rows or any(row[column] for row in rows)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        table.add_column(name, justify="right" if name in _RIGHT else "left", overflow="fold")
-    return table
-
-
-def _without_empty_columns(table: Table) -> Table:
-    table.columns = [column for column in table.columns if any(str(cell) for cell in column.cells)] or table.columns
+    for column in filled:
+        table.add_column(columns[column], justify="right" if columns[column] in _RIGHT else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(row[column] for column in filled))
     return table
 
 

@@ -44,9 +44,12 @@ class AsyncClient:
 
     Make it inside a running event loop, one per process, and share it between tasks.
 
-    >>> async def titles():  # doctest: +SKIP
+    >>> import asyncio
+    >>> async def first_title(words):
     ...     async with AsyncClient("localhost:50051") as client:
-    ...         return [film.title for film in await client.recommend("1", k=3)]
+    ...         return (await client.search_items(words)).items[0].title
+    >>> asyncio.run(first_title("toy story"))
+    'Toy Story'
     """
 
     def __init__(

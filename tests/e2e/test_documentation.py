@@ -1,0 +1,44 @@
+"""Every example in the client's docstrings and in its documentation, run against the server."""
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+from cofactor_client import Client
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = ["cofactor_client", "cofactor_client._channel", "cofactor_client._client", "cofactor_client._requests"]
+MODULES.append("cofactor_client.aio")
+
+
+def examples():
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    for name in MODULES:
+        module = importlib.import_module(name)
+        for test in finder.find(module, name):
+            if test.examples:
+                yield pytest.param(test, id=test.name)
+    page = ROOT / "docs" / "client-python.md"
+    text = page.read_text(encoding="utf-8")
+    yield pytest.param(doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0), id=page.name)
+
+
+@pytest.mark.parametrize("test", list(examples()))
+def test_the_example_does_what_it_says(served, test):
+    for example in test.examples:
+        example.source = example.source.replace("localhost:50051", served.address)
+    output = []
+    with Client(served.address) as client:
+        test.globs.setdefault("client", client)
+        runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE, verbose=False)
+        runner.run(test, out=output.append, clear_globs=False)
+    assert not output, "".join(output)
+
+
+def test_there_are_examples_of_every_method():
+    documented = {param.id.rpartition(".")[2] for param in examples()}
+    asking = {"predict", "recommend", "similar_items", "embed_new_user", "explain", "search_items", "top_items"}
+    bulk = {"predict_arrays", "predict_frame", "recommend_frame", "batch_recommend", "stream_recommend", "get_model"}
+    assert asking | bulk <= documented
