@@ -24,9 +24,11 @@ def check_golden_answers(bundle: Bundle, engine: Engine) -> int:
     Raises ModelRefused when an answer differs by more than 1e-4, or a graph has no case.
     """
     cases = _read_cases(bundle)
-    unchecked = {graph.name for graph in bundle.manifest.graphs} - {graph for graph, _ in cases}
-    if unchecked:
-        raise ModelRefused(f"model {bundle.label} refused: golden.npz has no case for {', '.join(sorted(unchecked))}")
+    unmatched = {graph.name for graph in bundle.manifest.graphs} ^ {graph for graph, _ in cases}
+    if unmatched:
+        raise ModelRefused(
+            f"model {bundle.label} refused: graphs and golden.npz do not match in {', '.join(sorted(unmatched))}"
+        )
     for (graph, case), (inputs, expected) in cases.items():
         try:
             found = engine.run(graph, inputs)

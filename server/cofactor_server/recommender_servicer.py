@@ -9,7 +9,6 @@ import grpc
 from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
 from cofactor_server.bulk import batch_recommend, stream_recommend
 from cofactor_server.config import ServerConfig
-from cofactor_server.errors import InvalidField
 from cofactor_server.filters import EVERYTHING
 from cofactor_server.pages import open_page
 from cofactor_server.predictions import predict
@@ -98,9 +97,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
         """See recommender.proto."""
         version = self._repository().resolve(request.model)
         n_contributions = self._reader.page_size(request.max_contributions, "max_contributions", DEFAULT_CONTRIBUTIONS)
-        if not request.item_id:
-            raise InvalidField("item_id", "is empty; name an item")
-        item_row = int(self._reader.item_rows(version, [request.item_id], "item_id")[0])
+        item_row = self._reader.item_row(version, request.item_id, "item_id")
         user, history = self._reader.user_with_history(version, request.user)
         explanation = version.explainer.explain(user, history, item_row, n_contributions)
         return explanation_message(version, explanation)

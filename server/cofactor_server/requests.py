@@ -96,6 +96,15 @@ class RequestReader:
         if len(values) > self._max_items:
             raise InvalidField(field, f"has {len(values)} entries; send at most {self._max_items}")
 
+    def item_row(self, version: ModelVersion, item_id: str, field: str) -> int:
+        """Row of one known item; raises InvalidField or ItemNotFound."""
+        row = version.item_ids.row(item_id)
+        if row is None:
+            if not item_id:
+                raise InvalidField(field, "is empty; name an item")
+            raise ItemNotFound(item_id, field)
+        return row
+
     def item_rows(self, version: ModelVersion, item_ids: Sequence[str], field: str) -> IndexArray:
         """Rows of 1 or more known items -> (n,); raises InvalidField or ItemNotFound."""
         if not item_ids:
