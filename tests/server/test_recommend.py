@@ -406,12 +406,15 @@ def test_a_stream_of_one_request_at_a_time_is_answered_at_once(api):
 
 def test_a_client_that_reads_slowly_holds_the_stream_back_and_loses_nothing(api):
     sent = []
+    # 40 kB there and 8 kB back for each: more in all than any buffer or HTTP/2 window on the way holds
+    ballast = ItemFilter(excluded_item_ids=["x" * 1000] * 40)
 
     def requests():
         for number in range(20_000):
             sent.append(number)
-            # 8 kB of answer each: more in all than any buffer or HTTP/2 window on the way holds
-            request = RecommendRequest(user=KNOWN, page_size=1000, include_rated=True, return_items=True)
+            request = RecommendRequest(
+                user=KNOWN, page_size=1000, include_rated=True, return_items=True, filter=ballast
+            )
             yield StreamRecommendRequest(request_id=str(number), request=request)
 
     stream = api.recommender.StreamRecommend(requests(), timeout=60)
