@@ -12,13 +12,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -36,6 +36,7 @@ VERSION = "1"
 HELD_OUT_FRACTION = 0.2
 SPLIT_SEED = 42
 USER = "15"
+LONGEST = 40
 FIVE_RATINGS = (
     ("Star Wars: Episode IV - A New Hope", 5.0),
     ("The Matrix", 5.0),
@@ -107,7 +108,7 @@ def train(name: str, recipe: str) -> None:
         subprocess.run([sys.executable, "-m", "cofactor_trainer", *words], check=True, cwd=ROOT)  # noqa: S603 - our own words
         bundle = open_bundle(place)
     parity(bundle.path)
-    console.print(f"{name}: held-out RMSE {bundle.manifest.metrics['rmse']:.4f}\n")
+    console.print(f"{name}: held-out RMSE {bundle.manifest.metrics['rmse']:.4f}")
 
 
 def parity(version: Path) -> None:
@@ -197,7 +198,9 @@ def tour(client: Client) -> None:
     found = client.search_items("star wars", 3)
     show_items("SearchItems, 'star wars'", found)
     show_items("ListTopItems, most rated", client.top_items("most-rated", 5))
-    show_items("ListTopItems, best liked whatever one's taste", client.top_items("highest-bias", 5))
+    best = (item for item in client.iter_top_items("highest-bias") if item.bias and item.rating_count >= 50)
+    if five := list(islice(best, 5)):  # a network has no biases of its own
+        show_items("ListTopItems, best liked whatever one's taste, of those rated 50 times", five)
     top = client.recommend(USER, 10)
     show_scored(f"Recommend, top 10 for user {USER}", top, "score")
     predictions(client)
@@ -215,10 +218,11 @@ def predictions(client: Client) -> None:
     mine = held_out[held_out["user_id"] == USER].head(8)
     answer = client.predict(USER, mine["item_id"])
     titles = titles_of(client, mine["item_id"])
-    table = new_table(f"Predict, beside the held-out ratings of user {USER}", "title", "predicted", "true", "off by")
-    for item_id, rating, true in zip(mine["item_id"], answer.ratings, mine["rating"], strict=True):
-        table.add_row(Text(titles[item_id].title), f"{rating:.2f}", f"{true:g}", f"{rating - true:+.2f}")
-    console.print(table)
+    rows = [
+        (titles[item_id].title, f"{rating:.2f}", f"{true:g}", f"{rating - true:+.2f}")
+        for item_id, rating, true in zip(mine["item_id"], answer.ratings, mine["rating"], strict=True)
+    ]
+    show(f"Predict, beside the held-out ratings of user {USER}", ("title", "predicted", "true", "off by"), rows)
     started = time.perf_counter()
     predicted = client.predict_frame(held_out)
     seconds = time.perf_counter() - started
@@ -235,26 +239,34 @@ def explanation(client: Client, scored: ScoredItem) -> None:
     """Why one item was recommended."""
     answer = client.explain(USER, scored.item_id, max_contributions=3)
     titles = titles_of(client, [part.item_id for part in answer.contributions])
-    table = new_table(f"Explain, why {scored.title} for user {USER}", "part", "rated", "adds")
-    table.add_row("average", "", f"{answer.global_bias:+.3f}")
-    table.add_row("this user rates", "", f"{answer.user_bias:+.3f}")
-    table.add_row("this film is rated", "", f"{answer.item_bias:+.3f}")
-    for part in answer.contributions:
-        title = titles[part.item_id].title
-        table.add_row(Text(f"because of {title}"), f"{part.rating:g}", f"{part.contribution:+.3f}")
-    table.add_row("everything else in common", "", f"{answer.remainder:+.3f}")
-    table.add_row("sum", "", f"{answer.score:+.3f}")
-    console.print(table)
+    rows = [
+        ("average", "", f"{answer.global_bias:+.3f}"),
+        ("this user rates", "", f"{answer.user_bias:+.3f}"),
+        ("this film is rated", "", f"{answer.item_bias:+.3f}"),
+    ]
+    rows += [
+        (f"because of {titles[part.item_id].title}", f"{part.rating:g}", f"{part.contribution:+.3f}")
+        for part in answer.contributions
+    ]
+    rows.append(("everything else in common", "", f"{answer.remainder:+.3f}"))
+    rows.append(("sum", "", f"{answer.score:+.3f}"))
+    show(f"Explain, why {scored.title} for user {USER}", ("part", "rated", "adds"), rows)
 
 
 def newcomer(client: Client) -> None:
-    """A user whom no model has seen: five ratings, an embedding, ten recommendations."""
-    ratings = {client.search_items(title, 1).items[0]: rating for title, rating in FIVE_RATINGS}
-    user = client.embed_new_user({item.item_id: rating for item, rating in ratings.items()})
-    given = ", ".join(f"{item.title} {rating:g}" for item, rating in ratings.items())
-    console.print(f"\n[bold]EmbedNewUser[/], who rates {given}")
-    console.print(f"  {len(user.embedding.factors)} factors, fitting the ratings to an RMSE of {user.fit_rmse:.2f}")
+    """A user whom no model has seen: five ratings, an embedding, ten recommendations; and one of the opposite taste."""
+    films = {title: client.search_items(title, 1).items[0] for title, _ in FIVE_RATINGS}
+    ratings = {films[title].item_id: rating for title, rating in FIVE_RATINGS}
+    user = client.embed_new_user(ratings)
+    console.print("\n[bold]EmbedNewUser[/], from five ratings")
+    for title, rating in FIVE_RATINGS:
+        console.print(Text(f"  {rating:g}  {films[title].title}"))
+    console.print(
+        f"  gives {len(user.embedding.factors)} factors, fitting the ratings to an RMSE of {user.fit_rmse:.2f}"
+    )
     show_scored("Recommend, to that new user", client.recommend(user.embedding, 10), "score")
+    opposite = client.embed_new_user({item_id: 6 - rating for item_id, rating in ratings.items()})
+    show_scored("Recommend, to one who rates the other way round", client.recommend(opposite.embedding, 5), "score")
     horror = recommend_request(USER, 3, filter=ItemFilter(any_genres=("Horror",)))
     console.print("\n[bold]BatchRecommend[/], a user, the new one, an unknown one, and one who wants horror")
     for answer in client.batch_recommend([USER, user.embedding, "nobody", horror], 3):
@@ -276,7 +288,8 @@ def everybody(client: Client) -> None:
     favourite, count = best.most_common(1)[0]
     console.print(
         f"\n[bold]StreamRecommend[/], the best film for each of {len(users)} users: {len(best)} different films in "
-        f"{seconds:.2f} s, most often {favourite} ({count} times)"
+        f"{seconds:.2f} s, most often {favourite} ({count} times)",
+        soft_wrap=True,
     )
 
 
@@ -289,34 +302,44 @@ def titles_of(client: Client, item_ids: Iterable[str]) -> dict[str, Item]:
 
 def show_items(title: str, items: Iterable[Item]) -> None:
     """A table of items."""
-    table = new_table(title, "title", "year", "genres", "rated")
-    for item in items:
-        table.add_row(Text(item.title), str(item.release_year or ""), ", ".join(item.genres), str(item.rating_count))
-    console.print(table)
+    rows = [
+        (item.title, str(item.release_year or ""), ", ".join(item.genres), str(item.rating_count)) for item in items
+    ]
+    show(title, ("title", "year", "genres", "ratings"), rows)
 
 
 def show_scored(title: str, results: Iterable[ScoredItem], score: str) -> None:
     """A table of ranked items."""
-    table = new_table(title, "#", "title", "year", "genres", "predicted", score)
+    rows = []
     for rank, scored in enumerate(results, start=1):
         item = scored.item
         year, genres = (str(item.release_year or ""), ", ".join(item.genres)) if item else ("", "")
         predicted = "" if scored.predicted_rating is None else f"{scored.predicted_rating:.2f}"
-        table.add_row(str(rank), Text(scored.title), year, genres, predicted, f"{scored.score:.3f}")
+        rows.append((str(rank), scored.title, year, genres, predicted, f"{scored.score:.3f}"))
+    show(title, ("#", "title", "year", "genres", "predicted", score), rows)
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A titled table, without columns in which nothing stands."""
+    console.print(Text(f"\n{title}", style="bold"))
+    filled = [column for column in range(len(columns)) if any(row[column] for row in rows)]
+    table = Table(box=None, padding=(0, 0, 0, 2), header_style="dim")
+    for name in (columns[column] for column in filled):
+        words = name in ("title", "genres", "part")
+        table.add_column(name, justify="left" if words else "right", min_width=0 if words else len(name))
+    for row in rows:
+        table.add_row(*(Text(shortened(row[column])) for column in filled))
     console.print(table)
 
 
-def new_table(title: str, *columns: str) -> Table:
-    """An empty table with a title."""
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        words = name in ("title", "genres", "part")
-        table.add_column(name, justify="left" if words else "right", no_wrap=not words)
-    return table
+def shortened(text: str) -> str:
+    """At most LONGEST characters, so that a row is a line."""
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def heading(text: str) -> None:
     """A line across."""
+    console.print()
     console.rule(f"[bold]{text}", align="left")
 
 
