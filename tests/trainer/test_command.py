@@ -40,7 +40,10 @@ def test_train_prints_the_data_the_epochs_and_the_place_and_writes_a_version(rat
         "--factors",
         "8",
     ]
+    checkpoint = tmp_path / "run.pt"
+    flags += ["--patience", "3", "--checkpoint", str(checkpoint)]
     assert main([*flags, "--epochs", "3", "--batch-size", "64", "--device", "cpu"]) == 0
+    assert checkpoint.is_file()
     said = capsys.readouterr().out
     assert re.search(r"dataset: ratings.csv, [\d,]+ ratings of 1 to 5 by 60 users of 40 items .* held out", said)
     assert re.search(r"epoch +train loss +validation loss +RMSE +time", said)

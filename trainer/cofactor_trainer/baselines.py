@@ -7,7 +7,7 @@ import numpy as np
 from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.trained import Objective, TrainedModel
 
-# Ratings of the mean that every user and item is credited with: the best of 1 to 10, ML-100k and ml-latest-small, split 7.
+# Ratings of the mean that every user and item is credited with: of 1 to 10 the best on MovieLens, split 7.
 _USER_RIDGE, _ITEM_RIDGE = 5.0, 3.0
 _SWEEPS = 15
 

@@ -80,7 +80,7 @@ class FlatAdamW:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Values and moments of every group."""
+        """The moments of every group; the values are the model's."""
         return {"groups": [group.state() for group in self._groups]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -106,7 +106,7 @@ class _FlatGroup:
             start = end
 
     def state(self) -> dict[str, torch.Tensor]:
-        return {"values": self.values, "mean": self.mean, "square": self.square, "steps": self.steps}
+        return {"mean": self.mean, "square": self.square, "steps": self.steps}
 
 
 def _cosine(start: float, end: float, position: float) -> float:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from cofactor_trainer.checkpoints import Checkpoint, read_checkpoint, run_fingerprint, write_checkpoint
 from cofactor_trainer.dataset import RatingsDataset
-from cofactor_trainer.errors import TrainerError
-from cofactor_trainer.metrics import mean_squared_error
+from cofactor_trainer.errors import RecipeError, TrainerError
+from cofactor_trainer.losses import validation_loss
 from cofactor_trainer.models import RatingModel, build_model
 from cofactor_trainer.optimizer import FlatAdamW, schedule
-from cofactor_trainer.predictions import predict_ratings
 from cofactor_trainer.recipes import Recipe, resolve_range
 from cofactor_trainer.trained import TrainedModel
 
-# Ratings gathered at once in shuffled order: large enough to cost nothing, small enough not to double the memory.
-_GATHERED_RATINGS = 1 << 20
 # Below this batch a second thread gains nothing, and it collapses when the other core is busy.
 _THREADED_BATCH = 4096
 
@@ -55,7 +53,7 @@ class Observer(Protocol):
         """``trained`` of ``total`` ratings of all epochs have been used."""
 
     def on_epoch(self, result: EpochResult) -> None:
-        """An epoch is over."""
+        """An epoch is over; its checkpoint is written."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,11 @@ def train(
     device: str = "cpu",
     observer: Observer | None = None,
     allow_misfit_range: bool = False,
+    patience: int | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
 ) -> TrainingResult:
-    """Train a recipe; the same seed, ratings and device give the same model, bit for bit.
+    """Train a recipe; on a CPU the same seed and ratings give the same model, bit for bit.
 
     Args:
         train_ratings: what to learn from.
@@ -86,84 +87,139 @@ def train(
         device: "cpu", "cuda" or "cuda:N".
         observer: told about progress.
         allow_misfit_range: train even if the model can never predict some of the ratings.
+        patience: stop after this many epochs without a lower validation loss, and return the best epoch's model.
+        checkpoint: file to write the state to after every epoch.
+        resume: go on from that file, to the result that an uninterrupted run would have had.
 
     Raises:
         RecipeError: the recipe does not fit the ratings.
+        InputError: the checkpoint is missing, damaged or of another run.
         TrainerError: the loss is no longer a number.
     """
+    if patience is not None and (patience < 1 or validation is None):
+        raise RecipeError("early stopping needs ratings held out and a patience of at least 1 epoch")
     rating_range = resolve_range(recipe, train_ratings, allow_misfit=allow_misfit_range)
-    history: list[EpochResult] = []
     with _threads_for(recipe.batch_size), torch.random.fork_rng():
         torch.manual_seed(seed)
-        run = _Run(build_model(recipe, train_ratings, rating_range).to(device), train_ratings, recipe, seed, device)
-        for epoch in range(recipe.epochs):
-            started = time.perf_counter()
-            train_loss = run.epoch(epoch, observer)
-            seconds = time.perf_counter() - started
-            if not math.isfinite(train_loss):
-                raise TrainerError(
-                    f"the loss is {train_loss} after epoch {epoch + 1}: "
-                    f"lower the learning rate, which is {recipe.learning_rate:g}"
-                )
-            folded = run.fold()
-            loss = (
-                None
-                if validation is None
-                else mean_squared_error(predict_ratings(folded, validation), validation.ratings)
-            )
-            history.append(EpochResult(epoch + 1, train_loss, loss, seconds))
+        model = build_model(recipe, train_ratings, rating_range).to(device)
+        run = _Run(model, train_ratings, validation, recipe, seed, device)
+        if checkpoint is not None and resume:
+            run.restore(checkpoint)
+        while not run.is_over(patience):
+            run.next_epoch(observer, keep_best=patience is not None)
+            if checkpoint is not None:
+                run.save(checkpoint)
             if observer is not None:
-                observer.on_epoch(history[-1])
-    return TrainingResult(folded, tuple(history))
+                observer.on_epoch(run.history[-1])
+        return TrainingResult(run.final_model(), tuple(run.history))
 
 
 class _Run:
-    """A model, its optimiser and its ratings on the device."""
+    """A model, its optimiser, its ratings on the device, and what has been trained so far."""
 
-    def __init__(self, model: RatingModel, ratings: RatingsDataset, recipe: Recipe, seed: int, device: str) -> None:
-        self.model, self._ratings, self._recipe, self._seed = model, ratings, recipe, seed
-        self.optimizer = FlatAdamW(model.decay_groups())
+    def __init__(
+        self,
+        model: RatingModel,
+        ratings: RatingsDataset,
+        validation: RatingsDataset | None,
+        recipe: Recipe,
+        seed: int,
+        device: str,
+    ) -> None:
+        self.history: list[EpochResult] = []
+        self._model, self._ratings, self._validation = model, ratings, validation
+        self._recipe, self._seed, self._device = recipe, seed, device
+        self._optimizer = FlatAdamW(model.decay_groups())
+        self._best: dict[str, Tensor] | None = None
+        self._folded: TrainedModel | None = None
         self._users = torch.from_numpy(ratings.user_rows).to(device, torch.int32)
         self._items = torch.from_numpy(ratings.item_rows).to(device, torch.int32)
         self._values = torch.from_numpy(ratings.ratings).to(device)
 
-    def epoch(self, epoch: int, observer: Observer | None) -> float:
+    def is_over(self, patience: int | None) -> bool:
+        """Whether every epoch is trained, or the last ``patience`` of them have not helped."""
+        done = len(self.history)
+        return done >= self._recipe.epochs or (patience is not None and done - self._best_epoch() >= patience)
+
+    def next_epoch(self, observer: Observer | None, *, keep_best: bool) -> None:
+        """Use every rating once, judge the model, note both."""
+        started = time.perf_counter()
+        epoch = len(self.history) + 1
+        train_loss = self._train_epoch(epoch, observer)
+        seconds = time.perf_counter() - started
+        if not math.isfinite(train_loss):
+            raise TrainerError(
+                f"the loss is {train_loss} after epoch {epoch}: lower the learning rate, which is "
+                f"{self._recipe.learning_rate:g}"
+            )
+        self._folded, loss = None, None
+        if self._validation is not None:
+            self._folded = self._fold()
+            loss = validation_loss(self._folded, self._validation)
+        self.history.append(EpochResult(epoch, train_loss, loss, seconds))
+        if keep_best and self._best_epoch() == epoch:
+            self._best = {name: value.clone() for name, value in self._values_by_name().items()}
+
+    def final_model(self) -> TrainedModel:
+        """The model of the best epoch where that was kept, else that of the last one."""
+        if self._best is not None and self._best_epoch() != len(self.history):
+            self._load(self._best)
+            return self._fold()
+        return self._folded or self._fold()
+
+    def save(self, path: Path) -> None:
+        """Write all of it but the ratings."""
+        fingerprint = run_fingerprint(self._recipe, self._seed, self._ratings)
+        history = [asdict(result) for result in self.history]
+        state = Checkpoint(fingerprint, self._values_by_name(), self._optimizer.state_dict(), history, self._best)
+        write_checkpoint(state, path)
+
+    def restore(self, path: Path) -> None:
+        """Go on from what was saved."""
+        fingerprint = run_fingerprint(self._recipe, self._seed, self._ratings)
+        saved = read_checkpoint(path, fingerprint, self._device)
+        self._load(saved.model)
+        self._optimizer.load_state_dict(saved.optimizer)
+        self.history = [EpochResult(**result) for result in saved.history]
+        self._best = saved.best
+
+    def _train_epoch(self, epoch: int, observer: Observer | None) -> float:
         """Use every rating once -> mean loss."""
-        # Seeded by the epoch, so that training that goes on from a checkpoint draws what it would have drawn.
-        torch.manual_seed((self._seed << 20) + epoch + 1)
-        self.model.train()
-        n_ratings = len(self._values)
+        # Seeded by the epoch, so that a run that goes on from a checkpoint draws what it would have drawn.
+        torch.manual_seed((self._seed << 20) + epoch)
+        self._model.train()
+        n_ratings, recipe = len(self._values), self._recipe
         total = torch.zeros((), dtype=torch.float64, device=self._values.device)
+        before, all_epochs = (epoch - 1) * n_ratings, recipe.epochs * n_ratings
         done = 0
-        for users, items, values in self._batches():
-            progress = (epoch * n_ratings + done) / (self._recipe.epochs * n_ratings)
-            self.optimizer.zero_grad()
-            total += self.model.accumulate_gradient(users, items, values) * len(values)
-            self.optimizer.step(*schedule(self._recipe.schedule, progress, self._recipe.learning_rate))
+        batches = self._model.batches(self._users, self._items, self._values, recipe.batch_size)
+        for users, items, values in batches:
+            self._optimizer.zero_grad()
+            total += self._model.accumulate_gradient(users, items, values) * len(values)
+            self._optimizer.step(*schedule(recipe.schedule, (before + done) / all_epochs, recipe.learning_rate))
             done += len(values)
             if observer is not None:
-                observer.on_progress(epoch * n_ratings + done, self._recipe.epochs * n_ratings)
-        return float(total) / n_ratings
+                observer.on_progress(before + done, all_epochs)
+        return float(total) / done
 
-    def fold(self) -> TrainedModel:
-        """The model as it is now."""
-        self.model.eval()
+    def _best_epoch(self) -> int:
+        """The epoch with the lowest validation loss, the first of equals; 0 before there is one."""
+        losses = [math.inf if result.validation_loss is None else result.validation_loss for result in self.history]
+        return losses.index(min(losses)) + 1 if losses else 0
+
+    def _fold(self) -> TrainedModel:
+        self._model.eval()
         with torch.no_grad():
-            return self.model.fold(self._ratings)
+            return self._model.fold(self._ratings)
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Every rating once in random order.
+    def _values_by_name(self) -> dict[str, Tensor]:
+        """Parameters and running statistics; sparse tensors are what the ratings say and never change."""
+        return {name: value for name, value in self._model.state_dict().items() if value.layout == torch.strided}
 
-        The last batch may be smaller, but not of one rating: batch normalisation needs two.
-        """
-        size = self._recipe.batch_size
-        order = torch.randperm(len(self._values), device=self._values.device)
-        gathered = max(1, _GATHERED_RATINGS // size) * size
-        for part in torch.split(order, gathered):
-            columns = (self._users[part], self._items[part], self._values[part])
-            for users, items, values in zip(*(torch.split(column, size) for column in columns), strict=True):
-                if len(values) > 1:
-                    yield users, items, values
+    def _load(self, values: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, value in self._values_by_name().items():
+                value.copy_(values[name])
 
 
 class _threads_for:  # noqa: N801 - a context manager, used like a function

@@ -33,6 +33,7 @@ def add_parser(commands: Any) -> None:
     group.add_argument("--output", type=Path, default=Path("models"), metavar="DIR", help="default: %(default)s")
     group.add_argument("--name", metavar="NAME", help="of the model (default: the recipe's)")
     group.add_argument("--version", metavar="V", help="of the model (default: the UTC time)")
+    add_comfort_flags(parser)
     parser.set_defaults(run=run)
 
 
@@ -55,6 +56,14 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
 
 
+def add_comfort_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags for long training."""
+    group = parser.add_argument_group("long training")
+    group.add_argument("--patience", type=int, metavar="N", help="stop after N epochs without a lower validation loss")
+    group.add_argument("--checkpoint", type=Path, metavar="FILE", help="write the state of training after every epoch")
+    group.add_argument("--resume", action="store_true", help="go on from --checkpoint to the same result")
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Load, train, export."""
     console = Console()
@@ -62,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     name: str = arguments.name or recipe.name
     if arguments.version is not None and (arguments.output / name / arguments.version).exists():
         raise InputError(f"version {arguments.version} of model {name} exists; versions never change, choose another")
+    if arguments.resume and arguments.checkpoint is None:
+        raise InputError("--resume needs --checkpoint, the file to go on from")
     device = resolve_device(arguments.device)
     dataset = load_dataset(arguments)
     resolve_range(recipe, dataset, allow_misfit=arguments.allow_misfit_range)
@@ -78,6 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
             device=device,
             observer=table,
             allow_misfit_range=arguments.allow_misfit_range,
+            patience=arguments.patience,
+            checkpoint=arguments.checkpoint,
+            resume=arguments.resume,
         )
     try:
         path = export_version(
