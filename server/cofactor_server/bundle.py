@@ -82,15 +82,13 @@ def open_bundle(path: Path) -> Bundle:
 def check_seal(path: Path) -> None:
     """Raises ModelRefused unless manifest.json is what manifest.sha256 says; the other checksums are as good as it."""
     label = f"{path.parent.name}/{path.name}"
-    if not (path / SEAL).exists():
-        return
     try:
-        seal = (path / SEAL).read_text("ascii", errors="replace").split()
+        seal = (path / SEAL).read_bytes()
         digest = hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest()
     except OSError as error:
         name = Path(error.filename or "").name
         raise ModelRefused(f"model {label} refused: cannot read {name}: {error.strerror}") from None
-    if seal != [digest, "manifest.json"]:
+    if seal != f"{digest}  manifest.json\n".encode():
         raise ModelRefused(
             f"model {label} refused: manifest.json does not match {SEAL}; copy it again from where it was published"
         )

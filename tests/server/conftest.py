@@ -25,10 +25,12 @@ def write_manifest(version, manifest):
     """Writes the manifest with the checksums of the files as they are now."""
     del manifest.files[:]
     for path in sorted(version.iterdir()):
-        if path.name != "manifest.json":
+        if path.name not in ("manifest.json", "manifest.sha256"):
             content = path.read_bytes()
             manifest.files.add(path=path.name, size=len(content), sha256=hashlib.sha256(content).hexdigest())
-    (version / "manifest.json").write_text(json_format.MessageToJson(manifest))
+    content = json_format.MessageToJson(manifest)
+    (version / "manifest.sha256").write_text(f"{hashlib.sha256(content.encode()).hexdigest()}  manifest.json\n")
+    (version / "manifest.json").write_text(content)
 
 
 def copy_version(source, models, name=None, version=None):
@@ -54,6 +56,12 @@ def drop_graph(version, name):
     np.savez(buffer, **kept)
     (version / "golden.npz").write_bytes(buffer.getvalue())
     write_manifest(version, manifest)
+
+
+@pytest.fixture(scope="session")
+def versions():
+    """What tests do to version directories."""
+    return SimpleNamespace(copy=copy_version, read=read_manifest, write=write_manifest, drop_graph=drop_graph)
 
 
 @pytest.fixture(scope="session")

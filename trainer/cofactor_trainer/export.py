@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -41,6 +42,7 @@ from cofactor_trainer.training import EpochResult
 
 TABLES_FILE = "tables.bin"
 MANIFEST_FILE = "manifest.json"
+SEAL_FILE = "manifest.sha256"
 GOLDEN_FILE = "golden.npz"
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -124,11 +126,17 @@ def _write(draft: Path, manifest: manifest_pb2.Manifest, model: TrainedModel, da
         file.flush()
         os.fsync(file.fileno())
     manifest.files.extend(file_entry(path) for path in sorted(draft.iterdir()))
-    with (draft / MANIFEST_FILE).open("w", encoding="utf-8") as text:
-        text.write(json_format.MessageToJson(manifest, ensure_ascii=False))
+    content = json_format.MessageToJson(manifest, ensure_ascii=False)
+    _write_synced(draft / SEAL_FILE, f"{hashlib.sha256(content.encode()).hexdigest()}  {MANIFEST_FILE}\n")
+    _write_synced(draft / MANIFEST_FILE, content)
+    _sync_directory(draft)
+
+
+def _write_synced(path: Path, content: str) -> None:
+    with path.open("w", encoding="utf-8", newline="") as text:
+        text.write(content)
         text.flush()
         os.fsync(text.fileno())
-    _sync_directory(draft)
 
 
 def _graphs(
