@@ -10,7 +10,7 @@ training ratings and are worse for a new user.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -64,6 +64,15 @@ def empirical_prior(model: TrainedModel, dataset: RatingsDataset) -> UserPrior:
         users = np.concatenate(moments.users)
         profile = fit_profile_model(dataset.profiles.iloc[users], rows, covariance)
     return UserPrior(rows.mean(0), covariance * moments.n_ratings / moments.squared_error, profile)
+
+
+def ranking_prior(model: TrainedModel, dataset: RatingsDataset) -> UserPrior:
+    """The trained rows' own mean and covariance: a ranking model has no rating errors to learn from."""
+    prior = rows_prior(model)
+    if dataset.profiles is None:
+        return prior
+    rows = np.column_stack([model.user_factors, model.user_bias])[:-1].astype(np.float64)
+    return replace(prior, profile=fit_profile_model(dataset.profiles, rows, prior.covariance))
 
 
 def _add(moments: _Moments, fold_in: EmbedUser, item_rows: Tensor, ratings: Tensor, noise: float) -> None:

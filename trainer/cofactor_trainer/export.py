@@ -20,8 +20,8 @@ from google.protobuf import json_format
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.bundle import catalogue_arrays, log_popularity, model_arrays, rated_arrays
 from cofactor_trainer.dataset import RatingsDataset
-from cofactor_trainer.empirical_bayes import empirical_prior
-from cofactor_trainer.fold_in import EmbedUser
+from cofactor_trainer.empirical_bayes import empirical_prior, ranking_prior
+from cofactor_trainer.fold_in import EmbedRankingUser, EmbedUser
 from cofactor_trainer.golden import Case, CaseMaker
 from cofactor_trainer.graph_sources import (
     embed_user_source,
@@ -102,7 +102,7 @@ class _Graph:
 
 
 def _write(draft: Path, manifest: manifest_pb2.Manifest, model: TrainedModel, dataset: RatingsDataset) -> None:
-    prior = empirical_prior(model, dataset)
+    prior = empirical_prior(model, dataset) if model.objective == "rating" else ranking_prior(model, dataset)
     arrays = model_arrays(model, prior)
     arrays["item_log_popularity"] = log_popularity(dataset)
     manifest.embedding_space = fingerprint(model, arrays)
@@ -162,9 +162,9 @@ def _graphs(
         ),
         "similarity": _Graph(similarity_source(scorer, inverse_norms), cases["similarity"], reference.similarity),
     }
-    embed_user = embed_user_source(EmbedUser(scorer, prior))
+    fold_in = EmbedUser(scorer, prior) if model.objective == "rating" else EmbedRankingUser(scorer, prior)
     embed_cases = maker.embed_user_cases(dataset, prior.profile)
-    graphs["embed_user"] = _Graph(embed_user, embed_cases, embed_user.module)
+    graphs["embed_user"] = _Graph(embed_user_source(fold_in), embed_cases, fold_in)
     return graphs
 
 

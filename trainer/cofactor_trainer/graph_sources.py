@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cofactor_trainer.fold_in import EmbedUser
+from cofactor_trainer.fold_in import FoldIn
 from cofactor_trainer.graphs import Predict, Recommend, Scorer, SimilarItems, Similarity
 from cofactor_trainer.onnx_file import GraphSource
 
@@ -65,7 +65,7 @@ def similarity_source(scorer: Scorer, item_inverse_norms: Tensor) -> GraphSource
     )
 
 
-def embed_user_source(fold_in: EmbedUser) -> GraphSource:
+def embed_user_source(fold_in: FoldIn) -> GraphSource:
     """Graph embed_user."""
     inputs = {"item_rows": torch.zeros(2, 3, dtype=torch.int64), "ratings": torch.zeros(2, 3)}
     free = {"item_rows": {0: "B", 1: "N"}, "ratings": {0: "B", 1: "N"}}
