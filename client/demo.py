@@ -47,12 +47,13 @@ FIVE_RATINGS = (
 
 console = Console(highlight=False)
 if not console.is_terminal:
-    console = Console(highlight=False, width=110)
+    console = Console(highlight=False, width=120)
 
 
 def main() -> int:
     """Everything, in order; 0 when every call was answered."""
     arguments = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
     STATE.mkdir(exist_ok=True)
     heading("1. Train and export")
     for name, recipe in RECIPES.items():
@@ -356,9 +357,10 @@ def stay_up(server: subprocess.Popen[bytes], address: str) -> None:
         console.print(f"  .venv/bin/{command}", soft_wrap=True)
     console.print("Ctrl-C stops the server.")
     try:
-        server.wait()
+        status = server.wait()
     except KeyboardInterrupt:
-        console.print()
+        return
+    raise SystemExit(f"error: the server stopped by itself with status {status}; see .demo/{SERVER_LOG.name}")
 
 
 def free_port() -> int:

@@ -6,32 +6,27 @@
 5
 """
 
-from cofactor_client._channel import Tls
-from cofactor_client._client import Client
-from cofactor_client._requests import recommend_request
-from cofactor_client._types import (
+from cofactor_client._answers import (
     Contribution,
     EntryError,
     Explanation,
     Item,
-    ItemFilter,
     ItemPage,
     Model,
     ModelDescription,
     ModelPage,
-    ModelRef,
     NewUser,
     Predictions,
-    RatingHistory,
     Recommendations,
-    RecommendOptions,
     ScoredItem,
     ServedModel,
     ServingLimits,
     SimilarItems,
-    UserEmbedding,
-    UserLike,
 )
+from cofactor_client._channel import Tls
+from cofactor_client._client import Client
+from cofactor_client._inputs import ItemFilter, ModelRef, RatingHistory, RecommendOptions, UserEmbedding, UserLike
+from cofactor_client._requests import recommend_request
 from cofactor_client.errors import CofactorError, RpcError
 
 __all__ = [

@@ -12,7 +12,7 @@ from cofactor_client import _commands
 from cofactor_client._channel import Tls
 from cofactor_client._client import Client
 from cofactor_client._completion import SHELLS
-from cofactor_client._types import ModelRef, Order, Ranking
+from cofactor_client._inputs import ModelRef, Order, Ranking
 
 _ENVIRONMENT = """environment:
   COFACTOR_ADDRESS  default of --address

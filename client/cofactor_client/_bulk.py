@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cofactor.v1 import recommender_pb2
 from cofactor_client import _requests
+from cofactor_client._answers import EntryError, Recommendations
 from cofactor_client._requests import ModelLike
-from cofactor_client._types import EntryError, Recommendations
 from cofactor_client.errors import entry_exception
 
 if TYPE_CHECKING:

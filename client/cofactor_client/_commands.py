@@ -12,8 +12,8 @@ from rich.text import Text
 
 from cofactor_client import _tables
 from cofactor_client._client import Client
+from cofactor_client._inputs import ItemFilter, RecommendOptions
 from cofactor_client._titles import find_items, items_by_id
-from cofactor_client._types import ItemFilter, RecommendOptions
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cofactor.v1 import catalog_pb2, model_pb2, recommender_pb2
-from cofactor_client._types import (
+from cofactor_client._answers import (
     Contribution,
     EntryError,
     Explanation,
@@ -23,8 +23,8 @@ from cofactor_client._types import (
     ServedModel,
     ServingLimits,
     SimilarItems,
-    UserEmbedding,
 )
+from cofactor_client._inputs import UserEmbedding
 
 
 def predictions(response: recommender_pb2.PredictResponse) -> Predictions:

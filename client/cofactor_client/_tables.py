@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cofactor_client._types import Explanation, Item, Model, ModelDescription, ScoredItem, ServedModel
+from cofactor_client._answers import Explanation, Item, Model, ModelDescription, ScoredItem, ServedModel
 
 
 def as_json(answer: Any) -> str:

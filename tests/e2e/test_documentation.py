@@ -10,7 +10,7 @@ from cofactor_client import Client
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ["cofactor_client", "cofactor_client._channel", "cofactor_client._client", "cofactor_client._requests"]
-MODULES.append("cofactor_client.aio")
+MODULES += ["cofactor_client._catalog", "cofactor_client.aio"]
 
 
 def examples():
