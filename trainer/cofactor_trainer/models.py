@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cofactor_trainer.batches import Batch, rating_batches
 from cofactor_trainer.dataset import Float32Array, Int64Array, RatingsDataset
 from cofactor_trainer.optimizer import DecayGroup
 from cofactor_trainer.recipes import Range, Recipe, embedding_size
@@ -51,6 +52,10 @@ class RatingModel(nn.Module, ABC):
             return logits
         low, high = self.rating_range
         return low + (high - low) * torch.sigmoid(logits)
+
+    def batches(self, user_rows: Tensor, item_rows: Tensor, ratings: Tensor, size: int) -> Iterator[Batch]:
+        """What each step of an epoch trains on; the columns are (n_ratings,) each."""
+        return rating_batches(user_rows, item_rows, ratings, size)
 
     def accumulate_gradient(self, user_rows: Tensor, item_rows: Tensor, ratings: Tensor) -> Tensor:
         """Add the gradient of the mean squared error of a batch to the parameters' .grad -> the error, ()."""
@@ -213,8 +218,12 @@ class NeuralNetwork(RatingModel):
 
 def build_model(recipe: Recipe, train: RatingsDataset, rating_range: Range | None) -> RatingModel:
     """An untrained model; its initial values depend on torch's random state alone."""
-    from cofactor_trainer.implicit import ImplicitModel  # here, for that module builds on this one
+    # Here, for these modules build on this one.
+    from cofactor_trainer.implicit import ImplicitModel
+    from cofactor_trainer.ranking import RankingModel
 
+    if recipe.model == "ranking":
+        return RankingModel(recipe, train)
     global_bias = _logit_of_mean(train, rating_range) if recipe.centred else 0.0
     if recipe.model in ("implicit-dot-product", "implicit-neural-network", "hybrid"):
         return ImplicitModel(recipe, train, rating_range, global_bias)

@@ -10,6 +10,7 @@ from typing import Literal
 
 from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.errors import RecipeError
+from cofactor_trainer.trained import Objective
 
 Range = tuple[float, float]
 
@@ -21,6 +22,7 @@ ModelKind = Literal[
     "implicit-dot-product",
     "implicit-neural-network",
     "hybrid",
+    "ranking",
 ]
 
 
@@ -31,7 +33,8 @@ class Recipe:
     Attributes:
         name: of the recipe.
         model: "dot-product", "dot-product-bias" or "neural-network"; the same with implicit feedback on both sides
-            ("implicit-dot-product", "implicit-neural-network"), or the sum of those two ("hybrid").
+            ("implicit-dot-product", "implicit-neural-network"), or the sum of those two ("hybrid"); a
+            dot product that orders items and predicts no ratings ("ranking").
         n_factors: columns of both tables, or None for the rule of thumb min(600, round(1.6 n^0.56)).
         rating_range: ends of the sigmoid; "auto" for an eighth of the scale beyond both ends of it (a sigmoid
             reaches its ends only at infinity); None for no sigmoid at all.
@@ -42,7 +45,7 @@ class Recipe:
         hidden_dropout: after each hidden layer.
         initial_std: of the factors and biases; normal, cut at two standard deviations.
         epochs: passes over the ratings.
-        batch_size: ratings a step.
+        batch_size: ratings a step; users a step where the model is "ranking".
         learning_rate: the highest of the schedule.
         schedule: "one-cycle" or "constant".
         weight_decay: of the factors, decoupled from the gradient.
@@ -82,6 +85,11 @@ class Recipe:
             raise RecipeError(f"learning_rate is {self.learning_rate}: it must be above 0")
         if not 0 <= self.weight_decay < float("inf"):
             raise RecipeError(f"weight_decay is {self.weight_decay}: it must be 0 or more")
+
+    @property
+    def objective(self) -> Objective:
+        """What the model is trained for."""
+        return "ranking" if self.model == "ranking" else "rating"
 
     def hyperparameters(self) -> dict[str, str]:
         """Every setting as text, for the manifest."""
@@ -133,6 +141,17 @@ _DOT_BIAS = Recipe(
     side_information=True,
 )
 
+_RANKING = Recipe(
+    "ranking",
+    "ranking",
+    n_factors=200,
+    rating_range=None,
+    epochs=30,
+    batch_size=128,
+    learning_rate=5e-3,
+    weight_decay=3.0,
+)
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -171,6 +190,7 @@ RECIPES: dict[str, Recipe] = {
             bias_weight_decay=0.05,
         ),
         _DOT_BIAS,
+        _RANKING,
         replace(_PUBLISHED_NET, name="neural-net", rating_range="auto", embedding_dropout=0.3),
     )
 }

@@ -18,7 +18,7 @@ from cofactor_trainer.losses import validation_loss
 from cofactor_trainer.models import RatingModel, build_model
 from cofactor_trainer.optimizer import FlatAdamW, schedule
 from cofactor_trainer.recipes import Recipe, resolve_range
-from cofactor_trainer.trained import TrainedModel
+from cofactor_trainer.trained import Objective, TrainedModel
 
 # Below this batch a second thread gains nothing, and it collapses when the other core is busy.
 _THREADED_BATCH = 4096
@@ -30,20 +30,24 @@ class EpochResult:
 
     Attributes:
         epoch: from 1.
-        train_loss: mean squared error of the batches as they were trained on.
-        validation_loss: mean squared error of the folded model; None without validation ratings.
+        train_loss: mean squared error (cross-entropy for a ranking model) of the batches as they were trained on.
+        validation_loss: the same of the folded model; None without validation ratings.
         seconds: of the training, validation not included.
+        objective: of the model.
     """
 
     epoch: int
     train_loss: float
     validation_loss: float | None
     seconds: float
+    objective: Objective = "rating"
 
     @property
     def rmse(self) -> float | None:
-        """Root of the validation loss."""
-        return None if self.validation_loss is None else math.sqrt(self.validation_loss)
+        """Root of the validation loss where that is a mean squared error."""
+        if self.validation_loss is None or self.objective == "ranking":
+            return None
+        return math.sqrt(self.validation_loss)
 
 
 class Observer(Protocol):
@@ -156,7 +160,7 @@ class _Run:
         if self._validation is not None:
             self._folded = self._fold()
             loss = validation_loss(self._folded, self._validation)
-        self.history.append(EpochResult(epoch, train_loss, loss, seconds))
+        self.history.append(EpochResult(epoch, train_loss, loss, seconds, self._recipe.objective))
         if keep_best and self._best_epoch() == epoch:
             self._best = {name: value.clone() for name, value in self._values_by_name().items()}
 

@@ -14,11 +14,11 @@ from cofactor_trainer.commands.data import add_data_flags, load_dataset, parse_p
 from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.datasets import without_duplicates
 from cofactor_trainer.errors import InputError
+from cofactor_trainer.evaluation import evaluate_ranking, evaluate_ratings
 from cofactor_trainer.export import export_version
-from cofactor_trainer.metrics import rating_metrics
-from cofactor_trainer.predictions import predict_ratings
 from cofactor_trainer.progress import EpochTable
 from cofactor_trainer.recipes import DEFAULT_RECIPE, RECIPES, Recipe, find_recipe, resolve_range
+from cofactor_trainer.splits import Split
 from cofactor_trainer.training import TrainingResult, train
 
 
@@ -41,7 +41,12 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that choose a recipe and change it."""
     group = parser.add_argument_group("recipe")
     group.add_argument(
-        "--recipe", default=DEFAULT_RECIPE, metavar="NAME", help=f"{', '.join(RECIPES)} (default: %(default)s)"
+        "--recipe", metavar="NAME", help=f"{', '.join(RECIPES)} (default: {DEFAULT_RECIPE}; ranking to rank)"
+    )
+    group.add_argument(
+        "--objective",
+        choices=("rating", "ranking"),
+        help="learn to predict ratings, or which items come first (default: the recipe's)",
     )
     group.add_argument("--epochs", type=int, metavar="N")
     group.add_argument("--batch-size", type=int, metavar="N")
@@ -100,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.output,
             name,
             arguments.version,
-            metrics=metrics_of(result, validation),
+            metrics=metrics_of(result, split),
             hyperparameters={**recipe.hyperparameters(), "seed": str(arguments.seed)},
             history=result.history,
         )
@@ -112,7 +117,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def recipe_of(arguments: argparse.Namespace) -> Recipe:
     """The recipe that the flags ask for."""
-    recipe = find_recipe(arguments.recipe)
+    recipe = find_recipe(arguments.recipe or ("ranking" if arguments.objective == "ranking" else DEFAULT_RECIPE))
+    if arguments.objective not in (None, recipe.objective):
+        raise InputError(
+            f"recipe {recipe.name} is for the objective {recipe.objective}, not {arguments.objective}: "
+            "leave out --recipe or --objective"
+        )
     named = ("epochs", "batch_size", "learning_rate", "weight_decay", "n_factors")
     changes: dict[str, Any] = {name: value for name in named if (value := getattr(arguments, name)) is not None}
     if arguments.rating_range == "auto":
@@ -149,9 +159,12 @@ def print_dataset(console: Console, dataset: RatingsDataset, n_validation: int |
     )
 
 
-def metrics_of(result: TrainingResult, validation: RatingsDataset | None) -> dict[str, float]:
+def metrics_of(result: TrainingResult, split: Split | None) -> dict[str, float]:
     """What the manifest says of the model's quality."""
     metrics = {"train_loss": result.history[-1].train_loss}
-    if validation is not None:
-        metrics |= asdict(rating_metrics(predict_ratings(result.model, validation), validation.ratings))
-    return metrics
+    if split is None:
+        return metrics
+    if result.model.objective == "rating":
+        return metrics | asdict(evaluate_ratings(result.model, split))
+    ranking = evaluate_ranking(result.model, split)
+    return metrics | {f"ndcg@{ranking.k}": ranking.ndcg, f"recall@{ranking.k}": ranking.recall}

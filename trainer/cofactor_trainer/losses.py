@@ -1,0 +1,28 @@
+"""The loss of a folded model on ratings that it has not seen."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cofactor_trainer.dataset import RatingsDataset
+from cofactor_trainer.metrics import mean_squared_error
+from cofactor_trainer.predictions import predict_all_logits, predict_ratings
+from cofactor_trainer.trained import TrainedModel
+
+# A ranking model is judged by this many users: more would cost as much as training without telling more.
+_JUDGED_USERS = 1_000
+
+
+def validation_loss(model: TrainedModel, validation: RatingsDataset) -> float:
+    """Mean squared error, or for a ranking model the mean cross-entropy of what users rated besides."""
+    if model.objective == "rating":
+        return mean_squared_error(predict_ratings(model, validation), validation.ratings)
+    known = (validation.user_rows < validation.n_users) & (validation.item_rows < validation.n_items)
+    users, places = np.unique(validation.user_rows[known], return_inverse=True)
+    judged = places < _JUDGED_USERS
+    if not judged.any():
+        return float("nan")
+    logits = predict_all_logits(model, users[:_JUDGED_USERS].astype(np.int64)).astype(np.float64)
+    logits -= logits.max(1, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(1, keepdims=True))
+    return float(-logits[places[judged], validation.item_rows[known][judged]].mean())
