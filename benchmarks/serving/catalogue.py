@@ -22,10 +22,9 @@ class Catalogue:
     n_factors: int
     n_ratings: int
 
-    @property
-    def path(self) -> str:
-        """The version's place below the folder of models."""
-        return f"{self.name}/1"
+    def models(self, cache: Path) -> Path:
+        """The folder of models that holds it alone: a server loads every model of its folder."""
+        return cache / "models" / self.name
 
 
 ML100K = Catalogue("items-1682", 943, 1_682, 50, 106)
@@ -34,9 +33,10 @@ HUNDRED_THOUSAND = Catalogue("items-100k", 2_000, 100_000, 64, 100)
 MILLION = Catalogue("items-1m", 2_000, 1_000_000, 64, 100)
 
 
-def write(catalogue: Catalogue, models_dir: Path) -> Path:
-    """Export the version below models_dir/<name>/ unless it is there; returns its directory."""
-    place = models_dir / catalogue.path
+def write(catalogue: Catalogue, cache: Path) -> Path:
+    """Export the version below a cache folder unless it is there; returns its directory."""
+    models_dir = catalogue.models(cache)
+    place = models_dir / catalogue.name / "1"
     if place.exists():
         return place
     from cofactor_trainer.dataset import Catalogue as Items

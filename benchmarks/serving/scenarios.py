@@ -47,14 +47,9 @@ class Context:
 
     measured: Results = field(default_factory=dict)
 
-    @property
-    def models(self) -> Path:
-        """Folder of the synthetic versions."""
-        return tools.CACHE / "models"
-
     def version(self, size: Catalogue) -> Path:
         """A version directory."""
-        return catalogue.write(size, self.models)
+        return catalogue.write(size, tools.CACHE)
 
     @cached_property
     def small(self) -> list[Recommendation]:
@@ -91,7 +86,7 @@ class Context:
         """Cofactor on the small catalogue, answers not cached unless asked for."""
         no_cache = () if "--cache" not in self.flags or any("cache" in flag for flag in flags) else ("--cache-mib", "0")
         name = " ".join(("cofactor", *flags))
-        return servers.cofactor(name, self.models, catalogue.ML100K, *no_cache, *flags)
+        return servers.cofactor(name, catalogue.ML100K, *no_cache, *flags)
 
     def echo_server(self) -> ServerSpec:
         """The wall: a bare echo on the server that Cofactor is built on."""
@@ -103,7 +98,8 @@ def unary(context: Context) -> Sequence[Row]:
     version, users = context.version(catalogue.ML100K), context.small
     folder = context.calls(catalogue.ML100K)
     packed = Load(workload.msgpack(folder, users), 64)
-    bodies = Load(workload.json_bodies(folder, users), 64)
+    compact = Load(workload.json_bodies(folder, users, (",", ":")), 64)
+    spaced = Load(workload.json_bodies(folder, users, (", ", ": ")), 64)
     rows = [
         Row("echo", context.echo_server(), Load(context.echo, 64)),
         Row("Recommend", context.cofactor(), Load(context.recommend, 64)),
@@ -115,8 +111,8 @@ def unary(context: Context) -> Sequence[Row]:
         Row("mosec HTTP", servers.mosec("mosec", version), packed),
         Row("mosec HTTP, batches of 64", servers.mosec("mosec-batched", version, servers.MOSEC_BATCH), packed),
         Row("MLServer gRPC", servers.mlserver("mlserver", version), Load(workload.open_inference(folder, users), 64)),
-        Row("LitServe HTTP", servers.litserve("litserve", version), bodies),
-        Row("BentoML HTTP", servers.bentoml("bentoml", version), bodies),
+        Row("LitServe HTTP", servers.litserve("litserve", version), compact),
+        Row("BentoML HTTP", servers.bentoml("bentoml", version), spaced),
     ]
 
 
@@ -177,7 +173,7 @@ def _large(context: Context, size: Catalogue, n_users: int, in_flight: Sequence[
     return [
         Row(
             f"{mode}, {calls_in_flight} in flight",
-            servers.cofactor(f"cofactor-{size.name}-{mode}", context.models, size, "--batching", flag),
+            servers.cofactor(f"cofactor-{size.name}-{mode}", size, "--batching", flag),
             Load(calls, calls_in_flight),
         )
         for calls_in_flight in in_flight

@@ -19,11 +19,17 @@ MOSEC_WAIT_MS = 1
 """Of 1, 5 and 10 ms the one with the most requests per second."""
 
 
-def cofactor(
-    name: str, models: Path, catalogue: Catalogue, *flags: str, cores: tuple[int, ...] = (SERVER_CORE,)
-) -> ServerSpec:
+def cofactor(name: str, catalogue: Catalogue, *flags: str, cores: tuple[int, ...] = (SERVER_CORE,)) -> ServerSpec:
     """cofactor-serve with everything on that it has by default."""
-    command = (sys.executable, "-m", "cofactor_server", "--models", str(models), "--model", catalogue.name)
+    command = (
+        sys.executable,
+        "-m",
+        "cofactor_server",
+        "--models",
+        str(catalogue.models(tools.CACHE)),
+        "--model",
+        catalogue.name,
+    )
     return ServerSpec(
         name, (*command, "--port", "{port}", "--provider", "cpu", *flags), "grpc", f"{SERVICE}/Recommend", cores=cores
     )

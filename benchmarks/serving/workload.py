@@ -160,13 +160,13 @@ def msgpack(folder: Path, users: Sequence[Recommendation]) -> Workload:
     return Workload(write_calls(folder / "msgpack.calls", calls), "contains")
 
 
-def json_bodies(folder: Path, users: Sequence[Recommendation]) -> Workload:
-    """LitServe's and BentoML's bodies; both answer without spaces."""
+def json_bodies(folder: Path, users: Sequence[Recommendation], separators: tuple[str, str]) -> Workload:
+    """Bodies for LitServe, which answers without spaces, and BentoML, which answers with them."""
     calls = []
     for user in users:
-        ids = json.dumps(user.item_ids, separators=(",", ":"))
-        calls.append((json.dumps({"user_id": user.user_id, "k": K}).encode(), f'"item_ids":{ids}'.encode()))
-    return Workload(write_calls(folder / "json.calls", calls), "contains")
+        answer = json.dumps({"item_ids": user.item_ids}, separators=separators)[1:-1]
+        calls.append((json.dumps({"user_id": user.user_id, "k": K}).encode(), answer.encode()))
+    return Workload(write_calls(folder / f"json{len(separators[0])}.calls", calls), "contains")
 
 
 def open_inference(folder: Path, users: Sequence[Recommendation]) -> Workload:
