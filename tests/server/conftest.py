@@ -21,13 +21,16 @@ def read_manifest(version):
     return json_format.Parse((version / "manifest.json").read_text(), manifest_pb2.Manifest())
 
 
-def write_manifest(version, manifest):
-    """Writes the manifest with the checksums of the files as they are now."""
+def write_manifest(version, manifest, extra_files=()):
+    """Writes the manifest with the checksums of the files as they are now, those outside the directory too."""
     del manifest.files[:]
     for path in sorted(version.iterdir()):
         if path.name not in ("manifest.json", "manifest.sha256"):
             content = path.read_bytes()
             manifest.files.add(path=path.name, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    for name in extra_files:
+        content = (version / name).read_bytes()
+        manifest.files.add(path=name, size=len(content), sha256=hashlib.sha256(content).hexdigest())
     content = json_format.MessageToJson(manifest)
     (version / "manifest.sha256").write_text(f"{hashlib.sha256(content.encode()).hexdigest()}  manifest.json\n")
     (version / "manifest.json").write_text(content)

@@ -1,0 +1,78 @@
+"""Settings from flags, environment and file; what contradicts itself is refused with the setting's name."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+
+import pytest
+
+from cofactor_server.config import ServerConfig, load_config, to_toml
+from cofactor_server.errors import ConfigurationError
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path):
+    file = tmp_path / "cofactor.toml"
+    file.write_text('models = "m"\nport = 1\nthreads = 2\nmax_queue_size = 3\n')
+    environment = {"COFACTOR_PORT": "4", "COFACTOR_THREADS": "5", "OTHER": "6"}
+    config, print_config = load_config(["--config", str(file), "--port", "7"], environment)
+    assert (config.port, config.threads, config.max_queue_size, config.models) == (7, 5, 3, "m")
+    assert not print_config
+
+
+def test_every_setting_can_be_given_in_each_of_the_three_ways(tmp_path):
+    config = ServerConfig(models=str(tmp_path))
+    printed = to_toml(config)
+    file = tmp_path / "cofactor.toml"
+    file.write_text(printed)
+    assert load_config(["--config", str(file)], {})[0] == config
+    values = tomllib.loads(printed)
+    assert set(values) == {each.name for each in dataclasses.fields(config)}
+    environment = {f"COFACTOR_{name.upper()}": str(value) for name, value in values.items()}
+    assert load_config([], environment)[0] == config
+    flags = []
+    for name, value in values.items():
+        flag = "--" + name.replace("_", "-")
+        flags += [flag if value else flag.replace("--", "--no-", 1)] if isinstance(value, bool) else [flag, str(value)]
+    assert load_config(flags, {})[0] == config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--models .* is required"),
+        (["--models", "m", "--port", "x"], "--port must be a whole number, not 'x'"),
+        (["--models", "m", "--port", "70000"], "port must be between 0 and 65535, not 70000"),
+        (["--models", "m", "--provider", "tpu"], "provider must be one of auto, cuda, cpu, not tpu"),
+        (["--models", "m", "--threads", "0"], "threads must be between 1 and 1024"),
+        (["--models", "m", "--grace-s", "nan"], "grace_s must be at least 0"),
+        (["--models", "m", "--host", "0.0.0.0"], "host 0.0.0.0 is not loopback.*--insecure-plaintext"),
+        (["--models", "m", "--host", "example.org"], "is not loopback"),
+        (["--models", "m", "--config", "absent.toml"], "cannot read absent.toml"),
+    ],
+)
+def test_bad_settings_are_named(arguments, message):
+    with pytest.raises(ConfigurationError, match=message):
+        load_config(arguments, {})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
+def test_plaintext_on_loopback_needs_no_flag(host):
+    assert ServerConfig(models="m", host=host).host == host
+    assert ServerConfig(models="m", host="0.0.0.0", insecure_plaintext=True).insecure_plaintext
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("prot = 1", "there is no setting 'prot'"),
+        ("port = [", "is not TOML"),
+        ("port = true", "port must be a whole number"),
+        ('insecure_plaintext = "perhaps"', "must be true or false"),
+    ],
+)
+def test_a_bad_file_is_refused(tmp_path, text, message):
+    file = tmp_path / "cofactor.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=message):
+        load_config(["--models", "m", "--config", str(file)], {})
