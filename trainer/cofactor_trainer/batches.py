@@ -1,4 +1,4 @@
-"""Ratings on the device, handed out in random batches."""
+"""Ratings on the device, and the order in which they train."""
 
 from __future__ import annotations
 
@@ -9,30 +9,55 @@ from torch import Tensor
 
 from cofactor_trainer.dataset import RatingsDataset
 
+Batch = tuple[Tensor, Tensor, Tensor]
+
 # Ratings gathered at once in shuffled order: large enough to cost nothing, small enough not to double the memory.
 _GATHERED_RATINGS = 1 << 20
 
 
 class DeviceRatings:
-    """The columns of a dataset as tensors: 12 bytes a rating."""
+    """The columns of a dataset as tensors: 12 bytes a rating.
+
+    Attributes:
+        columns: user rows, item rows and ratings, (n_ratings,) each.
+    """
 
     def __init__(self, ratings: RatingsDataset, device: str) -> None:
-        self._users = torch.from_numpy(ratings.user_rows).to(device, torch.int32)
-        self._items = torch.from_numpy(ratings.item_rows).to(device, torch.int32)
-        self._values = torch.from_numpy(ratings.ratings).to(device)
+        users = torch.from_numpy(ratings.user_rows).to(device, torch.int32)
+        items = torch.from_numpy(ratings.item_rows).to(device, torch.int32)
+        self.columns: Batch = (users, items, torch.from_numpy(ratings.ratings).to(device))
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self.columns[0])
 
-    def shuffled(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Every rating once in random order: user rows, item rows and ratings, each (batch_size,).
+    def shuffled(self, batch_size: int) -> Iterator[Batch]:
+        """Every rating once in random order, ``batch_size`` ratings at a time."""
+        return rating_batches(*self.columns, batch_size)
 
-        The last batch may be smaller, but not of one rating: batch normalisation needs two.
-        """
-        order = torch.randperm(len(self), device=self._values.device)
-        gathered = max(1, _GATHERED_RATINGS // batch_size) * batch_size
-        for part in torch.split(order, gathered):
-            columns = (self._users[part], self._items[part], self._values[part])
-            for users, items, values in zip(*(torch.split(column, batch_size) for column in columns), strict=True):
-                if len(values) > 1:
-                    yield users, items, values
+
+def rating_batches(user_rows: Tensor, item_rows: Tensor, ratings: Tensor, size: int) -> Iterator[Batch]:
+    """Every rating once in random order, ``size`` ratings at a time; the columns are (n_ratings,) each.
+
+    The last batch may be smaller, but not of one rating: batch normalisation needs two.
+    """
+    order = torch.randperm(len(ratings), device=ratings.device)
+    gathered = max(1, _GATHERED_RATINGS // size) * size
+    for part in torch.split(order, gathered):
+        columns = (user_rows[part], item_rows[part], ratings[part])
+        for batch in zip(*(torch.split(column, size) for column in columns), strict=True):
+            if len(batch[0]) > 1:
+                yield batch
+
+
+def user_batches(user_rows: Tensor, item_rows: Tensor, ratings: Tensor, size: int) -> Iterator[Batch]:
+    """Every user once in random order, ``size`` users at a time with all that they rated."""
+    order = torch.argsort(user_rows, stable=True)
+    users, counts = torch.unique_consecutive(user_rows[order], return_counts=True)
+    ends = counts.cumsum(0)
+    for chosen in torch.split(torch.randperm(len(users), device=users.device), size):
+        lengths = counts[chosen]
+        # Positions ends[i] - counts[i], ..., ends[i] - 1, one user after the other.
+        within = torch.arange(int(lengths.sum()), device=users.device)
+        within -= torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
+        part = order[torch.repeat_interleave(ends[chosen] - lengths, lengths) + within]
+        yield user_rows[part], item_rows[part], ratings[part]
