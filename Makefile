@@ -53,6 +53,7 @@ check: $(INSTALLED) check-proto ## Lint, types, API style, generated code up to 
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/buf lint
+	@$(BIN)/buf breaking --against $(lastword $(sort $(wildcard proto/releases/*.binpb)))
 
 format: $(INSTALLED) ## Format the Python code and the protos
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/buf format --write
@@ -82,6 +83,8 @@ image: ## Build the server's image (docker or podman; BASE and REQUIREMENTS as i
 	@builder=$$(command -v docker || command -v podman || command -v buildah) \
 	  || { echo "error: no docker, podman or buildah here"; exit 2; }; \
 	$$builder build --tag cofactor-server .
+
+include client/clients.mk
 
 clean: ## Remove what make has made
 	@rm -rf $(VENV) $(BOOTSTRAP) .demo dist
