@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+
+from cofactor_server.timing import TIMING
 
 
 class BoundedPool(ThreadPoolExecutor):
@@ -26,13 +29,21 @@ class BoundedPool(ThreadPoolExecutor):
         """Whether as many calls run and wait as may."""
         return self._held >= self._limit
 
+    @property
+    def n_waiting(self) -> int:
+        """Calls that have no thread yet."""
+        return self._work_queue.qsize()
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Queues a call."""
         with self._counting:
             self._held += 1
-        return super().submit(self._run, fn, args, kwargs)
+        return super().submit(self._run, time.perf_counter(), fn, args, kwargs)
 
-    def _run(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run(self, arrived: float, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        TIMING.arrived = arrived
+        TIMING.queue_s = time.perf_counter() - arrived
+        TIMING.compute_s = 0.0
         try:
             return fn(*args, **kwargs)
         finally:

@@ -19,6 +19,7 @@ from cofactor_server.errors import ConfigurationError
 Provider = Literal["auto", "cuda", "cpu"]
 Batching = Literal["auto", "on", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
 
 
 def _about(about: str, low: float | None = None, high: float | None = None) -> dict[str, Any]:
@@ -48,6 +49,27 @@ class ServerConfig:
     insecure_plaintext: bool = field(
         default=False, metadata=_about("allow plaintext on an address other than loopback")
     )
+    tls_certificate: str = field(default="", metadata=_about("TLS: certificate chain, PEM; read again when it changes"))
+    tls_key: str = field(default="", metadata=_about("TLS: the certificate's private key, PEM"))
+    tls_client_authority: str = field(
+        default="", metadata=_about("mutual TLS: authorities that must have signed the clients' certificates, PEM")
+    )
+    tokens: str = field(default="", metadata=_about("TOML file of static tokens and the methods they open"))
+    jwt_keys: str = field(default="", metadata=_about("JWKS file of the public keys that sign JSON Web Tokens"))
+    jwt_issuer: str = field(default="", metadata=_about("issuer that JSON Web Tokens must name"))
+    jwt_audience: str = field(default="", metadata=_about("audience that JSON Web Tokens must name"))
+    rate_limit: float = field(default=0.0, metadata=_about("calls per second that one client may make; 0: any", 0))
+    rate_burst: int = field(default=100, metadata=_about("calls that one client may make at once after a pause", 1))
+    require_signature: str = field(
+        default="", metadata=_about("public key, PEM, with which every version must be signed; empty: none need be")
+    )
+    workers: int = field(default=1, metadata=_about("processes that share the port", 1, 256))
+    metrics_port: int = field(default=0, metadata=_about("port for Prometheus; 0: none", 0, 65535))
+    admin_port: int = field(
+        default=0, metadata=_about("port on 127.0.0.1 for the admin API and channelz; 0: none", 0, 65535)
+    )
+    oip: bool = field(default=False, metadata=_about("answer the Open Inference Protocol on the same port too"))
+    tracing: bool = field(default=False, metadata=_about("send OpenTelemetry traces, as the OTEL_* variables say"))
     provider: Provider = field(
         default="auto", metadata=_about("what runs the graphs; auto: CUDA where it works, else the CPU")
     )
@@ -73,12 +95,19 @@ class ServerConfig:
     )
     grace_s: float = field(default=10.0, metadata=_about("time that running calls get at shutdown", 0))
     log_level: LogLevel = field(default="info", metadata=_about("least severe message logged"))
+    log_format: LogFormat = field(default="text", metadata=_about("how messages are logged"))
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
         for each in dataclasses.fields(self):
             _check_range(each, hints[each.name], getattr(self, each.name))
-        if not self.insecure_plaintext and not _is_loopback(self.host):
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ConfigurationError("tls_certificate and tls_key belong together; set both or neither")
+        if self.tls_client_authority and not self.tls_certificate:
+            raise ConfigurationError("tls_client_authority needs tls_certificate and tls_key")
+        if len({bool(self.jwt_keys), bool(self.jwt_issuer), bool(self.jwt_audience)}) > 1:
+            raise ConfigurationError("jwt_keys, jwt_issuer and jwt_audience belong together; set all or none")
+        if not self.tls_certificate and not self.insecure_plaintext and not _is_loopback(self.host):
             raise ConfigurationError(
                 f"host {self.host} is not loopback and the server speaks plaintext: anyone on the network could "
                 "read and call it; pass --insecure-plaintext if something in front of it encrypts"

@@ -12,6 +12,7 @@ from cofactor_server.arrays import AnyArray, FloatArray, IndexArray
 from cofactor_server.bundle import Bundle
 from cofactor_server.errors import ModelRefused, ProviderUnavailable
 from cofactor_server.providers import CPU, CUDA, ProviderList
+from cofactor_server.timing import TimedSession
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -29,13 +30,14 @@ class Engine:
     """
 
     def __init__(self, bundle: Bundle, providers: ProviderList, *, must_use_first: bool) -> None:
-        self._predict = _session(bundle, "predict", providers, must_use_first=must_use_first)
-        self._recommend = _session(bundle, "recommend", providers, must_use_first=must_use_first)
-        self._similar_items = _session(bundle, "similar_items", providers, must_use_first=must_use_first)
-        self._similarity = _session(bundle, "similarity", providers, must_use_first=must_use_first)
-        self._embed_user = None
-        if bundle.graph_path("embed_user") is not None:
-            self._embed_user = _session(bundle, "embed_user", providers, must_use_first=must_use_first)
+        def session(name: str) -> TimedSession:
+            return TimedSession(_session(bundle, name, providers, must_use_first=must_use_first))
+
+        self._predict = session("predict")
+        self._recommend = session("recommend")
+        self._similar_items = session("similar_items")
+        self._similarity = session("similarity")
+        self._embed_user = session("embed_user") if bundle.graph_path("embed_user") is not None else None
         self.providers: list[str] = self._recommend.get_providers()
 
     @property

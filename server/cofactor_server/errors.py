@@ -13,6 +13,8 @@ CofactorError
 │   ├── PermissionDenied             PERMISSION_DENIED
 │   ├── DeadlineExceeded             DEADLINE_EXCEEDED
 │   ├── NotServing                   UNAVAILABLE
+│   ├── RateLimited                  RESOURCE_EXHAUSTED
+│   ├── RepositoryReadOnly           FAILED_PRECONDITION, admin API only
 │   └── InternalError                INTERNAL
 ├── ModelRefused                     a version directory that must not be served
 ├── ProviderUnavailable              the execution provider asked for cannot be used
@@ -279,6 +281,30 @@ class NotServing(RequestError):
         super().__init__("the server is not serving; retry on another replica", retry_after_s=1.0)
 
 
+class RateLimited(RequestError):
+    """A client that calls more often than it may."""
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "RATE_LIMITED"
+    meaning = "This client calls more often than it may; the server itself may have room."
+    remedy = "Call again after RetryInfo.retry_delay, and less often."
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("this client calls more often than it may; slow down", retry_after_s=retry_after_s)
+
+
+class RepositoryReadOnly(RequestError):
+    """The server may not write to the model repository."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "REPOSITORY_READ_ONLY"
+    meaning = "Promote or Rollback (admin API) where the server may not write to the model repository."
+    remedy = "Change the model's serving.json where it is published from."
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"the model repository cannot be written ({problem}); change serving.json at its source")
+
+
 class InternalError(RequestError):
     """A bug; what went wrong is in the server's log under the request id."""
 
@@ -320,6 +346,8 @@ REQUEST_ERRORS: tuple[type[RequestError], ...] = (
     Unauthenticated,
     PermissionDenied,
     NotServing,
+    RateLimited,
+    RepositoryReadOnly,
     InternalError,
 )
 

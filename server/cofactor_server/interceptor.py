@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
@@ -11,22 +12,20 @@ from google.protobuf.message import DecodeError
 
 from cofactor_server.admission import BoundedPool
 from cofactor_server.errors import DeadlineExceeded, InternalError, MalformedRequest, QueueFull, RequestError
+from cofactor_server.guard import Guard
+from cofactor_server.logs import CURRENT_CALL
+from cofactor_server.metrics import Metrics
 from cofactor_server.status import abort, request_id
+from cofactor_server.timing import TIMING
 
 _LOGGER = logging.getLogger(__name__)
 
-OUR_METHODS = "/cofactor.v1."
+OUR_METHODS = ("/cofactor.v1.", "/cofactor.admin.v1.", "/inference.")
 RETRY_AFTER_S = 0.5
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behavior = Callable[[Any, grpc.ServicerContext], Any]
-
-
-class Malformed:
-    """Stands for a body that is not the request message."""
-
-    def __init__(self, message_name: str) -> None:
-        self.message_name = message_name
+Parse = Callable[[bytes], Any]
 
 
 class RequestInterceptor(grpc.ServerInterceptor):
@@ -35,14 +34,22 @@ class RequestInterceptor(grpc.ServerInterceptor):
     Health and reflection run in their own small pools, so that they answer however busy the server is.
     """
 
-    def __init__(self, calls: BoundedPool, streams: BoundedPool, control: BoundedPool, watches: BoundedPool) -> None:
+    def __init__(
+        self,
+        calls: BoundedPool,
+        streams: BoundedPool,
+        control: BoundedPool,
+        watches: BoundedPool,
+        guard: Guard,
+        metrics: Metrics,
+    ) -> None:
         self._calls = calls
         self._streams = streams
         self._control = control
         self._watches = watches
-        self._handlers: dict[str, tuple[Handler, BoundedPool]] = {}
-        self._busy_unary: Handler = grpc.unary_unary_rpc_method_handler(_in_pool(_refuse, control))
-        self._busy_stream: Handler = grpc.stream_stream_rpc_method_handler(_in_pool(_refuse_stream, control))
+        self._guard = guard
+        self._metrics = metrics
+        self._handlers: dict[str, tuple[Handler, Handler, BoundedPool]] = {}
 
     def intercept_service(
         self,
@@ -56,19 +63,49 @@ class RequestInterceptor(grpc.ServerInterceptor):
             if handler is None:
                 return None
             known = self._handlers[handler_call_details.method] = self._wrap(handler_call_details.method, handler)
-        handler, pool = known
-        if pool.is_full:
-            return self._busy_stream if handler.response_streaming else self._busy_unary
-        return handler
+        handler, busy, pool = known
+        return busy if pool.is_full else handler
 
-    def _wrap(self, method: str, handler: Handler) -> tuple[Handler, BoundedPool]:
+    def _wrap(self, method: str, handler: Handler) -> tuple[Handler, Handler, BoundedPool]:
+        """The handler, what answers in its place when its pool is full, and its pool."""
+        refuse = _refusing(_Call(method, self._guard, self._metrics), handler.response_streaming)
+        busy = _with_behavior(handler, _in_pool(refuse, self._control), None)
         if not method.startswith(OUR_METHODS):
             pool = self._watches if handler.response_streaming else self._control
-            return _with_behavior(handler, _in_pool(_behavior(handler), pool)), pool
+            admitted = _admitting(method, self._guard, _behavior(handler), handler.response_streaming)
+            return _with_behavior(handler, _in_pool(admitted, pool), handler.request_deserializer), busy, pool
         pool = self._streams if handler.response_streaming else self._calls
+        call = _Call(method, self._guard, self._metrics)
+        assert handler.request_deserializer is not None
+        parse = _parser(handler.request_deserializer)
         answer = _answer_stream if handler.response_streaming else _answer
-        wrapped = _with_behavior(handler, _in_pool(answer(_behavior(handler)), pool))
-        return wrapped._replace(request_deserializer=_tolerant(handler.request_deserializer)), pool  # type: ignore[attr-defined]
+        # The body is parsed by `answer`: not before the caller is admitted, and a malformed one is not INTERNAL.
+        return _with_behavior(handler, _in_pool(answer(call, parse, _behavior(handler)), pool), None), busy, pool
+
+
+class _Call:
+    """What every call of one method goes through besides its handler."""
+
+    def __init__(self, method: str, guard: Guard, metrics: Metrics) -> None:
+        self._method = method
+        self._name = method.rpartition("/")[2]
+        self._admit = guard.admit if guard.is_needed else None
+        self._record = metrics.record
+
+    def begin(self, context: grpc.ServicerContext) -> None:
+        """Raises the error of a caller that is not admitted, or whose deadline has passed."""
+        CURRENT_CALL.context = context
+        if self._admit is not None:
+            self._admit(self._method, context)
+        remaining = context.time_remaining()
+        if remaining is not None and remaining <= 0:
+            raise DeadlineExceeded
+
+    def end(self, code: str) -> None:
+        """Counts the call."""
+        CURRENT_CALL.context = None
+        timing = TIMING
+        self._record(self._name, code, timing.queue_s, timing.compute_s, time.perf_counter() - timing.arrived)
 
 
 def _behavior(handler: Handler) -> Behavior:
@@ -77,14 +114,14 @@ def _behavior(handler: Handler) -> Behavior:
     return found
 
 
-def _with_behavior(handler: Handler, behavior: Behavior) -> Handler:
+def _with_behavior(handler: Handler, behavior: Behavior, parse: Parse | None) -> Handler:
     make = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[handler.request_streaming, handler.response_streaming]
-    return make(behavior, handler.request_deserializer, handler.response_serializer)
+    return make(behavior, parse, handler.response_serializer)
 
 
 def _in_pool(behavior: Behavior, pool: BoundedPool) -> Behavior:
@@ -97,54 +134,86 @@ def _in_pool(behavior: Behavior, pool: BoundedPool) -> Behavior:
     return run
 
 
-def _tolerant(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
-    """GRPC would answer INTERNAL to a body that does not parse; this one lets the handler answer for it."""
-    assert parse is not None
-    message_name = getattr(getattr(parse, "__self__", None), "DESCRIPTOR", None)
-    malformed = Malformed(message_name.name if message_name is not None else "request")
+def _parser(parse: Parse) -> Parse:
+    """Raises MalformedRequest for a body that is not the request message."""
+    descriptor = getattr(getattr(parse, "__self__", None), "DESCRIPTOR", None)
+    message_name = descriptor.name if descriptor is not None else "request"
 
-    def parse_or_mark(body: bytes) -> Any:
+    def parse_or_refuse(body: bytes) -> Any:
         try:
             return parse(body)
         except DecodeError:
-            return malformed
+            raise MalformedRequest(message_name) from None
 
-    return parse_or_mark
+    return parse_or_refuse
 
 
-def _answer(behavior: Behavior) -> Behavior:
+def _answer(call: _Call, parse: Parse, behavior: Behavior) -> Behavior:
+    def answer(body: bytes, context: grpc.ServicerContext) -> Any:
+        code = "OK"
+        try:
+            call.begin(context)
+            return behavior(parse(body), context)
+        except Exception as error:
+            code = _code_of(error, context)
+            return _fail(context, error)
+        finally:
+            call.end(code)
+
+    return answer
+
+
+def _answer_stream(call: _Call, parse: Parse, behavior: Behavior) -> Behavior:
+    def answer(bodies: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
+        code = "OK"
+        try:
+            call.begin(context)
+            yield from behavior(map(parse, bodies), context)
+        except Exception as error:
+            code = _code_of(error, context)
+            _fail(context, error)
+        finally:
+            call.end(code)
+
+    return answer
+
+
+def _admitting(method: str, guard: Guard, behavior: Behavior, streams: bool) -> Behavior:
+    """Health and reflection: admitted or not, and otherwise left alone."""
+    if not guard.is_needed:
+        return behavior
+
     def answer(request: Any, context: grpc.ServicerContext) -> Any:
         try:
-            _check(request, context)
-            return behavior(request, context)
-        except Exception as error:
-            return _fail(context, error)
-
-    return answer
-
-
-def _answer_stream(behavior: Behavior) -> Behavior:
-    def answer(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-        try:
-            yield from behavior(_checked(requests, context), context)
-        except Exception as error:
+            guard.admit(method, context)
+        except RequestError as error:
             _fail(context, error)
+        return behavior(request, context)
 
-    return answer
+    def answer_stream(requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        yield from answer(requests, context)
 
-
-def _check(request: Any, context: grpc.ServicerContext) -> None:
-    if isinstance(request, Malformed):
-        raise MalformedRequest(request.message_name)
-    remaining = context.time_remaining()
-    if remaining is not None and remaining <= 0:
-        raise DeadlineExceeded
+    return answer_stream if streams else answer
 
 
-def _checked(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-    for request in requests:
-        _check(request, context)
-        yield request
+def _refusing(call: _Call, streams: bool) -> Behavior:
+    """Answers that the server is full."""
+
+    def refuse(_body: Any, context: grpc.ServicerContext) -> None:
+        call.end("RESOURCE_EXHAUSTED")
+        _fail(context, QueueFull(RETRY_AFTER_S))
+
+    def refuse_stream(bodies: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        refuse(bodies, context)
+        yield from ()
+
+    return refuse_stream if streams else refuse
+
+
+def _code_of(error: Exception, context: grpc.ServicerContext) -> str:
+    if not context.is_active():
+        return "CANCELLED"
+    return error.code if isinstance(error, RequestError) else InternalError.code
 
 
 def _fail(context: grpc.ServicerContext, error: Exception) -> None:
@@ -152,15 +221,6 @@ def _fail(context: grpc.ServicerContext, error: Exception) -> None:
         return  # the caller is gone; what was raised is how the transport told us
     name = request_id(context.invocation_metadata())
     if not isinstance(error, RequestError):
-        _LOGGER.error("internal error, request %s", name, exc_info=error)
+        _LOGGER.error("internal error, request %s", name, exc_info=error, extra={"request_id": name})
         error = InternalError()
     abort(context, error, name)
-
-
-def _refuse(_request: Any, context: grpc.ServicerContext) -> None:
-    _fail(context, QueueFull(RETRY_AFTER_S))
-
-
-def _refuse_stream(_requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-    _fail(context, QueueFull(RETRY_AFTER_S))
-    yield from ()

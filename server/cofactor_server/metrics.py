@@ -65,7 +65,6 @@ class _Cells(threading.local):
 
     def __init__(self, register: Callable[[Totals], None]) -> None:
         self.totals = Totals()
-        self.compute_s = 0.0
         register(self.totals)
 
 
@@ -76,8 +75,8 @@ class Metrics:
         self._all: list[Totals] = []
         self._cells = _Cells(self._all.append)
 
-    def record(self, method: str, code: str, queue_s: float, total_s: float) -> None:
-        """Count an answered call; what `add_compute` added on this thread since the last one is its compute time."""
+    def record(self, method: str, code: str, queue_s: float, compute_s: float, total_s: float) -> None:
+        """Count an answered call."""
         cells = self._cells
         key = (method, code)
         row = cells.totals.requests.get(key)
@@ -85,15 +84,10 @@ class Metrics:
             row = cells.totals.requests[key] = [0.0] * (_WIDTH * len(STAGES))
         row[bisect_left(SECONDS, queue_s)] += 1
         row[_WIDTH - 1] += queue_s
-        compute_s, cells.compute_s = cells.compute_s, 0.0
         row[_WIDTH + bisect_left(SECONDS, compute_s)] += 1
         row[2 * _WIDTH - 1] += compute_s
         row[2 * _WIDTH + bisect_left(SECONDS, total_s)] += 1
         row[3 * _WIDTH - 1] += total_s
-
-    def add_compute(self, seconds: float) -> None:
-        """Add time in the engine to the call that this thread answers."""
-        self._cells.compute_s += seconds
 
     def record_batch(self, size: int) -> None:
         """Count a run of the engine for `size` calls."""

@@ -11,8 +11,10 @@ from cofactor.v1.model_pb2 import ModelRef
 from cofactor_server.bundle import check_seal, open_bundle
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ConfigurationError, ModelNotFound, ModelRefused, NotServing, quoted
+from cofactor_server.metrics import Metrics
 from cofactor_server.policy import newest_first
 from cofactor_server.providers import requested_providers
+from cofactor_server.signatures import SignatureVerifier
 from cofactor_server.sources import open_source
 from cofactor_server.version import ModelVersion
 from cofactor_server.watcher import ModelState, ModelWatcher, Snapshot
@@ -104,12 +106,12 @@ class LiveRepository:
     Raises ModelRefused, ProviderUnavailable or ConfigurationError unless the default model can be served.
     """
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
         """Verify and load what is to be served."""
         self._temporary = None if config.copies else tempfile.TemporaryDirectory(prefix="cofactor-")
         copies = Path(self._temporary.name if self._temporary else config.copies)
         self.source = open_source(str(config.models))
-        self.watcher = ModelWatcher(self.source, _loader(config), copies, self._swap)
+        self.watcher = ModelWatcher(self.source, _counted(_loader(config), metrics), copies, self._swap)
         self._default_name = config.model
         self.current = ModelRepository({}, "")
         self.watcher.poll()
@@ -150,11 +152,27 @@ class LiveRepository:
         self._swap(snapshot)
 
 
+def _counted(load: Callable[[Path], ModelVersion], metrics: Metrics) -> Callable[[Path], ModelVersion]:
+    def load_and_count(path: Path) -> ModelVersion:
+        try:
+            version = load(path)
+        except Exception:
+            metrics.count("cofactor_model_loads", "refused")
+            raise
+        metrics.count("cofactor_model_loads", "ready")
+        return version
+
+    return load_and_count
+
+
 def _loader(config: ServerConfig) -> Callable[[Path], ModelVersion]:
     providers = requested_providers(config.provider, config.gpu_memory_mib)
+    verifier = SignatureVerifier(Path(config.require_signature)) if config.require_signature else None
 
     def load(path: Path) -> ModelVersion:
         check_seal(path)
+        if verifier is not None:
+            verifier.verify(path)
         return ModelVersion(open_bundle(path), providers, config)
 
     return load

@@ -5,19 +5,29 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 
 import grpc
 
 from cofactor.v1 import catalog_pb2_grpc, recommender_pb2_grpc
+from cofactor_server.admin_server import AdminServer
 from cofactor_server.admission import BoundedPool
+from cofactor_server.auth import Gate, JsonWebTokens, StaticTokens
 from cofactor_server.catalog_servicer import CatalogServicer
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ConfigurationError
+from cofactor_server.exposition import ProcessReporter, ServingGauges
+from cofactor_server.guard import Guard
 from cofactor_server.health import Health, add_reflection
 from cofactor_server.interceptor import RequestInterceptor
+from cofactor_server.metrics import Metrics
+from cofactor_server.rate_limit import RateLimiter
 from cofactor_server.recommender_servicer import RecommenderServicer
 from cofactor_server.repository import LiveRepository, ModelRepository
+from cofactor_server.telemetry import tracing_interceptor
+from cofactor_server.tls import TlsError, TlsFiles, server_credentials
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -31,16 +41,29 @@ class RunningServer:
 
     Attributes:
         port: where it listens.
+        reporter: what it tells Prometheus.
+        admin: its admin API, or None.
     """
 
     def __init__(
-        self, server: grpc.Server, port: int, health: Health, live: LiveRepository, config: ServerConfig
+        self,
+        server: grpc.Server,
+        port: int,
+        health: Health,
+        live: LiveRepository,
+        config: ServerConfig,
+        reporter: ProcessReporter,
+        flush_traces: Callable[[], None],
+        admin: AdminServer | None,
     ) -> None:
         self.port = port
+        self.reporter = reporter
+        self.admin = admin
         self._live = live
         self._server = server
         self._health = health
         self._config = config
+        self._flush_traces = flush_traces
         self._stopping = threading.Lock()
         self._stopped = False
 
@@ -57,7 +80,10 @@ class RunningServer:
             self._health.set_serving(False)
             time.sleep(self._config.drain_delay_s)
             self._server.stop(self._config.grace_s).wait()
+            if self.admin is not None:
+                self.admin.close()
             self._live.close()
+            self._flush_traces()
             self._stopped = True
 
     def __enter__(self) -> RunningServer:
@@ -69,21 +95,27 @@ class RunningServer:
         self.stop()
 
 
-def create_server(config: ServerConfig) -> RunningServer:
-    """Loads the models and starts a server.
+def create_server(config: ServerConfig, *, shares_port: bool = False) -> RunningServer:
+    """Loads the models and starts a server; with `shares_port` other processes may listen on its port too.
 
     Raises ModelRefused, ProviderUnavailable, or ConfigurationError, also when the port is taken.
     """
-    live = LiveRepository(config)
+    gate = _gate(config)
+    limiter = RateLimiter(config.rate_limit, config.rate_burst) if config.rate_limit > 0 else None
+    metrics = Metrics()
+    live = LiveRepository(config, metrics)
     calls = BoundedPool("call", config.threads, config.max_queue_size)
     streams = BoundedPool("stream", config.max_streams)
     control = BoundedPool("control", CONTROL_THREADS, CONTROL_QUEUE)
     watches = BoundedPool("watch", MAX_WATCHES)
-    server = grpc.server(
-        calls,
-        interceptors=[RequestInterceptor(calls, streams, control, watches)],
-        options=_options(config),
-    )
+    interceptors: list[grpc.ServerInterceptor] = [
+        RequestInterceptor(calls, streams, control, watches, Guard(gate, limiter), metrics)
+    ]
+    flush_traces: Callable[[], None] = _nothing
+    if config.tracing:
+        tracing, flush_traces = tracing_interceptor()
+        interceptors.insert(0, tracing)
+    server = grpc.server(calls, interceptors=interceptors, options=_options(config, shares_port))
     recommender_pb2_grpc.add_RecommenderServiceServicer_to_server(
         RecommenderServicer(lambda: live.current, config), server
     )
@@ -91,27 +123,51 @@ def create_server(config: ServerConfig) -> RunningServer:
     health = Health(server)
     add_reflection(server)
     port = _listen(server, config)
+    admin = AdminServer(live, gate, config.admin_port) if config.admin_port else None
     server.start()
     health.set_serving(True)
     live.follow(config.poll_interval_s)
     _LOGGER.info("listening on %s port %d, default model %s", config.host, port, live.current.default_name)
-    return RunningServer(server, port, health, live, config)
+    reporter = ProcessReporter(metrics, ServingGauges(live, calls))
+    return RunningServer(server, port, health, live, config, reporter, flush_traces, admin)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _gate(config: ServerConfig) -> Gate | None:
+    """What asks for tokens, where the configuration names any kind of them."""
+    authenticators: list[StaticTokens | JsonWebTokens] = []
+    if config.tokens:
+        authenticators.append(StaticTokens(Path(config.tokens)))
+    if config.jwt_keys:
+        authenticators.append(JsonWebTokens(Path(config.jwt_keys), config.jwt_issuer, config.jwt_audience))
+    return Gate(authenticators, open_services=("grpc.health.v1.Health",)) if authenticators else None
 
 
 def _listen(server: grpc.Server, config: ServerConfig) -> int:
-    host = f"[{config.host}]" if ":" in config.host and not config.host.startswith("[") else config.host
+    host = f"[{config.host}]" if ":" in config.host and not config.host.startswith(("[", "unix:")) else config.host
+    address = host if host.startswith("unix:") else f"{host}:{config.port}"
     try:
-        return server.add_insecure_port(f"{host}:{config.port}")
+        if not config.tls_certificate:
+            return server.add_insecure_port(address)
+        authority = Path(config.tls_client_authority) if config.tls_client_authority else None
+        files = TlsFiles(Path(config.tls_certificate), Path(config.tls_key), authority)
+        return server.add_secure_port(address, server_credentials(files))
+    except TlsError as error:
+        raise ConfigurationError(str(error)) from None
     except RuntimeError:
         raise ConfigurationError(
-            f"cannot listen on {config.host} port {config.port}: it is in use or not of this machine; choose another"
+            f"cannot listen on {config.host} port {config.port}: it is in use or not this machine's; "
+            "choose another --port"
         ) from None
 
 
-def _options(config: ServerConfig) -> list[tuple[str, int]]:
+def _options(config: ServerConfig, shares_port: bool) -> list[tuple[str, int]]:
     return [
-        # Without this a second server on the same port would silently take half of the calls.
-        ("grpc.so_reuseport", 0),
+        # Unasked, a second server on the same port would silently take half of the calls.
+        ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_receive_message_length", config.max_message_mib * 2**20),
         # Clients reconnect now and then, or new replicas behind a long-lived connection get no traffic.
         ("grpc.max_connection_age_ms", int(config.max_connection_age_s * 1000)),

@@ -34,9 +34,8 @@ def serve():
 
 def test_a_call_is_counted_by_method_and_code_and_its_time_by_stage(serve) -> None:
     metrics = Metrics()
-    metrics.add_compute(0.003)
-    metrics.record("Recommend", "OK", 0.0002, 0.02)
-    metrics.record("Recommend", "NOT_FOUND", 0.0002, 20.0)
+    metrics.record("Recommend", "OK", queue_s=0.0002, compute_s=0.003, total_s=0.02)
+    metrics.record("Recommend", "NOT_FOUND", queue_s=0.0002, compute_s=0.0, total_s=20.0)
     reporter = ProcessReporter(metrics, dict)
     found = scrape(serve(lambda: [reporter.report()]))
     assert found["cofactor_requests_total", "code=OK", "method=Recommend"] == 1
@@ -47,7 +46,6 @@ def test_a_call_is_counted_by_method_and_code_and_its_time_by_stage(serve) -> No
     assert found[f"{seconds}_bucket", "le=0.025", "method=Recommend", "stage=total"] == 1
     assert found[f"{seconds}_bucket", "le=10.0", "method=Recommend", "stage=total"] == 1
     assert found[f"{seconds}_bucket", "le=0.0005", "method=Recommend", "stage=queue"] == 2
-    # The compute time is that of the first call alone.
     assert found[f"{seconds}_bucket", "le=0.0005", "method=Recommend", "stage=compute"] == 1
     assert found[f"{seconds}_bucket", "le=0.005", "method=Recommend", "stage=compute"] == 2
     assert found["cofactor_memory_bytes",] > 1_000_000
@@ -58,7 +56,7 @@ def test_threads_lose_no_count_even_when_they_are_gone() -> None:
 
     def work() -> None:
         for _ in range(10_000):
-            metrics.record("Predict", "OK", 0.0, 0.001)
+            metrics.record("Predict", "OK", 0.0, 0.0, 0.001)
             metrics.record_batch(3)
             metrics.count("cofactor_shadow_requests", "same")
 
@@ -84,7 +82,7 @@ def test_workers_are_added_up_and_a_dead_one_keeps_its_counts_only(serve, tmp_pa
 
     for process_id in (1, 2, 3):
         metrics = Metrics()
-        metrics.record("Predict", "OK", 0.0, 0.001)
+        metrics.record("Predict", "OK", 0.0, 0.0, 0.001)
         ProcessReporter(metrics, gauges).report().write(tmp_path / f"{process_id}.json")
     found = scrape(serve(WorkerReports(tmp_path, lambda: [1, 2]).reports))
     assert found["cofactor_requests_total", "code=OK", "method=Predict"] == 3
@@ -108,7 +106,7 @@ def test_counting_a_call_costs_microseconds() -> None:
     def batch() -> float:
         started = time.perf_counter()
         for _ in range(20_000):
-            metrics.record("Recommend", "OK", 0.0001, 0.0002)
+            metrics.record("Recommend", "OK", 0.0001, 0.0, 0.0002)
         return (time.perf_counter() - started) / 20_000
 
     assert min(batch() for _ in range(5)) < 10e-6

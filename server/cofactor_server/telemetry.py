@@ -1,0 +1,59 @@
+"""OpenTelemetry traces, through its own instrumentation of gRPC (extra cofactor[telemetry])."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import grpc
+
+from cofactor_server.errors import ConfigurationError
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+_BEHAVIORS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+
+
+class TracingInterceptor(grpc.ServerInterceptor):
+    """A span for each call, with the status the caller got: it stands outside the interceptor that maps errors."""
+
+    def __init__(self, instrumentation: grpc.ServerInterceptor) -> None:
+        self._instrumentation = instrumentation
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Wrap the handler, and keep the thread pool it asked for, which the instrumentation does not know of."""
+        inner = continuation(handler_call_details)
+        if inner is None:
+            return None
+        outer = self._instrumentation.intercept_service(lambda _: inner, handler_call_details)
+        for name in _BEHAVIORS:
+            pool = getattr(getattr(inner, name), "experimental_thread_pool", None)
+            if pool is not None:
+                getattr(outer, name).experimental_thread_pool = pool
+        return outer
+
+
+def tracing_interceptor() -> tuple[grpc.ServerInterceptor, Callable[[], None]]:
+    """Make the interceptor and what flushes the spans at shutdown.
+
+    Where spans go is said by the standard variables OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME,
+    OTEL_TRACES_SAMPLER and so on. Raises ConfigurationError where the extra is not installed.
+    """
+    try:
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+        from opentelemetry.instrumentation.grpc import filters, server_interceptor
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        raise ConfigurationError("--tracing needs the extra cofactor[telemetry]") from None
+    provider = TracerProvider(resource=Resource.create({"service.name": "cofactor"}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    spans_for = filters.negate(filters.health_check())
+    instrumentation = server_interceptor(provider, filter_=spans_for)  # type: ignore[no-untyped-call]
+    return TracingInterceptor(instrumentation), provider.shutdown
