@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import os
+import sys
 import time
 
 from cofactor.v1 import model_pb2
@@ -25,6 +28,9 @@ from cofactor_server.similarity import SimilarItems
 from cofactor_server.top_k import DirectTopK
 from cofactor_server.users import Users
 from cofactor_server.vocabulary import Vocabulary
+
+# What one run of the recommend graph may take for its intermediate results.
+RUN_BYTES = 256 * 2**20
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -52,6 +58,7 @@ class ModelVersion:
         self.profiles = ProfileEncoder(manifest.profile_features)
         self.n_items = int(manifest.item_count)
         self.users = Users(tables, self.engine, self.n_items)
+        self._hidden_width = tables["item_hidden"].shape[1] if "item_hidden" in tables else 1
         item_factors: FloatArray = tables["item_factors"]  # type: ignore[assignment]
         self.recommender = Recommender(
             self._top_k(config),
@@ -75,10 +82,12 @@ class ModelVersion:
             name=manifest.name, version=manifest.version, execution_provider=self.engine.providers[0]
         )
         self.description = self._describe()
+        release_free_memory()
         _LOGGER.info("%s ready on %s, %d golden answers hold", self.key, self.engine.providers[0], n_golden)
 
     def _top_k(self, config: ServerConfig) -> TopK:
-        direct = DirectTopK(self.engine, self.n_items, config.max_batch_size)
+        max_batch_size = min(config.max_batch_size, users_per_run(self.n_items, self._hidden_width))
+        direct = DirectTopK(self.engine, self.n_items, max_batch_size)
         on_cpu = self.engine.providers[0] == CPU
         batches = config.batching == "on"
         if config.batching == "auto":
@@ -86,7 +95,7 @@ class ModelVersion:
         if not batches:
             return direct
         _LOGGER.info("%s: calls that wait for the engine are joined", self.key)
-        return BatchedTopK(direct, config.max_batch_size, len(os.sched_getaffinity(0)) if on_cpu else 1)
+        return BatchedTopK(direct, max_batch_size, len(os.sched_getaffinity(0)) if on_cpu else 1)
 
     def _describe(self) -> model_pb2.Model:
         manifest = self.manifest
@@ -129,3 +138,15 @@ def _logit_model(bundle: Bundle) -> LogitModel | None:
         prior_mean=tables["user_prior_mean"],  # type: ignore[arg-type]
         precision=tables["user_prior_precision"],  # type: ignore[arg-type]
     )
+
+
+def users_per_run(n_items: int, hidden_width: int) -> int:
+    """Users that fit into one run: each takes two arrays of n_items x hidden_width float32 numbers."""
+    return max(1, RUN_BYTES // (2 * 4 * n_items * hidden_width))
+
+
+def release_free_memory() -> None:
+    """Gives back what loading and the golden answers needed; the allocator of glibc keeps it otherwise."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # musl has no malloc_trim
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
