@@ -21,6 +21,8 @@ class Judgement:
         low: of the rounds.
         high: of the rounds.
         verdict: "met", "missed", "not judged" (others used the machine, or too few rounds) or "not measured".
+        by_cpu: a ratio of rates again, from CPU time per answer: what others use of the machine hardly moves it. None
+            where the figure is no such ratio.
     """
 
     text: str
@@ -28,6 +30,7 @@ class Judgement:
     low: float
     high: float
     verdict: str
+    by_cpu: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,18 @@ class Bar:
         figure = statistics.median(figures)
         met = figure <= self.limit if self.at_most else figure >= self.limit
         verdict = ("met" if met else "missed") if len(quiet) >= ROUNDS_TO_JUDGE else "not judged"
-        return Judgement(self.text, figure, min(figures), max(figures), verdict)
+        by_cpu = statistics.median(cpu_ratio(*each) for each in rounds) if self.figure is rate_ratio else None
+        return Judgement(self.text, figure, min(figures), max(figures), verdict, by_cpu)
 
 
 def rate_ratio(first: Measurement, second: Measurement) -> float:
     """Requests per second of the first, in those of the second."""
     return first.rate / second.rate
+
+
+def cpu_ratio(first: Measurement, second: Measurement) -> float:
+    """The same where each saturates its core, by the CPU time of an answer."""
+    return second.cpu_us / first.cpu_us
 
 
 def worker_ratio(two: Measurement, one: Measurement) -> float:

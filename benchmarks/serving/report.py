@@ -47,7 +47,8 @@ def bar_line(bar: Judgement) -> str:
     """A bar, for the terminal."""
     if bar.figure is None:
         return f"{bar.verdict:12} {bar.text}"
-    return f"{bar.verdict:12} {bar.text}: {bar.figure:.2f} ({bar.low:.2f} to {bar.high:.2f})"
+    by_cpu = "" if bar.by_cpu is None else f", by CPU time {bar.by_cpu:.2f}"
+    return f"{bar.verdict:12} {bar.text}: {bar.figure:.2f} ({bar.low:.2f} to {bar.high:.2f}){by_cpu}"
 
 
 def write(
@@ -72,11 +73,12 @@ def write(
 
 
 def _bars(results: Results) -> str:
-    lines = ["## Bars", "", "| bar | figure | verdict |", "|---|---|---|"]
+    lines = ["## Bars", "", "| bar | figure | by CPU time | verdict |", "|---|---|---|---|"]
     for bar in BARS:
         found = bar.judge(results)
         figure = "" if found.figure is None else f"{found.figure:.2f} ({found.low:.2f} to {found.high:.2f})"
-        lines.append(f"| {found.text} | {figure} | {found.verdict} |")
+        by_cpu = "" if found.by_cpu is None else f"{found.by_cpu:.2f}"
+        lines.append(f"| {found.text} | {figure} | {by_cpu} | {found.verdict} |")
     return "\n".join([*lines, "", "![Requests per second](benchmarks/unary.svg)", ""])
 
 

@@ -217,14 +217,16 @@ FRONTS = {
 
 def fronts(context: Context) -> Sequence[Row]:
     """The bare echo behind every gRPC front that runs Python handlers."""
-    return [
-        Row(
-            name,
-            servers.echo(f"front-{front}-{len(options)}", front, context.constant_answer, *options),
-            Load(context.echo, 64),
-        )
+    answer, load = context.constant_answer, Load(context.echo, 64)
+    rows = [
+        Row(name, servers.echo(f"front-{front}-{len(options)}", front, answer, *options), load)
         for name, (front, options) in FRONTS.items()
     ]
+    rows += [
+        Row(f"pyvoy (Envoy), ASGI on {loop}", servers.pyvoy(f"pyvoy-{loop}", answer, loop), load)
+        for loop in ("asyncio", "uvloop")
+    ]
+    return [*rows, Row("grpclib", servers.grpclib("grpclib", answer), load)]
 
 
 SCENARIOS: Mapping[str, Callable[[Context], Sequence[Row]]] = {

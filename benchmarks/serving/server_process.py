@@ -21,7 +21,7 @@ READY_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class ServerSpec:
-    """How to start a server; "{port}" in its arguments and environment becomes its port.
+    """How to start a server; "{port}" in its arguments and environment becomes its port, "{other_port}" a free one.
 
     Attributes:
         name: unique in a run.
@@ -59,9 +59,10 @@ class RunningServer:
             "PYTHONUNBUFFERED": "1",
             **{name: value.format(port=self.port) for name, value in spec.environment.items()},
         }
+        other_port = str(free_port())
         begin = time.monotonic()
         self._process = subprocess.Popen(
-            [part.format(port=self.port) for part in spec.command],
+            [part.format(port=self.port, other_port=other_port) for part in spec.command],
             cwd=spec.directory,
             env=environment,
             stdout=self._log,

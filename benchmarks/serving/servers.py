@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ MOSEC_WAIT_MS = 1
 
 
 def cofactor(name: str, catalogue: Catalogue, *flags: str, cores: tuple[int, ...] = (SERVER_CORE,)) -> ServerSpec:
-    """cofactor-serve with everything on that it has by default."""
+    """Cofactor's server with everything on that it has by default, and metrics."""
     command = (
         sys.executable,
         "-m",
@@ -31,7 +32,11 @@ def cofactor(name: str, catalogue: Catalogue, *flags: str, cores: tuple[int, ...
         catalogue.name,
     )
     return ServerSpec(
-        name, (*command, "--port", "{port}", "--provider", "cpu", *flags), "grpc", f"{SERVICE}/Recommend", cores=cores
+        name,
+        (*command, "--port", "{port}", "--metrics-port", "{other_port}", "--provider", "cpu", *flags),
+        "grpc",
+        f"{SERVICE}/Recommend",
+        cores=cores,
     )
 
 
@@ -47,6 +52,20 @@ def echo(name: str, front: str, answer: Path, *options: str) -> ServerSpec:
     command = (str(python), str(PEERS / "echo.py"), front, "--port", "{port}", "--answer", str(answer))
     flags = tuple(part for option in options for part in ("--option", option))
     return ServerSpec(name, (*command, *flags), "grpc", f"{SERVICE}/Recommend")
+
+
+def grpclib(name: str, answer: Path) -> ServerSpec:
+    """The bare echo on grpclib."""
+    command = (str(tools.venv("fronts") / "python"), str(PEERS / "grpclib_echo.py"))
+    return ServerSpec(name, command, "grpc", f"{SERVICE}/Recommend", "", {"ANSWER": str(answer), "PORT": "{port}"})
+
+
+def pyvoy(name: str, answer: Path, loop: str) -> ServerSpec:
+    """The bare echo as an ASGI application inside Envoy."""
+    bin_folder = tools.venv("fronts")
+    command = (str(bin_folder / "pyvoy"), "asgi_echo:application", "--port", "{port}", "--loop", loop, "--no-lifespan")
+    environment = {"ANSWER": str(answer), "PATH": f"{bin_folder}:{os.environ['PATH']}", "PYTHONPATH": str(PEERS)}
+    return ServerSpec(name, command, "grpc", f"{SERVICE}/Recommend", "", environment, PEERS)
 
 
 def _peer_environment(version: Path) -> dict[str, str]:
