@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 
 from cofactor_server.config import load_config, to_toml
 from cofactor_server.errors import CofactorError
-
-_LOGGER = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,20 +16,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if print_config:
             sys.stdout.write(to_toml(config))
             return 0
-        logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        from cofactor_server.server import create_server
+        from cofactor_server.logs import configure_logging
+        from cofactor_server.processes import serve_alone, serve_with_workers
 
-        asked_to_stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: asked_to_stop.set())
-        server = create_server(config)
+        configure_logging(config.log_level, config.log_format)
+        return serve_alone(config) if config.workers == 1 else serve_with_workers(config)
     except CofactorError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    asked_to_stop.wait()
-    _LOGGER.info("stopping")
-    server.stop()
-    return 0
 
 
 if __name__ == "__main__":

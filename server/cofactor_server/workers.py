@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import multiprocessing.connection
-import os
 import signal
 import socket
 import threading
@@ -75,6 +74,7 @@ class SupervisorLink:
 
 @dataclass
 class _Worker:
+    slot: int
     process: SpawnProcess
     connection: Connection
     started: float
@@ -83,7 +83,7 @@ class _Worker:
 
 
 class Supervisor:
-    """Keeps `count` processes running `target(link, *arguments)`."""
+    """Keeps `count` processes running `target(link, slot, *arguments)`; slots are 0 to count - 1."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Supervisor:
         self._on_restart = on_restart
         self._count = count
         self._workers: list[_Worker] = []
-        self._due: list[tuple[float, int]] = []  # (when, pauses before) of workers to be started again
+        self._due: list[tuple[float, int, int]] = []  # (when, slot, pauses before) of workers to be started again
         self._wake_reader, self._wake_writer = _spawn.Pipe(duplex=False)
         self._stopping = False
 
@@ -110,7 +110,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Start the workers and wait until all are ready. Raises WorkersFailedError when one stops before that."""
-        self._workers = [self._start_one() for _ in range(self._count)]
+        self._workers = [self._start_one(slot) for slot in range(self._count)]
         while not self._stopping and not all(worker.ready for worker in self._workers):
             self._wait(None)
             for worker in self._workers:
@@ -123,7 +123,7 @@ class Supervisor:
     def run(self) -> None:
         """Start workers again as they die, until `request_stop`; then drain them."""
         while not self._stopping:
-            self._wait(max(0.0, min(due for due, _ in self._due) - time.monotonic()) if self._due else None)
+            self._wait(max(0.0, min(when for when, _, _ in self._due) - time.monotonic()) if self._due else None)
             self._replace_the_dead()
         self._stop_all()
 
@@ -132,12 +132,12 @@ class Supervisor:
         self._stopping = True
         self._wake_writer.send_bytes(b"stop")
 
-    def _start_one(self, pauses: int = 0) -> _Worker:
+    def _start_one(self, slot: int, pauses: int = 0) -> _Worker:
         mine, theirs = _spawn.Pipe()
-        process = _spawn.Process(target=run_worker, args=(self._target, SupervisorLink(theirs), self._arguments))
+        process = _spawn.Process(target=run_worker, args=(self._target, SupervisorLink(theirs), slot, self._arguments))
         process.start()
         theirs.close()
-        return _Worker(process, mine, time.monotonic(), pauses=pauses)
+        return _Worker(slot, process, mine, time.monotonic(), pauses=pauses)
 
     def _wait(self, timeout: float | None) -> None:
         watched: list[Any] = [self._wake_reader]
@@ -172,10 +172,10 @@ class Supervisor:
                 worker.process.exitcode,
                 pause,
             )
-            self._due.append((now + pause, 0 if steady else worker.pauses + 1))
+            self._due.append((now + pause, worker.slot, 0 if steady else worker.pauses + 1))
         for due in [each for each in self._due if each[0] <= now]:
             self._due.remove(due)
-            self._workers.append(self._start_one(due[1]))
+            self._workers.append(self._start_one(due[1], due[2]))
             self._on_restart()
 
     def _stop_all(self) -> None:
@@ -194,13 +194,8 @@ class Supervisor:
             worker.connection.close()
 
 
-def run_worker(target: Callable[..., None], link: SupervisorLink, arguments: tuple[Any, ...]) -> None:
+def run_worker(target: Callable[..., None], link: SupervisorLink, slot: int, arguments: tuple[Any, ...]) -> None:
     """Where a worker process begins."""
     # Ctrl-C reaches every process of the terminal; the supervisor alone answers it, with SIGTERM to each worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    target(link, *arguments)
-
-
-def usable_cpus() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    target(link, slot, *arguments)

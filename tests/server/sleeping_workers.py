@@ -12,7 +12,7 @@ from pathlib import Path
 from cofactor_server.workers import SupervisorLink
 
 
-def sleeper(link: SupervisorLink, folder: Path) -> None:
+def sleeper(link: SupervisorLink, slot: int, folder: Path) -> None:
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     link.on_orphaned(stopping.set)
@@ -22,16 +22,16 @@ def sleeper(link: SupervisorLink, folder: Path) -> None:
     (folder / f"{os.getpid()}.drained").touch()
 
 
-def stubborn(link: SupervisorLink, folder: Path) -> None:
+def stubborn(link: SupervisorLink, slot: int, folder: Path) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     link.announce_ready()
     time.sleep(60)
 
 
-def misconfigured(link: SupervisorLink, folder: Path) -> None:
+def misconfigured(link: SupervisorLink, slot: int, folder: Path) -> None:
     sys.exit(2)
 
 
-def crashes_at_once(link: SupervisorLink, folder: Path) -> None:
+def crashes_at_once(link: SupervisorLink, slot: int, folder: Path) -> None:
     link.announce_ready()
     os._exit(3)
