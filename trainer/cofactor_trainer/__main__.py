@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from rich.logging import RichHandler
 
-from cofactor_trainer.commands import evaluate, report, train
+from cofactor_trainer.commands import evaluate, lr_find, report, train
 from cofactor_trainer.errors import TrainerError
 
-_COMMANDS = ("evaluate", "report", "train")
+_COMMANDS = ("evaluate", "lr-find", "report", "train")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     train.add_parser(commands)
     evaluate.add_parser(commands)
+    lr_find.add_parser(commands)
     report.add_parser(commands)
     return parser
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,9 @@ import pyarrow as pa
 
 from cofactor_trainer.dataset import Catalogue, Float32Array, Int64Array, RatingsDataset
 from cofactor_trainer.errors import InputError
-from cofactor_trainer.vocabulary import IdCollector
+from cofactor_trainer.vocabulary import IdCollector, Int32Array
 
+Number = TypeVar("Number", bound=np.generic)
 BoolArray = npt.NDArray[np.bool_]
 
 logger = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ def build_dataset(
 
     Args:
         name: for people.
-        blocks: read one after another; only their rows are kept, 16 bytes a rating.
+        blocks: read one after another; only their rows are kept.
         items: descriptions by item id; items that nobody rated are left out.
         profiles: one row per user, indexed by user id.
         scale: the scale of the ratings; the range of the ratings themselves where None.
@@ -83,20 +85,24 @@ def build_dataset(
         InputError: no ratings, only one user or item, all ratings equal, or ratings off the scale.
     """
     users, items_seen = IdCollector(), IdCollector()
-    user_parts, item_parts, rating_parts, time_parts = [], [], [], []
+    user_parts: list[Int32Array] = []
+    item_parts: list[Int32Array] = []
+    rating_parts: list[Float32Array] = []
+    time_parts: list[Int64Array] = []
     for block in blocks:
         user_parts.append(_block_codes(users, block.user_ids))
         item_parts.append(_block_codes(items_seen, block.item_ids))
         rating_parts.append(block.ratings)
-        time_parts.append(block.timestamps)
+        if block.timestamps is not None:
+            time_parts.append(block.timestamps)
     if not any(len(part) for part in rating_parts):
         raise InputError("holds no ratings", source)
     user_ids, user_order = users.sorted()
     item_ids, item_order = items_seen.sorted()
-    user_rows = user_order[np.concatenate(user_parts)]
-    item_rows = item_order[np.concatenate(item_parts)]
-    ratings = np.concatenate(rating_parts)
-    timestamps = np.concatenate([t for t in time_parts if t is not None]) if time_parts[0] is not None else None
+    user_rows = user_order[_joined(user_parts)]
+    item_rows = item_order[_joined(item_parts)]
+    ratings = _joined(rating_parts)
+    timestamps = _joined(time_parts) if time_parts else None
     dataset = RatingsDataset(
         name=name,
         user_ids=user_ids,
@@ -136,14 +142,17 @@ def select_ratings(dataset: RatingsDataset, selected: BoolArray | Int64Array) ->
     )
 
 
-def last_of_each_pair(user_rows: Int64Array, item_rows: Int64Array, n_items: int) -> Int64Array | None:
-    """Positions, ascending, of the last rating of every (user, item); None where every pair occurs once."""
-    pairs = user_rows * np.int64(n_items) + item_rows
-    in_order = np.sort(pairs)
-    if not (in_order[1:] == in_order[:-1]).any():
+def last_of_each_pair(user_rows: Int64Array, item_rows: Int64Array, n_items: int) -> BoolArray | None:
+    """Mark the last rating of every (user, item), (n_ratings,); None where every pair occurs once."""
+    pairs = user_rows * np.int64(n_items + 1) + item_rows
+    order = np.argsort(pairs, kind="stable")
+    pairs = pairs[order]
+    is_last = np.append(pairs[1:] != pairs[:-1], True)
+    if is_last.all():
         return None
-    _, first_from_the_end = np.unique(pairs[::-1], return_index=True)
-    return np.sort(len(pairs) - 1 - first_from_the_end)
+    kept = np.empty(len(order), dtype=bool)
+    kept[order] = is_last
+    return kept
 
 
 def describe_items(item_ids: Sequence[str], items: Mapping[str, ItemDescription]) -> Catalogue:
@@ -169,9 +178,16 @@ def split_genres(text: str) -> tuple[str, ...]:
     return tuple(g for g in (part.strip() for part in text.split("|")) if g and g != "(no genres listed)")
 
 
-def _block_codes(collector: IdCollector, ids: pa.DictionaryArray) -> Int64Array:
-    codes: Int64Array = collector.codes(ids.dictionary.to_pylist())[ids.indices.to_numpy()]
+def _block_codes(collector: IdCollector, ids: pa.DictionaryArray) -> Int32Array:
+    codes: Int32Array = collector.codes(ids.dictionary.to_pylist())[ids.indices.to_numpy()]
     return codes
+
+
+def _joined(parts: list[npt.NDArray[Number]]) -> npt.NDArray[Number]:
+    """One array of the parts, which are let go: 25 million ratings would not fit twice."""
+    joined = np.concatenate(parts)
+    parts.clear()
+    return joined
 
 
 def _check(dataset: RatingsDataset, source: Path | None) -> None:

@@ -18,10 +18,8 @@ from cofactor_trainer.losses import validation_loss
 from cofactor_trainer.models import RatingModel, build_model
 from cofactor_trainer.optimizer import FlatAdamW, schedule
 from cofactor_trainer.recipes import Recipe, resolve_range
+from cofactor_trainer.threads import threads_for
 from cofactor_trainer.trained import Objective, TrainedModel
-
-# Below this batch a second thread gains nothing, and it collapses when the other core is busy.
-_THREADED_BATCH = 4096
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def train(
     if patience is not None and (patience < 1 or validation is None):
         raise RecipeError("early stopping needs ratings held out and a patience of at least 1 epoch")
     rating_range = resolve_range(recipe, train_ratings, allow_misfit=allow_misfit_range)
-    with _threads_for(recipe.batch_size), torch.random.fork_rng():
+    with threads_for(recipe.batch_size), torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build_model(recipe, train_ratings, rating_range).to(device)
         run = _Run(model, train_ratings, validation, recipe, seed, device)
@@ -224,17 +222,3 @@ class _Run:
         with torch.no_grad():
             for name, value in self._values_by_name().items():
                 value.copy_(values[name])
-
-
-class _threads_for:  # noqa: N801 - a context manager, used like a function
-    """One torch thread for small batches, all of them for large ones."""
-
-    def __init__(self, batch_size: int) -> None:
-        self._wanted = torch.get_num_threads() if batch_size >= _THREADED_BATCH else 1
-
-    def __enter__(self) -> None:
-        self._before = torch.get_num_threads()
-        torch.set_num_threads(self._wanted)
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_num_threads(self._before)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from cofactor_trainer.dataset import Int64Array
+
+Int32Array = npt.NDArray[np.int32]
 
 
 class IdCollector:
@@ -18,10 +21,10 @@ class IdCollector:
     def __len__(self) -> int:
         return len(self._codes)
 
-    def codes(self, distinct_ids: Iterable[str]) -> Int64Array:
+    def codes(self, distinct_ids: Iterable[str]) -> Int32Array:
         """The number of each id, new ids included; (n_distinct_ids,)."""
         codes = self._codes
-        return np.array([codes.setdefault(value, len(codes)) for value in distinct_ids], dtype=np.int64)
+        return np.array([codes.setdefault(value, len(codes)) for value in distinct_ids], dtype=np.int32)
 
     def sorted(self) -> tuple[list[str], Int64Array]:
         """Ids in the order of their UTF-8 bytes, and the row of each number, (n_ids,).

@@ -19,7 +19,8 @@ from cofactor_trainer.export import export_version
 from cofactor_trainer.progress import EpochTable
 from cofactor_trainer.recipes import DEFAULT_RECIPE, RECIPES, Recipe, find_recipe, resolve_range
 from cofactor_trainer.splits import Split
-from cofactor_trainer.training import TrainingResult, train
+from cofactor_trainer.tracking import Observers, TensorBoardLog
+from cofactor_trainer.training import Observer, TrainingResult, train
 
 
 def add_parser(commands: Any) -> None:
@@ -66,6 +67,9 @@ def add_comfort_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("long training")
     group.add_argument("--patience", type=int, metavar="N", help="stop after N epochs without a lower validation loss")
     group.add_argument("--checkpoint", type=Path, metavar="FILE", help="write the state of training after every epoch")
+    group.add_argument(
+        "--tensorboard", type=Path, metavar="DIR", help="log every epoch for TensorBoard (needs the tracking extra)"
+    )
     group.add_argument("--resume", action="store_true", help="go on from --checkpoint to the same result")
 
 
@@ -85,6 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
     train_ratings, validation = (dataset, None) if split is None else (split.train, split.validation)
     print_dataset(console, dataset, None if validation is None else validation.n_ratings)
     console.print(f"recipe: {recipe.name} ({recipe.model}), seed {arguments.seed}, on {device}")
+    observers: list[Observer] = []
+    if arguments.tensorboard is not None:
+        observers.append(TensorBoardLog(arguments.tensorboard, recipe, arguments.seed))
     with EpochTable(console) as table:
         result = train(
             train_ratings,
@@ -92,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
             recipe,
             seed=arguments.seed,
             device=device,
-            observer=table,
+            observer=Observers([table, *observers]),
             allow_misfit_range=arguments.allow_misfit_range,
             patience=arguments.patience,
             checkpoint=arguments.checkpoint,

@@ -1,0 +1,80 @@
+"""`cofactor-train lr-find`: which learning rate to train with."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cofactor_trainer.commands.data import add_data_flags, load_dataset, split_dataset
+from cofactor_trainer.commands.train import add_recipe_flags, print_dataset, recipe_of, resolve_device
+from cofactor_trainer.errors import InputError, MissingExtraError
+from cofactor_trainer.lr_finder import Sweep, find_learning_rate
+
+_SHOWN = 12
+_BAR = 40
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the sub-command."""
+    parser = commands.add_parser(
+        "lr-find",
+        help="find a learning rate",
+        description="Train some steps with a rising learning rate, show the loss at each, suggest a rate.",
+    )
+    add_data_flags(parser)
+    add_recipe_flags(parser)
+    group = parser.add_argument_group("range test")
+    group.add_argument("--steps", type=int, default=300, metavar="N", help="default: %(default)s")
+    group.add_argument("--plot", type=Path, metavar="FILE.html", help="write the curve (needs the report extra)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Sweep, print, plot."""
+    if arguments.steps < 10:
+        raise InputError(f"--steps is {arguments.steps}: it must be at least 10")
+    console = Console()
+    recipe, device = recipe_of(arguments), resolve_device(arguments.device)
+    dataset = load_dataset(arguments)
+    split = split_dataset(dataset, arguments)
+    print_dataset(console, dataset, None if split is None else split.validation.n_ratings)
+    ratings = dataset if split is None else split.train
+    sweep = find_learning_rate(ratings, recipe, seed=arguments.seed, device=device, n_steps=arguments.steps)
+    _print(console, sweep)
+    if arguments.plot is not None:
+        write_plot(sweep, recipe.name, arguments.plot)
+        console.print(f"plot: {arguments.plot}")
+    console.print(f"suggestion: --learning-rate {sweep.suggestion:.1e} (the recipe has {recipe.learning_rate:g})")
+    return 0
+
+
+def write_plot(sweep: Sweep, name: str, path: Path) -> None:
+    """The curve as one self-contained HTML file.
+
+    Raises:
+        MissingExtraError: plotly is not installed.
+    """
+    try:
+        import plotly.graph_objects as go
+    except ImportError:
+        raise MissingExtraError("the plot of the learning rates", "plotly", "report") from None
+    figure = go.Figure(go.Scatter(x=sweep.rates, y=sweep.losses, mode="lines", name="loss"))
+    figure.add_vline(x=sweep.suggestion, line_dash="dash", annotation_text=f"suggested: {sweep.suggestion:.1e}")
+    figure.update_xaxes(type="log", title="learning rate", exponentformat="power")
+    figure.update_yaxes(title="loss, smoothed")
+    figure.update_layout(title=f"Learning-rate range test of {name}", template="plotly_white")
+    try:
+        figure.write_html(path, include_plotlyjs=True)
+    except OSError as error:
+        raise InputError(f"the plot cannot be written ({error.strerror})", path) from None
+
+
+def _print(console: Console, sweep: Sweep) -> None:
+    console.print(f"{'learning rate':>14}{'loss':>10}", style="bold")
+    highest = max(sweep.losses)
+    step = max(1, len(sweep.rates) // _SHOWN)
+    for rate, loss in list(zip(sweep.rates, sweep.losses, strict=True))[::step]:
+        console.print(f"{rate:>14.1e}{loss:>10.4f}  {'█' * round(_BAR * loss / highest)}", highlight=False)
