@@ -18,6 +18,7 @@ from cofactor_server.exposition import MetricsEndpoint, WorkerReports, wait_and_
 from cofactor_server.logs import configure_logging
 from cofactor_server.metrics import Metrics, ProcessReport
 from cofactor_server.server import create_server
+from cofactor_server.stop_signal import StopSignal
 from cofactor_server.workers import Supervisor, SupervisorLink, WorkersFailedError, reserve_port
 
 _LOGGER = logging.getLogger(__name__)
@@ -28,9 +29,7 @@ _CLOSING_S = 5.0
 
 def serve_alone(config: ServerConfig) -> int:
     """Serves in this process until SIGTERM or SIGINT; returns 0. Raises CofactorError when it cannot start."""
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stopping.set())
+    stopping = StopSignal(signal.SIGTERM, signal.SIGINT)
     with create_server(config) as server:
         endpoint = _metrics_endpoint(config, lambda: [server.reporter.report()]) if config.metrics_port else None
         stopping.wait()
@@ -88,8 +87,7 @@ def serve_with_workers(config: ServerConfig) -> int:
 def run_worker_server(link: SupervisorLink, slot: int, config: ServerConfig, reports: Path) -> None:
     """One worker process; the one in slot 0 has the admin port."""
     configure_logging(config.log_level, config.log_format)
-    stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda _number, _frame: stopping.set())
+    stopping = StopSignal(signal.SIGTERM)
     link.on_orphaned(stopping.set)
     try:
         server = create_server(config if slot == 0 else replace(config, admin_port=0), shares_port=True)
