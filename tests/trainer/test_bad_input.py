@@ -44,7 +44,7 @@ CASES = {
     "range no numbers": (GOOD, ["--rating-range", "few"], ["--rating-range", "'few' is not two numbers"]),
     "mistaken published range": (GOOD, ["--recipe", "p11"], ["rating range 0 to 0.5 of recipe p11"]),
     "off the scale": (GOOD, ["--scale", "1,3"], ["between 1 and 5, off the scale of 1 to 3"]),
-    "no such recipe": (GOOD, ["--recipe", "best"], ["there is no recipe 'best'", "dot-bias"]),
+    "no such recipe": (GOOD, ["--recipe", "bset"], ["there is no recipe 'bset'", "dot-bias"]),
     "no such encoding": (GOOD, ["--encoding", "utf8000"], ["there is no encoding 'utf8000'", "latin-1"]),
     "no such device": (GOOD, ["--device", "abacus"], ["--device abacus cannot be used here", "--device cpu"]),
     "no such column named": (GOOD, ["--columns", "user_id,item_id,stars"], ["no column 'stars'"]),

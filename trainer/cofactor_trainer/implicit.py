@@ -45,7 +45,7 @@ class ImplicitModel(RatingModel):
         n_columns = n_factors * (self.has_dot + self.has_network)
         self.n_dot = n_factors * self.has_dot
         users, items, n_users, n_items = train.user_rows, train.item_rows, train.n_users, train.n_items
-        user_side, item_side = _features(recipe, train)
+        user_side, item_side = features_of(recipe, train)
         std = recipe.initial_std
         self.users = Tower(ImplicitSums(users, items, n_users, n_items), user_side, n_columns, std)
         self.items = Tower(ImplicitSums(items, users, n_items, n_users), item_side, n_columns, std)
@@ -189,7 +189,8 @@ def with_unknown(rows: Tensor, like: Int64Array | None = None) -> Float32Array:
     return fill_unknown(to_array(torch.cat([rows, rows[:1]])), like)
 
 
-def _features(recipe: Recipe, train: RatingsDataset) -> tuple[Float32Array, Float32Array]:
+def features_of(recipe: Recipe, train: RatingsDataset) -> tuple[Float32Array, Float32Array]:
+    """Features of users, (n_users, f), and of items, (n_items, g); none unless the recipe wants them."""
     if recipe.side_information:
         return user_features(train.profiles, train.n_users), item_features(train.catalogue)
     return np.zeros((train.n_users, 0), np.float32), np.zeros((train.n_items, 0), np.float32)

@@ -23,6 +23,7 @@ ModelKind = Literal[
     "implicit-neural-network",
     "hybrid",
     "ranking",
+    "blend",
 ]
 
 
@@ -34,7 +35,8 @@ class Recipe:
         name: of the recipe.
         model: "dot-product", "dot-product-bias" or "neural-network"; the same with implicit feedback on both sides
             ("implicit-dot-product", "implicit-neural-network"), or the sum of those two ("hybrid"); a
-            dot product that orders items and predicts no ratings ("ranking").
+            dot product that orders items and predicts no ratings ("ranking"); or the mean of several
+            put back into one dot product ("blend").
         n_factors: columns of both tables, or None for the rule of thumb min(600, round(1.6 n^0.56)).
         rating_range: ends of the sigmoid; "auto" for an eighth of the scale beyond both ends of it (a sigmoid
             reaches its ends only at infinity); None for no sigmoid at all.
@@ -44,7 +46,7 @@ class Recipe:
         embedding_dropout: of the network's input.
         hidden_dropout: after each hidden layer.
         initial_std: of the factors and biases; normal, cut at two standard deviations.
-        epochs: passes over the ratings.
+        epochs: passes over the ratings; sweeps of the sampler for a blend.
         batch_size: ratings a step; users a step where the model is "ranking".
         learning_rate: the highest of the schedule.
         schedule: "one-cycle" or "constant".
@@ -141,6 +143,19 @@ _DOT_BIAS = Recipe(
     side_information=True,
 )
 
+_NEURAL_NET = replace(
+    _DOT_BIAS,
+    name="neural-net",
+    model="implicit-neural-network",
+    weight_decay=1.5,
+    hidden_layers=(100, 50),
+    embedding_dropout=0.4,
+    network_weight_decay=0.1,
+)
+_HYBRID = replace(
+    _NEURAL_NET, name="hybrid", model="hybrid", weight_decay=2.25, embedding_dropout=0.5, network_weight_decay=0.5
+)
+_BEST = Recipe("best", "blend", n_factors=256, rating_range="auto", epochs=150)
 _RANKING = Recipe(
     "ranking",
     "ranking",
@@ -191,7 +206,9 @@ RECIPES: dict[str, Recipe] = {
         ),
         _DOT_BIAS,
         _RANKING,
-        replace(_PUBLISHED_NET, name="neural-net", rating_range="auto", embedding_dropout=0.3),
+        _NEURAL_NET,
+        _HYBRID,
+        _BEST,
     )
 }
 DEFAULT_RECIPE = "dot-bias"

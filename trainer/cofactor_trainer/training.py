@@ -101,6 +101,12 @@ def train(
     if patience is not None and (patience < 1 or validation is None):
         raise RecipeError("early stopping needs ratings held out and a patience of at least 1 epoch")
     rating_range = resolve_range(recipe, train_ratings, allow_misfit=allow_misfit_range)
+    if recipe.model == "blend":
+        if patience is not None or checkpoint is not None:
+            raise RecipeError(
+                f"recipe {recipe.name} has no epochs to stop at: leave out the patience and the checkpoint"
+            )
+        return _train_blend(train_ratings, validation, recipe, seed, device, observer)
     with threads_for(recipe.batch_size), torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build_model(recipe, train_ratings, rating_range).to(device)
@@ -114,6 +120,20 @@ def train(
             if observer is not None:
                 observer.on_epoch(run.history[-1])
         return TrainingResult(run.final_model(), tuple(run.history))
+
+
+def _train_blend(
+    train_ratings: RatingsDataset,
+    validation: RatingsDataset | None,
+    recipe: Recipe,
+    seed: int,
+    device: str,
+    observer: Observer | None,
+) -> TrainingResult:
+    from cofactor_trainer.blending import train_blend  # here, for that module trains its members by this one
+
+    rating_range = resolve_range(recipe, train_ratings)
+    return train_blend(train_ratings, validation, recipe, rating_range, seed=seed, device=device, observer=observer)
 
 
 class _Run:
