@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from rich.logging import RichHandler
 
-from cofactor_trainer.commands import evaluate, lr_find, report, train
+from cofactor_trainer.commands import evaluate, lr_find, report, search, train
 from cofactor_trainer.errors import TrainerError
 
-_COMMANDS = ("evaluate", "lr-find", "report", "train")
+_COMMANDS = ("evaluate", "lr-find", "report", "search", "train")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_parser(commands)
     evaluate.add_parser(commands)
     lr_find.add_parser(commands)
+    search.add_parser(commands)
     report.add_parser(commands)
     return parser
 

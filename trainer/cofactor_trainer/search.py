@@ -1,0 +1,122 @@
+"""Search for hyper-parameters with Optuna: T. Akiba et al., Optuna, KDD 2019."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cofactor_trainer.errors import InputError, MissingExtraError, TrainerError
+from cofactor_trainer.recipes import Recipe
+from cofactor_trainer.splits import Split
+from cofactor_trainer.training import train
+
+_BATCH_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
+_FACTORS = (8, 16, 32, 50, 64, 100, 128, 200, 256)
+_MAX_EPOCHS = 20
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Settings that were tried, and the validation loss of the last epoch."""
+
+    settings: dict[str, Any]
+    loss: float
+
+
+def search(
+    split: Split,
+    recipe: Recipe,
+    *,
+    n_trials: int,
+    seed: int = 42,
+    device: str = "cpu",
+    study: Path | None = None,
+    on_trial: Callable[[int, Trial], None] | None = None,
+) -> list[Trial]:
+    """Try settings near a recipe's, beginning with the recipe itself; the best trial comes first.
+
+    Args:
+        split: judged on its validation part, which is no longer unseen afterwards: report figures on another split.
+        recipe: what is varied.
+        n_trials: in all, those that ``study`` holds already included.
+        seed: of the training and of the sampling.
+        device: to train on.
+        study: SQLite file that keeps the trials, so that a search that was interrupted goes on.
+        on_trial: told the number of each trial and how it went.
+
+    Raises:
+        MissingExtraError: optuna is not installed.
+        InputError: the study is of another recipe.
+    """
+    optuna = _optuna()
+    storage = None if study is None else f"sqlite:///{study}"
+    kept = optuna.create_study(
+        storage=storage,
+        study_name=f"cofactor {recipe.name}",
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=seed),
+    )
+    purpose = {"recipe": repr(recipe), "seed": seed, "ratings": split.train.n_ratings}
+    if kept.user_attrs.setdefault("purpose", purpose) != purpose:
+        raise InputError("the study is of another recipe, seed or set of ratings: name another file", study)
+    kept.set_user_attr("purpose", purpose)
+    if not kept.trials:
+        kept.enqueue_trial(_settings_of(recipe), skip_if_exists=True)
+
+    def loss_of(trial: Any) -> float:
+        tried = replace(recipe, **_suggest(trial, recipe))
+        try:
+            result = train(split.train, split.validation, tried, seed=seed, device=device)
+        except TrainerError as error:
+            raise optuna.TrialPruned(str(error)) from error
+        loss = result.history[-1].validation_loss
+        assert loss is not None
+        if on_trial is not None:
+            on_trial(trial.number + 1, Trial(trial.params, loss))
+        return loss
+
+    kept.optimize(loss_of, n_trials=max(0, n_trials - len(kept.trials) + _waiting(kept)))
+    done = [Trial(trial.params, trial.value) for trial in kept.trials if trial.value is not None]
+    if not done:
+        raise TrainerError("every trial diverged: begin with a lower --learning-rate")
+    return sorted(done, key=lambda trial: trial.loss)
+
+
+def _optuna() -> Any:
+    try:
+        optuna = importlib.import_module("optuna")
+    except ImportError:
+        raise MissingExtraError("the search for hyper-parameters", "optuna", "search") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _suggest(trial: Any, recipe: Recipe) -> dict[str, Any]:
+    """A factor of ten around what the recipe has for the two rates; what the flags allow for the rest."""
+    suggested: dict[str, Any] = {
+        "learning_rate": trial.suggest_float("learning_rate", *_around(recipe.learning_rate), log=True),
+        "weight_decay": trial.suggest_float("weight_decay", *_around(recipe.weight_decay or 0.1), log=True),
+        "epochs": trial.suggest_int("epochs", 1, max(_MAX_EPOCHS, recipe.epochs)),
+        "batch_size": trial.suggest_categorical("batch_size", sorted({*_BATCH_SIZES, recipe.batch_size})),
+    }
+    if recipe.n_factors is not None:
+        suggested["n_factors"] = trial.suggest_categorical("n_factors", sorted({*_FACTORS, recipe.n_factors}))
+    return suggested
+
+
+def _settings_of(recipe: Recipe) -> dict[str, Any]:
+    settings = {name: getattr(recipe, name) for name in ("learning_rate", "epochs", "batch_size")}
+    settings["weight_decay"] = recipe.weight_decay or 0.1
+    return settings if recipe.n_factors is None else settings | {"n_factors": recipe.n_factors}
+
+
+def _around(value: float) -> tuple[float, float]:
+    return value / 10, value * 10
+
+
+def _waiting(study: Any) -> int:
+    """Trials that are queued but not begun."""
+    return sum(trial.state.name == "WAITING" for trial in study.trials)
