@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import ipaddress
 import os
 import shutil
@@ -87,14 +88,31 @@ def pytest_terminal_summary(terminalreporter) -> None:
             terminalreporter.write_line(f"{language}: {outcome}")
 
 
-@pytest.fixture(scope="session")
-def server(dot_version):
+def serve(dot_version: Path, **settings):
     from cofactor_server.config import ServerConfig
     from cofactor_server.server import create_server
 
-    config = ServerConfig(models=dot_version.parent.parent, model="dot", port=0, provider="cpu", drain_delay_s=0)
-    with create_server(config) as running:
+    models = dot_version.parent.parent
+    return create_server(
+        ServerConfig(models=models, model="dot", port=0, provider="cpu", drain_delay_s=0, grace_s=1, **settings)
+    )
+
+
+@pytest.fixture(scope="session")
+def server(dot_version):
+    with serve(dot_version) as running:
         yield f"127.0.0.1:{running.port}"
+
+
+@pytest.fixture(scope="session")
+def guarded_server(dot_version, authority, tmp_path_factory):
+    """Speaks TLS and knows TOKEN."""
+    tokens = tmp_path_factory.mktemp("tokens") / "tokens.toml"
+    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
+    tokens.write_text(f'[clients.example]\nsha256 = "{digest}"\nmethods = ["cofactor.v1.*/*"]\n')
+    files = {"tls_certificate": str(authority.certificate), "tls_key": str(authority.key), "tokens": str(tokens)}
+    with serve(dot_version, **files) as running:
+        yield f"localhost:{running.port}"
 
 
 @pytest.fixture(scope="session")
@@ -171,8 +189,13 @@ def proxy(server):
 class Authority:
     """A certificate authority and what it issued for localhost."""
 
+    authority: Path
     certificate: Path
-    server_credentials: grpc.ServerCredentials
+    key: Path
+
+    @property
+    def server_credentials(self) -> grpc.ServerCredentials:
+        return grpc.ssl_server_credentials([(self.key.read_bytes(), self.certificate.read_bytes())])
 
 
 def _certificate(name, key, issuer, issuer_key, *, is_authority):
@@ -203,13 +226,14 @@ def make_authority(folder: Path, name: str) -> Authority:
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     root = _certificate(subject(name), authority_key, subject(name), authority_key, is_authority=True)
     leaf = _certificate(subject("localhost"), key, subject(name), authority_key, is_authority=False)
-    path = folder / f"{name}.pem"
-    path.write_bytes(root.public_bytes(serialization.Encoding.PEM))
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    pair = (private, leaf.public_bytes(serialization.Encoding.PEM))
-    return Authority(path, grpc.ssl_server_credentials([pair]))
+    files = Authority(folder / "authority.pem", folder / "certificate.pem", folder / "key.pem")
+    files.authority.write_bytes(root.public_bytes(serialization.Encoding.PEM))
+    files.certificate.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
+    files.key.write_bytes(private)
+    return files
 
 
 @pytest.fixture(scope="session")
@@ -224,7 +248,7 @@ def other_authority(tmp_path_factory) -> Authority:
 
 @pytest.fixture
 def secure_proxy(server, authority):
-    """Speaks TLS and wants TOKEN."""
+    """Speaks TLS and passes nothing on without TOKEN."""
     proxy = Proxy(server, authority.server_credentials)
     proxy.token = TOKEN
     yield proxy

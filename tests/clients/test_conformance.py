@@ -45,7 +45,7 @@ def test_calls_every_method_once(example, proxy):
 def test_tries_again_after_unavailable_and_cancelled(example, secure_proxy, authority, expected):
     """The same over TLS, with a token."""
     secure_proxy.failures = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-    done = example.run(f"localhost:{secure_proxy.port}", tls_ca=str(authority.certificate), token=TOKEN, timeout="20")
+    done = example.run(f"localhost:{secure_proxy.port}", tls_ca=str(authority.authority), token=TOKEN, timeout="20")
     assert done.stdout.splitlines() == expected.splitlines(), done.stderr
     assert dict(secure_proxy.calls) == dict.fromkeys(METHODS, 3) | {RECOMMEND: 4}
 
@@ -73,9 +73,16 @@ def test_keeps_the_deadline(example, proxy):
     assert (done.returncode, done.stderr.split()[:2]) == (1, ["error", "4"])
 
 
-def test_says_why_a_token_was_refused(example, secure_proxy, authority):
-    done = example.run(f"localhost:{secure_proxy.port}", tls_ca=str(authority.certificate), token="wrong")
-    assert (done.returncode, done.stderr.strip()) == (1, "error 16 the token is missing or wrong")
+def test_prints_the_same_lines_over_tls_with_a_token(example, guarded_server, authority, expected):
+    done = example.run(guarded_server, tls_ca=str(authority.authority), token=TOKEN)
+    assert done.stdout.splitlines() == expected.splitlines(), done.stderr
+
+
+def test_says_why_a_token_was_refused(example, guarded_server, authority):
+    done = example.run(guarded_server, tls_ca=str(authority.authority), token="wrong")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error 16 ")
+    assert "reason UNAUTHENTICATED cofactor" in done.stderr
 
 
 def test_never_sends_a_token_in_plain_text(example, proxy):
@@ -87,7 +94,7 @@ def test_never_sends_a_token_in_plain_text(example, proxy):
 
 def test_trusts_no_other_authority(example, secure_proxy, other_authority):
     address = f"localhost:{secure_proxy.port}"
-    done = example.run(address, tls_ca=str(other_authority.certificate), token=TOKEN, timeout="1")
+    done = example.run(address, tls_ca=str(other_authority.authority), token=TOKEN, timeout="1")
     assert done.returncode == 1
     assert not secure_proxy.calls
 
