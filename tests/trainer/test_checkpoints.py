@@ -175,4 +175,3 @@ def test_the_command_resumes_and_refuses_resume_without_a_checkpoint(tmp_path, c
     assert "--resume needs --checkpoint" in capsys.readouterr().err
     assert main([*flags, "--resume", "--checkpoint", str(tmp_path / "none.pt")]) == 2
     assert "there is no checkpoint to go on from" in capsys.readouterr().err
-
