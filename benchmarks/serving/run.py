@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import capacity
 import referee
 import report
 import tools
@@ -26,7 +27,7 @@ from machine import describe
 from scenarios import NEEDS, SCENARIOS, STREAM_METHOD, Context, Results, Row
 from server_process import RunningServer, ServerSpec
 
-TRIES = 3
+TRIES = 2
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Pace:
     seconds: float
 
 
-FULL, QUICK = Pace(5, 1.0, 4.0), Pace(1, 0.5, 1.0)
+FULL, QUICK = Pace(3, 0.5, 3.0), Pace(1, 0.5, 1.0)
 
 
 @dataclass
@@ -132,6 +133,7 @@ def main() -> None:
         print(report.bar_line(bar.judge(run.results)))
     if not arguments.quick and not arguments.scenario:
         report.write(run.machine, run.command, run.date, run.results, run.servers, run.referee)
+        capacity.write(run.results, run.servers, run.machine, run.date)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,11 @@ class Tables:
         self._file = np.memmap(version / "tables.bin", dtype=np.uint8, mode="r")
         self._tables = {table["name"]: table for table in self.manifest["tables"]}
 
+    @property
+    def size_bytes(self) -> int:
+        """Size of tables.bin."""
+        return len(self._file)
+
     def array(self, name: str) -> np.ndarray[Any, Any]:
         """A table."""
         table = self._tables[name]
