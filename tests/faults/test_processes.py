@@ -1,0 +1,181 @@
+"""T2, T3, T4: restarts, workers that are killed, workers that hang."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+
+import grpc
+import numpy as np
+import psutil
+import pytest
+from harness import FULL, SEED, Clients, ServerProcess, connect, figures, until
+
+from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
+
+pytestmark = pytest.mark.faults
+
+FLAGS = ("--drain-delay-s", "0.5", "--grace-s", "2", "--poll-interval-s", "0")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def restart_in_turn(servers, n_restarts, number=signal.SIGTERM, flags=FLAGS) -> None:
+    for restart in range(n_restarts):
+        old = servers[restart % 2]
+        code = old.stop(number)
+        if number == signal.SIGTERM:
+            assert code == 0
+        servers[restart % 2] = ServerProcess(old.models, old.log, *flags, port=old.port)
+        time.sleep(1.5)  # the clients find it again before the other one goes
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_t2_rolling_restarts_are_not_noticed(versions, tmp_path, workers) -> None:
+    n_restarts = (24 if workers == 1 else 8) if FULL else 4 if workers == 1 else 2
+    flags = (*FLAGS, "--workers", str(workers)) if workers > 1 else FLAGS
+    servers = [ServerProcess(versions.models, tmp_path / f"log{i}", *flags, port=free_port()) for i in range(2)]
+    target = "ipv4:" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
+    with figures(f"T2, {workers} workers", restarts=n_restarts) as found:
+        try:
+            with Clients(versions, lambda: connect(target), rate=250) as clients:
+                time.sleep(1)
+                restart_in_turn(servers, n_restarts, flags=flags)
+        finally:
+            for server in servers:
+                server.stop()
+        outcome = clients.outcome
+        found.update(requests=sum(outcome.codes.values()), errors=outcome.n_failed, rate=round(outcome.rate))
+    assert outcome.rate >= 100, "an invalid run: too few requests"
+    assert outcome.n_failed == 0, outcome.errors[:5]
+    assert outcome.wrong == []
+
+
+def test_t2_control_without_drain_and_retries_restarts_are_noticed(versions, tmp_path) -> None:
+    servers = [ServerProcess(versions.models, tmp_path / f"log{i}", *FLAGS, port=free_port()) for i in range(2)]
+    target = "ipv4:" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
+    try:
+        with Clients(versions, lambda: connect(target, retries=False), rate=400) as clients:
+            time.sleep(1)
+            restart_in_turn(servers, 2, signal.SIGKILL)
+    finally:
+        for server in servers:
+            server.stop()
+    assert clients.outcome.n_failed > 0
+
+
+def test_sigint_drains_as_sigterm_does(versions, tmp_path) -> None:
+    for flags in (FLAGS, (*FLAGS, "--workers", "2")):
+        server = ServerProcess(versions.models, tmp_path / "log", *flags)
+        children = psutil.Process(server.pid).children(recursive=True)
+        started = time.monotonic()
+        assert server.stop(signal.SIGINT) == 0
+        assert time.monotonic() - started >= 0.5  # the drain delay
+        assert not any(child.is_running() and child.status() != "zombie" for child in children)
+
+
+def worker_pids(server: ServerProcess) -> list[int]:
+    """Workers, as opposed to multiprocessing's own resource tracker."""
+    children = psutil.Process(server.pid).children()
+    return [child.pid for child in children if any("spawn_main" in part for part in child.cmdline())]
+
+
+def test_t3_a_killed_worker_is_replaced_and_retrying_clients_see_nothing(versions, tmp_path) -> None:
+    n_kills = 20 if FULL else 4
+    recoveries = []
+    with (
+        figures("T3", kills=n_kills) as found,
+        ServerProcess(versions.models, tmp_path / "log", *FLAGS, "--workers", "2") as server,
+    ):
+        target = f"127.0.0.1:{server.port}"
+        chance = np.random.default_rng(SEED)
+        with Clients(versions, lambda: connect(target), rate=250) as clients:
+            time.sleep(0.5)
+            for kill in range(n_kills):
+                ready_before = server.text().count("server: listening")
+                victim = int(chance.choice(worker_pids(server)))
+                os.kill(victim, signal.SIGKILL)
+                recoveries.append(
+                    until(
+                        lambda n=ready_before: server.text().count("server: listening") > n,
+                        20,
+                        f"worker {kill} is back",
+                    )
+                )
+                time.sleep(0.3)
+        outcome = clients.outcome
+        found.update(
+            requests=sum(outcome.codes.values()),
+            errors=outcome.n_failed,
+            rate=round(outcome.rate),
+            slowest_worker_start_s=round(max(recoveries), 2),
+            longest_gap_s=round(outcome.longest_gap_s(), 2),
+        )
+    assert outcome.rate >= 100, "an invalid run: too few requests"
+    assert outcome.n_failed == 0, outcome.errors[:5]
+    assert outcome.wrong == []
+    # Recovery is that the clients are answered again; the new worker takes up its share when it has loaded the model.
+    assert outcome.longest_gap_s() <= 2.0
+
+
+def test_t3_control_with_one_process_a_kill_is_noticed(versions, tmp_path) -> None:
+    with ServerProcess(versions.models, tmp_path / "log", *FLAGS) as server:
+        target = f"127.0.0.1:{server.port}"
+        with Clients(versions, lambda: connect(target), n_clients=4, rate=200) as clients:
+            time.sleep(0.5)
+            os.kill(server.pid, signal.SIGKILL)
+            time.sleep(0.5)
+    assert clients.outcome.n_failed > 0
+
+
+def test_t4_a_worker_that_hangs_does_not_stretch_deadlines(versions, tmp_path) -> None:
+    stopped_s, deadline_s = (5.0, 0.5) if FULL else (2.0, 0.5)
+    request = recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id=versions.user_ids[0]))
+    late, taken = [], []
+    with (
+        figures("T4", stopped_s=stopped_s, deadline_s=deadline_s) as found,
+        ServerProcess(versions.models, tmp_path / "log", *FLAGS, "--workers", "2") as server,
+    ):
+        channels = [connect(f"127.0.0.1:{server.port}", retries=False, balanced=False) for _ in range(8)]
+        stubs = [recommender_pb2_grpc.RecommenderServiceStub(channel) for channel in channels]
+        for stub in stubs:
+            stub.Recommend(request, timeout=10)
+        hung = worker_pids(server)[0]
+        os.kill(hung, signal.SIGSTOP)
+        ended = time.monotonic() + stopped_s
+        try:
+            while time.monotonic() < ended:
+                for stub in stubs:
+                    started = time.monotonic()
+                    try:
+                        stub.Recommend(request, timeout=deadline_s)
+                    except grpc.RpcError as error:
+                        assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+                        late.append(time.monotonic() - started - deadline_s)
+                    else:
+                        taken.append(time.monotonic() - started)
+        finally:
+            os.kill(hung, signal.SIGCONT)
+        until(lambda: all(answers(stub, request) for stub in stubs), 10, "the worker answers again")
+        for channel in channels:
+            channel.close()
+        found.update(
+            answered=len(taken), expired=len(late), latest_ms=round(1e3 * max(late, default=0)), kept=len(late) > 0
+        )
+    assert late, "the control: some connection belongs to the worker that hangs"
+    assert taken, "the other worker answers meanwhile"
+    assert all(-0.05 <= each <= 0.05 for each in late), late
+
+
+def answers(stub: recommender_pb2_grpc.RecommenderServiceStub, request: recommender_pb2.RecommendRequest) -> bool:
+    try:
+        stub.Recommend(request, timeout=1)
+    except grpc.RpcError:
+        return False
+    return True
