@@ -1,8 +1,35 @@
 """From ratings to answers: what the model that was trained, exported and served says about films."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
+import pytest
 
 from cofactor_client import EntryError
+
+DEMO = Path(__file__).resolve().parents[2] / "client" / "demo.py"
+METHODS = [
+    "GetModel",
+    "ListModels",
+    "SearchItems",
+    "ListTopItems",
+    "Recommend",
+    "Predict",
+    "SimilarItems",
+    "Explain",
+    "EmbedNewUser",
+    "BatchRecommend",
+    "StreamRecommend",
+]
+
+
+@pytest.fixture(scope="module")
+def demo():
+    spec = importlib.util.spec_from_file_location("demo", DEMO)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_training_prints_the_dataset_and_a_table_of_epochs(served):
@@ -81,3 +108,28 @@ def test_sequels_are_similar(client):
 
 def test_the_most_rated_films_are_the_known_ones(client):
     assert "Forrest Gump" in {film.title for film in client.top_items("most-rated", 3)}
+
+
+def test_the_demo_shows_an_answer_of_every_method(demo, served, client, monkeypatch, tmp_path, capsys):
+    held_out = tmp_path / "held_out.csv"
+    served.held_out.to_csv(held_out, index=False)
+    monkeypatch.setattr(demo, "HELD_OUT", held_out)
+    demo.tour(client)
+    shown = capsys.readouterr().out
+    lines = shown.splitlines()
+    for method in METHODS:
+        assert any(line.startswith(method) for line in lines), method
+    start = lines.index("Recommend, to that new user")
+    assert [int(line.split()[0]) for line in lines[start + 2 : start + 12]] == list(range(1, 11))
+    assert "USER_NOT_FOUND" in shown
+    assert "Star Wars: Episode IV - A New Hope" in shown
+    assert "[bold]" not in shown
+
+
+def test_the_demo_shows_how_far_the_graphs_are_from_torch(demo, served, capsys):
+    demo.parity(next((served.models / "films").iterdir()))
+    shown = capsys.readouterr().out
+    for graph in ("predict", "recommend", "similar_items", "similarity", "embed_user"):
+        assert f"{graph} " in shown
+    worst = max(float(word.rstrip(",")) for word in shown.split() if "e-" in word)
+    assert worst <= 1e-5
