@@ -83,4 +83,4 @@ clients-debian: ## Install what the C++ client needs, and protoc, on Debian and 
 	@apt-get install -y -qq cmake g++ pkg-config libgrpc++-dev protobuf-compiler protobuf-compiler-grpc
 
 test-clients: $(INSTALLED) ## Compare what the clients of all languages print
-	@$(BIN)/python -m pytest -q -m clients tests/clients $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -rs -m clients tests/clients $(PYTEST_ARGS)

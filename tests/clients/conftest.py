@@ -71,9 +71,9 @@ def example(request):
     command, tools = LANGUAGES[request.param]
     missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing:
-        reason = f"{request.param}: not here: {', '.join(missing)} (docs/clients.md says what to install)"
+        reason = f"not here: {', '.join(missing)} (docs/clients.md says what to install)"
         _compared[request.param] = f"SKIPPED, {reason}"
-        pytest.skip(reason)
+        pytest.skip(f"{request.param}: {reason}")
     _compared[request.param] = "FAILED to build"
     make(f"client-{request.param}")
     _compared[request.param] = "built and run"
