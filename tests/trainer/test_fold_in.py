@@ -75,7 +75,7 @@ def test_the_hand_written_jacobian_is_the_derivative(architecture):
     assert torch.allclose(fold_in.logits(user, item_rows)[1][0], expected, atol=1e-12)
 
 
-def test_four_steps_of_eight_iterations_are_enough():
+def test_four_steps_of_six_iterations_are_enough():
     model = make_model(n_factors=32)
     prior = rows_prior(model, noise=0.8)
     for n_rated in (1, 5, 20, 100):

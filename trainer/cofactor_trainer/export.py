@@ -7,38 +7,26 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from google.protobuf import json_format
 
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.bundle import catalogue_arrays, log_popularity, model_arrays, rated_arrays
 from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.empirical_bayes import empirical_prior, ranking_prior
-from cofactor_trainer.fold_in import EmbedRankingUser, EmbedUser
-from cofactor_trainer.golden import Case, CaseMaker
-from cofactor_trainer.graph_sources import (
-    embed_user_source,
-    predict_source,
-    recommend_source,
-    similar_items_source,
-    similarity_source,
-)
-from cofactor_trainer.graphs import Scorer
 from cofactor_trainer.manifest import describe, epoch, file_entry, fingerprint
-from cofactor_trainer.onnx_file import GraphSource, write_graph
-from cofactor_trainer.parity import Compute, compare
-from cofactor_trainer.prior import UserPrior
-from cofactor_trainer.reference import Reference
+from cofactor_trainer.onnx_file import write_graph
+from cofactor_trainer.parity import compare
+from cofactor_trainer.quantized import RECALL_K, quantize, recall
 from cofactor_trainer.table_file import write_tables
 from cofactor_trainer.trained import TrainedModel
 from cofactor_trainer.training import EpochResult
+from cofactor_trainer.version_graphs import version_graphs
 
 TABLES_FILE = "tables.bin"
 MANIFEST_FILE = "manifest.json"
@@ -46,6 +34,8 @@ SEAL_FILE = "manifest.sha256"
 GOLDEN_FILE = "golden.npz"
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+Quantization = Literal["int8"]
+
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -59,8 +49,12 @@ def export_version(
     metrics: Mapping[str, float],
     hyperparameters: Mapping[str, str],
     history: Sequence[EpochResult] = (),
+    quantize_to: Quantization | None = None,
 ) -> Path:
     """Write models_dir/name/version, by default named after the time, and publish it by one rename.
+
+    quantize_to="int8" lets Recommend look for candidates among 8-bit item factors, scored exactly afterwards; the
+    recall is measured and becomes a metric of the version. For dot products only.
 
     Raises:
         ValueError: a name that docs/model-format.md does not allow, or a model that is not of this data set.
@@ -71,6 +65,10 @@ def export_version(
     version = version or now.strftime("%Y%m%dT%H%M%SZ")
     _check_names(name, version)
     _check_shapes(model, dataset)
+    if quantize_to is not None and model.layers:
+        raise ValueError(
+            f"quantize_to={quantize_to}: only a dot-product model can be quantized, not a {model.architecture}"
+        )
     place = models_dir / name / version
     if place.exists():
         raise FileExistsError(f"version {version} of model {name} exists; versions are never changed, choose another")
@@ -82,7 +80,7 @@ def export_version(
         manifest.metrics.update(metrics)
         manifest.hyperparameters.update(hyperparameters)
         manifest.epochs.extend(epoch(result) for result in history)
-        _write(draft, manifest, model, dataset)
+        _write(draft, manifest, model, dataset, quantize_to)
         draft.rename(place)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -91,20 +89,18 @@ def export_version(
     return place
 
 
-@dataclass(frozen=True)
-class _Graph:
-    """A graph, its cases and what torch answers to them."""
-
-    source: GraphSource
-    cases: Sequence[Case]
-    compute: Compute
-    scores_of: Compute | None = None
-
-
-def _write(draft: Path, manifest: manifest_pb2.Manifest, model: TrainedModel, dataset: RatingsDataset) -> None:
+def _write(
+    draft: Path,
+    manifest: manifest_pb2.Manifest,
+    model: TrainedModel,
+    dataset: RatingsDataset,
+    quantize_to: Quantization | None,
+) -> None:
     prior = empirical_prior(model, dataset) if model.objective == "rating" else ranking_prior(model, dataset)
     arrays = model_arrays(model, prior)
     arrays["item_log_popularity"] = log_popularity(dataset)
+    if quantize_to is not None:
+        arrays |= quantize(model.item_factors)
     manifest.embedding_space = fingerprint(model, arrays)
     manifest.tables.extend(
         write_tables(draft / TABLES_FILE, {**arrays, **catalogue_arrays(dataset), **rated_arrays(dataset)})
@@ -113,14 +109,16 @@ def _write(draft: Path, manifest: manifest_pb2.Manifest, model: TrainedModel, da
         manifest.profile_features.extend(prior.profile.features)
     tables = {table.name: table for table in manifest.tables}
     golden: dict[str, npt.NDArray[Any]] = {}
-    for name, graph in _graphs(model, dataset, prior, arrays).items():
+    for name, graph in version_graphs(model, dataset, prior, arrays).items():
         path = draft / f"{name}.onnx"
         write_graph(graph.source, path, tables, TABLES_FILE)
-        answers, _ = compare(path, graph.source.outputs, graph.cases, graph.compute, graph.scores_of)
+        answers = compare(path, graph)
         for number, (inputs, outputs) in enumerate(answers):
             golden |= {f"{name}/{number}/in/{key}": value for key, value in inputs.items()}
             golden |= {f"{name}/{number}/out/{key}": value for key, value in outputs.items()}
-        manifest.graphs.add(name=name, path=path.name)
+        manifest.graphs.add(name=name, path=path.name, prepacked=graph.prepacked)
+    if quantize_to is not None:
+        manifest.metrics[f"{quantize_to}_recall@{RECALL_K}"] = recall(draft / "recommend.onnx", model)
     with (draft / GOLDEN_FILE).open("wb") as file:
         np.savez(file, **golden)  # type: ignore[arg-type]
         file.flush()
@@ -137,35 +135,6 @@ def _write_synced(path: Path, content: str) -> None:
         text.write(content)
         text.flush()
         os.fsync(text.fileno())
-
-
-def _graphs(
-    model: TrainedModel, dataset: RatingsDataset, prior: UserPrior, arrays: Mapping[str, npt.NDArray[Any]]
-) -> dict[str, _Graph]:
-    item_log_popularity = torch.from_numpy(arrays["item_log_popularity"])
-    inverse_norms = torch.from_numpy(arrays["item_inverse_norms"])
-    scorer, maker = Scorer(model), CaseMaker(model)
-    reference, cases = Reference(model, item_log_popularity), maker.cases()
-    graphs = {
-        "predict": _Graph(predict_source(scorer), cases["predict"], reference.predict),
-        "recommend": _Graph(
-            recommend_source(scorer, item_log_popularity),
-            cases["recommend"],
-            reference.recommend,
-            reference.scores_of_recommended,
-        ),
-        "similar_items": _Graph(
-            similar_items_source(scorer, inverse_norms),
-            cases["similar_items"],
-            reference.similar_items,
-            reference.scores_of_similar,
-        ),
-        "similarity": _Graph(similarity_source(scorer, inverse_norms), cases["similarity"], reference.similarity),
-    }
-    fold_in = EmbedUser(scorer, prior) if model.objective == "rating" else EmbedRankingUser(scorer, prior)
-    embed_cases = maker.embed_user_cases(dataset, prior.profile)
-    graphs["embed_user"] = _Graph(embed_user_source(fold_in), embed_cases, fold_in)
-    return graphs
 
 
 def _check_names(name: str, version: str) -> None:

@@ -90,7 +90,7 @@ class EmbedUser(FoldIn):
     """
 
     def __init__(
-        self, scorer: Scorer, prior: UserPrior, steps: tuple[float, ...] | None = None, iterations: int = 8
+        self, scorer: Scorer, prior: UserPrior, steps: tuple[float, ...] | None = None, iterations: int = 6
     ) -> None:
         super().__init__(scorer, prior)
         self.steps = steps or (DOT_STEPS if scorer.network is None else NETWORK_STEPS)

@@ -22,10 +22,10 @@ def predict_source(scorer: Scorer) -> GraphSource:
     )
 
 
-def recommend_source(scorer: Scorer, item_log_popularity: Tensor) -> GraphSource:
+def recommend_source(scorer: Scorer, recommend: Recommend) -> GraphSource:
     """Graph recommend."""
     return GraphSource(
-        Recommend(scorer, item_log_popularity),
+        recommend,
         {
             "user_factors": torch.zeros(2, scorer.n_user_factors),
             "user_bias": torch.zeros(2),

@@ -150,9 +150,14 @@ class Recommend(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See docs/model-format.md, graph recommend."""
         offset = popularity_weight[:, None] * self.item_log_popularity + self.scorer.item_bias
-        scores = exclude(self.scorer.catalogue(user_factors, offset), excluded_rows)
+        scores = exclude(self.scorer.catalogue(user_factors, offset), excluded_rows, self.scorer.n_items)
         item_rows, best = top_rows(scores, k)
-        # What is the same for every item of a user does not change the order, and is added to k scores only.
+        return self._answer(user_bias, popularity_weight, item_rows, best)
+
+    def _answer(
+        self, user_bias: Tensor, popularity_weight: Tensor, item_rows: Tensor, best: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What is the same for every item of a user does not change the order, and is added to k scores only."""
         best = best + (user_bias + self.scorer.global_bias)[:, None]
         popularity = popularity_weight[:, None] * take(self.item_log_popularity, item_rows)
         return item_rows, best, self.scorer.ratings(best - popularity)
@@ -185,7 +190,8 @@ class SimilarItems(Cosine):
     def forward(self, item_rows: Tensor, excluded_rows: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """See docs/model-format.md, graph similar_items."""
         scores = functional.linear(self.query(item_rows), self.item_factors) * self.item_inverse_norms
-        similar_rows, best = top_rows(exclude(scores, torch.cat([excluded_rows, item_rows])[None]), k)
+        excluded = exclude(scores, torch.cat([excluded_rows, item_rows])[None], self.n_items)
+        similar_rows, best = top_rows(excluded, k)
         return similar_rows[0], best[0]
 
 

@@ -39,16 +39,21 @@ class GraphSource:
     aliases: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
 
+def part_of_table(table: str, start: int) -> str:
+    """Name of a buffer that holds rows of a table, from row start on, as many as the buffer has."""
+    return f"{table}_from_{start}"
+
+
 def write_graph(source: GraphSource, path: Path, tables: Mapping[str, manifest_pb2.Table], tables_file: str) -> None:
-    """Export source to path. A buffer named as a table is not written: the graph refers to tables_file."""
+    """Export source to path; for a buffer named as a table, or as a part of one, the graph refers to tables_file."""
     model = _trace(source)
     for name, initializer in list(model.graph.initializers.items()):
         if not initializer.uses():
             del model.graph.initializers[name]
             continue
-        table = tables.get(name.rpartition(".")[2])
-        if table is not None:
-            _externalise(initializer, table, tables_file)
+        table_name, _, start = name.rpartition(".")[2].partition("_from_")
+        if table_name in tables:
+            _externalise(initializer, tables[table_name], int(start or 0), tables_file)
     _name_dimensions(model, source)
     proto = ir.to_proto(model)
     _strip(proto)
@@ -88,14 +93,21 @@ def _trace(source: GraphSource) -> ir.Model:
     return program.model
 
 
-def _externalise(initializer: ir.Value, table: manifest_pb2.Table, tables_file: str) -> None:
+def _externalise(initializer: ir.Value, table: manifest_pb2.Table, start: int, tables_file: str) -> None:
+    """Refer to the rows of the table that the initializer holds, row start and on."""
     tensor = initializer.const_value
     assert tensor is not None
-    if list(tensor.shape.numpy()) != list(table.shape) or tensor.dtype.numpy().name != table.dtype:
-        raise ValueError(f"initializer {initializer.name} is not the table {table.name}")
-    shape = ir.Shape(list(table.shape))
+    n_rows, *row = tensor.shape.numpy()
+    if list(row) != list(table.shape[1:]) or start + n_rows > table.shape[0]:
+        raise ValueError(f"initializer {initializer.name} is not a part of the table {table.name}")
+    offset = table.offset + start * tensor.nbytes // n_rows
     initializer.const_value = ir.ExternalTensor(
-        tables_file, table.offset, tensor.nbytes, tensor.dtype, shape=shape, name=initializer.name or ""
+        tables_file,
+        offset,
+        tensor.nbytes,
+        tensor.dtype,
+        shape=ir.Shape([n_rows, *row]),
+        name=initializer.name or "",
     )
 
 
@@ -115,6 +127,9 @@ def _strip(proto: onnx.ModelProto) -> None:
 
 def _name_dimensions(model: ir.Model, source: GraphSource) -> None:
     for value in model.graph.inputs:
-        for axis, name in source.aliases.get(value.name or "", {}).items():
-            assert value.shape is not None
-            value.shape[axis] = name
+        assert value.shape is not None
+        name = value.name or ""
+        for axis, dimension in {**source.free.get(name, {}), **source.aliases.get(name, {})}.items():
+            if isinstance(value.shape[axis], int):
+                raise ValueError(f"dimension {axis} of input {name} has become constant: len() of a tensor does that")
+            value.shape[axis] = dimension

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cofactor_trainer.golden import Case
+from cofactor_trainer.onnx_file import GraphSource
 
 TOLERANCE = 1e-5
 # Scores below are those of excluded rows, whose order means nothing.
@@ -26,46 +28,56 @@ class ParityError(Exception):
     """An exported graph does not answer what torch answers."""
 
 
-def cpu_session(path: Path) -> onnxruntime.InferenceSession:
-    """A session as the server makes it: one thread, and no copies of the tables."""
+def cpu_session(path: Path, *, prepack: bool = False) -> onnxruntime.InferenceSession:
+    """A session as the server makes it: one thread and, without prepack, no copies of the tables."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    options.add_session_config_entry("session.disable_prepacking", "1")
+    options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def compare(
-    path: Path, outputs: Sequence[str], cases: Sequence[Case], compute: Compute, scores_of: Compute | None = None
-) -> tuple[list[tuple[Arrays, Arrays]], float]:
-    """Run every case in ONNX Runtime and in torch.
+@dataclass(frozen=True)
+class CheckedGraph:
+    """A graph, its cases and what torch answers to them.
 
-    scores_of(rows, **case) gives torch's own scores of the rows that the graph chose: where two items score alike,
-    either may come first.
+    Attributes:
+        source: what is exported.
+        cases: inputs to compare on.
+        compute: the answers, in torch.
+        scores_of: torch's own scores of the rows that the graph chose, called with them and the case: where two
+            items score alike, either may come first.
+        prepacked: whether its kernels need their weights prepacked.
+    """
 
-    Returns:
-        Each case's inputs and torch's outputs; the largest difference.
+    source: GraphSource
+    cases: Sequence[Case]
+    compute: Compute
+    scores_of: Compute | None = None
+    prepacked: bool = False
+
+
+def compare(path: Path, graph: CheckedGraph) -> list[tuple[Arrays, Arrays]]:
+    """Run every case in ONNX Runtime and in torch: each case's inputs and torch's outputs.
 
     Raises:
         ParityError: when an output differs by more than TOLERANCE (of values above 10: in proportion).
     """
-    session = cpu_session(path)
-    worst, answers = 0.0, []
-    for number, case in enumerate(cases):
+    session = cpu_session(path, prepack=graph.prepacked)
+    outputs, answers = graph.source.outputs, []
+    for number, case in enumerate(graph.cases):
         inputs = {name: value.numpy() for name, value in case.items()}
         actual = dict(zip(outputs, session.run(list(outputs), inputs), strict=True))
         with torch.inference_mode():
-            computed = compute(**case)
-            expected = _named(outputs, computed)
+            expected = _named(outputs, graph.compute(**case))
             difference = _difference(actual, expected)
-            if scores_of is not None:
+            if graph.scores_of is not None:
                 rows = torch.from_numpy(actual[outputs[0]])
-                difference = max(difference, _order_difference(actual, scores_of(rows, **case)))
+                difference = max(difference, _order_difference(actual, graph.scores_of(rows, **case)))
         if not difference <= TOLERANCE:
             raise ParityError(f"{path.name}, case {number}: differs from torch by {difference:.2e}")
-        worst = max(worst, difference)
         answers.append((inputs, expected))
-    return answers, worst
+    return answers
 
 
 def _named(outputs: Sequence[str], computed: Tensor | tuple[Tensor, ...]) -> Arrays:

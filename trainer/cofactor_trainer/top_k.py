@@ -7,15 +7,16 @@ from torch import Tensor
 from torch.nn import functional
 
 EXCLUDED_SCORE = -1e30
+# Below every excluded item's: what fills the last block up is never returned.
+PADDING_SCORE = -2e30
 BLOCK_SIZE = 128
 # Below, one TopK is as fast as two stages.
 TWO_STAGE_ITEMS = 50_000
 
 
-def exclude(scores: Tensor, excluded_rows: Tensor) -> Tensor:
-    """Scores (B, n_items + 1) with those of excluded_rows (B, E), and always the last, at EXCLUDED_SCORE."""
-    last = scores.shape[1] - 1
-    rows = functional.pad(excluded_rows, (0, 1), value=last)
+def exclude(scores: Tensor, excluded_rows: Tensor, n_items: int) -> Tensor:
+    """Scores (B, n_items + 1 or more) with those of excluded_rows (B, E), and always row n_items, at EXCLUDED_SCORE."""
+    rows = functional.pad(excluded_rows, (0, 1), value=n_items)
     return scores.scatter(1, rows, EXCLUDED_SCORE)
 
 
@@ -38,8 +39,10 @@ def _two_stage_top_rows(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
     The blocks are put back in their order before the second stage, so that equals stay in the order of rows.
     """
-    padded = functional.pad(scores, (0, -scores.shape[1] % BLOCK_SIZE), value=2 * EXCLUDED_SCORE)
-    blocks = padded.reshape(len(padded), -1, BLOCK_SIZE)
+    missing = -scores.shape[1] % BLOCK_SIZE
+    padded = functional.pad(scores, (0, missing), value=PADDING_SCORE) if missing else scores
+    # len(padded) in the place of -1 would make the size of the batch a constant.
+    blocks = padded.reshape(-1, padded.shape[1] // BLOCK_SIZE, BLOCK_SIZE)
     maxima = blocks.amax(2)
     _, best_blocks = torch.topk(maxima, torch.sym_min(k, maxima.shape[1]))
     best_blocks = best_blocks.sort(1).values

@@ -122,12 +122,14 @@ class NumericFeature(_message.Message):
     def __init__(self, mean: _Optional[float] = ..., scale: _Optional[float] = ...) -> None: ...
 
 class Graph(_message.Message):
-    __slots__ = ("name", "path")
+    __slots__ = ("name", "path", "prepacked")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
+    PREPACKED_FIELD_NUMBER: _ClassVar[int]
     name: str
     path: str
-    def __init__(self, name: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
+    prepacked: bool
+    def __init__(self, name: _Optional[str] = ..., path: _Optional[str] = ..., prepacked: bool = ...) -> None: ...
 
 class Table(_message.Message):
     __slots__ = ("name", "dtype", "shape", "offset")

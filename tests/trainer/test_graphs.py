@@ -1,0 +1,256 @@
+"""The exported graphs answer as plain numpy does, at every size, and fall into none of ONNX Runtime's traps."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from cofactor_trainer.export import export_version
+from cofactor_trainer.graph_sources import predict_source, recommend_source, similar_items_source
+from cofactor_trainer.graphs import Recommend, Scorer
+from cofactor_trainer.large_catalogue import RecommendInParts
+from cofactor_trainer.onnx_file import write_graph
+from cofactor_trainer.parity import cpu_session
+from cofactor_trainer.table_file import write_tables
+from synthetic import make_dataset, make_model
+
+N_LARGE = 70_000
+
+
+def export_graph(folder, name, source, model, popularity, **more):
+    norms = np.linalg.norm(model.item_factors, axis=1)
+    arrays = {
+        "item_factors": model.item_factors,
+        "item_bias": model.item_bias,
+        "item_log_popularity": popularity,
+        "item_inverse_norms": (1 / np.maximum(norms, 1e-9)).astype(np.float32),
+        **more,
+    }
+    tables = {table.name: table for table in write_tables(folder / "tables.bin", arrays)}
+    write_graph(source, folder / f"{name}.onnx", tables, "tables.bin")
+    return folder / f"{name}.onnx"
+
+
+def query(model, users, *, excluded=(), k=10, weight=0.0):
+    n_items = len(model.item_bias) - 1
+    excluded = np.array([excluded or (n_items,)] * len(users))
+    return {
+        "user_factors": model.user_factors[users],
+        "user_bias": model.user_bias[users],
+        "popularity_weight": np.full(len(users), weight, dtype=np.float32),
+        "excluded_rows": excluded,
+        "k": np.array([k]),
+    }
+
+
+def best_by_numpy(model, popularity, inputs):
+    """Rows by score, the lower row first among equals, in float64."""
+    order = []
+    for user in range(len(inputs["user_factors"])):
+        scores = model.item_factors[:-1].astype(float) @ inputs["user_factors"][user] + model.item_bias[:-1]
+        scores += inputs["popularity_weight"][user] * popularity[:-1]
+        excluded = inputs["excluded_rows"][user]
+        scores[excluded[excluded < len(scores)]] = -np.inf
+        order.append(np.argsort(-scores, kind="stable")[: int(inputs["k"][0])])
+    return np.array(order)
+
+
+@pytest.fixture(scope="module")
+def large():
+    model = make_model(n_items=N_LARGE)
+    return model, np.log1p(np.random.default_rng(0).integers(0, 1000, N_LARGE + 1)).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=[Recommend, RecommendInParts])
+def large_recommend(request, large, tmp_path_factory):
+    model, popularity = large
+    scorer = Scorer(model)
+    source = recommend_source(scorer, request.param(scorer, torch.from_numpy(popularity)))
+    folder = tmp_path_factory.mktemp("large")
+    return cpu_session(export_graph(folder, "recommend", source, model, popularity))
+
+
+@pytest.mark.parametrize(("users", "k", "weight"), [([3], 10, 0.0), ([0, 1, 40], 1, 1.0), ([7, 7], 1000, -0.5)])
+def test_two_stages_find_the_exact_best_of_a_large_catalogue(large, large_recommend, users, k, weight):
+    model, popularity = large
+    inputs = query(model, users, excluded=(5, 60_000, N_LARGE, N_LARGE), k=k, weight=weight)
+    rows, scores, _ = large_recommend.run(None, inputs)
+    expected = best_by_numpy(model, popularity, inputs)
+    assert rows.shape == expected.shape
+    assert np.mean(rows == expected) > 0.99  # float32 may swap neighbours
+    assert np.all(np.diff(scores, axis=1) <= 0)
+
+
+def test_a_large_catalogue_of_which_little_is_left(large, large_recommend):
+    model, _ = large
+    left = {17, 130, 69_999}
+    excluded = tuple(row for row in range(N_LARGE) if row not in left)
+    rows, scores, ratings = large_recommend.run(None, query(model, [2], excluded=excluded, k=300))
+    assert set(rows[0, :3]) == left
+    assert np.all(scores[0, :3] > -1e29)
+    assert np.all(scores[0, 3:] < -1e29)
+    assert len(set(rows[0])) == 300
+    assert rows.max() < N_LARGE
+    assert np.isfinite(ratings).all()
+
+
+@pytest.fixture(scope="module", params=[120, N_LARGE])
+def level_recommend(request, tmp_path_factory):
+    """Every item scores the same, but for row 100, which is better."""
+    model = make_model(n_items=request.param)
+    model.item_factors[:] = 0
+    model.item_bias[:] = 0
+    model.item_bias[100] = 1
+    scorer, popularity = Scorer(model), np.zeros(request.param + 1, dtype=np.float32)
+    in_parts = RecommendInParts if request.param == N_LARGE else Recommend
+    source = recommend_source(scorer, in_parts(scorer, torch.from_numpy(popularity)))
+    path = export_graph(tmp_path_factory.mktemp("level"), "recommend", source, model, popularity)
+    return model, cpu_session(path)
+
+
+def test_equals_come_in_the_order_of_rows(level_recommend):
+    model, session = level_recommend
+    rows, _, _ = session.run(None, query(model, [0, 1], excluded=(0, 2), k=6))
+    assert rows.tolist() == [[100, 1, 3, 4, 5, 6]] * 2
+
+
+def test_the_unknown_item_is_never_recommended(level_recommend):
+    model, session = level_recommend
+    model = replace(model, item_bias=model.item_bias)
+    n_items = len(model.item_bias) - 1
+    rows, _, _ = session.run(None, query(model, [0], k=min(n_items, 1000)))
+    assert n_items not in rows
+
+
+def test_similar_items_of_a_large_catalogue_agree_with_numpy(large, tmp_path):
+    model, popularity = large
+    norms = np.linalg.norm(model.item_factors, axis=1)
+    source = similar_items_source(Scorer(model), torch.from_numpy((1 / norms).astype(np.float32)))
+    session = cpu_session(export_graph(tmp_path, "similar_items", source, model, popularity))
+    inputs = {"item_rows": np.array([4, 9]), "excluded_rows": np.array([11]), "k": np.array([20])}
+    rows, scores = session.run(None, inputs)
+    unit = model.item_factors / norms[:, None]
+    mean = unit[[4, 9]].mean(0)
+    cosine = unit[:-1] @ mean / np.linalg.norm(mean)
+    cosine[[4, 9, 11]] = -np.inf
+    assert rows.tolist() == np.argsort(-cosine, kind="stable")[:20].tolist()
+    assert np.allclose(scores, cosine[rows], atol=1e-5)
+
+
+def test_a_batch_equals_its_users_alone(large, large_recommend):
+    model, _ = large
+    together = large_recommend.run(None, query(model, [1, 2, 3], excluded=(9,), k=15))
+    for position, user in enumerate([1, 2, 3]):
+        alone = large_recommend.run(None, query(model, [user], excluded=(9,), k=15))
+        assert np.array_equal(alone[0][0], together[0][position])
+        assert np.allclose(alone[1][0], together[1][position], atol=1e-5)
+
+
+def graphs_of(version):
+    return {path.stem: onnx.load(path, load_external_data=False) for path in sorted(version.glob("*.onnx"))}
+
+
+@pytest.fixture(scope="module", params=["dot_version", "net_version", "hybrid_version", "profile_version"])
+def version(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_graphs_are_opset_18_and_of_moderate_size(version):
+    for name, graph in graphs_of(version).items():
+        assert graph.opset_import[0].version == 18
+        assert len(graph.graph.node) < (700 if name == "embed_user" else 60), name
+
+
+def test_no_graph_holds_a_copy_of_a_table(version):
+    rows = len(make_dataset().catalogue.item_ids) + 1
+    for name, graph in graphs_of(version).items():
+        for initializer in graph.graph.initializer:
+            external = initializer.data_location == onnx.TensorProto.EXTERNAL
+            assert external == (rows in initializer.dims), (name, initializer.name)
+        assert (version / f"{name}.onnx").stat().st_size < 100_000
+
+
+def test_onnx_runtime_makes_no_second_copy_of_a_table_when_it_optimises(version, tmp_path):
+    """A transposed or sliced table that constant folding makes would be a new initializer with as many rows."""
+    import onnxruntime
+
+    rows = len(make_dataset().catalogue.item_ids) + 1
+    for name in graphs_of(version):
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / f"{name}.onnx")
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        onnxruntime.InferenceSession(version / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
+        optimised = onnx.load(tmp_path / f"{name}.onnx", load_external_data=False)
+        tables = [tuple(item.dims) for item in optimised.graph.initializer if rows in item.dims]
+        before = graphs_of(version)[name].graph.initializer
+        assert len(tables) == sum(rows in item.dims for item in before), name
+
+
+def test_no_matrix_product_has_an_operand_of_rank_1(version):
+    for name, graph in graphs_of(version).items():
+        inferred = onnx.shape_inference.infer_shapes(graph)
+        values = [*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output]
+        ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in values}
+        ranks |= {item.name: len(item.dims) for item in inferred.graph.initializer}
+        products = [node for node in graph.graph.node if node.op_type == "MatMul"]
+        for node in products:
+            assert all(ranks.get(operand, 2) >= 2 for operand in node.input), (name, node.name)
+
+
+def test_a_constant_free_dimension_is_refused(tmp_path, large):
+    class Fixed(torch.nn.Module):
+        def forward(self, user_factors, user_bias, item_rows):
+            size = len(user_bias)
+            return user_factors.sum(1).reshape(size, -1)[:, 0] + user_bias + item_rows, user_bias
+
+    source = replace(predict_source(Scorer(make_model())), module=Fixed())
+    with pytest.raises(Exception, match=r"constant|specialized"):
+        write_graph(source, tmp_path / "fixed.onnx", {}, "tables.bin")
+
+
+@pytest.fixture(scope="module")
+def quantized_version(tmp_path_factory):
+    return export_version(
+        make_model(n_factors=40),
+        make_dataset(),
+        tmp_path_factory.mktemp("quantized"),
+        "m",
+        "1",
+        metrics={},
+        hyperparameters={},
+        quantize_to="int8",
+    )
+
+
+def test_a_quantized_version_scores_exactly_and_states_its_recall(quantized_version):
+    from cofactor_trainer.version_reader import read_version
+
+    version = read_version(quantized_version)
+    assert version.manifest.metrics["int8_recall@10"] >= 0.99
+    assert [graph.name for graph in version.manifest.graphs if graph.prepacked] == ["recommend"]
+    model = make_model(n_factors=40)
+    inputs = query(model, [1, 5], excluded=(3, 4), k=10, weight=1.0)
+    session = cpu_session(quantized_version / "recommend.onnx", prepack=True)
+    rows, scores, _ = session.run(None, inputs)
+    assert np.array_equal(rows, best_by_numpy(model, version.tables["item_log_popularity"], inputs))
+    exact = np.einsum("bkd,bd->bk", model.item_factors[rows], inputs["user_factors"]) + model.item_bias[rows]
+    exact += version.tables["item_log_popularity"][rows] + inputs["user_bias"][:, None] + model.global_bias
+    assert np.allclose(scores, exact, atol=1e-5)
+
+
+def test_a_quantized_version_never_returns_what_is_excluded(quantized_version):
+    model = make_model(n_factors=40)
+    session = cpu_session(quantized_version / "recommend.onnx", prepack=True)
+    excluded = tuple(range(117))
+    rows, scores, _ = session.run(None, query(model, [1], excluded=excluded, k=120))
+    assert set(rows[0, :3]) == {117, 118, 119}
+    assert np.all(scores[0, 3:] < -1e29)
+
+
+def test_a_network_cannot_be_quantized(tmp_path):
+    model, dataset = make_model("hybrid"), make_dataset()
+    with pytest.raises(ValueError, match="only a dot-product model can be quantized, not a hybrid"):
+        export_version(model, dataset, tmp_path, "m", "1", metrics={}, hyperparameters={}, quantize_to="int8")
