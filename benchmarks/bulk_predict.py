@@ -49,11 +49,11 @@ def peak_mib(process):
     return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
-def pairs_of(models, name, n_pairs):
-    """(n_pairs,) random pairs of the ids in the model's version directory."""
+def pairs_of(version, n_pairs):
+    """(n_pairs,) random pairs of the ids in a version directory."""
     from cofactor_server.bundle import open_bundle
 
-    bundle = open_bundle(next(path for path in sorted((Path(models) / name).iterdir()) if path.is_dir()))
+    bundle = open_bundle(version)
     random = np.random.default_rng(1)
     columns = {}
     for column, table in (("user_id", "user_ids"), ("item_id", "item_ids")):
@@ -75,7 +75,7 @@ def main():
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     with serving(arguments.models) as (server, client):
         for model in client.iter_models():
-            frame = pairs_of(arguments.models, model.name, arguments.pairs)
+            frame = pairs_of(Path(arguments.models) / model.name / model.version, arguments.pairs)
             before = me.memory_info().rss / MIB, server.memory_info().rss / MIB
             for _ in range(arguments.repeats):
                 cpu = me.cpu_times().user, server.cpu_times().user
