@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -132,10 +133,17 @@ def write_in_steps(path: Path, content: bytes) -> None:
 class ServerProcess:
     """cofactor-serve in a process of its own."""
 
-    def __init__(self, models: Path, log: Path, *flags: str, port: int = 0, wait: bool = True) -> None:
+    def __init__(
+        self,
+        models: Path,
+        log: Path,
+        *flags: str,
+        port: int = 0,
+        program: tuple[object, ...] = ("-m", "cofactor_server"),
+    ) -> None:
         self.log = log
         self.models = models
-        command = [sys.executable, "-m", "cofactor_server", "--models", str(models), "--port", str(port)]
+        command = [sys.executable, *map(str, program), "--models", str(models), "--port", str(port)]
         with log.open("ab") as output:
             self._offset = output.tell()
             self.process = subprocess.Popen(
@@ -143,8 +151,7 @@ class ServerProcess:
             )
         self.port = port
         self._ready = "workers listening" if "--workers" in flags else "listening"
-        if wait:
-            self.wait_until_listening()
+        self.wait_until_listening()
 
     @property
     def pid(self) -> int:
@@ -346,6 +353,13 @@ def _merge(all_of_them: Outcome, one: Outcome) -> None:
     all_of_them.seconds += one.seconds
     all_of_them.ok_times += one.ok_times
     all_of_them.errors += one.errors
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def current_version(channel: grpc.Channel) -> str:

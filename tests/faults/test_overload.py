@@ -1,0 +1,156 @@
+"""T8, T10: more calls than the server can answer, and exactly as many as may wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+import grpc
+import numpy as np
+import pytest
+from harness import FULL, ServerProcess, connect, figures
+
+from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
+from cofactor_server.config import ServerConfig
+from cofactor_server.server import create_server
+
+pytestmark = pytest.mark.faults
+
+THREADS, QUEUE = 2, 8
+DEADLINE_S = 2.0
+
+
+class OpenLoop:
+    """Sends at a steady rate whatever comes back, as callers do who do not know of each other."""
+
+    def __init__(self, stubs, request) -> None:
+        self.codes: Counter[str] = Counter()
+        self.accepted_s: list[float] = []
+        self._stubs = stubs
+        self._request = request
+        self._lock = threading.Lock()
+        self._open = threading.Semaphore(4096)
+
+    def run(self, rate: float, seconds: float) -> None:
+        started = time.monotonic()
+        sent = 0
+        while (now := time.monotonic() - started) < seconds:
+            while sent < now * rate:
+                self._send(self._stubs[sent % len(self._stubs)])
+                sent += 1
+            time.sleep(0.002)
+        for _ in range(4096):
+            self._open.acquire()
+
+    def _send(self, stub) -> None:
+        self._open.acquire()
+        started = time.monotonic()
+        call = stub.BatchRecommend.future(self._request, timeout=DEADLINE_S)
+        call.add_done_callback(lambda done: self._count(done, started))
+
+    def _count(self, call, started: float) -> None:
+        with self._lock:
+            self.codes[call.code().name] += 1
+            if call.code() == grpc.StatusCode.OK:
+                self.accepted_s.append(time.monotonic() - started)
+        self._open.release()
+
+
+def heavy_request(versions) -> recommender_pb2.BatchRecommendRequest:
+    """A request that takes the server milliseconds: this process must be able to send more than it can answer."""
+    users = [versions.user_ids[n % len(versions.user_ids)] for n in range(32)]
+    return recommender_pb2.BatchRecommendRequest(
+        requests=[
+            recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id=user), page_size=20, return_items=True)
+            for user in users
+        ]
+    )
+
+
+def capacity(stub, request, seconds: float) -> float:
+    """Answers per second to one caller after the other."""
+    ended, n = time.monotonic() + seconds, 0
+    while time.monotonic() < ended:
+        stub.BatchRecommend(request, timeout=30)
+        n += 1
+    return n / seconds
+
+
+def overload(versions, log, queue: int, seconds: float) -> dict[str, object]:
+    flags = ("--threads", str(THREADS), "--max-queue-size", str(queue), "--poll-interval-s", "0")
+    request = heavy_request(versions)
+    with ServerProcess(versions.models, log, *flags) as server:
+        channels = [connect(f"127.0.0.1:{server.port}", retries=False, balanced=False) for _ in range(8)]
+        stubs = [recommender_pb2_grpc.RecommenderServiceStub(channel) for channel in channels]
+        alone = capacity(stubs[0], request, 2.0)
+        load = OpenLoop(stubs, request)
+        load.run(5 * alone, seconds)
+        ended = time.monotonic()
+        while True:
+            started = time.monotonic()
+            try:
+                stubs[0].BatchRecommend(request, timeout=DEADLINE_S)
+            except grpc.RpcError:
+                pass
+            else:
+                if time.monotonic() - started < 5 / alone:
+                    break
+            assert time.monotonic() - ended < 30, "it does not recover"
+        recovery_s = time.monotonic() - ended
+        for channel in channels:
+            channel.close()
+    return {
+        "capacity": round(alone),
+        "codes": dict(load.codes),
+        "accepted_p99_s": round(float(np.quantile(load.accepted_s, 0.99)), 3) if load.accepted_s else None,
+        # All that may be in the server at once, twice over: this process and the server share the processors.
+        "bound_s": round(2 * (THREADS + QUEUE + 1) / alone + 0.1, 3),
+        "recovery_s": round(recovery_s, 2),
+    }
+
+
+def test_t8_overload_is_refused_at_once_and_what_is_accepted_is_answered_soon(versions, tmp_path) -> None:
+    with figures("T8", seconds=60 if FULL else 4) as found:
+        found.update(overload(versions, tmp_path / "log", QUEUE, found["seconds"]))
+    codes = found["codes"]
+    assert set(codes) <= {"OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
+    assert codes["RESOURCE_EXHAUSTED"] > codes["OK"] > 0
+    assert found["accepted_p99_s"] <= found["bound_s"]
+    assert found["recovery_s"] <= 5
+
+
+def test_t8_control_without_a_limit_the_wait_grows(versions, tmp_path) -> None:
+    found = overload(versions, tmp_path / "log", 100_000, 4)
+    assert found["accepted_p99_s"] is None or found["accepted_p99_s"] > found["bound_s"]
+
+
+@pytest.mark.parametrize("n_too_many", [1, 7, 40])
+def test_t10_exactly_the_calls_over_the_limit_are_refused(versions, n_too_many) -> None:
+    config = ServerConfig(
+        models=str(versions.models), port=0, provider="cpu", threads=3, max_queue_size=20, drain_delay_s=0
+    )
+    released, blocked = threading.Event(), threading.Semaphore(0)
+    with create_server(config) as server, connect(f"127.0.0.1:{server.port}", retries=False) as channel:
+        version = next(iter(server.repository.versions.values()))[0]
+        rank = version.recommender.rank
+
+        def wait_and_rank(query):
+            blocked.release()
+            released.wait(60)
+            return rank(query)
+
+        version.recommender.rank = wait_and_rank
+        stub = recommender_pb2_grpc.RecommenderServiceStub(channel)
+        request = recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id=versions.user_ids[0]))
+        fitting = [stub.Recommend.future(request, timeout=60) for _ in range(3 + 20)]
+        for _ in range(3):
+            assert blocked.acquire(timeout=30)
+        time.sleep(0.5)  # the others are on their way into the queue
+        refused = [stub.Recommend.future(request, timeout=60) for _ in range(n_too_many)]
+        codes = Counter(call.code().name for call in refused)
+        assert codes == {"RESOURCE_EXHAUSTED": n_too_many}
+        assert not any(call.done() for call in fitting)
+        released.set()
+        assert Counter(call.code().name for call in fitting) == {"OK": 23}
+        assert stub.Recommend(request, timeout=10).results, "the control: there is room again"

@@ -1,0 +1,140 @@
+"""T7, T14: loads and unloads by many threads; a disk that is full, a repository that cannot be written or is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import subprocess
+import threading
+import time
+
+import grpc
+import psutil
+import pytest
+from harness import FULL, Clients, ServerProcess, connect, current_version, figures, free_port, until
+
+from cofactor.admin.v1 import admin_pb2, admin_pb2_grpc
+from cofactor_server.bundle import open_bundle
+from cofactor_server.config import ServerConfig
+from cofactor_server.version import ModelVersion
+
+pytestmark = pytest.mark.faults
+
+MIB = 2**20
+
+
+def load_by_many_threads(path, n_threads: int, n_loads: int, keep: list[ModelVersion]) -> list[BaseException]:
+    config = ServerConfig(models="", provider="cpu", batching="off")
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for _ in range(n_loads // n_threads):
+                version = ModelVersion(open_bundle(path), ["CPUExecutionProvider"], config)
+                if len(keep) < keep_limit:
+                    keep.append(version)
+        except BaseException as error:
+            errors.append(error)
+
+    keep_limit = n_loads if keep else 0
+    threads = [threading.Thread(target=work) for _ in range(n_threads)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    gc.collect()
+    return errors
+
+
+def test_t7_loads_and_unloads_by_many_threads_leave_no_memory_behind(versions) -> None:
+    n_threads, n_loads = (32, 1024) if FULL else (8, 48)
+    path = versions.models / versions.name / "1"
+    process = psutil.Process()
+    with figures("T7", threads=n_threads, loads=n_loads) as found:
+        assert load_by_many_threads(path, n_threads, n_threads * 2, []) == []
+        warm = process.memory_info().rss
+        assert load_by_many_threads(path, n_threads, n_loads, []) == []
+        grown = process.memory_info().rss - warm
+        kept: list[ModelVersion] = [ModelVersion(open_bundle(path), ["CPUExecutionProvider"], ServerConfig(models=""))]
+        before = process.memory_info().rss
+        n_leaked = n_loads // 4
+        assert load_by_many_threads(path, n_threads, n_leaked, kept) == []
+        leaked = process.memory_info().rss - before
+        found.update(grown_mib=round(grown / MIB, 1), control_grown_mib=round(leaked / MIB, 1), control_loads=n_leaked)
+        bound = n_loads * leaked / n_leaked / 4
+    assert leaked > 0.1 * MIB * n_leaked, "the control: versions that are kept take memory"
+    assert grown < max(bound, 16 * MIB) if FULL else grown < leaked * 4
+
+
+@contextlib.contextmanager
+def small_disk(path, size: str):
+    """A file system of its own; skips where this process may not mount one."""
+    path.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=False, capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("needs the right to mount a file system")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def test_t14_a_full_disk_leaves_the_old_version_serving_and_is_recovered_from(versions, tmp_path) -> None:
+    version_size = sum(file.stat().st_size for file in (versions.models / versions.name / "1").iterdir())
+    with (
+        small_disk(tmp_path / "disk", f"{int(version_size * 2.6) // 1024}k") as disk,
+        ServerProcess(
+            versions.models, tmp_path / "log", "--poll-interval-s", "0.1", "--copies", str(disk / "copies")
+        ) as server,
+        Clients(versions, lambda: connect(f"127.0.0.1:{server.port}", retries=False), n_clients=2, rate=100) as clients,
+        connect(f"127.0.0.1:{server.port}") as channel,
+    ):
+        (disk / "ballast").write_bytes(b"x" * int(version_size * 1.2))
+        versions.publish("2")
+        until(lambda: "No space left on device" in server.text(), 20, "the full disk is reported")
+        assert current_version(channel) == "1"
+        (disk / "ballast").unlink()
+        until(lambda: current_version(channel) == "2", 20, "the control: with room the version is taken up")
+    assert clients.outcome.n_failed == 0
+    assert clients.outcome.wrong == []
+
+
+def test_t14_a_repository_that_vanishes_leaves_its_version_serving(versions, tmp_path) -> None:
+    with (
+        ServerProcess(versions.models, tmp_path / "log", "--poll-interval-s", "0.05") as server,
+        Clients(versions, lambda: connect(f"127.0.0.1:{server.port}", retries=False), n_clients=2, rate=100) as clients,
+        connect(f"127.0.0.1:{server.port}") as channel,
+    ):
+        versions.models.rename(tmp_path / "gone")
+        until(lambda: "the model repository cannot be read" in server.text(), 20, "the loss is reported")
+        time.sleep(0.5)
+        (tmp_path / "gone").rename(versions.models)
+        versions.publish("2")
+        until(lambda: current_version(channel) == "2", 20, "the control: the repository is followed again")
+    assert clients.outcome.n_failed == 0
+    assert clients.outcome.wrong == []
+
+
+def test_t14_a_read_only_repository_serves_and_says_why_it_cannot_be_changed(versions, tmp_path) -> None:
+    with small_disk(tmp_path / "disk", "64m") as disk:
+        subprocess.run(["cp", "-r", str(versions.models), str(disk / "models")], check=True)
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        admin_port = free_port()
+        flags = ("--poll-interval-s", "0.05", "--admin-port", str(admin_port))
+        with (
+            ServerProcess(disk / "models", tmp_path / "log", *flags) as server,
+            connect(f"127.0.0.1:{server.port}") as channel,
+            connect(f"127.0.0.1:{admin_port}", balanced=False, retries=False) as admin_channel,
+        ):
+            admin = admin_pb2_grpc.AdminServiceStub(admin_channel)
+            promote = admin_pb2.PromoteRequest(name=versions.name, version="1")
+            with pytest.raises(grpc.RpcError) as refused:
+                admin.Promote(promote, timeout=10)
+            assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+            assert "Read-only file system" in refused.value.details()
+            assert current_version(channel) == "1"
+            subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+            answer = admin.Promote(promote, timeout=10)
+            assert answer.policy.labels == {"stable": "1"}, "the control: with the right to write it is changed"
