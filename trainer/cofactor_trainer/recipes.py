@@ -155,7 +155,7 @@ _NEURAL_NET = replace(
 _HYBRID = replace(
     _NEURAL_NET, name="hybrid", model="hybrid", weight_decay=2.25, embedding_dropout=0.5, network_weight_decay=0.5
 )
-_BEST = Recipe("best", "blend", n_factors=256, rating_range="auto", epochs=150)
+_BEST = Recipe("best", "blend", n_factors=128, rating_range="auto", epochs=150)
 _RANKING = Recipe(
     "ranking",
     "ranking",
@@ -198,7 +198,7 @@ RECIPES: dict[str, Recipe] = {
             "dot-product-bias",
             rating_range="auto",
             centred=True,
-            epochs=6,
+            epochs=8,
             batch_size=512,
             learning_rate=1e-2,
             weight_decay=0.8,
