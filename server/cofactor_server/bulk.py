@@ -13,6 +13,7 @@ from cofactor.v1.recommender_pb2 import (
     StreamRecommendRequest,
     StreamRecommendResponse,
 )
+from cofactor_server.encoding import batch_response, stream_response
 from cofactor_server.errors import InvalidField, RequestError
 from cofactor_server.recommendations import Recommendations
 from cofactor_server.repository import ModelRepository
@@ -21,8 +22,8 @@ from cofactor_server.responses import entry_error
 
 def batch_recommend(
     repository: ModelRepository, recommendations: Recommendations, request: BatchRecommendRequest, limit: int
-) -> BatchRecommendResponse:
-    """Answers BatchRecommend in as few runs of the engine as possible."""
+) -> bytes:
+    """Answers BatchRecommend, an encoded BatchRecommendResponse, in as few runs of the engine as possible."""
     if not 1 <= len(request.requests) <= limit:
         raise InvalidField("requests", f"has {len(request.requests)} entries; send between 1 and {limit}")
     version = repository.resolve(request.model)
@@ -32,15 +33,15 @@ def batch_recommend(
         # A page token in the answer then serves in Recommend, with this model.
         if request.HasField("model"):
             request.requests[index].model.CopyFrom(request.model)
-    answers = dict(zip(good, recommendations.answer_each(repository, [request.requests[i] for i in good]), strict=True))
-    response = BatchRecommendResponse(model=version.served)
-    for index in range(len(request.requests)):
-        answer = wrong.get(index) or answers[index]
-        if isinstance(answer, RequestError):
-            response.entries.add(error=entry_error(index, answer))
-        else:
-            response.entries.add(response=answer)
-    return response
+    answers = recommendations.answer_each(repository, [request.requests[i] for i in good], with_model=False)
+    entries = {**wrong, **dict(zip(good, answers, strict=True))}
+    return batch_response([_entry(index, entries[index]) for index in range(len(entries))], version.served)
+
+
+def _entry(index: int, answer: bytes | RequestError) -> bytes | BatchRecommendResponse.Entry:
+    if isinstance(answer, RequestError):
+        return BatchRecommendResponse.Entry(error=entry_error(index, answer))
+    return answer
 
 
 def _problem(entry: RecommendRequest) -> RequestError | None:
@@ -116,13 +117,13 @@ def stream_recommend(
     recommendations: Recommendations,
     requests: Iterator[StreamRecommendRequest],
     limit: int,
-) -> Iterator[StreamRecommendResponse]:
-    """Answers StreamRecommend, up to `limit` requests per engine run, each batch on the version of its moment."""
+) -> Iterator[StreamRecommendResponse | bytes]:
+    """Answers StreamRecommend, up to `limit` requests per run, each run on the version of its moment."""
     for batch in RequestStream(requests, limit).batches():
         held = repository()
-        answers = recommendations.answer_each(held, [each.request for each in batch])
+        answers = recommendations.answer_each(held, [each.request for each in batch], with_model=True)
         for each, answer in zip(batch, answers, strict=True):
             if isinstance(answer, RequestError):
                 yield StreamRecommendResponse(request_id=each.request_id, error=entry_error(0, answer))
             else:
-                yield StreamRecommendResponse(request_id=each.request_id, response=answer)
+                yield stream_response(each.request_id, answer)

@@ -121,7 +121,14 @@ def _with_behavior(handler: Handler, behavior: Behavior, parse: Parse | None) ->
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[handler.request_streaming, handler.response_streaming]
-    return make(behavior, parse, handler.response_serializer)
+    return make(behavior, parse, _serializer(handler.response_serializer))
+
+
+def _serializer(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes] | None:
+    """Lets answers through that are bytes already."""
+    if serialize is None:
+        return None
+    return lambda answer: answer if type(answer) is bytes else serialize(answer)
 
 
 def _in_pool(behavior: Behavior, pool: BoundedPool) -> Behavior:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cofactor.v1.recommender_pb2 import RecommendRequest, RecommendResponse
+from cofactor.v1.recommender_pb2 import RecommendRequest
 from cofactor_server.errors import InvalidField, RatingsUnsupported, RequestError
 from cofactor_server.filters import EVERYTHING
 from cofactor_server.pages import Page, open_page
 from cofactor_server.recommender import Ranking, RankingQuery, always_wanted
 from cofactor_server.repository import ModelRepository
 from cofactor_server.requests import RequestReader, Selected, check_number
-from cofactor_server.responses import recommendation_id, scored_items
+from cofactor_server.responses import recommendation_id
 from cofactor_server.version import ModelVersion
 
 LARGEST_PENALTY = 10.0
@@ -37,24 +37,19 @@ class Recommendations:
     def __init__(self, reader: RequestReader) -> None:
         self._reader = reader
 
-    def answer(
-        self, repository: ModelRepository, request: RecommendRequest, is_wanted: Callable[[], bool]
-    ) -> RecommendResponse:
-        """One answer."""
+    def answer(self, repository: ModelRepository, request: RecommendRequest, is_wanted: Callable[[], bool]) -> bytes:
+        """One answer, an encoded RecommendResponse."""
         opened = self._open(open_page(repository, request, request.user.user_id), request, is_wanted)
-        version = opened.page.version
-        response = self._response(opened, version.recommender.rank(opened.query))
-        response.model.CopyFrom(version.served)
-        return response
+        return _response(opened, opened.page.version.recommender.rank(opened.query), with_model=True)
 
     def answer_each(
-        self, repository: ModelRepository, requests: Sequence[RecommendRequest]
-    ) -> list[RecommendResponse | RequestError]:
-        """An answer or an error for each request; those of one version run together. `model` is left empty.
+        self, repository: ModelRepository, requests: Sequence[RecommendRequest], *, with_model: bool
+    ) -> list[bytes | RequestError]:
+        """An encoded RecommendResponse or an error for each request; those of one version run together.
 
         Canaries take no part: one answer to many requests names one version.
         """
-        answers: list[RecommendResponse | RequestError | None] = [None] * len(requests)
+        answers: list[bytes | RequestError | None] = [None] * len(requests)
         by_version: dict[ModelVersion, list[tuple[int, OpenRequest]]] = {}
         for position, request in enumerate(requests):
             try:
@@ -66,7 +61,7 @@ class Recommendations:
         for version, entries in by_version.items():
             rankings = version.recommender.rank_many([opened.query for _, opened in entries])
             for (position, opened), ranking in zip(entries, rankings, strict=True):
-                answers[position] = self._response(opened, ranking)
+                answers[position] = _response(opened, ranking, with_model=with_model)
         return [answer for answer in answers if answer is not None]
 
     def _open(self, page: Page, request: RecommendRequest, is_wanted: Callable[[], bool]) -> OpenRequest:
@@ -89,18 +84,17 @@ class Recommendations:
         )
         return OpenRequest(page, query, selected, request.return_items)
 
-    @staticmethod
-    def _response(opened: OpenRequest, ranking: Ranking) -> RecommendResponse:
-        version = opened.page.version
-        return RecommendResponse(
-            results=scored_items(
-                version, ranking, with_items=opened.return_items, with_ratings=version.predicts_ratings
-            ),
-            next_page_token=opened.page.next_token(opened.query.page_size) if ranking.has_more else "",
-            recommendation_id=recommendation_id(),
-            missing_item_ids=opened.selected.missing_item_ids,
-            is_fallback=opened.query.user.is_fallback,
-        )
+
+def _response(opened: OpenRequest, ranking: Ranking, *, with_model: bool) -> bytes:
+    return opened.page.version.encoder.response(
+        ranking,
+        recommendation_id=recommendation_id(),
+        with_items=opened.return_items,
+        next_page_token=opened.page.next_token(opened.query.page_size) if ranking.has_more else "",
+        missing_item_ids=opened.selected.missing_item_ids,
+        is_fallback=opened.query.user.is_fallback,
+        with_model=with_model,
+    )
 
 
 def _popularity_weight(version: ModelVersion, request: RecommendRequest) -> float:

@@ -15,11 +15,14 @@ from cofactor_server.predictions import predict
 from cofactor_server.recommendations import Recommendations
 from cofactor_server.repository import ModelRepository
 from cofactor_server.requests import DEFAULT_CONTRIBUTIONS, RequestReader, Selected
-from cofactor_server.responses import explanation_message, scored_items
+from cofactor_server.responses import explanation_message, similar_items
 
 
 class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # type: ignore[misc] # generated without annotations
-    """Answers RecommenderService from the repository of the moment; each call keeps the one it began with."""
+    """Answers RecommenderService from the repository of the moment; each call keeps the one it began with.
+
+    Answers that are encoded already are bytes; the interceptor lets them through.
+    """
 
     def __init__(self, repository: Callable[[], ModelRepository], config: ServerConfig) -> None:
         self._repository = repository
@@ -36,7 +39,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
 
     def Recommend(  # noqa: N802
         self, request: recommender_pb2.RecommendRequest, context: grpc.ServicerContext
-    ) -> recommender_pb2.RecommendResponse:
+    ) -> bytes:
         """See recommender.proto."""
         return self._recommendations.answer(self._repository(), request, _caller_waits(context))
 
@@ -52,7 +55,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
             selected = self._reader.selection(version, request.filter)
         ranking = version.similar_items.rank(item_rows, selected.selection, page.offset, page_size)
         return recommender_pb2.SimilarItemsResponse(
-            results=scored_items(version, ranking, with_items=request.return_items, with_ratings=False),
+            results=similar_items(version, ranking, with_items=request.return_items),
             next_page_token=page.next_token(page_size) if ranking.has_more else "",
             missing_item_ids=selected.missing_item_ids,
             model=version.served,
@@ -81,13 +84,13 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
 
     def BatchRecommend(  # noqa: N802
         self, request: recommender_pb2.BatchRecommendRequest, _context: grpc.ServicerContext
-    ) -> recommender_pb2.BatchRecommendResponse:
+    ) -> bytes:
         """See recommender.proto."""
         return batch_recommend(self._repository(), self._recommendations, request, self._max_requests_per_batch)
 
     def StreamRecommend(  # noqa: N802
         self, request_iterator: Iterator[recommender_pb2.StreamRecommendRequest], _context: grpc.ServicerContext
-    ) -> Iterator[recommender_pb2.StreamRecommendResponse]:
+    ) -> Iterator[recommender_pb2.StreamRecommendResponse | bytes]:
         """See recommender.proto."""
         return stream_recommend(self._repository, self._recommendations, request_iterator, self._max_batch_size)
 

@@ -24,43 +24,23 @@ def recommendation_id() -> str:
     return f"{_PROCESS}-{next(_ANSWERS):x}"
 
 
-def item_message(version: ModelVersion, row: int) -> model_pb2.Item:
-    """The item of a row."""
-    record = version.catalogue.record(row)
-    return model_pb2.Item(
-        item_id=version.item_ids.ids[row],
-        title=record.title,
-        genres=record.genres,
-        release_year=record.release_year,
-        rating_count=record.rating_count,
-        bias=record.bias,
-    )
-
-
 def item_messages(version: ModelVersion, rows: npt.NDArray[np.signedinteger]) -> Iterable[model_pb2.Item]:
     """The items of some rows, in their order."""
-    return [item_message(version, row) for row in rows.tolist()]
+    return [version.encoder.item(row) for row in rows.tolist()]
 
 
-def scored_items(
-    version: ModelVersion, ranking: Ranking, *, with_items: bool, with_ratings: bool
-) -> list[recommender_pb2.ScoredItem]:
-    """The results of a ranking."""
+def similar_items(version: ModelVersion, ranking: Ranking, *, with_items: bool) -> list[recommender_pb2.ScoredItem]:
+    """The results of SimilarItems."""
     ids = version.item_ids.ids
-    make = recommender_pb2.ScoredItem
     rows, scores = ranking.rows.tolist(), ranking.scores.tolist()
-    if with_ratings:
-        ratings = ranking.ratings.tolist()
-        results = [
-            make(item_id=ids[row], score=score, predicted_rating=rating)
-            for row, score, rating in zip(rows, scores, ratings, strict=True)
+    if not with_items:
+        return [
+            recommender_pb2.ScoredItem(item_id=ids[row], score=score) for row, score in zip(rows, scores, strict=True)
         ]
-    else:
-        results = [make(item_id=ids[row], score=score) for row, score in zip(rows, scores, strict=True)]
-    if with_items:
-        for result, row in zip(results, rows, strict=True):
-            result.item.CopyFrom(item_message(version, row))
-    return results
+    return [
+        recommender_pb2.ScoredItem(item_id=ids[row], score=score, item=version.encoder.item(row))
+        for row, score in zip(rows, scores, strict=True)
+    ]
 
 
 def explanation_message(version: ModelVersion, explanation: Explanation) -> recommender_pb2.ExplainResponse:

@@ -15,6 +15,7 @@ from cofactor_server.batching import BatchedTopK, batching_pays
 from cofactor_server.bundle import Bundle
 from cofactor_server.catalogue import Catalogue
 from cofactor_server.config import ServerConfig
+from cofactor_server.encoding import AnswerEncoder
 from cofactor_server.engine import Engine
 from cofactor_server.errors import ModelRefused
 from cofactor_server.explanation import Explainer, LogitModel
@@ -81,6 +82,7 @@ class ModelVersion:
         self.served = model_pb2.ServedModel(
             name=manifest.name, version=manifest.version, execution_provider=self.engine.providers[0]
         )
+        self.encoder = AnswerEncoder(self.item_ids.ids, self.catalogue, self.served, with_ratings=self.predicts_ratings)
         self.description = self._describe()
         release_free_memory()
         _LOGGER.info("%s ready on %s, %d golden answers hold", self.key, self.engine.providers[0], n_golden)
