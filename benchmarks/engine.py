@@ -1,0 +1,279 @@
+"""What the graphs cost, beside a read of the table and beside other engines, on one thread.
+
+Random tables of 64 factors. Every round measures every engine once, in turn, so that a busy machine is busy for all
+of them; medians and quartiles are of the rounds. faiss, implicit and matplotlib are used where they are installed.
+
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/engine.py [--items 1700 100000 1000000] [--rounds 30] [--table docs/benchmarks-engine.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+
+from cofactor_trainer.fold_in import EmbedUser
+from cofactor_trainer.graph_sources import (
+    embed_user_source,
+    predict_source,
+    recommend_source,
+    similar_items_source,
+    similarity_source,
+)
+from cofactor_trainer.graphs import Recommend, Scorer
+from cofactor_trainer.large_catalogue import RecommendInParts
+from cofactor_trainer.onnx_file import write_graph
+from cofactor_trainer.parity import cpu_session
+from cofactor_trainer.prior import rows_prior
+from cofactor_trainer.quantized import RecommendQuantized, quantize
+from cofactor_trainer.table_file import write_tables
+from cofactor_trainer.top_k import TWO_STAGE_ITEMS
+from cofactor_trainer.trained import TrainedModel
+
+N_FACTORS = 64
+K = 10
+N_EXCLUDED = 100
+BATCHES = (1, 8, 32, 128)
+# Scores of a batch that the machine is asked to hold at once.
+MAX_SCORES = 64_000_000
+GRAPHS = ("predict", "recommend", "similar_items", "similarity", "embed_user")
+
+Engines = dict[str, Callable[[], object]]
+
+
+def build(folder: Path, n_items: int) -> TrainedModel:
+    """Write the tables and every graph for a random model."""
+    random = np.random.default_rng(0)
+    model = TrainedModel(
+        architecture="dot-product",
+        objective="rating",
+        user_factors=random.standard_normal((1001, N_FACTORS), dtype=np.float32) * 0.4,
+        user_bias=random.standard_normal(1001, dtype=np.float32),
+        item_factors=random.standard_normal((n_items + 1, N_FACTORS), dtype=np.float32) * 0.4,
+        item_bias=random.standard_normal(n_items + 1, dtype=np.float32),
+        global_bias=0.1,
+        rating_range=(0.5, 5.5),
+        n_dot_factors=N_FACTORS,
+    )
+    popularity = np.log1p(random.integers(0, 1000, n_items + 1)).astype(np.float32)
+    norms = (1 / np.linalg.norm(model.item_factors, axis=1)).astype(np.float32)
+    codes = quantize(model.item_factors)
+    arrays = {
+        "item_factors": model.item_factors,
+        "item_bias": model.item_bias,
+        "item_log_popularity": popularity,
+        "item_inverse_norms": norms,
+        **codes,
+    }
+    tables = {table.name: table for table in write_tables(folder / "tables.bin", arrays)}
+    scorer = Scorer(model)
+    weights, inverse = torch.from_numpy(popularity), torch.from_numpy(norms)
+    exact = (RecommendInParts if n_items >= TWO_STAGE_ITEMS else Recommend)(scorer, weights)
+    quantized = RecommendQuantized(scorer, weights, *(torch.from_numpy(code) for code in codes.values()))
+    sources = {
+        "predict": predict_source(scorer),
+        "recommend": recommend_source(scorer, exact),
+        "recommend_int8": recommend_source(scorer, quantized),
+        "similar_items": similar_items_source(scorer, inverse),
+        "similarity": similarity_source(scorer, inverse),
+        "embed_user": embed_user_source(EmbedUser(scorer, rows_prior(model))),
+    }
+    for name, source in sources.items():
+        write_graph(source, folder / f"{name}.onnx", tables, "tables.bin")
+    offset = tables["item_factors"].offset
+    # What is measured maps the file, as the server does; torch wants it to look writable.
+    table = np.memmap(folder / "tables.bin", np.float32, "c", offset, model.item_factors.shape)
+    return replace(model, item_factors=table)
+
+
+def recommend_engines(folder: Path, model: TrainedModel, batch: int) -> Engines:
+    """Ten best items for a batch of users: the graphs, and whatever else is installed."""
+    n_items = len(model.item_bias) - 1
+    users = np.ascontiguousarray(model.user_factors[:batch])
+    table = model.item_factors[:-1]
+    inputs = {
+        "user_factors": users,
+        "user_bias": model.user_bias[:batch],
+        "popularity_weight": np.ones(batch, dtype=np.float32),
+        "excluded_rows": np.random.default_rng(1).integers(0, n_items, (batch, N_EXCLUDED)),
+        "k": np.array([K]),
+    }
+    exact = cpu_session(folder / "recommend.onnx")
+    quantized = cpu_session(folder / "recommend_int8.onnx", prepack=True)
+    tensor, queries = torch.from_numpy(np.asarray(table)), torch.from_numpy(users)
+    engines: Engines = {
+        "read of the table": table.max,
+        "recommend": lambda: exact.run(None, inputs),
+        "recommend int8": lambda: quantized.run(None, inputs),
+        "torch.topk": lambda: torch.topk(queries @ tensor.t(), K),
+        "numpy argpartition": lambda: np.argpartition(users @ table.T, n_items - K, axis=1)[:, -K:],
+    }
+    return engines | library_engines(table, users)
+
+
+def library_engines(table: np.ndarray, users: np.ndarray) -> Engines:
+    """The faiss and implicit ones, where they are installed."""
+    engines: Engines = {}
+    try:
+        import faiss
+
+        faiss.omp_set_num_threads(1)
+        index = faiss.IndexFlatIP(N_FACTORS)
+        index.add(np.asarray(table))
+        engines["faiss IndexFlatIP"] = lambda: index.search(users, K)
+    except ImportError:
+        print("faiss is not installed: left out")
+    try:
+        from implicit.cpu.topk import topk
+
+        items = np.asarray(table)
+        engines["implicit topk"] = lambda: topk(items, users, K, num_threads=1)
+    except ImportError:
+        print("implicit is not installed: left out")
+    return engines
+
+
+def other_engines(folder: Path, model: TrainedModel) -> Engines:
+    """The other graphs at sizes a request has."""
+    random = np.random.default_rng(2)
+    n_items = len(model.item_bias) - 1
+    sessions = {graph: cpu_session(folder / f"{graph}.onnx") for graph in GRAPHS}
+    users = {"user_factors": model.user_factors[:1], "user_bias": model.user_bias[:1]}
+    engines: Engines = {}
+
+    def add(label: str, graph: str, inputs: dict[str, np.ndarray]) -> None:
+        engines[label] = lambda: sessions[graph].run(None, inputs)
+
+    for count in (1, 1024):
+        add(f"predict, {count} items", "predict", {**users, "item_rows": random.integers(0, n_items, count)})
+    for count in (10, 100):
+        rows = random.choice(n_items, (1, count), replace=False)
+        ratings = random.uniform(1, 5, (1, count)).astype(np.float32)
+        add(f"embed_user, {count} ratings", "embed_user", {"item_rows": rows, "ratings": ratings})
+    similar = {"item_rows": np.array([1]), "excluded_rows": np.array([n_items]), "k": np.array([K])}
+    add("similar_items", "similar_items", similar)
+    candidates = random.integers(0, n_items, 1000)
+    add("similarity, 1000 candidates", "similarity", {"item_rows": np.array([1]), "candidate_rows": candidates})
+    return engines
+
+
+def measure(engines: Engines, rounds: int) -> dict[str, np.ndarray]:
+    """Milliseconds of every engine in every round, after one that does not count."""
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    for number in range(rounds + 1):
+        for name, run in engines.items():
+            start = time.perf_counter()
+            run()
+            if number:
+                times[name].append(1000 * (time.perf_counter() - start))
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def load_cost(folder: Path) -> tuple[float, float]:
+    """Seconds and MB of anonymous memory that sessions for all graphs take, in a process of their own."""
+    code = f"""
+import time
+from pathlib import Path
+from cofactor_trainer.parity import cpu_session
+def anonymous():
+    with open("/proc/self/smaps_rollup") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Anonymous:")) / 1024
+before, start = anonymous(), time.perf_counter()
+sessions = [cpu_session(Path({str(folder)!r}) / f"{{graph}}.onnx") for graph in {GRAPHS!r}]
+print(time.perf_counter() - start, anonymous() - before)
+"""
+    words = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    return float(words[0]), float(words[1])
+
+
+def table_row(n_items: int, batch: str, name: str, times: np.ndarray, read: float | None) -> str:
+    """A line of the markdown table."""
+    low, median, high = np.percentile(times, [25, 50, 75])
+    ratio = f"{median / read:.2f}" if read else ""
+    return f"| {n_items:,} | {batch} | {name} | {times.min():.3f} | {median:.3f} | {low:.3f} to {high:.3f} | {ratio} |"
+
+
+def plot(results: dict[tuple[int, str], dict[str, np.ndarray]], path: Path) -> None:
+    """Median milliseconds of one user's ten best against the size of the catalogue."""
+    try:
+        from matplotlib import pyplot
+    except ImportError:
+        print("matplotlib is not installed: no plot")
+        return
+    sizes = sorted({n_items for n_items, batch in results if batch == "1"})
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    for name in results[sizes[0], "1"]:
+        medians = [float(np.median(results[size, "1"][name])) for size in sizes]
+        style = "--" if name.startswith("read") else "-"
+        axes.plot(sizes, medians, style, marker="o", label=name, linewidth=2.5 if name.startswith("recommend") else 1.2)
+    axes.set(xscale="log", yscale="log", xlabel="items (64 factors)", ylabel="ms, one user, one thread, ten best")
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    figure.savefig(path, format="svg")
+
+
+def main() -> None:
+    """Measure, print, and write the table and the plot."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", nargs="+", type=int, default=[1_700, 100_000, 1_000_000])
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--table", type=Path, help="markdown file to write; the plot goes beside it")
+    arguments = parser.parse_args()
+    if any(os.environ.get(name) != "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")):
+        parser.error(
+            "set OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1: the libraries compared read them when they load"
+        )
+    torch.set_num_threads(1)
+    lines = [
+        "# The engine, measured",
+        "",
+        f"`python benchmarks/engine.py --items {' '.join(map(str, arguments.items))} --rounds {arguments.rounds}`: "
+        f"{os.cpu_count()} cores ({platform.machine()}), one thread each, ONNX Runtime {onnxruntime.__version__}, "
+        f"torch {torch.__version__}; load average {os.getloadavg()[0]:.1f} at the start. Milliseconds; ten best of "
+        f"all items for a batch of users, {N_EXCLUDED} items excluded for each by the graphs, none by the others.",
+        "",
+        "| items | batch | | min | median | quartiles | ÷ read |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    results: dict[tuple[int, str], dict[str, np.ndarray]] = {}
+    loads = []
+    for n_items in arguments.items:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            model = build(folder, n_items)
+            for batch in (batch for batch in BATCHES if batch * n_items <= MAX_SCORES):
+                rounds = max(5, arguments.rounds // (1 + batch * n_items // 8_000_000))
+                results[n_items, str(batch)] = measure(recommend_engines(folder, model, batch), rounds)
+            results[n_items, ""] = measure(other_engines(folder, model), arguments.rounds)
+            seconds, megabytes = load_cost(folder)
+            size = (folder / "tables.bin").stat().st_size / 2**20
+            loads.append(f"| {n_items:,} | {size:.0f} MB | {seconds:.3f} s | {megabytes:.0f} MB |")
+        for (size_of, batch), times in results.items():
+            if size_of == n_items:
+                read = times.get("read of the table")
+                for name, values in times.items():
+                    lines.append(table_row(n_items, batch, name, values, None if read is None else np.median(read)))
+                    print(lines[-1], flush=True)
+    lines += ["", "All five float32 graphs in one process:", "", "| items | tables | load | anonymous memory |"]
+    lines += ["|---|---|---|---|", *loads]
+    print(*loads, sep="\n")
+    if arguments.table:
+        image = arguments.table.with_suffix(".svg")
+        plot(results, image)
+        lines += ["", f"![one user]({image.name})"]
+        arguments.table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
