@@ -87,4 +87,5 @@ image: ## Build the server's image (docker or podman; BASE and REQUIREMENTS as i
 include client/clients.mk
 
 clean: ## Remove what make has made
-	@rm -rf $(VENV) $(BOOTSTRAP) .demo dist
+	@rm -rf $(VENV) $(BOOTSTRAP) .demo dist build client/go/gen client/go/cofactor-example client/java/target \
+	  client/typescript/gen client/typescript/dist client/typescript/node_modules client/rust/target client/cpp/build
