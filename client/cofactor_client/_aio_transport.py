@@ -11,9 +11,9 @@ import grpc
 import grpc.aio
 
 from cofactor.v1 import catalog_pb2_grpc, recommender_pb2, recommender_pb2_grpc
-from cofactor_client._bulk import IN_FLIGHT, STREAM_WINDOW
+from cofactor_client._bulk import BUSY_ATTEMPTS, IN_FLIGHT, STREAM_WINDOW
 from cofactor_client._channel import Connection
-from cofactor_client.errors import UnavailableError, rpc_error
+from cofactor_client.errors import ResourceExhaustedError, RpcError, UnavailableError, rpc_error
 
 
 class AsyncTransport:
@@ -58,7 +58,7 @@ class AsyncTransport:
                 if len(pending) >= IN_FLIGHT:
                     number_done, task = pending.popleft()
                     yield number_done, await task
-                pending.append((number, asyncio.create_task(self.call(method, request, timeout))))
+                pending.append((number, asyncio.create_task(self._patient_call(method, request, timeout))))
             while pending:
                 number_done, task = pending.popleft()
                 yield number_done, await task
@@ -94,6 +94,17 @@ class AsyncTransport:
         if failures:
             raise failures[0]
 
+    async def _patient_call(self, method: Any, request: Any, timeout: float | None) -> Any:
+        """The answer; where the server is at its limit and says for how long, tried again after that."""
+        for _ in range(BUSY_ATTEMPTS - 1):
+            try:
+                return await self.call(method, request, timeout)
+            except ResourceExhaustedError as error:
+                if error.retry_delay is None:
+                    raise
+                await asyncio.sleep(error.retry_delay)
+        return await self.call(method, request, timeout)
+
     def _timeout(self, timeout: float | None) -> float | None:
         return self._connection.timeout if timeout is None else timeout
 
@@ -110,5 +121,5 @@ async def over_pages(fetch: Callable[[str], Awaitable[Any]]) -> AsyncIterator[An
             return
 
 
-def _translated(error: grpc.aio.AioRpcError) -> Exception:
+def _translated(error: grpc.aio.AioRpcError) -> RpcError:
     return rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata()))

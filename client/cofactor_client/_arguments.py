@@ -16,6 +16,8 @@ from cofactor_client._inputs import ModelRef, Order, Ranking
 
 _ENVIRONMENT = """environment:
   COFACTOR_ADDRESS  default of --address
+  COFACTOR_TIMEOUT  default of --timeout
+  COFACTOR_TLS_CA   default of --ca; "system": as --tls
   COFACTOR_TOKEN    bearer token; needs --tls unless the server is on this machine
 
 exit status: 0 answered, 1 the call failed, 2 wrong arguments"""
@@ -101,14 +103,22 @@ def _common_options() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     group = common.add_argument_group("server and output")
     address = os.environ.get("COFACTOR_ADDRESS") or "localhost:50051"
+    timeout = os.environ.get("COFACTOR_TIMEOUT") or "10"
+    authorities = os.environ.get("COFACTOR_TLS_CA") or None
     group.add_argument("--address", metavar="HOST:PORT", default=address, help="default: %(default)s")
-    group.add_argument("--timeout", metavar="SECONDS", type=_positive_number, default=10.0, help="default: %(default)g")
+    group.add_argument(
+        "--timeout", metavar="SECONDS", type=_positive_number, default=timeout, help="default: %(default)s"
+    )
     group.add_argument("--json", action="store_true", help="print JSON instead of tables")
     group.add_argument("--model", metavar="NAME", default="", help="default: the server's own")
     group.add_argument("--model-version", metavar="VERSION", help="default: its current one")
     group.add_argument("--label", metavar="LABEL", help='a label on a version, such as "canary"')
-    group.add_argument("--tls", action="store_true", help="encrypt, trusting the well-known authorities")
-    group.add_argument("--ca", metavar="FILE", help="encrypt, trusting these authorities (PEM)")
+    encrypted = authorities == "system"
+    group.add_argument(
+        "--tls", action="store_true", default=encrypted, help="encrypt, trusting the well-known authorities"
+    )
+    named = None if encrypted else authorities
+    group.add_argument("--ca", metavar="FILE", default=named, help="encrypt, trusting these authorities (PEM)")
     group.add_argument("--cert", metavar="FILE", help="the client's own certificate (PEM), with --key")
     group.add_argument("--key", metavar="FILE", help="its private key (PEM)")
     group.add_argument("--server-name", metavar="NAME", help="name in the server's certificate, if not the address's")

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 IN_FLIGHT = 4
 """Predict calls under way at once: enough to keep client and server both busy, few enough for any server's queue."""
 
+BUSY_ATTEMPTS = 5
+"""Tries of one of those calls while the server answers that it is at its limit."""
+
 STREAM_WINDOW = 256
 """Entries of a stream that are sent and not yet answered."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import grpc
 
 from cofactor.v1 import catalog_pb2_grpc, recommender_pb2, recommender_pb2_grpc
-from cofactor_client._bulk import IN_FLIGHT, STREAM_WINDOW
+from cofactor_client._bulk import BUSY_ATTEMPTS, IN_FLIGHT, STREAM_WINDOW
 from cofactor_client._channel import Connection
-from cofactor_client.errors import UnavailableError, rpc_error
+from cofactor_client.errors import ResourceExhaustedError, RpcError, UnavailableError, rpc_error
 
 
 class Transport:
@@ -51,17 +52,16 @@ class Transport:
         self, method: Any, requests: Iterable[tuple[int, Any]], timeout: float | None
     ) -> Iterator[tuple[int, Any]]:
         """Answers in the order of the requests, IN_FLIGHT calls ahead, each with its request's number."""
-        pending: deque[tuple[int, Any]] = deque()
+        pending: deque[tuple[int, Any, Any]] = deque()
         try:
             for number, request in requests:
                 if len(pending) >= IN_FLIGHT:
-                    yield _finished(*pending.popleft())
-                metadata = self._connection.metadata()
-                pending.append((number, method.future(request, timeout=self._timeout(timeout), metadata=metadata)))
+                    yield self._finished(method, *pending.popleft(), timeout)
+                pending.append((number, request, self._begun(method, request, timeout)))
             while pending:
-                yield _finished(*pending.popleft())
+                yield self._finished(method, *pending.popleft(), timeout)
         finally:
-            for _, call in pending:
+            for _, _, call in pending:
                 call.cancel()
 
     def stream(
@@ -96,6 +96,23 @@ class Transport:
         if failures:
             raise failures[0]
 
+    def _begun(self, method: Any, request: Any, timeout: float | None) -> Any:
+        return method.future(request, timeout=self._timeout(timeout), metadata=self._connection.metadata())
+
+    def _finished(self, method: Any, number: int, request: Any, call: Any, timeout: float | None) -> tuple[int, Any]:
+        """The answer; where the server is at its limit and says for how long, tried again after that."""
+        for attempt in range(BUSY_ATTEMPTS):
+            try:
+                return number, call.result()
+            except grpc.RpcError as error:
+                failure = _translated(error)
+            if failure.retry_delay is None or not isinstance(failure, ResourceExhaustedError):
+                break
+            if attempt < BUSY_ATTEMPTS - 1:
+                time.sleep(failure.retry_delay)
+                call = self._begun(method, request, timeout)
+        raise failure
+
     def _timeout(self, timeout: float | None) -> float | None:
         return self._connection.timeout if timeout is None else timeout
 
@@ -111,12 +128,5 @@ def over_pages(fetch: Callable[[str], Any]) -> Iterator[Any]:
             return
 
 
-def _finished(number: int, call: Any) -> tuple[int, Any]:
-    try:
-        return number, call.result()
-    except grpc.RpcError as error:
-        raise _translated(error) from None
-
-
-def _translated(error: Any) -> Exception:
+def _translated(error: Any) -> RpcError:
     return rpc_error(error.code(), error.details(), error.trailing_metadata())

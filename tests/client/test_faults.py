@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from cofactor.v1 import catalog_pb2, catalog_pb2_grpc, recommender_pb2, recommender_pb2_grpc
+from cofactor.v1 import catalog_pb2, catalog_pb2_grpc, model_pb2, recommender_pb2, recommender_pb2_grpc
 from cofactor_client import Client, CofactorError, RpcError, errors
 from cofactor_client.aio import AsyncClient
 
@@ -23,6 +23,7 @@ class Scripted(recommender_pb2_grpc.RecommenderServiceServicer, catalog_pb2_grpc
         self.metadata = []
         self.deadlines = []
         self.streamed = 0
+        self.predicted = 0
 
     def GetModel(self, request, context):  # noqa: N802
         self.metadata.append(dict(context.invocation_metadata()))
@@ -30,7 +31,14 @@ class Scripted(recommender_pb2_grpc.RecommenderServiceServicer, catalog_pb2_grpc
         step = next(self.steps, None)
         if step is not None:
             step(context)
-        return catalog_pb2.GetModelResponse()
+        return catalog_pb2.GetModelResponse(limits=model_pb2.ServingLimits(max_items_per_request=2))
+
+    def Predict(self, request, context):  # noqa: N802
+        self.predicted += 1
+        step = next(self.steps, None)
+        if step is not None:
+            step(context)
+        return recommender_pb2.PredictResponse(ratings=[float(item_id) for item_id in request.item_ids])
 
     def StreamRecommend(self, requests, context):  # noqa: N802
         for request in requests:
@@ -58,6 +66,7 @@ def _forget(scripted):
     scripted.metadata.clear()
     scripted.deadlines.clear()
     scripted.streamed = 0
+    scripted.predicted = 0
 
 
 def aborting(code):
@@ -229,3 +238,33 @@ def test_what_the_callers_iterable_raises_reaches_the_caller(scripted):
 
     with pytest.raises(LookupError, match="the caller's own"):
         asyncio.run(consume())
+
+
+BUSY = failing(
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    error_details_pb2.ErrorInfo(reason="QUEUE_FULL"),
+    error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(nanos=20_000_000)),
+)
+
+
+async def _predict_async(address, ids):
+    async with AsyncClient(address) as client:
+        return await client.predict_arrays(ids, ids)
+
+
+def _predict(address, ids):
+    with Client(address) as client:
+        return client.predict_arrays(ids, ids)
+
+
+@pytest.mark.parametrize("predict", [_predict, lambda *a: asyncio.run(_predict_async(*a))], ids=["sync", "asyncio"])
+def test_bulk_gives_a_server_at_its_limit_time(scripted, predict):
+    ids = [str(number) for number in range(21)]
+    # The limits are asked for first; then some of the eleven calls are refused, some of them twice.
+    scripted.steps = iter([None, BUSY, None, BUSY, BUSY, None, None, BUSY])
+    assert predict(scripted.address, ids).tolist() == list(range(21))
+    assert scripted.predicted == 11 + 4
+    scripted.steps = itertools.chain([None], itertools.repeat(BUSY))
+    with pytest.raises(errors.ResourceExhaustedError) as raised:
+        predict(scripted.address, ids)
+    assert raised.value.reason == "QUEUE_FULL"
