@@ -15,24 +15,11 @@ Batch = tuple[Tensor, Tensor, Tensor]
 _GATHERED_RATINGS = 1 << 20
 
 
-class DeviceRatings:
-    """The columns of a dataset as tensors: 12 bytes a rating.
-
-    Attributes:
-        columns: user rows, item rows and ratings, (n_ratings,) each.
-    """
-
-    def __init__(self, ratings: RatingsDataset, device: str) -> None:
-        users = torch.from_numpy(ratings.user_rows).to(device, torch.int32)
-        items = torch.from_numpy(ratings.item_rows).to(device, torch.int32)
-        self.columns: Batch = (users, items, torch.from_numpy(ratings.ratings).to(device))
-
-    def __len__(self) -> int:
-        return len(self.columns[0])
-
-    def shuffled(self, batch_size: int) -> Iterator[Batch]:
-        """Every rating once in random order, ``batch_size`` ratings at a time."""
-        return rating_batches(*self.columns, batch_size)
+def columns_on(device: str, ratings: RatingsDataset) -> Batch:
+    """The columns of a dataset as tensors: its own memory on a CPU, 12 bytes a rating elsewhere."""
+    rows = (torch.from_numpy(ratings.user_rows), torch.from_numpy(ratings.item_rows))
+    users, items = rows if device == "cpu" else (column.to(device, torch.int32) for column in rows)
+    return users, items, torch.from_numpy(ratings.ratings).to(device)
 
 
 def rating_batches(user_rows: Tensor, item_rows: Tensor, ratings: Tensor, size: int) -> Iterator[Batch]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cofactor_trainer.batches import Batch
+from cofactor_trainer.batches import Batch, columns_on
 from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.errors import TrainerError
 from cofactor_trainer.models import RatingModel, build_model
@@ -71,8 +71,6 @@ def find_learning_rate(
 
 
 def _endless(model: RatingModel, ratings: RatingsDataset, batch_size: int, device: str) -> Iterator[Batch]:
-    users = torch.from_numpy(ratings.user_rows).to(device, torch.int32)
-    items = torch.from_numpy(ratings.item_rows).to(device, torch.int32)
-    values = torch.from_numpy(ratings.ratings).to(device)
+    columns = columns_on(device, ratings)
     while True:
-        yield from model.batches(users, items, values, batch_size)
+        yield from model.batches(*columns, batch_size)

@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from cofactor_trainer.batches import columns_on
 from cofactor_trainer.checkpoints import Checkpoint, read_checkpoint, run_fingerprint, write_checkpoint
 from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.errors import RecipeError, TrainerError
@@ -154,9 +155,7 @@ class _Run:
         self._optimizer = FlatAdamW(model.decay_groups())
         self._best: dict[str, Tensor] | None = None
         self._folded: TrainedModel | None = None
-        self._users = torch.from_numpy(ratings.user_rows).to(device, torch.int32)
-        self._items = torch.from_numpy(ratings.item_rows).to(device, torch.int32)
-        self._values = torch.from_numpy(ratings.ratings).to(device)
+        self._users, self._items, self._values = columns_on(device, ratings)
 
     def is_over(self, patience: int | None) -> bool:
         """Whether every epoch is trained, or the last ``patience`` of them have not helped."""
