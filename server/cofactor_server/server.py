@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -52,6 +52,7 @@ class RunningServer:
         health: Health,
         live: LiveRepository,
         config: ServerConfig,
+        pools: Sequence[BoundedPool],
         reporter: ProcessReporter,
         flush_traces: Callable[[], None],
         admin: AdminServer | None,
@@ -63,6 +64,7 @@ class RunningServer:
         self._server = server
         self._health = health
         self._config = config
+        self._pools = pools
         self._flush_traces = flush_traces
         self._stopping = threading.Lock()
         self._stopped = False
@@ -83,6 +85,8 @@ class RunningServer:
             if self.admin is not None:
                 self.admin.close()
             self._live.close()
+            for pool in self._pools:
+                pool.shutdown(wait=False)
             self._flush_traces()
             self._stopped = True
 
@@ -129,7 +133,9 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
     live.follow(config.poll_interval_s)
     _LOGGER.info("listening on %s port %d, default model %s", config.host, port, live.current.default_name)
     reporter = ProcessReporter(metrics, ServingGauges(live, calls))
-    return RunningServer(server, port, health, live, config, reporter, flush_traces, admin)
+    return RunningServer(
+        server, port, health, live, config, (calls, streams, control, watches), reporter, flush_traces, admin
+    )
 
 
 def _nothing() -> None:
