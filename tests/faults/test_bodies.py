@@ -15,7 +15,7 @@ from harness import FULL, SEED, ServerProcess, connect, figures
 
 from cofactor.v1 import catalog_pb2, recommender_pb2
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
 METHODS = {
     f"/{service.full_name}/{method.name}": method

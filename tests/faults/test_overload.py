@@ -15,7 +15,7 @@ from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
 from cofactor_server.config import ServerConfig
 from cofactor_server.server import create_server
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
 THREADS, QUEUE = 2, 8
 DEADLINE_S = 2.0

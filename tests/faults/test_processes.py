@@ -14,7 +14,7 @@ from harness import FULL, SEED, Clients, ServerProcess, connect, figures, free_p
 
 from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
 FLAGS = ("--drain-delay-s", "0.5", "--grace-s", "2", "--poll-interval-s", "0")
 

@@ -33,7 +33,7 @@ from cofactor_server.sources import LocalSource
 from cofactor_server.version import ModelVersion
 from cofactor_server.watcher import ModelWatcher
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
 FAST_POLL = ("--poll-interval-s", "0.05")
 

@@ -18,7 +18,7 @@ from cofactor_server.bundle import open_bundle
 from cofactor_server.config import ServerConfig
 from cofactor_server.version import ModelVersion
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
 MIB = 2**20
 
