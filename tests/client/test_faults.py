@@ -224,6 +224,24 @@ def test_a_stream_reads_its_users_only_as_answers_come(scripted):
     assert next(taken) < 1000 + 600
 
 
+def test_an_asyncio_stream_reads_its_users_only_as_answers_come(scripted):
+    taken = itertools.count()
+
+    async def users():
+        while True:
+            yield str(next(taken))
+
+    async def consume():
+        async with AsyncClient(scripted.address) as client:
+            answers = client.stream_recommend(users())
+            for _ in range(1000):
+                await anext(answers)
+            await answers.aclose()
+
+    asyncio.run(consume())
+    assert next(taken) < 1000 + 600
+
+
 def test_what_the_callers_iterable_raises_reaches_the_caller(scripted):
     def users():
         yield "1"

@@ -2,13 +2,17 @@
 
 import doctest
 import importlib
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from cofactor_client import Client
+from cofactor_client.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "client-python.md"
 MODULES = ["cofactor_client", "cofactor_client._channel", "cofactor_client._client", "cofactor_client._requests"]
 MODULES += ["cofactor_client._catalog", "cofactor_client.aio"]
 
@@ -20,9 +24,8 @@ def examples():
         for test in finder.find(module, name):
             if test.examples:
                 yield pytest.param(test, id=test.name)
-    page = ROOT / "docs" / "client-python.md"
-    text = page.read_text(encoding="utf-8")
-    yield pytest.param(doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0), id=page.name)
+    text = PAGE.read_text(encoding="utf-8")
+    yield pytest.param(doctest.DocTestParser().get_doctest(text, {}, PAGE.name, str(PAGE), 0), id=PAGE.name)
 
 
 @pytest.mark.parametrize("test", list(examples()))
@@ -42,3 +45,21 @@ def test_there_are_examples_of_every_method():
     asking = {"predict", "recommend", "similar_items", "embed_new_user", "explain", "search_items", "top_items"}
     bulk = {"predict_arrays", "predict_frame", "recommend_frame", "batch_recommend", "stream_recommend", "get_model"}
     assert asking | bulk <= documented
+
+
+COMMANDS = re.findall(r"^cofactor (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_documented_command_is_answered(served, command, monkeypatch, capsys):
+    monkeypatch.setenv("COFACTOR_ADDRESS", served.address)
+    assert main(shlex.split(command)) == 0
+    captured = capsys.readouterr()
+    assert captured.out.strip()
+    assert not captured.err
+
+
+def test_every_subcommand_is_documented():
+    assert {"predict", "recommend", "similar", "embed", "explain", "search", "top", "model"} <= {
+        command.split()[0] for command in COMMANDS
+    }
