@@ -95,7 +95,7 @@ def _rates(found: Constants) -> str:
     for n_items in (1_000, 10_000, 100_000, 1_000_000, 10_000_000):
         direct, joined = found.cpu_us(n_items), found.cpu_us(n_items, joined=True)
         cost = joined / 3600 * PRICE / UTILISATION
-        lines.append(f"| {n_items:,} | {1e6 / direct:,.0f} | {1e6 / joined:,.0f} | {cost:.2f} |")
+        lines.append(f"| {n_items:,} | {1e6 / direct:,.0f} | {1e6 / joined:,.0f} | {cost:.3f} |")
     return "\n".join(lines)
 
 
@@ -181,5 +181,5 @@ beyond it is Python, ONNX Runtime, the dictionaries of ids and, per worker, scra
 saturation is a few milliseconds. The price in the table is {price} dollars per core and hour.
 
 Example: 5,000 requests/s on 10,000 items need {example_replicas} replicas of two cores ({example_rate:,.0f} requests/s
-per core at saturation) and cost {example_cost:.2f} dollars per million requests.
+per core at saturation) and cost {example_cost:.3f} dollars per million requests.
 """

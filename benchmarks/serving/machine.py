@@ -24,10 +24,9 @@ def describe() -> str:
         ),
         platform.machine(),
     )
+    release = ".".join(platform.release().split(".")[:2])
     memory = psutil.virtual_memory().total / 2**30
-    return (
-        f"{model}, {len(CORES)} cores, {memory:.0f} GiB, Linux {platform.release()}, Python {platform.python_version()}"
-    )
+    return f"{model}, {len(CORES)} cores, {memory:.0f} GiB, Linux {release}, Python {platform.python_version()}"
 
 
 @dataclass(frozen=True)

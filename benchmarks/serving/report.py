@@ -21,12 +21,14 @@ INTRODUCTION = """# Serving benchmark
 
 Written by `{command}` on {date}; do not edit.
 
-**Machine**: {machine}. The server runs on one core and the load driver on another, on the loopback interface; rows
-say so where it is otherwise. A load driver in Go sends requests serialised beforehand and checks every answer against
+**Machine**: {machine}.
+
+The server runs on one core and the load driver on another, on the loopback interface; rows say so where it is
+otherwise. A load driver in Go sends requests serialised beforehand and checks every answer against
 one worked out in numpy; a single wrong answer ends the run. Rows of a table are measured in turn, round after round;
 figures are medians over the rounds, in brackets the lowest and highest. Latency is per call, of an open loop
 from the time a call was due. "Others" is what anything but server and driver used of one core; windows above
-{quiet:.0%} are measured again, and rows marked † had too few quiet ones to judge.
+{quiet:.0%} are measured once more, and rows marked † had too few quiet ones to judge.
 
 Cofactor runs with everything on that it has by default: string ids, exclusion of rated items, interceptors, metrics.
 The bare echo is grpcio's synchronous server answering with a constant of the same size, requests not even parsed.
