@@ -348,6 +348,20 @@ def test_a_page_token_serves_only_the_request_it_was_made_for(api):
         assert "other parameters" in caught.value.details()
 
 
+def test_a_page_token_of_a_version_that_is_gone_is_expired(dot_version, tmp_path, versions, serve):
+    requests = [RecommendRequest(user=KNOWN, page_size=5), SearchItemsRequest(query="film"), ListTopItemsRequest()]
+    before = serve(versions.copy(dot_version, tmp_path / "before", version="1").parents[1])
+    after = serve(versions.copy(dot_version, tmp_path / "after", version="2").parents[1])
+    for request in requests:
+        method = type(request).__name__.removesuffix("Request")
+        request.page_token = call(before, method, request).next_page_token
+        assert call(before, method, request).next_page_token
+        with pytest.raises(grpc.RpcError) as caught:
+            call(after, method, request)
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert details_of(caught.value)["ErrorInfo"].reason == "PAGE_TOKEN_EXPIRED"
+
+
 def test_a_bug_answers_internal_error_with_a_request_id_and_nothing_else(api, monkeypatch, caplog):
     def broken(*_):
         raise RuntimeError("secret of /etc/passwd")
