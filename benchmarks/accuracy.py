@@ -1,6 +1,7 @@
 """Error of every recipe on the splits 42 to 46, against its bar.
 
-    python benchmarks/accuracy.py [--quick] [--only dot-bias hybrid] [--output docs/benchmarks-accuracy.md]
+    python benchmarks/accuracy.py [--quick] [--seeds 42 43 44 45 46] [--only dot-bias hybrid]
+        [--data ML-100k] [--output docs/benchmarks-accuracy.md]
 
 --quick trains split 42 alone. COFACTOR_ML100K says where MovieLens 100k is; ml-latest-small comes with the demo extra.
 Exits with 1 where a bar is missed.
@@ -96,6 +97,8 @@ def main() -> int:
     """Train, print, and write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="split 42 alone")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="of the splits (default: 42 to 46)")
+    parser.add_argument("--data", choices=("ML-100k", "ml-latest-small"), help="rows of this data set")
     parser.add_argument("--only", nargs="+", metavar="RECIPE", help="rows of these recipes")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
@@ -104,10 +107,12 @@ def main() -> int:
         "ML-100k": lambda: load_100k(FOLDER, by_title=True),
         "ml-latest-small": load_embedded_small,
     }
-    seeds = SEEDS[:1] if arguments.quick else SEEDS
+    seeds = arguments.seeds[:1] if arguments.quick else arguments.seeds
     splits: dict[str, list[Split]] = {}
     lines, missed = [], False
     for row in _rows():
+        if arguments.data not in (None, row.dataset):
+            continue
         if arguments.only and (row.recipe is None or row.recipe.name not in arguments.only):
             continue
         if row.dataset not in splits:
