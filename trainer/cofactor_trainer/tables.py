@@ -196,7 +196,14 @@ def _text_batches(path: Path, text_format: TextFormat, names: tuple[str, ...] | 
             )
     except (pa.ArrowInvalid, UnicodeDecodeError, EOFError, OSError) as error:
         refuse_bad_bytes(path, text_format)
+        _refuse_ragged_line(path, text_format, len(header))
         raise InputError(_first_line(error), path) from None
+
+
+def _refuse_ragged_line(path: Path, text_format: TextFormat, n_fields: int) -> None:
+    for line, record in records(path, text_format):
+        if len(record) != n_fields:
+            raise InputError(f"{len(record)} fields where {n_fields} belong", path, line=line)
 
 
 def _header(path: Path, text_format: TextFormat) -> list[str]:
