@@ -3,7 +3,8 @@
 Random tables of 64 factors. Every round measures every engine once, in turn, so that a busy machine is busy for all
 of them; medians and quartiles are of the rounds. faiss, implicit and matplotlib are used where they are installed.
 
-    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/engine.py [--items 1700 100000 1000000] [--rounds 30] [--table docs/benchmarks-engine.md]
+    export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+    python benchmarks/engine.py [--items 1700 100000 1000000] [--rounds 30] [--table docs/benchmarks-engine.md]
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 
+from cofactor_trainer import candidates, version_graphs
 from cofactor_trainer.export import export_version
 from cofactor_trainer.graph_sources import predict_source, recommend_source, similar_items_source
 from cofactor_trainer.graphs import Recommend, Scorer
@@ -14,6 +15,7 @@ from cofactor_trainer.large_catalogue import RecommendInParts
 from cofactor_trainer.onnx_file import write_graph
 from cofactor_trainer.parity import cpu_session
 from cofactor_trainer.table_file import write_tables
+from cofactor_trainer.version_reader import read_version
 from synthetic import make_dataset, make_model
 
 N_LARGE = 70_000
@@ -226,8 +228,6 @@ def quantized_version(tmp_path_factory):
 
 
 def test_a_quantized_version_scores_exactly_and_states_its_recall(quantized_version):
-    from cofactor_trainer.version_reader import read_version
-
     version = read_version(quantized_version)
     assert version.manifest.metrics["int8_recall@10"] >= 0.99
     assert [graph.name for graph in version.manifest.graphs if graph.prepacked] == ["recommend"]
@@ -254,3 +254,20 @@ def test_a_network_cannot_be_quantized(tmp_path):
     model, dataset = make_model("hybrid"), make_dataset()
     with pytest.raises(ValueError, match="only a dot-product model can be quantized, not a hybrid"):
         export_version(model, dataset, tmp_path, "m", "1", metrics={}, hyperparameters={}, quantize_to="int8")
+
+
+def test_a_network_over_a_large_catalogue_ranks_candidates_exactly_and_states_its_recall(tmp_path, monkeypatch):
+    """The size where candidates begin is lowered; with a fifth of the catalogue as candidates few are lost."""
+    monkeypatch.setattr(version_graphs, "TWO_STAGE_ITEMS", 1000)
+    monkeypatch.setattr(candidates, "CANDIDATES", 400)
+    model, dataset = make_model("hybrid", n_items=2000), make_dataset(n_items=2000)
+    path = export_version(model, dataset, tmp_path, "m", "1", metrics={}, hyperparameters={})
+    version = read_version(path)
+    assert version.manifest.metrics["candidate_recall@10"] > 0.9
+    inputs = query(model, [1, 7], excluded=(3, 4), k=10)
+    answer = version.run("recommend", **inputs)
+    for user in range(2):
+        rows = answer["item_rows"][user]
+        users = {"user_factors": inputs["user_factors"][[user]], "user_bias": inputs["user_bias"][[user]]}
+        assert np.allclose(version.run("predict", **users, item_rows=rows)["logits"], answer["scores"][user], atol=1e-5)
+        assert not {3, 4, 2000} & set(rows.tolist())

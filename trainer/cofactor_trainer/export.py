@@ -22,7 +22,7 @@ from cofactor_trainer.empirical_bayes import empirical_prior, ranking_prior
 from cofactor_trainer.manifest import describe, epoch, file_entry, fingerprint
 from cofactor_trainer.onnx_file import write_graph
 from cofactor_trainer.parity import compare
-from cofactor_trainer.quantized import RECALL_K, quantize, recall
+from cofactor_trainer.quantized import quantize
 from cofactor_trainer.table_file import write_tables
 from cofactor_trainer.trained import TrainedModel
 from cofactor_trainer.training import EpochResult
@@ -117,8 +117,9 @@ def _write(
             golden |= {f"{name}/{number}/in/{key}": value for key, value in inputs.items()}
             golden |= {f"{name}/{number}/out/{key}": value for key, value in outputs.items()}
         manifest.graphs.add(name=name, path=path.name, prepacked=graph.prepacked)
-    if quantize_to is not None:
-        manifest.metrics[f"{quantize_to}_recall@{RECALL_K}"] = recall(draft / "recommend.onnx", model)
+        if graph.recall is not None:
+            metric, measure = graph.recall
+            manifest.metrics[metric] = measure(path)
     with (draft / GOLDEN_FILE).open("wb") as file:
         np.savez(file, **golden)  # type: ignore[arg-type]
         file.flush()

@@ -73,9 +73,9 @@ class FoldIn(nn.Module):
         parts = [torch.ones_like(logits)[:, :, None]]
         if scorer.network is not None:
             hidden = scorer.network.user_hidden(user[:, scorer.n_dot : -1])
-            network, jacobian = scorer.network.linearise(hidden[:, None] + take(scorer.item_hidden, item_rows))
+            network, derivative = scorer.network.linearise(hidden[:, None] + take(scorer.item_hidden, item_rows))
             logits = logits + network
-            parts.insert(0, jacobian)
+            parts.insert(0, derivative @ scorer.network.get_buffer("user_weight"))
         if scorer.n_dot:
             factors = take(scorer.item_factors, item_rows)[:, :, : scorer.n_dot]
             logits = logits + (factors @ user[:, : scorer.n_dot, None])[:, :, 0]

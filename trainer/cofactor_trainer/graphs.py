@@ -57,7 +57,7 @@ class Network(nn.Module):
         return hidden[..., 0]
 
     def linearise(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (...) and their derivatives with respect to the user's factors (..., n_user), hidden (..., h)."""
+        """Logits (...) and their derivatives with respect to hidden, (..., h) -> (..., h)."""
         positive = []
         for number in range(self.depth):
             positive.append((hidden > 0).float())
@@ -67,7 +67,7 @@ class Network(nn.Module):
         derivative = torch.ones_like(hidden)
         for number in reversed(range(self.depth)):
             derivative = (derivative @ self.get_buffer(f"weight_{number}")) * positive[number]
-        return hidden[..., 0], derivative @ self.get_buffer("user_weight")
+        return hidden[..., 0], derivative
 
 
 class Scorer(nn.Module):

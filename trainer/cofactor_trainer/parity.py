@@ -48,6 +48,7 @@ class CheckedGraph:
         scores_of: torch's own scores of the rows that the graph chose, called with them and the case: where two
             items score alike, either may come first.
         prepacked: whether its kernels need their weights prepacked.
+        recall: the metric's name and how to measure it on the exported file, for a graph that may miss one of the best.
     """
 
     source: GraphSource
@@ -55,6 +56,7 @@ class CheckedGraph:
     compute: Compute
     scores_of: Compute | None = None
     prepacked: bool = False
+    recall: tuple[str, Callable[[Path], float]] | None = None
 
 
 def compare(path: Path, graph: CheckedGraph) -> list[tuple[Arrays, Arrays]]:

@@ -1,12 +1,11 @@
 """Recommend from 8-bit item factors: a quarter of the memory to read, and exact scores for the best of them.
 
 The codes rank the catalogue roughly; what ranks high is scored again from the float32 table, so that scores are
-exact, and only an item that the rough ranking misses can be lost: recall() says how many.
+exact, and only an item that the rough ranking misses can be lost; the export measures how many.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,16 +15,12 @@ from torch import Tensor
 
 from cofactor_trainer.dataset import Float32Array
 from cofactor_trainer.graphs import Recommend, Scorer, take
-from cofactor_trainer.parity import cpu_session
 from cofactor_trainer.top_k import EXCLUDED_SCORE, exclude, top_rows
-from cofactor_trainer.trained import TrainedModel
 
 BLOCK_SIZE = 32
 # Candidates that are scored exactly, for k results.
 CANDIDATES_PER_RESULT = 4
 MORE_CANDIDATES = 32
-RECALL_USERS = 1000
-RECALL_K = 10
 
 
 def quantize(item_factors: Float32Array) -> dict[str, npt.NDArray[Any]]:
@@ -95,26 +90,3 @@ class RecommendQuantized(Recommend):
             shape=(user_factors.shape[0], n_rows),
             version=1,
         )
-
-
-def recall(path: Path, model: TrainedModel) -> float:
-    """Share of the exact ten best items that the graph at path returns, over up to 1,000 trained users."""
-    session = cpu_session(path, prepack=True)
-    users = np.random.default_rng(0).permutation(len(model.user_bias) - 1)[:RECALL_USERS]
-    n_items = len(model.item_bias) - 1
-    k = min(RECALL_K, n_items)
-    found = 0
-    for user in users:
-        inputs = {
-            "user_factors": model.user_factors[user : user + 1],
-            "user_bias": model.user_bias[user : user + 1],
-            "popularity_weight": np.zeros(1, dtype=np.float32),
-            "excluded_rows": np.array([[n_items]]),
-            "k": np.array([k]),
-        }
-        rows = session.run(["item_rows"], inputs)[0][0]
-        exact = model.item_factors[:-1] @ model.user_factors[user] + model.item_bias[:-1]
-        # An item as good as the tenth is no worse an answer.
-        tenth = np.partition(exact, -k)[-k]
-        found += int((exact[rows] >= tenth - 1e-5).sum())
-    return found / (k * len(users))

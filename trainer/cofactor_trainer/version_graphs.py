@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy.typing as npt
 import torch
 
+from cofactor_trainer.candidates import RecommendCandidates
 from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.fold_in import EmbedRankingUser, EmbedUser
-from cofactor_trainer.golden import CaseMaker
+from cofactor_trainer.golden import Case, CaseMaker
 from cofactor_trainer.graph_sources import (
     embed_user_source,
     predict_source,
@@ -23,6 +25,7 @@ from cofactor_trainer.large_catalogue import RecommendInParts
 from cofactor_trainer.parity import CheckedGraph
 from cofactor_trainer.prior import UserPrior
 from cofactor_trainer.quantized import RecommendQuantized
+from cofactor_trainer.recall import RECALL_K, recall
 from cofactor_trainer.reference import Reference
 from cofactor_trainer.top_k import TWO_STAGE_ITEMS
 from cofactor_trainer.trained import TrainedModel
@@ -36,23 +39,9 @@ def version_graphs(
     inverse_norms = torch.from_numpy(arrays["item_inverse_norms"])
     scorer, maker = Scorer(model), CaseMaker(model)
     reference, cases = Reference(model, item_log_popularity), maker.cases()
-    quantized = "item_codes" in arrays
-    if quantized:
-        codes, scales = (torch.from_numpy(arrays[name]) for name in ("item_codes", "item_scales"))
-        recommend: Recommend = RecommendQuantized(scorer, item_log_popularity, codes, scales)
-    elif scorer.network is None and scorer.n_items >= TWO_STAGE_ITEMS:
-        recommend = RecommendInParts(scorer, item_log_popularity)
-    else:
-        recommend = Recommend(scorer, item_log_popularity)
     graphs = {
         "predict": CheckedGraph(predict_source(scorer), cases["predict"], reference.predict),
-        "recommend": CheckedGraph(
-            recommend_source(scorer, recommend),
-            cases["recommend"],
-            reference.recommend,
-            reference.scores_of_recommended,
-            prepacked=quantized,
-        ),
+        "recommend": _recommend(model, scorer, reference, cases["recommend"], arrays),
         "similar_items": CheckedGraph(
             similar_items_source(scorer, inverse_norms),
             cases["similar_items"],
@@ -65,3 +54,40 @@ def version_graphs(
     embed_cases = maker.embed_user_cases(dataset, prior.profile)
     graphs["embed_user"] = CheckedGraph(embed_user_source(fold_in), embed_cases, fold_in)
     return graphs
+
+
+def _recommend(
+    model: TrainedModel,
+    scorer: Scorer,
+    reference: Reference,
+    cases: Sequence[Case],
+    arrays: Mapping[str, npt.NDArray[Any]],
+) -> CheckedGraph:
+    """The Recommend that suits the architecture, the size of the catalogue and the tables."""
+    popularity = reference.item_log_popularity
+    if "item_codes" in arrays:
+        codes, scales = (torch.from_numpy(arrays[name]) for name in ("item_codes", "item_scales"))
+        module: Recommend = RecommendQuantized(scorer, popularity, codes, scales)
+        measure = partial(recall, model=model, reference=reference, prepack=True, n_users=1000)
+        return CheckedGraph(
+            recommend_source(scorer, module),
+            cases,
+            reference.recommend,
+            reference.scores_of_recommended,
+            prepacked=True,
+            recall=(f"int8_recall@{RECALL_K}", measure),
+        )
+    if scorer.n_items < TWO_STAGE_ITEMS or scorer.network is None:
+        module = (Recommend if scorer.n_items < TWO_STAGE_ITEMS else RecommendInParts)(scorer, popularity)
+        source = recommend_source(scorer, module)
+        return CheckedGraph(source, cases, reference.recommend, reference.scores_of_recommended)
+    module = RecommendCandidates(scorer, popularity)
+    measure = partial(recall, model=model, reference=reference, prepack=False, n_users=100)
+    return CheckedGraph(
+        recommend_source(scorer, module),
+        cases,
+        # It may miss an item, in torch as in ONNX; the scores of what it finds are compared with the plain ones.
+        module,
+        reference.scores_of_recommended,
+        recall=(f"candidate_recall@{RECALL_K}", measure),
+    )
