@@ -9,6 +9,7 @@ from cofactor_trainer import blending, gibbs
 from cofactor_trainer.blending import distil
 from cofactor_trainer.errors import RecipeError
 from cofactor_trainer.gibbs import GibbsSampler
+from cofactor_trainer.lr_finder import find_learning_rate
 from cofactor_trainer.predictions import predict_all_logits, ratings_of_logits
 from cofactor_trainer.recipes import RECIPES
 from cofactor_trainer.training import train
@@ -145,6 +146,8 @@ def test_a_blend_that_cannot_be_trained_is_refused(monkeypatch, tmp_path):
         train(dataset, None, replace(BEST, epochs=20))
     with pytest.raises(RecipeError, match="leave out the patience and the checkpoint"):
         train(dataset, None, BEST, checkpoint=tmp_path / "state")
+    with pytest.raises(RecipeError, match="no single model"):
+        find_learning_rate(dataset, BEST)
     monkeypatch.setattr(blending, "MAX_CELLS", 299)
     with pytest.raises(RecipeError, match="300 cells of at most 299: use dot-bias or hybrid"):
         train(dataset, None, BEST)

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from cofactor_trainer.batches import Batch, rating_batches
 from cofactor_trainer.dataset import Float32Array, Int64Array, RatingsDataset
+from cofactor_trainer.errors import RecipeError
 from cofactor_trainer.optimizer import DecayGroup
 from cofactor_trainer.recipes import Range, Recipe, embedding_size
 from cofactor_trainer.trained import Layer, TrainedModel
@@ -222,6 +223,8 @@ def build_model(recipe: Recipe, train: RatingsDataset, rating_range: Range | Non
     from cofactor_trainer.implicit import ImplicitModel
     from cofactor_trainer.ranking import RankingModel
 
+    if recipe.model == "blend":
+        raise RecipeError(f"recipe {recipe.name} is no single model: choose another")
     if recipe.model == "ranking":
         return RankingModel(recipe, train)
     global_bias = _logit_of_mean(train, rating_range) if recipe.centred else 0.0

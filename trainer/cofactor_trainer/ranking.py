@@ -91,7 +91,7 @@ class RankingModel(RatingModel):
             else (nn.functional.linear(vectors, factors[candidates], bias[candidates]))
         )
         normaliser = torch.logsumexp(scores - corrections, 1)
-        columns = item_rows if candidates is None else torch.searchsorted(candidates, item_rows)
+        columns = item_rows if candidates is None else torch.searchsorted(candidates, item_rows.long())
         loss = ((normaliser[places] - scores[places, columns]) * weights).sum() / weights.sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
