@@ -35,7 +35,7 @@ class AdminServer:
             ThreadPoolExecutor(_THREADS), interceptors=[interceptor], options=[("grpc.so_reuseport", 0)]
         )
         add_servicer = admin_pb2_grpc.add_AdminServiceServicer_to_server
-        add_servicer(AdminServicer(live.watcher, live.source), self._server)  # type: ignore[no-untyped-call,unused-ignore]
+        add_servicer(AdminServicer(live.watcher, live.source), self._server)
         _add_channelz(self._server)
         try:
             self.port: int = self._server.add_insecure_port(f"{_HOST}:{port}")

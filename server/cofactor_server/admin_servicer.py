@@ -15,7 +15,7 @@ from cofactor_server.sources import ModelSource
 from cofactor_server.watcher import ModelState, ModelWatcher
 
 
-class AdminServicer(AdminServiceServicer):
+class AdminServicer(AdminServiceServicer):  # type: ignore[misc] # generated without annotations
     """Answers from the watcher's snapshot; changes go through the repository, so that every replica makes them."""
 
     def __init__(self, watcher: ModelWatcher[Any], source: ModelSource) -> None:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 
@@ -23,6 +24,7 @@ from cofactor_server.guard import Guard
 from cofactor_server.health import Health, add_reflection
 from cofactor_server.interceptor import RequestInterceptor
 from cofactor_server.metrics import Metrics
+from cofactor_server.oip_servicer import OpenInferenceServicer
 from cofactor_server.rate_limit import RateLimiter
 from cofactor_server.recommender_servicer import RecommenderServicer
 from cofactor_server.repository import LiveRepository, ModelRepository
@@ -124,6 +126,9 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
         RecommenderServicer(lambda: live.current, config), server
     )
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(lambda: live.current, config), server)
+    if config.oip:
+        oip = OpenInferenceServicer(lambda: live.current, config, metadata.version("cofactor"))
+        server.add_generic_rpc_handlers((oip.handler(),))
     health = Health(server)
     add_reflection(server)
     port = _listen(server, config)

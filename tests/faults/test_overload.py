@@ -46,7 +46,7 @@ class OpenLoop:
     def _send(self, stub) -> None:
         self._open.acquire()
         started = time.monotonic()
-        call = stub.BatchRecommend.future(self._request, timeout=DEADLINE_S)
+        call = stub.future(self._request, timeout=DEADLINE_S)
         call.add_done_callback(lambda done: self._count(done, started))
 
     def _count(self, call, started: float) -> None:
@@ -57,22 +57,21 @@ class OpenLoop:
         self._open.release()
 
 
-def heavy_request(versions) -> recommender_pb2.BatchRecommendRequest:
-    """A request that takes the server milliseconds: this process must be able to send more than it can answer."""
-    users = [versions.user_ids[n % len(versions.user_ids)] for n in range(32)]
-    return recommender_pb2.BatchRecommendRequest(
-        requests=[
-            recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id=user), page_size=20, return_items=True)
-            for user in users
-        ]
-    )
+def heavy_request(versions) -> bytes:
+    """A request that takes the server long and this process not: it must send more than the server can answer."""
+    users = [versions.user_ids[n % len(versions.user_ids)] for n in range(128)]
+    entries = [
+        recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id=user), page_size=1, diversity=0.5)
+        for user in users
+    ]
+    return recommender_pb2.BatchRecommendRequest(requests=entries).SerializeToString()
 
 
 def capacity(stub, request, seconds: float) -> float:
     """Answers per second to one caller after the other."""
     ended, n = time.monotonic() + seconds, 0
     while time.monotonic() < ended:
-        stub.BatchRecommend(request, timeout=30)
+        stub(request, timeout=30)
         n += 1
     return n / seconds
 
@@ -82,7 +81,8 @@ def overload(versions, log, queue: int, seconds: float) -> dict[str, object]:
     request = heavy_request(versions)
     with ServerProcess(versions.models, log, *flags) as server:
         channels = [connect(f"127.0.0.1:{server.port}", retries=False, balanced=False) for _ in range(8)]
-        stubs = [recommender_pb2_grpc.RecommenderServiceStub(channel) for channel in channels]
+        # Bytes in, bytes out.
+        stubs = [channel.unary_unary("/cofactor.v1.RecommenderService/BatchRecommend") for channel in channels]
         alone = capacity(stubs[0], request, 2.0)
         load = OpenLoop(stubs, request)
         load.run(5 * alone, seconds)
@@ -90,7 +90,7 @@ def overload(versions, log, queue: int, seconds: float) -> dict[str, object]:
         while True:
             started = time.monotonic()
             try:
-                stubs[0].BatchRecommend(request, timeout=DEADLINE_S)
+                stubs[0](request, timeout=DEADLINE_S)
             except grpc.RpcError:
                 pass
             else:
