@@ -68,8 +68,8 @@ def main() -> int:
         "# Training at scale\n\n"
         "| ratings | users x items | threads | seconds an epoch (best) | CPU seconds an epoch | resident GB: torch "
         "imported | ratings made | trained |\n|---|---|---|---|---|---|---|---|\n"
-        f"| {arguments.ratings:,} | {N_USERS:,} x {N_ITEMS:,} | {arguments.threads} | {seconds:.1f} | {cpu_seconds:.1f} "
-        f"| {imported:.2f} | {generated:.2f} | {trained:.2f} |\n\n"
+        f"| {arguments.ratings:,} | {N_USERS:,} x {N_ITEMS:,} | {arguments.threads} | {seconds:.1f} | "
+        f"{cpu_seconds:.1f} | {imported:.2f} | {generated:.2f} | {trained:.2f} |\n\n"
         f"50 factors, batches of 65,536, torch {torch.__version__}, {os.cpu_count()} CPU cores ({platform.machine()}): "
         f"`python benchmarks/training_scale.py --ratings {arguments.ratings} --threads {arguments.threads}`\n"
     )
