@@ -8,14 +8,15 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
-from machine import CORES, DRIVER_CORE, usage
+from machine import CORES, DRIVER_CORE, has_priority, own_session, prioritise, usage
 from server_process import RunningServer
 from workload import Workload
 
 QUIET = 0.15
-"""Most of one core that others may use; a measurement beyond is not judged."""
+"""Most of one core that others may use of the server's cores; a measurement beyond is not judged."""
 OPEN_LOOP_CALLS = 1024
 """Most calls at once in an open loop."""
 
@@ -46,7 +47,13 @@ class Load:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One window. Times are milliseconds, rates are answers per second."""
+    """One window. Times are milliseconds, rates are answers per second, `..._cores` and the rest are cores used.
+
+    Attributes:
+        others: by anything but server and driver, anywhere.
+        disturbance: by the same on the server's cores.
+        protected: server and driver had priority over them.
+    """
 
     rate: float
     mean: float
@@ -57,11 +64,13 @@ class Measurement:
     server_cores: float
     driver_cores: float
     others: float
+    disturbance: float
+    protected: bool
 
     @property
     def quiet(self) -> bool:
-        """Whether it may be judged."""
-        return self.others <= QUIET
+        """Whether it may be judged: others used little of the server's core, or only what the server left idle."""
+        return self.disturbance <= QUIET or self.protected
 
     @property
     def cpu_us(self) -> float:
@@ -100,44 +109,44 @@ def measure(
         stdout=subprocess.PIPE,
         env={**os.environ, "GOMAXPROCS": "2", "GOGC": "400"},
         text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        preexec_fn=own_session(cores),
     )
+    prioritise(psutil.Process(process.pid))
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(json.dumps(job))
     process.stdin.close()
     started = process.stdout.readline()
-    clocks, begin = usage(server.process, psutil.Process(process.pid)), time.monotonic()
+    processes = (server.process, psutil.Process(process.pid), spec.cores)
+    clocks, begin = usage(*processes), time.monotonic()
     if started.strip() != "begin":
         process.wait()
         raise WrongAnswerError(f"{spec.name}: the driver did not begin; its message is above")
     time.sleep(seconds - 0.02)
-    used, window = usage(server.process, psutil.Process(process.pid)) - clocks, time.monotonic() - begin
+    used, window = usage(*processes) - clocks, time.monotonic() - begin
     text = process.stdout.read()
     if process.wait() != 0:
         raise WrongAnswerError(f"{spec.name}: the driver failed; its message is above")
-    return _measurement(
-        spec.name, json.loads(text), load, used.server / window, used.driver / window, used.others / window
-    )
-
-
-def _measurement(
-    name: str, result: dict[str, float], load: Load, server: float, driver: float, others: float
-) -> Measurement:
-    failures = dict(result["failures"])  # type: ignore[call-overload]
-    wrong = sum(failures.values())
-    if wrong > 0:
-        raise WrongAnswerError(
-            f"{name}: {wrong} calls failed of {wrong + int(result['answers'])}: {list(failures)[:3]}"
-        )
+    found = _checked(spec.name, json.loads(text))
     return Measurement(
-        rate=result["rate"] * load.per_call,
-        mean=result["mean_ms"],
-        p50=result["p50_ms"],
-        p90=result["p90_ms"],
-        p99=result["p99_ms"],
-        p999=result["p999_ms"],
-        server_cores=server,
-        driver_cores=driver,
-        others=others,
+        rate=found["rate"] * load.per_call,
+        mean=found["mean_ms"],
+        p50=found["p50_ms"],
+        p90=found["p90_ms"],
+        p99=found["p99_ms"],
+        p999=found["p999_ms"],
+        server_cores=used.server / window,
+        driver_cores=used.driver / window,
+        others=used.others / window,
+        disturbance=used.disturbance(shared=shared) / window,
+        protected=has_priority(),
     )
+
+
+def _checked(name: str, result: dict[str, Any]) -> dict[str, Any]:
+    """The driver's result; raises WrongAnswerError if a single call failed or was answered wrongly."""
+    failures: dict[str, int] = result["failures"]
+    if failures:
+        wrong = sum(failures.values())
+        raise WrongAnswerError(f"{name}: {wrong} calls failed of {wrong + result['answers']}: {list(failures)[:3]}")
+    return result

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 
 import tools
 import workload
 from google.protobuf import descriptor, descriptor_pb2
-from machine import DRIVER_CORE
+from machine import DRIVER_CORE, own_session
 from scenarios import Context
 from server_process import RunningServer
 
@@ -32,7 +31,7 @@ def measure(server: RunningServer, context: Context, seconds: float) -> dict[str
         "--duration", f"{seconds}s", "--duration-stop", "ignore", "--format", "json", server.target,
     ]  # fmt: skip
     finished = subprocess.run(
-        command, check=True, capture_output=True, text=True, preexec_fn=lambda: os.sched_setaffinity(0, [DRIVER_CORE])
+        command, check=True, capture_output=True, text=True, preexec_fn=own_session([DRIVER_CORE])
     )
     found = json.loads(finished.stdout)
     percentiles = {each["percentage"]: each["latency"] / 1e6 for each in found["latencyDistribution"]}

@@ -27,8 +27,9 @@ The server runs on one core and the load driver on another, on the loopback inte
 otherwise. A load driver in Go sends requests serialised beforehand and checks every answer against
 one worked out in numpy; a single wrong answer ends the run. Rows of a table are measured in turn, round after round;
 figures are medians over the rounds, in brackets the lowest and highest. Latency is per call, of an open loop
-from the time a call was due. "Others" is what anything but server and driver used of one core; windows above
-{quiet:.0%} are measured once more, and rows marked † had too few quiet ones to judge.
+from the time a call was due. Shares are of one core: what server and driver used, and what anything else used of the
+server's core and of the whole machine. Windows in which others used more than {quiet:.0%} of the server's core are
+measured once more; rows marked † had too few quiet ones to judge. {priority}
 
 Cofactor runs with everything on that it has by default: string ids, exclusion of rated items, interceptors, metrics.
 The bare echo is grpcio's synchronous server answering with a constant of the same size, requests not even parsed.
@@ -38,7 +39,7 @@ Peers run the same ONNX graph with the same ids and exclusions (benchmarks/servi
 
 def measurement_line(name: str, found: Measurement) -> str:
     """One window, for the terminal."""
-    note = "" if found.quiet else f"  others used {found.others:.0%} of a core"
+    note = "" if found.quiet else f"  others used {found.disturbance:.0%} of the server's core"
     return (
         f"{name:36} {found.rate:12,.0f}/s {found.cpu_us:9.1f} µs p50 {found.p50:.2f} p99 {found.p99:.2f} ms "
         f"driver {found.driver_cores:.0%}{note}"
@@ -62,7 +63,10 @@ def write(
     referee: Mapping[str, Mapping[str, float]],
 ) -> None:
     """Write the page and its plots."""
-    parts = [INTRODUCTION.format(command=command, date=date, machine=machine, quiet=QUIET), _bars(results)]
+    parts = [
+        INTRODUCTION.format(command=command, date=date, machine=machine, quiet=QUIET, priority=_priority(results)),
+        _bars(results),
+    ]
     for scenario, rows in groupby(results, key=lambda name: name.partition("/")[0]):
         parts.append(_scenario(scenario, {row.partition("/")[2]: results[row] for row in rows}))
     parts += [_servers(servers), _referee(referee, results)]
@@ -71,6 +75,15 @@ def write(
     drawn = {row: [asdict(each) for each in measurements] for row, measurements in results.items()}
     subprocess.run(
         [tools.venv("plots") / "python", tools.HERE / "plots.py", PLOTS], input=json.dumps(drawn), text=True, check=True
+    )
+
+
+def _priority(results: Results) -> str:
+    if not all(each.protected for measurements in results.values() for each in measurements):
+        return ""
+    return (
+        "In this run server and driver had priority (nice -15) over other\nwork on the machine: while they wanted a core, "
+        "that got at most 4 % of it, and what it used is what they left idle. It still\nshares caches and memory with them."
     )
 
 
@@ -88,14 +101,16 @@ def _scenario(name: str, rows: Mapping[str, Sequence[Measurement]]) -> str:
     title = (SCENARIOS[name].__doc__ or "").strip()
     lines = [f"## {name}", "", title, ""]
     lines += [
-        "| | answers/s | server CPU µs per answer | p50 | p90 | p99 | p99.9 ms | driver | others |",
-        "|---" * 9 + "|",
+        "| | answers/s | server CPU µs each | p50 | p90 | p99 | p99.9 ms | server | driver | others there | anywhere |",
+        "|---" * 11 + "|",
     ]
     for row, measurements in rows.items():
         mark = "" if sum(each.quiet for each in measurements) >= 3 else " †"
         cells = [_rate(measurements), _number(_median(measurements, "cpu_us"))]
         cells += [f"{_median(measurements, quantile):.2f}" for quantile in ("p50", "p90", "p99", "p999")]
-        cells += [f"{_median(measurements, share):.0%}" for share in ("driver_cores", "others")]
+        cells += [
+            f"{_median(measurements, share):.0%}" for share in ("server_cores", "driver_cores", "disturbance", "others")
+        ]
         lines.append(f"| {row}{mark} | " + " | ".join(cells) + " |")
     plot = f"\n![Latency](benchmarks/{name}.svg)\n" if name == "concurrency" else ""
     return "\n".join(lines) + "\n" + plot

@@ -2,13 +2,15 @@
 
 Servers run on one core and the load driver on another. Rows of a scenario are measured in turn, round after round, so
 that what changes on the machine changes for all of them. Every answer is checked. A window in which anything else used
-more than 15 % of a core is measured once more, and not judged if that does not help.
+more than 15 % of the server's core is measured once more, and not judged if that does not help. On a machine that has
+other work to do, `nice -n -15` in front of the command keeps that work off the server's core.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -40,7 +42,7 @@ class Pace:
     seconds: float
 
 
-FULL, QUICK = Pace(3, 0.5, 3.0), Pace(1, 0.5, 1.0)
+FULL, QUICK = Pace(3, 0.5, 2.5), Pace(1, 0.5, 1.0)
 
 
 @dataclass
@@ -108,6 +110,12 @@ def run_scenario(name: str, context: Context, run: Run, pace: Pace, driver: Path
         stop(running)
 
 
+def revision() -> str:
+    """What is measured."""
+    git = ["git", "-C", str(tools.ROOT), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def chosen(wanted: Sequence[str]) -> list[str]:
     """Scenarios in their order, with those that they need."""
     names = set(wanted or SCENARIOS) | {NEEDS[name] for name in wanted if name in NEEDS}
@@ -126,7 +134,7 @@ def main() -> None:
     arguments = parser.parse_args()
     pace = QUICK if arguments.quick else FULL
     command = " ".join(["python benchmarks/serving/run.py", *sys.argv[1:]])
-    run = Run(describe(), command, time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()))
+    run = Run(f"{describe()}, revision {revision()}", command, time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()))
     context, driver = Context(run.results), tools.driver()
     for name in chosen(arguments.scenario):
         run_scenario(name, context, run, pace, driver)

@@ -14,7 +14,7 @@ from typing import IO
 
 import grpc
 import psutil
-from machine import SERVER_CORE, memory
+from machine import SERVER_CORE, memory, own_session, prioritise
 
 READY_SECONDS = 120.0
 
@@ -67,8 +67,7 @@ class RunningServer:
             env=environment,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            preexec_fn=lambda: os.sched_setaffinity(0, spec.cores),
-            start_new_session=True,
+            preexec_fn=own_session(spec.cores),
         )
         self.process = psutil.Process(self._process.pid)
         try:
@@ -77,6 +76,7 @@ class RunningServer:
             self.stop()
             raise
         self.cold_start = time.monotonic() - begin
+        prioritise(self.process)
 
     @property
     def target(self) -> str:
