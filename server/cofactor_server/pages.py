@@ -30,7 +30,7 @@ class PagedRequest(PagedMessage, Protocol):
         """Which model."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Page:
     """A page of one request on one version."""
 

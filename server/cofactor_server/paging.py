@@ -15,7 +15,7 @@ _LAYOUT = 1
 _CHECK = 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class PageToken:
     """A page to come.
 

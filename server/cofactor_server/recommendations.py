@@ -21,7 +21,7 @@ _POPULARITY_CORRECTED = RecommendRequest.RANKING_POPULARITY_CORRECTED
 _NO_FILTER = Selected(EVERYTHING)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class OpenRequest:
     """A request that was read and can run."""
 

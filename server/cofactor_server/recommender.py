@@ -16,7 +16,10 @@ from cofactor_server.filters import EVERYTHING, ItemSelection
 DIVERSITY_POOL = 256
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+# What is made in every call is never changed, and still not frozen: that costs 5 of 45 microseconds.
+
+
+@dataclass(slots=True, eq=False)
 class UserVector:
     """A user as the graphs take one.
 
@@ -38,7 +41,7 @@ def always_wanted() -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class TopKQuery:
     """The k best items of one user, without some. 1 <= k <= n_items - len(excluded_rows).
 
@@ -52,7 +55,7 @@ class TopKQuery:
     is_wanted: Callable[[], bool] = always_wanted
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Ranking:
     """Items, best first.
 
@@ -82,7 +85,7 @@ _NO_FLOATS: FloatArray = np.empty(0, dtype=np.float32)
 NOTHING = Ranking(NO_ROWS, _NO_FLOATS, _NO_FLOATS)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class RankingQuery:
     """What Recommend asks for one user.
 
