@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from driver import Measurement
+from machine import CORES
 from scenarios import Results
 
 ROUNDS_TO_JUDGE = 3
@@ -68,12 +69,13 @@ def cpu_ratio(first: Measurement, second: Measurement) -> float:
 
 
 def worker_ratio(two: Measurement, one: Measurement) -> float:
-    """What two workers would do with two cores of their own, in what one does with one.
+    """What two workers answer with two cores, in what one answers with one.
 
-    The driver shares the two cores with the workers; its part is taken out by counting answers per CPU second of the
-    workers instead of per second.
+    The driver shares the two cores with the workers. Its part is taken out as if the workers had had its CPU time too:
+    they would have answered cores / (cores - driver's cores) times as much.
     """
-    return 2 * one.cpu_us / two.cpu_us
+    n_cores = len(CORES)
+    return two.rate * n_cores / (n_cores - two.driver_cores) / one.rate
 
 
 BARS = (

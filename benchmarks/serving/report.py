@@ -36,6 +36,10 @@ The bare echo is grpcio's synchronous server answering with a constant of the sa
 Peers run the same ONNX graph with the same ids and exclusions (benchmarks/serving/peers).
 """
 
+PRIORITY_NOTE = """In this run
+server and driver had priority (nice -15) over other work on the machine: while they wanted a core that got at most 4 %
+of it; what it used is what they left idle. It still shared caches and memory with them."""
+
 
 def measurement_line(name: str, found: Measurement) -> str:
     """One window, for the terminal."""
@@ -81,10 +85,7 @@ def write(
 def _priority(results: Results) -> str:
     if not all(each.protected for measurements in results.values() for each in measurements):
         return ""
-    return (
-        "In this run server and driver had priority (nice -15) over other\nwork on the machine: while they wanted a core, "
-        "that got at most 4 % of it, and what it used is what they left idle. It still\nshares caches and memory with them."
-    )
+    return PRIORITY_NOTE
 
 
 def _bars(results: Results) -> str:
