@@ -106,7 +106,9 @@ def train(name: str, recipe: str) -> None:
             "--split-seed": str(SPLIT_SEED),
         }
         words = [word for flag in flags.items() for word in flag]
-        subprocess.run([sys.executable, "-m", "cofactor_trainer", *words], check=True, cwd=ROOT)  # noqa: S603 - our own words
+        done = subprocess.run([sys.executable, "-m", "cofactor_trainer", *words], cwd=ROOT)  # noqa: S603 - our own words
+        if done.returncode:
+            raise SystemExit(f"error: training the {name} model failed with status {done.returncode}") from None
         bundle = open_bundle(place)
     parity(bundle.path)
     console.print(f"{name}: held-out RMSE {bundle.manifest.metrics['rmse']:.4f}")
