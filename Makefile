@@ -1,7 +1,7 @@
 # Cofactor. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-faults test-floors check format proto check-proto lock image clean
+.PHONY: help demo serve test test-faults test-floors check format proto check-proto lock audit sbom image clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -78,6 +78,13 @@ lock: $(UV) ## Pin every dependency again, with hashes and without naming an ind
 	$(COMPILE) --extra dev --output-file $(LOCK)
 	$(COMPILE) --extra server --output-file requirements/server.txt
 	$(COMPILE) --extra server --extra cuda --output-file requirements/server-cuda.txt
+
+audit: $(UV) ## Look the server's pinned dependencies up in the advisory databases
+	@$(UV) tool run pip-audit --disable-pip --require-hashes --requirement requirements/server.txt
+
+sbom: $(UV) ## Write the server's bill of materials, CycloneDX
+	@$(UV) tool run --from cyclonedx-bom cyclonedx-py requirements requirements/server.txt --output-file sbom.json
+	@echo "wrote sbom.json"
 
 image: ## Build the server's image (docker or podman; BASE and REQUIREMENTS as in the Dockerfile)
 	@builder=$$(command -v docker || command -v podman || command -v buildah) \
