@@ -31,5 +31,4 @@ EXPOSE 50051
 VOLUME /models
 # TLS belongs in front of, or in, this server: plaintext beyond loopback has to be asked for.
 ENTRYPOINT ["cofactor-serve", "--models", "/models", "--host", "0.0.0.0"]
-HEALTHCHECK --interval=10s --timeout=3s CMD ["cofactor", "health"]
 STOPSIGNAL SIGTERM
