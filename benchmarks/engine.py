@@ -183,15 +183,22 @@ def measure(engines: Engines, rounds: int) -> dict[str, np.ndarray]:
 
 def load_cost(folder: Path) -> tuple[float, float]:
     """Seconds and MB of anonymous memory that sessions for all graphs take, in a process of their own."""
+    # Without torch: what it has freed would hide what the sessions take.
     code = f"""
 import time
-from pathlib import Path
-from cofactor_trainer.parity import cpu_session
+import onnxruntime
 def anonymous():
     with open("/proc/self/smaps_rollup") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("Anonymous:")) / 1024
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+options.log_severity_level = 3
+options.add_session_config_entry("session.disable_prepacking", "1")
 before, start = anonymous(), time.perf_counter()
-sessions = [cpu_session(Path({str(folder)!r}) / f"{{graph}}.onnx") for graph in {GRAPHS!r}]
+sessions = [
+    onnxruntime.InferenceSession({str(folder)!r} + f"/{{graph}}.onnx", options, providers=["CPUExecutionProvider"])
+    for graph in {GRAPHS!r}
+]
 print(time.perf_counter() - start, anonymous() - before)
 """
     words = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
@@ -259,7 +266,7 @@ def main() -> None:
             results[n_items, ""] = measure(other_engines(folder, model), arguments.rounds)
             seconds, megabytes = load_cost(folder)
             size = (folder / "tables.bin").stat().st_size / 2**20
-            loads.append(f"| {n_items:,} | {size:.0f} MB | {seconds:.3f} s | {megabytes:.0f} MB |")
+            loads.append(f"| {n_items:,} | {size:.0f} MB | {seconds:.3f} s | {megabytes:.1f} MB |")
         for (size_of, batch), times in results.items():
             if size_of == n_items:
                 read = times.get("read of the table")
