@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cofactor_trainer.dataset import Catalogue
-from cofactor_trainer.implicit import ImplicitModel, ImplicitSums
+from cofactor_trainer.implicit import ImplicitModel, implicit_sums
 from cofactor_trainer.models import build_model
 from cofactor_trainer.predictions import predict_ratings
 from cofactor_trainer.recipes import Recipe, resolve_range
@@ -81,23 +81,19 @@ def test_a_rating_in_training_does_not_see_that_it_exists(split, recipe):
     # The sums are scaled by the count with the rating, so they are compared with that scale.
     for tower, twin in ((model.users, other.users), (model.items, other.items)):
         twin.sums.load_state_dict({**twin.sums.state_dict(), "weights": tower.sums.weights})
-        twin.sums.register_buffer("matrix", scaled(twin.sums.matrix, tower.sums.weights))
     with torch.no_grad():
         offset = model.global_bias - other.global_bias  # the mean rating differs
         torch.testing.assert_close(model.logits(*pair), other.logits(*pair) + offset, atol=1e-5, rtol=1e-5)
 
 
-def scaled(matrix, weights):
-    """The same rows and columns, each row's values replaced by its weight."""
-    counts = matrix.crow_indices().diff()
-    return torch.sparse_csr_tensor(
-        matrix.crow_indices(), matrix.col_indices(), weights.repeat_interleave(counts), matrix.shape
-    )
-
-
 def test_sums_and_their_gradient_are_those_of_the_dense_matrix():
-    rows, others = np.array([0, 0, 0, 2]), np.array([3, 0, 1, 1])
-    sums = ImplicitSums(rows, others, 3, 4)
+    pairs = replace(
+        make_dataset(3, 4),
+        user_rows=np.array([0, 0, 0, 2]),
+        item_rows=np.array([3, 0, 1, 1]),
+        ratings=np.ones(4, np.float32),
+    )
+    sums, _ = implicit_sums(pairs)
     vectors = torch.randn(4, 2, requires_grad=True)
     dense = torch.zeros(3, 4)
     dense[0, [0, 1, 3]] = 3**-0.5
@@ -135,3 +131,9 @@ def test_side_information_predicts_where_ratings_are_few(split):
         for known in (True, False)
     ]
     assert errors[0].validation_loss < 0.8 * errors[1].validation_loss
+
+
+def test_batches_grow_so_that_an_epoch_has_no_more_steps():
+    limited = replace(DOT, batch_size=64, steps_per_epoch=10)
+    assert [limited.batch_size_for(n) for n in (100, 640, 641, 5000)] == [64, 64, 65, 500]
+    assert replace(DOT, batch_size=64).batch_size_for(5000) == 64

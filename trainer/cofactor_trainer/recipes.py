@@ -48,6 +48,8 @@ class Recipe:
         initial_std: of the factors and biases; normal, cut at two standard deviations.
         epochs: passes over the ratings; sweeps of the sampler for a blend.
         batch_size: ratings a step; users a step where the model is "ranking".
+        steps_per_epoch: larger batches where there would be more steps than this; None for no limit. Implicit sums cost
+            a pass over all ratings in every step, so their number must not grow with the ratings.
         learning_rate: the highest of the schedule.
         schedule: "one-cycle" or "constant".
         weight_decay: of the factors, decoupled from the gradient.
@@ -69,6 +71,7 @@ class Recipe:
     initial_std: float = 0.01
     epochs: int = 5
     batch_size: int = 64
+    steps_per_epoch: int | None = None
     learning_rate: float = 5e-3
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
     weight_decay: float = 0.1
@@ -92,6 +95,14 @@ class Recipe:
     def objective(self) -> Objective:
         """What the model is trained for."""
         return "ranking" if self.model == "ranking" else "rating"
+
+    def batch_size_for(self, n_ratings: int) -> int:
+        """Ratings a step when there are so many in all."""
+        return (
+            self.batch_size
+            if self.steps_per_epoch is None
+            else max(self.batch_size, -(-n_ratings // self.steps_per_epoch))
+        )
 
     def hyperparameters(self) -> dict[str, str]:
         """Every setting as text, for the manifest."""
@@ -137,6 +148,7 @@ _DOT_BIAS = Recipe(
     centred=True,
     epochs=10,
     batch_size=1024,
+    steps_per_epoch=100,
     learning_rate=1e-2,
     weight_decay=2.25,
     bias_weight_decay=0.05,

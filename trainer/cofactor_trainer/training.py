@@ -108,7 +108,7 @@ def train(
                 f"recipe {recipe.name} has no epochs to stop at: leave out the patience and the checkpoint"
             )
         return _train_blend(train_ratings, validation, recipe, seed, device, observer)
-    with threads_for(recipe.batch_size), torch.random.fork_rng():
+    with threads_for(recipe.batch_size_for(train_ratings.n_ratings)), torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build_model(recipe, train_ratings, rating_range).to(device)
         run = _Run(model, train_ratings, validation, recipe, seed, device)
@@ -213,7 +213,7 @@ class _Run:
         total = torch.zeros((), dtype=torch.float64, device=self._values.device)
         before, all_epochs = (epoch - 1) * n_ratings, recipe.epochs * n_ratings
         done = 0
-        batches = self._model.batches(self._users, self._items, self._values, recipe.batch_size)
+        batches = self._model.batches(self._users, self._items, self._values, recipe.batch_size_for(n_ratings))
         for users, items, values in batches:
             self._optimizer.zero_grad()
             total += self._model.accumulate_gradient(users, items, values) * len(values)
