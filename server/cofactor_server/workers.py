@@ -21,8 +21,8 @@ from typing import Any
 _log = logging.getLogger(__name__)
 _spawn = multiprocessing.get_context("spawn")
 
-# A worker that lived this long after it was ready is started again at once; another waits, twice as long each time.
-_STEADY_S = 10.0
+# A worker that answered for this long is started again at once; another waits, twice as long each time.
+_STEADY_S = 1.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 
@@ -77,8 +77,7 @@ class _Worker:
     slot: int
     process: SpawnProcess
     connection: Connection
-    started: float
-    ready: bool = False
+    ready_at: float | None = None
     pauses: int = field(default=0)
 
 
@@ -111,11 +110,11 @@ class Supervisor:
     def start(self) -> None:
         """Start the workers and wait until all are ready. Raises WorkersFailedError when one stops before that."""
         self._workers = [self._start_one(slot) for slot in range(self._count)]
-        while not self._stopping and not all(worker.ready for worker in self._workers):
+        while not self._stopping and not all(worker.ready_at is not None for worker in self._workers):
             self._wait(None)
             for worker in self._workers:
                 self._take_message(worker)
-                if not worker.ready and not worker.process.is_alive():
+                if worker.ready_at is None and not worker.process.is_alive():
                     self.request_stop()
                     self._stop_all()
                     raise WorkersFailedError(worker.process.exitcode or 1)
@@ -137,22 +136,22 @@ class Supervisor:
         process = _spawn.Process(target=run_worker, args=(self._target, SupervisorLink(theirs), slot, self._arguments))
         process.start()
         theirs.close()
-        return _Worker(slot, process, mine, time.monotonic(), pauses=pauses)
+        return _Worker(slot, process, mine, pauses=pauses)
 
     def _wait(self, timeout: float | None) -> None:
         watched: list[Any] = [self._wake_reader]
         for worker in self._workers:
             watched.append(worker.process.sentinel)
-            if not worker.ready:
+            if worker.ready_at is None:
                 watched.append(worker.connection)
         multiprocessing.connection.wait(watched, timeout)
 
     @staticmethod
     def _take_message(worker: _Worker) -> None:
         try:
-            if not worker.ready and worker.connection.poll():
+            if worker.ready_at is None and worker.connection.poll():
                 worker.connection.recv()
-                worker.ready = True
+                worker.ready_at = time.monotonic()
         except (EOFError, OSError):
             worker.process.join(1.0)  # it is ending: its exit code comes next
 
@@ -164,7 +163,7 @@ class Supervisor:
                 continue
             self._workers.remove(worker)
             worker.connection.close()
-            steady = worker.ready and now - worker.started >= _STEADY_S
+            steady = worker.ready_at is not None and now - worker.ready_at >= _STEADY_S
             pause = 0.0 if steady or worker.pauses == 0 else min(_FIRST_PAUSE_S * 2**worker.pauses, _LONGEST_PAUSE_S)
             _log.error(
                 "worker %s died with exit code %s; another starts in %.1f s",

@@ -101,7 +101,7 @@ def test_t3_a_killed_worker_is_replaced_and_retrying_clients_see_nothing(version
                         f"worker {kill} is back",
                     )
                 )
-                time.sleep(0.3)
+                time.sleep(1.2)
         outcome = clients.outcome
         found.update(
             requests=sum(outcome.codes.values()),
