@@ -65,7 +65,8 @@ def race_fastai(split: Split) -> Measured:
     with learner.no_bar(), learner.no_logging():
         learner.fit_one_cycle(5, 5e-3, wd=0.1)
     spent = time.perf_counter() - clock, time.process_time() - processor
-    return float(learner.validate()[0]), *spent
+    with learner.no_bar():
+        return float(learner.validate()[0]), *spent
 
 
 def main() -> int:

@@ -51,11 +51,12 @@ def find_learning_rate(
     rating_range = resolve_range(recipe, ratings)
     rates: list[float] = []
     losses: list[float] = []
-    with threads_for(recipe.batch_size), torch.random.fork_rng():
+    batch_size = recipe.batch_size_for(ratings.n_ratings)
+    with threads_for(batch_size), torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build_model(recipe, ratings, rating_range).to(device).train()
         optimizer, average = FlatAdamW(model.decay_groups()), 0.0
-        for step, batch in zip(range(n_steps), _endless(model, ratings, recipe.batch_size, device), strict=False):
+        for step, batch in zip(range(n_steps), _endless(model, ratings, batch_size, device), strict=False):
             rate = LOWEST * (HIGHEST / LOWEST) ** (step / (n_steps - 1))
             optimizer.zero_grad()
             average = _SMOOTHING * average + (1 - _SMOOTHING) * float(model.accumulate_gradient(*batch))
