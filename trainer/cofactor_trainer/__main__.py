@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from rich.logging import RichHandler
 
-from cofactor_trainer.commands import evaluate, lr_find, report, search, train
+from cofactor_trainer.commands import evaluate, lr_find, publish, report, search, train
 from cofactor_trainer.errors import TrainerError
 
-_COMMANDS = ("evaluate", "lr-find", "report", "search", "train")
+_COMMANDS = ("evaluate", "lr-find", "publish", "report", "search", "train")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     lr_find.add_parser(commands)
     search.add_parser(commands)
     report.add_parser(commands)
+    publish.add_parser(commands)
     return parser
 
 

@@ -1,0 +1,28 @@
+"""`cofactor-train publish`: a version into the repository that servers follow."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from cofactor_trainer.publication import publish_version
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the sub-command."""
+    parser = commands.add_parser(
+        "publish",
+        help="copy a version into a model repository",
+        description="Check a version and copy it into a model repository, in one step as the servers see it. "
+        "They take it up at their next poll, unless serving.json labels another one stable.",
+    )
+    parser.add_argument("version", type=Path, metavar="VERSION", help="a version directory, models/NAME/VERSION")
+    parser.add_argument("repository", metavar="REPOSITORY", help="a folder, or an address such as s3://bucket/models")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Publish and say where."""
+    print(f"published: {publish_version(arguments.version, arguments.repository)}")
+    return 0
