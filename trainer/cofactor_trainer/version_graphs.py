@@ -27,6 +27,7 @@ from cofactor_trainer.prior import UserPrior
 from cofactor_trainer.quantized import RecommendQuantized
 from cofactor_trainer.recall import RECALL_K, recall
 from cofactor_trainer.reference import Reference
+from cofactor_trainer.settled import settled_history
 from cofactor_trainer.top_k import TWO_STAGE_ITEMS
 from cofactor_trainer.trained import TrainedModel
 
@@ -52,6 +53,8 @@ def version_graphs(
     }
     fold_in = EmbedUser(scorer, prior) if model.objective == "rating" else EmbedRankingUser(scorer, prior)
     embed_cases = maker.embed_user_cases(dataset, prior.profile)
+    if scorer.network is not None:
+        embed_cases = [settled_history(case, fold_in, scorer.n_items) for case in embed_cases]
     graphs["embed_user"] = CheckedGraph(embed_user_source(fold_in), embed_cases, fold_in)
     return graphs
 
