@@ -83,6 +83,7 @@ class BoundedPool(ThreadPoolExecutor):
             TIMING.arrived = arrived
             TIMING.queue_s = time.perf_counter() - arrived
             TIMING.compute_s = 0.0
+            TIMING.batch_size = 0
             try:
                 fn(*args)
             except Exception:  # gRPC handles what handlers raise; this is a bug in one of the two

@@ -14,6 +14,7 @@ import numpy as np
 from cofactor_server.arrays import NO_ROWS
 from cofactor_server.errors import DeadlineExceeded
 from cofactor_server.recommender import Ranking, TopK, TopKQuery, UserVector
+from cofactor_server.timing import TIMING
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class BatchedTopK:
 
     def _answer(self, batch: list[_Entry]) -> None:
         """Gives every entry its answer or its error; when a common run fails, each is run alone to see whose fault."""
+        TIMING.batch_size = len(batch)
         if len(batch) > 1:
             try:
                 for entry, answer in zip(batch, self._direct.many([e.query for e in batch]), strict=True):

@@ -91,6 +91,7 @@ class _Call:
         self._name = method.rpartition("/")[2]
         self._admit = guard.admit if guard.is_needed else None
         self._record = metrics.record
+        self._record_batch = metrics.record_batch
 
     def begin(self, context: grpc.ServicerContext) -> None:
         """Raises the error of a caller that is not admitted, or whose deadline has passed."""
@@ -106,6 +107,8 @@ class _Call:
         CURRENT_CALL.context = None
         timing = TIMING
         self._record(self._name, code, timing.queue_s, timing.compute_s, time.perf_counter() - timing.arrived)
+        if timing.batch_size:
+            self._record_batch(timing.batch_size)
 
 
 def _behavior(handler: Handler) -> Behavior:

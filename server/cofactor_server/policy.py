@@ -57,12 +57,11 @@ def check_policy(policy: ServingPolicy) -> None:
     for label in policy.labels:
         if not _LABEL.fullmatch(label):
             raise PolicyError("serving.json: labels: a label is 1 to 64 of a-z, 0-9, '.', '_' and '-'")
-    for label in [*policy.canary_percent, *([policy.shadow_label] if policy.shadow_label else [])]:
+    for label in policy.canary_percent:
         if label not in policy.labels:
             raise PolicyError(f"serving.json: the label {label} is used, and on no version; add it to labels")
-    shares = [*policy.canary_percent.values(), policy.shadow_percent]
-    if not all(math.isfinite(share) and 0 <= share <= 100 for share in shares):
-        raise PolicyError("serving.json: canary_percent and shadow_percent must lie between 0 and 100")
+    if not all(math.isfinite(share) and 0 <= share <= 100 for share in policy.canary_percent.values()):
+        raise PolicyError("serving.json: canary_percent must lie between 0 and 100")
     if sum(policy.canary_percent.values()) > 100:
         raise PolicyError("serving.json: canary_percent must not add up to more than 100")
 
@@ -82,13 +81,12 @@ class Routing:
     """Who answers requests that name no version; immutable, made anew by each swap.
 
     current: version of most requests. canaries: (first part, first part beyond, version) of each share.
-    labels: label -> version. shadow: (share of the requests, version), or None.
+    labels: label -> version.
     """
 
     current: str
     canaries: tuple[tuple[int, int, str], ...]
     labels: dict[str, str]
-    shadow: tuple[float, str] | None
 
     def version_for(self, user_id: str) -> str:
         """Version that answers this user; always the same one while the policy stays."""
@@ -118,10 +116,7 @@ def make_routing(policy: ServingPolicy, ready: Collection[str], before: str | No
         if label in labels:
             canaries.append((low, high, labels[label]))
         low = high
-    shadow = None
-    if policy.shadow_percent > 0 and policy.shadow_label in labels:
-        shadow = (policy.shadow_percent / 100, labels[policy.shadow_label])
-    return Routing(current, tuple(canaries), labels, shadow)
+    return Routing(current, tuple(canaries), labels)
 
 
 def promoted(policy: ServingPolicy, label: str, version: str) -> ServingPolicy:

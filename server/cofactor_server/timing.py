@@ -14,11 +14,13 @@ class CallTiming(threading.local):
         arrived: when the call was queued, by time.perf_counter().
         queue_s: how long it waited for the thread.
         compute_s: what it spent in the engine. A run for several calls counts for the one whose thread ran it.
+        batch_size: for how many calls that run was; 0 where this thread ran none or calls are not joined.
     """
 
     arrived = 0.0
     queue_s = 0.0
     compute_s = 0.0
+    batch_size = 0
 
 
 TIMING = CallTiming()

@@ -58,7 +58,7 @@ def test_threads_lose_no_count_even_when_they_are_gone() -> None:
         for _ in range(10_000):
             metrics.record("Predict", "OK", 0.0, 0.0, 0.001)
             metrics.record_batch(3)
-            metrics.count("cofactor_shadow_requests", "same")
+            metrics.count("cofactor_model_loads", "ready")
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
@@ -69,7 +69,7 @@ def test_threads_lose_no_count_even_when_they_are_gone() -> None:
     assert sum(totals.requests["Predict", "OK"][:15]) == 80_000
     assert sum(totals.batches[:-1]) == 80_000
     assert totals.batches[-1] == 240_000
-    assert totals.counters["cofactor_shadow_requests"] == {"same": 80_000}
+    assert totals.counters["cofactor_model_loads"] == {"ready": 80_000}
 
 
 def test_workers_are_added_up_and_a_dead_one_keeps_its_counts_only(serve, tmp_path) -> None:

@@ -64,6 +64,18 @@ def test_every_kind_of_answer_is_counted_and_timed(serve, served_models) -> None
     assert found["cofactor_repository_reachable",] == 1
 
 
+def test_joined_calls_are_counted_by_their_number(serve, served_models) -> None:
+    api = serve(served_models, model="dot", batching="on", threads=16)
+    endpoint = MetricsEndpoint(lambda: [api.server.reporter.report()], "127.0.0.1", 0)
+    try:
+        calls = [api.recommender.Recommend.future(REQUEST, timeout=30) for _ in range(200)]
+        assert all(call.result().results for call in calls)
+        found = scrape(endpoint.port)
+    finally:
+        endpoint.close()
+    assert 0 < found["cofactor_batch_size_count",] <= found["cofactor_batch_size_sum",] <= 200
+
+
 def test_a_failure_is_logged_as_json_with_the_ids_of_its_call(serve, served_models) -> None:
     lines = []
     handler = logging.Handler()

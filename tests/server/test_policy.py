@@ -30,7 +30,7 @@ def test_versions_are_ordered_by_their_digits_as_numbers() -> None:
         ('{"lables": {}}', "lables"),
         ('{"latest": -1}', "latest must be at least 0"),
         ('{"labels": {"A B": "1"}}', "a label is 1 to 64"),
-        ('{"shadow_label": "x"}', "the label x is used"),
+        ('{"canary_percent": {"x": 5}}', "the label x is used"),
         ('{"labels": {"c": "1"}, "canary_percent": {"c": 101}}', "between 0 and 100"),
         ('{"labels": {"c": "1"}, "canary_percent": {"c": "NaN"}}', "between 0 and 100"),
         ('{"labels": {"c": "1", "d": "2"}, "canary_percent": {"c": 60, "d": 60}}', "add up to more than 100"),

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ofactor/admin/v1/admin.proto\x12\x11\x63ofactor.admin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x03\n\rServingPolicy\x12\x0e\n\x06latest\x18\x01 \x01(\x05\x12\x0e\n\x06pinned\x18\x02 \x03(\t\x12<\n\x06labels\x18\x03 \x03(\x0b\x32,.cofactor.admin.v1.ServingPolicy.LabelsEntry\x12M\n\x0fprevious_labels\x18\x04 \x03(\x0b\x32\x34.cofactor.admin.v1.ServingPolicy.PreviousLabelsEntry\x12K\n\x0e\x63\x61nary_percent\x18\x05 \x03(\x0b\x32\x33.cofactor.admin.v1.ServingPolicy.CanaryPercentEntry\x12\x14\n\x0cshadow_label\x18\x06 \x01(\t\x12\x16\n\x0eshadow_percent\x18\x07 \x01(\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x35\n\x13PreviousLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12\x43\x61naryPercentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x8e\x02\n\x07Version\x12\x0f\n\x07version\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .cofactor.admin.v1.Version.State\x12\x15\n\rstate_message\x18\x03 \x01(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x12\n\nis_current\x18\x05 \x01(\x08\x12-\n\tload_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"W\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_AVAILABLE\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x11\n\rSTATE_REFUSED\x10\x03\"}\n\rModelVersions\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x08versions\x18\x02 \x03(\x0b\x32\x1a.cofactor.admin.v1.Version\x12\x30\n\x06policy\x18\x03 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy\"\x15\n\x13ListVersionsRequest\"H\n\x14ListVersionsResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .cofactor.admin.v1.ModelVersions\"\x0f\n\rReloadRequest\"B\n\x0eReloadResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .cofactor.admin.v1.ModelVersions\">\n\x0ePromoteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\"C\n\x0fPromoteResponse\x12\x30\n\x06policy\x18\x01 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy\".\n\x0fRollbackRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\"D\n\x10RollbackResponse\x12\x30\n\x06policy\x18\x01 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy2\xe5\x02\n\x0c\x41\x64minService\x12_\n\x0cListVersions\x12&.cofactor.admin.v1.ListVersionsRequest\x1a\'.cofactor.admin.v1.ListVersionsResponse\x12M\n\x06Reload\x12 .cofactor.admin.v1.ReloadRequest\x1a!.cofactor.admin.v1.ReloadResponse\x12P\n\x07Promote\x12!.cofactor.admin.v1.PromoteRequest\x1a\".cofactor.admin.v1.PromoteResponse\x12S\n\x08Rollback\x12\".cofactor.admin.v1.RollbackRequest\x1a#.cofactor.admin.v1.RollbackResponseBr\n\x15\x64\x65v.cofactor.admin.v1P\x01Z\x19\x63ofactor/admin/v1;adminv1\xaa\x02\x11\x43ofactor.Admin.V1\xca\x02\x11\x43ofactor\\Admin\\V1\xea\x02\x13\x43ofactor::Admin::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ofactor/admin/v1/admin.proto\x12\x11\x63ofactor.admin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x03\n\rServingPolicy\x12\x0e\n\x06latest\x18\x01 \x01(\x05\x12\x0e\n\x06pinned\x18\x02 \x03(\t\x12<\n\x06labels\x18\x03 \x03(\x0b\x32,.cofactor.admin.v1.ServingPolicy.LabelsEntry\x12M\n\x0fprevious_labels\x18\x04 \x03(\x0b\x32\x34.cofactor.admin.v1.ServingPolicy.PreviousLabelsEntry\x12K\n\x0e\x63\x61nary_percent\x18\x05 \x03(\x0b\x32\x33.cofactor.admin.v1.ServingPolicy.CanaryPercentEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x35\n\x13PreviousLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12\x43\x61naryPercentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x8e\x02\n\x07Version\x12\x0f\n\x07version\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .cofactor.admin.v1.Version.State\x12\x15\n\rstate_message\x18\x03 \x01(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x12\n\nis_current\x18\x05 \x01(\x08\x12-\n\tload_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"W\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_AVAILABLE\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x11\n\rSTATE_REFUSED\x10\x03\"}\n\rModelVersions\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x08versions\x18\x02 \x03(\x0b\x32\x1a.cofactor.admin.v1.Version\x12\x30\n\x06policy\x18\x03 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy\"\x15\n\x13ListVersionsRequest\"H\n\x14ListVersionsResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .cofactor.admin.v1.ModelVersions\"\x0f\n\rReloadRequest\"B\n\x0eReloadResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .cofactor.admin.v1.ModelVersions\">\n\x0ePromoteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\"C\n\x0fPromoteResponse\x12\x30\n\x06policy\x18\x01 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy\".\n\x0fRollbackRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\"D\n\x10RollbackResponse\x12\x30\n\x06policy\x18\x01 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy2\xe5\x02\n\x0c\x41\x64minService\x12_\n\x0cListVersions\x12&.cofactor.admin.v1.ListVersionsRequest\x1a\'.cofactor.admin.v1.ListVersionsResponse\x12M\n\x06Reload\x12 .cofactor.admin.v1.ReloadRequest\x1a!.cofactor.admin.v1.ReloadResponse\x12P\n\x07Promote\x12!.cofactor.admin.v1.PromoteRequest\x1a\".cofactor.admin.v1.PromoteResponse\x12S\n\x08Rollback\x12\".cofactor.admin.v1.RollbackRequest\x1a#.cofactor.admin.v1.RollbackResponseBr\n\x15\x64\x65v.cofactor.admin.v1P\x01Z\x19\x63ofactor/admin/v1;adminv1\xaa\x02\x11\x43ofactor.Admin.V1\xca\x02\x11\x43ofactor\\Admin\\V1\xea\x02\x13\x43ofactor::Admin::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,35 +40,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVINGPOLICY_CANARYPERCENTENTRY']._loaded_options = None
   _globals['_SERVINGPOLICY_CANARYPERCENTENTRY']._serialized_options = b'8\001'
   _globals['_SERVINGPOLICY']._serialized_start=86
-  _globals['_SERVINGPOLICY']._serialized_end=553
-  _globals['_SERVINGPOLICY_LABELSENTRY']._serialized_start=399
-  _globals['_SERVINGPOLICY_LABELSENTRY']._serialized_end=444
-  _globals['_SERVINGPOLICY_PREVIOUSLABELSENTRY']._serialized_start=446
-  _globals['_SERVINGPOLICY_PREVIOUSLABELSENTRY']._serialized_end=499
-  _globals['_SERVINGPOLICY_CANARYPERCENTENTRY']._serialized_start=501
-  _globals['_SERVINGPOLICY_CANARYPERCENTENTRY']._serialized_end=553
-  _globals['_VERSION']._serialized_start=556
-  _globals['_VERSION']._serialized_end=826
-  _globals['_VERSION_STATE']._serialized_start=739
-  _globals['_VERSION_STATE']._serialized_end=826
-  _globals['_MODELVERSIONS']._serialized_start=828
-  _globals['_MODELVERSIONS']._serialized_end=953
-  _globals['_LISTVERSIONSREQUEST']._serialized_start=955
-  _globals['_LISTVERSIONSREQUEST']._serialized_end=976
-  _globals['_LISTVERSIONSRESPONSE']._serialized_start=978
-  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1050
-  _globals['_RELOADREQUEST']._serialized_start=1052
-  _globals['_RELOADREQUEST']._serialized_end=1067
-  _globals['_RELOADRESPONSE']._serialized_start=1069
-  _globals['_RELOADRESPONSE']._serialized_end=1135
-  _globals['_PROMOTEREQUEST']._serialized_start=1137
-  _globals['_PROMOTEREQUEST']._serialized_end=1199
-  _globals['_PROMOTERESPONSE']._serialized_start=1201
-  _globals['_PROMOTERESPONSE']._serialized_end=1268
-  _globals['_ROLLBACKREQUEST']._serialized_start=1270
-  _globals['_ROLLBACKREQUEST']._serialized_end=1316
-  _globals['_ROLLBACKRESPONSE']._serialized_start=1318
-  _globals['_ROLLBACKRESPONSE']._serialized_end=1386
-  _globals['_ADMINSERVICE']._serialized_start=1389
-  _globals['_ADMINSERVICE']._serialized_end=1746
+  _globals['_SERVINGPOLICY']._serialized_end=507
+  _globals['_SERVINGPOLICY_LABELSENTRY']._serialized_start=353
+  _globals['_SERVINGPOLICY_LABELSENTRY']._serialized_end=398
+  _globals['_SERVINGPOLICY_PREVIOUSLABELSENTRY']._serialized_start=400
+  _globals['_SERVINGPOLICY_PREVIOUSLABELSENTRY']._serialized_end=453
+  _globals['_SERVINGPOLICY_CANARYPERCENTENTRY']._serialized_start=455
+  _globals['_SERVINGPOLICY_CANARYPERCENTENTRY']._serialized_end=507
+  _globals['_VERSION']._serialized_start=510
+  _globals['_VERSION']._serialized_end=780
+  _globals['_VERSION_STATE']._serialized_start=693
+  _globals['_VERSION_STATE']._serialized_end=780
+  _globals['_MODELVERSIONS']._serialized_start=782
+  _globals['_MODELVERSIONS']._serialized_end=907
+  _globals['_LISTVERSIONSREQUEST']._serialized_start=909
+  _globals['_LISTVERSIONSREQUEST']._serialized_end=930
+  _globals['_LISTVERSIONSRESPONSE']._serialized_start=932
+  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1004
+  _globals['_RELOADREQUEST']._serialized_start=1006
+  _globals['_RELOADREQUEST']._serialized_end=1021
+  _globals['_RELOADRESPONSE']._serialized_start=1023
+  _globals['_RELOADRESPONSE']._serialized_end=1089
+  _globals['_PROMOTEREQUEST']._serialized_start=1091
+  _globals['_PROMOTEREQUEST']._serialized_end=1153
+  _globals['_PROMOTERESPONSE']._serialized_start=1155
+  _globals['_PROMOTERESPONSE']._serialized_end=1222
+  _globals['_ROLLBACKREQUEST']._serialized_start=1224
+  _globals['_ROLLBACKREQUEST']._serialized_end=1270
+  _globals['_ROLLBACKRESPONSE']._serialized_start=1272
+  _globals['_ROLLBACKRESPONSE']._serialized_end=1340
+  _globals['_ADMINSERVICE']._serialized_start=1343
+  _globals['_ADMINSERVICE']._serialized_end=1700
 # @@protoc_insertion_point(module_scope)

@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ServingPolicy(_message.Message):
-    __slots__ = ("latest", "pinned", "labels", "previous_labels", "canary_percent", "shadow_label", "shadow_percent")
+    __slots__ = ("latest", "pinned", "labels", "previous_labels", "canary_percent")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -36,16 +36,12 @@ class ServingPolicy(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_LABELS_FIELD_NUMBER: _ClassVar[int]
     CANARY_PERCENT_FIELD_NUMBER: _ClassVar[int]
-    SHADOW_LABEL_FIELD_NUMBER: _ClassVar[int]
-    SHADOW_PERCENT_FIELD_NUMBER: _ClassVar[int]
     latest: int
     pinned: _containers.RepeatedScalarFieldContainer[str]
     labels: _containers.ScalarMap[str, str]
     previous_labels: _containers.ScalarMap[str, str]
     canary_percent: _containers.ScalarMap[str, float]
-    shadow_label: str
-    shadow_percent: float
-    def __init__(self, latest: _Optional[int] = ..., pinned: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., previous_labels: _Optional[_Mapping[str, str]] = ..., canary_percent: _Optional[_Mapping[str, float]] = ..., shadow_label: _Optional[str] = ..., shadow_percent: _Optional[float] = ...) -> None: ...
+    def __init__(self, latest: _Optional[int] = ..., pinned: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., previous_labels: _Optional[_Mapping[str, str]] = ..., canary_percent: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class Version(_message.Message):
     __slots__ = ("version", "state", "state_message", "labels", "is_current", "load_time")
