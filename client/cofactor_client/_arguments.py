@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import get_args
 
-from cofactor_client import _commands
+from cofactor_client import _commands, _operations
 from cofactor_client._channel import Tls
 from cofactor_client._client import Client
 from cofactor_client._completion import SHELLS
@@ -80,6 +80,8 @@ def parser() -> argparse.ArgumentParser:
 
     model = add("model", "describe what is served", _commands.model)
     model.add_argument("--list", action="store_true", help="every model version that the server holds")
+
+    _operations.add_parser(commands)
 
     completion = commands.add_parser("completion", help="print a shell's completion script")
     completion.add_argument("shell", choices=SHELLS)

@@ -1,0 +1,88 @@
+"""`cofactor models`: versions and labels, over a server's admin API (cofactor-serve --admin-port)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+from google.protobuf import json_format
+from rich.table import Table
+
+from cofactor.admin.v1 import admin_pb2, admin_pb2_grpc
+from cofactor_client._channel import target
+from cofactor_client._commands import Report
+from cofactor_client.errors import RpcError, rpc_error
+
+_STATES = {
+    admin_pb2.Version.STATE_AVAILABLE: "available",
+    admin_pb2.Version.STATE_READY: "ready",
+    admin_pb2.Version.STATE_REFUSED: "refused",
+}
+
+
+def add_parser(commands: Any) -> None:
+    """Declare `models` and its three sub-commands."""
+    models = commands.add_parser("models", help="list versions and move labels, through the admin API")
+    actions = models.add_subparsers(dest="action", required=True, metavar="ACTION")
+    common = argparse.ArgumentParser(add_help=False)
+    address = os.environ.get("COFACTOR_ADMIN_ADDRESS") or "localhost:50052"
+    common.add_argument("--address", metavar="HOST:PORT", default=address, help="admin port (default: %(default)s)")
+    common.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    actions.add_parser("ls", help="every version, with its labels and why it is refused", parents=[common])
+    promote = actions.add_parser("promote", help="put a label on a version", parents=[common])
+    promote.add_argument("name", metavar="MODEL")
+    promote.add_argument("version", metavar="VERSION")
+    rollback = actions.add_parser("rollback", help="put a label back where it was", parents=[common])
+    rollback.add_argument("name", metavar="MODEL")
+    for action in (promote, rollback):
+        action.add_argument("--label", default="stable", help="default: %(default)s")
+
+
+def run(arguments: argparse.Namespace) -> Report:
+    """Does what is asked and lists the versions then. Raises RpcError."""
+    token = os.environ.get("COFACTOR_TOKEN")
+    metadata = [("authorization", f"Bearer {token}")] if token else []
+    with grpc.insecure_channel(target(arguments.address)) as channel:
+        admin = admin_pb2_grpc.AdminServiceStub(channel)
+        try:
+            if arguments.action == "promote":
+                request = admin_pb2.PromoteRequest(
+                    name=arguments.name, version=arguments.version, label=arguments.label
+                )
+                admin.Promote(request, metadata=metadata, timeout=60)
+            elif arguments.action == "rollback":
+                undo = admin_pb2.RollbackRequest(name=arguments.name, label=arguments.label)
+                admin.Rollback(undo, metadata=metadata, timeout=60)
+            listed = admin.ListVersions(admin_pb2.ListVersionsRequest(), metadata=metadata, timeout=60)
+        except grpc.RpcError as error:
+            raise _failure(error) from None
+
+    def tables() -> Iterator[Table]:
+        yield from map(_table, listed.models)
+
+    return Report(json_format.MessageToDict(listed, preserving_proto_field_name=True), tables)
+
+
+def _failure(error: Any) -> RpcError:
+    return rpc_error(error.code(), error.details() or "", error.trailing_metadata())
+
+
+def _table(model: admin_pb2.ModelVersions) -> Table:
+    table = Table("version", "state", "labels", "", title=model.name, title_justify="left")
+    for version in model.versions:
+        canary = [f"{model.policy.canary_percent[label]:g} % of users" for label in _canaries(model, version)]
+        notes = ["current"] if version.is_current else canary
+        table.add_row(
+            version.version,
+            _STATES.get(version.state, "unknown"),
+            ", ".join(version.labels),
+            version.state_message or ", ".join(notes),
+        )
+    return table
+
+
+def _canaries(model: admin_pb2.ModelVersions, version: admin_pb2.Version) -> list[str]:
+    return [label for label in version.labels if label in model.policy.canary_percent]

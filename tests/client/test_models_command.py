@@ -1,0 +1,53 @@
+"""`cofactor models` against a server's admin port."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from cofactor_client.__main__ import main
+from cofactor_server.admin_server import AdminServer
+from cofactor_server.config import ServerConfig
+from cofactor_server.server import create_server
+
+
+@pytest.fixture
+def operated(dot_version, tmp_path):
+    """A server with one version, and the address of its admin port."""
+    models = tmp_path / "models"
+    shutil.copytree(dot_version, models / "dot" / "1")
+    config = ServerConfig(models=str(models), port=0, provider="cpu", drain_delay_s=0, poll_interval_s=0)
+    with create_server(config) as server:
+        server.admin = AdminServer(server._live, None, 0)
+        yield SimpleNamespace(models=models, address=f"127.0.0.1:{server.admin.port}")
+
+
+def test_versions_are_listed_and_labels_move(operated, capsys) -> None:
+    assert main(["models", "ls", "--address", operated.address]) == 0
+    table = capsys.readouterr().out
+    assert "dot" in table
+    assert "ready" in table
+    assert "current" in table
+    (operated.models / "dot" / "2").mkdir()
+    (operated.models / "dot" / "2" / "manifest.json").write_text("{}")
+    assert main(["models", "promote", "dot", "1", "--address", operated.address, "--json"]) == 0
+    model = json.loads(capsys.readouterr().out)["models"][0]
+    states = {version["version"]: version for version in model["versions"]}
+    assert states["1"]["labels"] == ["stable"]
+    assert states["2"]["state"] == "STATE_REFUSED"
+    assert "manifest.sha256" in states["2"]["state_message"]
+
+
+def test_what_the_server_refuses_is_said_and_exits_with_1(operated, capsys) -> None:
+    assert main(["models", "rollback", "dot", "--address", operated.address]) == 1
+    assert "nothing to roll back" in capsys.readouterr().err
+    assert main(["models", "promote", "dot", "9", "--address", operated.address]) == 1
+    assert "NOT_FOUND" in capsys.readouterr().err
+
+
+def test_no_server_is_said_plainly(capsys) -> None:
+    assert main(["models", "ls", "--address", "127.0.0.1:1"]) == 1
+    assert "no server answers at 127.0.0.1:1" in capsys.readouterr().err
