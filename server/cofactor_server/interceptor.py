@@ -197,7 +197,7 @@ def _admitting(method: str, guard: Guard, behavior: Behavior, streams: bool) -> 
         try:
             guard.admit(method, context)
         except RequestError as error:
-            _fail(context, error)
+            return _fail(context, error)
         return behavior(request, context)
 
     def answer_stream(requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
@@ -209,9 +209,9 @@ def _admitting(method: str, guard: Guard, behavior: Behavior, streams: bool) -> 
 def _refusing(call: _Call, streams: bool) -> Behavior:
     """Answers that the server is full."""
 
-    def refuse(_body: Any, context: grpc.ServicerContext) -> None:
+    def refuse(_body: Any, context: grpc.ServicerContext) -> bytes:
         call.end("RESOURCE_EXHAUSTED")
-        _fail(context, QueueFull(RETRY_AFTER_S))
+        return _fail(context, QueueFull(RETRY_AFTER_S))
 
     def refuse_stream(bodies: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         refuse(bodies, context)
@@ -226,11 +226,13 @@ def _code_of(error: Exception, context: grpc.ServicerContext) -> str:
     return error.code if isinstance(error, RequestError) else InternalError.code
 
 
-def _fail(context: grpc.ServicerContext, error: Exception) -> None:
+def _fail(context: grpc.ServicerContext, error: Exception) -> bytes:
+    """Ends the call with the error. Returns only where the caller is gone: an answer that nobody gets."""
     if not context.is_active():
-        return  # the caller is gone; what was raised is how the transport told us
+        return b""  # what was raised is how the transport told us
     name = request_id(context.invocation_metadata())
     if not isinstance(error, RequestError):
         _LOGGER.error("internal error, request %s", name, exc_info=error, extra={"request_id": name})
         error = InternalError()
     abort(context, error, name)
+    return b""

@@ -7,6 +7,7 @@ python tests/faults/report.py figures.jsonl
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 

@@ -145,3 +145,26 @@ def test_no_module_of_the_extras_is_needed_to_serve() -> None:
         "import cofactor_server.processes, cofactor_server.__main__\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)
+
+
+def test_a_caller_that_goes_away_leaves_no_error_in_the_log(serve, served_models, caplog) -> None:
+    import threading
+
+    api = serve(served_models, model="dot")
+    version = api.server.repository.versions["dot"][0]
+    entered, released, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def wait_and_fail(query):
+        entered.set()
+        released.wait(10)
+        answered.set()
+        raise RuntimeError("nobody is told")
+
+    version.recommender.rank = wait_and_fail
+    call = api.recommender.Recommend.future(REQUEST, timeout=30)
+    assert entered.wait(10)
+    call.cancel()
+    released.set()
+    assert answered.wait(10)
+    api.server.stop()
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
