@@ -20,9 +20,7 @@ def table(lines: list[str]) -> str:
     """One row per test, the last run of each."""
     found = {figures["test"]: figures for figures in map(json.loads, lines)}
     rows = ["| test | form | seed | figures |", "|---|---|---|---|"]
-    for name in sorted(
-        found, key=lambda each: (int("".join(filter(str.isdigit, each.split(",")[0].split()[0]))), each)
-    ):
+    for name in sorted(found, key=lambda each: (int(re.findall(r"\d+", each)[0]), each)):
         figures = found[name]
         shown = "; ".join(f"{key} {_shown(value)}" for key, value in figures.items() if key not in LEFT_OUT)
         form = "full" if figures["full"] else "short"

@@ -68,11 +68,15 @@ def heavy_request(versions) -> bytes:
 
 
 def capacity(stub, request, seconds: float) -> float:
-    """Answers per second to one caller after the other."""
+    """Answers per second with every thread of the server busy and none waiting for long."""
     ended, n = time.monotonic() + seconds, 0
+    open_calls = [stub.future(request, timeout=30) for _ in range(THREADS + 1)]
     while time.monotonic() < ended:
-        stub(request, timeout=30)
+        open_calls.pop(0).result()
         n += 1
+        open_calls.append(stub.future(request, timeout=30))
+    for call in open_calls:
+        call.result()
     return n / seconds
 
 
@@ -104,8 +108,8 @@ def overload(versions, log, queue: int, seconds: float) -> dict[str, object]:
         "capacity": round(alone),
         "codes": dict(load.codes),
         "accepted_p99_s": round(float(np.quantile(load.accepted_s, 0.99)), 3) if load.accepted_s else None,
-        # All that may be in the server at once, twice over: this process and the server share the processors.
-        "bound_s": round(2 * (THREADS + QUEUE + 1) / alone + 0.1, 3),
+        # The wait of the last in the queue, three times over, and what a busy machine adds to this process's own clock.
+        "bound_s": round(3 * (THREADS + QUEUE + 1) / (load.codes["OK"] / seconds or 1) + 0.5, 3),
         "recovery_s": round(recovery_s, 2),
     }
 
@@ -115,7 +119,7 @@ def test_t8_overload_is_refused_at_once_and_what_is_accepted_is_answered_soon(ve
         found.update(overload(versions, tmp_path / "log", QUEUE, found["seconds"]))
     codes = found["codes"]
     assert set(codes) <= {"OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
-    assert codes["RESOURCE_EXHAUSTED"] > codes["OK"] > 0
+    assert codes["RESOURCE_EXHAUSTED"] > codes["OK"] > 0, "an invalid run: it was no overload"
     assert found["accepted_p99_s"] <= found["bound_s"]
     assert found["recovery_s"] <= 5
 

@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 import urllib.request
 from concurrent import futures
 from pathlib import Path
@@ -148,7 +149,6 @@ def test_no_module_of_the_extras_is_needed_to_serve() -> None:
 
 
 def test_a_caller_that_goes_away_leaves_no_error_in_the_log(serve, served_models, caplog) -> None:
-    import threading
 
     api = serve(served_models, model="dot")
     version = api.server.repository.versions["dot"][0]
