@@ -154,8 +154,8 @@ Held against rows that they were not made from:
 |---|---|---|---|
 {checks}
 
-The part for an item is a row of the item table times the user, so it grows with the number of factors; it is smaller
-while the table fits the processor's cache, and there the formula is high.
+The part for an item is a row of the item table times the user: it grows with the number of factors, and depends on how
+much of the table stays in the processor's caches, which other work on the machine empties.
 No GPU was at hand for this page: the formula is the same, its constants are to be measured there.
 
 ## Memory of a version

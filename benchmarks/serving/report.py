@@ -16,6 +16,8 @@ from scenarios import SCENARIOS, Results
 
 PAGE = tools.ROOT / "docs/benchmarks.md"
 PLOTS = tools.ROOT / "docs/benchmarks"
+PROFILE = tools.HERE / "profile.md"
+"""Written by hand: no script can say why."""
 
 INTRODUCTION = """# Serving benchmark
 
@@ -73,7 +75,7 @@ def write(
     ]
     for scenario, rows in groupby(results, key=lambda name: name.partition("/")[0]):
         parts.append(_scenario(scenario, {row.partition("/")[2]: results[row] for row in rows}))
-    parts += [_servers(servers), _referee(referee, results)]
+    parts += [_servers(servers), _referee(referee, results), PROFILE.read_text()]
     PAGE.write_text("\n".join(parts))
     PLOTS.mkdir(exist_ok=True)
     drawn = {row: [asdict(each) for each in measurements] for row, measurements in results.items()}

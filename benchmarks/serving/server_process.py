@@ -70,13 +70,14 @@ class RunningServer:
             preexec_fn=own_session(spec.cores),
         )
         self.process = psutil.Process(self._process.pid)
+        prioritise(self.process)
         try:
             self._await_answer(first_request, begin + READY_SECONDS)
         except BaseException:
             self.stop()
             raise
         self.cold_start = time.monotonic() - begin
-        prioritise(self.process)
+        prioritise(self.process)  # what it started in sessions of its own
 
     @property
     def target(self) -> str:
