@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 
+import psutil
 import tools
 import workload
 from google.protobuf import descriptor, descriptor_pb2
-from machine import DRIVER_CORE, own_session
+from machine import DRIVER_CORE, own_session, prioritise
 from scenarios import Context
 from server_process import RunningServer
 
@@ -30,10 +31,12 @@ def measure(server: RunningServer, context: Context, seconds: float) -> dict[str
         "--concurrency", str(IN_FLIGHT), "--connections", str(IN_FLIGHT // 8),
         "--duration", f"{seconds}s", "--duration-stop", "ignore", "--format", "json", server.target,
     ]  # fmt: skip
-    finished = subprocess.run(
-        command, check=True, capture_output=True, text=True, preexec_fn=own_session([DRIVER_CORE])
-    )
-    found = json.loads(finished.stdout)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=own_session([DRIVER_CORE]))
+    prioritise(psutil.Process(process.pid))
+    text, _ = process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(f"ghz ended with status {process.returncode}; its message is above")
+    found = json.loads(text)
     percentiles = {each["percentage"]: each["latency"] / 1e6 for each in found["latencyDistribution"]}
     return {"rate": found["rps"], "p50": percentiles[50], "p99": percentiles[99]}
 
