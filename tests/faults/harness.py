@@ -198,9 +198,9 @@ SERVICE_CONFIG = {
             "name": [{}],
             "retryPolicy": {
                 "maxAttempts": 3,
-                "initialBackoff": "0.05s",
+                "initialBackoff": "0.1s",
                 "maxBackoff": "1s",
-                "backoffMultiplier": 2,
+                "backoffMultiplier": 3,
                 "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
