@@ -81,6 +81,13 @@ def parser() -> argparse.ArgumentParser:
     model = add("model", "describe what is served", _commands.model)
     model.add_argument("--list", action="store_true", help="every model version that the server holds")
 
+    load = add("load", "measure how Recommend answers under load", _commands.load)
+    load.add_argument("users", metavar="USER", nargs="+", help="user ids, asked for in turn")
+    load.add_argument("--seconds", type=_positive_number, default=10.0, help="during which calls begin (%(default)s)")
+    load.add_argument("--in-flight", metavar="N", type=_positive, default=8, help="calls at once (%(default)s)")
+    load.add_argument("--rate", metavar="R", type=_positive_number, help="calls a second; default: as fast as answered")
+    _add_count(load)
+
     _operations.add_parser(commands)
 
     completion = commands.add_parser("completion", help="print a shell's completion script")
@@ -181,5 +188,5 @@ def _positive_number(text: str) -> float:
     except ValueError:
         number = math.nan
     if not (math.isfinite(number) and number > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
     return number

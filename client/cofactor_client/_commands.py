@@ -13,6 +13,7 @@ from rich.text import Text
 from cofactor_client import _tables
 from cofactor_client._client import Client
 from cofactor_client._inputs import ItemFilter, RecommendOptions
+from cofactor_client._load import load as run_load
 from cofactor_client._titles import find_items, items_by_id
 
 
@@ -153,6 +154,14 @@ def model(client: Client, arguments: Namespace) -> Report:
         return Report(models, lambda: iter([_tables.model_table(models)]))
     description = client.get_model()
     return Report(description, lambda: iter([_tables.description_table(description)]))
+
+
+def load(client: Client, arguments: Namespace) -> Report:
+    """`cofactor load USER…`."""
+    in_flight, rate = arguments.in_flight, arguments.rate
+    client.recommend(arguments.users[0], arguments.k)  # an unknown user or no server: said before the load begins
+    result = run_load(client, arguments.users, k=arguments.k, in_flight=in_flight, rate=rate, seconds=arguments.seconds)
+    return Report(result, lambda: iter([_tables.load_table(result)]))
 
 
 def _item_filter(arguments: Namespace) -> ItemFilter:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cofactor_client._answers import Explanation, Item, Model, ModelDescription, ScoredItem, ServedModel
+from cofactor_client._load import LoadResult
 
 
 def as_json(answer: Any) -> str:
@@ -47,6 +48,14 @@ def prediction_table(item_ids: Iterable[str], ratings: Iterable[float], items: M
         for item_id, rating in zip(item_ids, ratings, strict=True)
     ]
     return _table((*_ATTRIBUTES, "predicted", "id"), rows)
+
+
+def load_table(result: LoadResult) -> Table:
+    """Rate, latency and failures of a load."""
+    rows = [("answered", f"{result.calls:,} in {result.seconds:.1f} s, {result.calls_per_second:,.0f} a second")]
+    rows += [(f"latency, {name}", f"{latency:.2f} ms") for name, latency in result.latency_ms.items()]
+    rows += [(f"failed, {reason}", f"{count:,}") for reason, count in sorted(result.failures.items())]
+    return _table(("load", ""), rows)
 
 
 def explanation_table(explanation: Explanation, items: Mapping[str, Item]) -> Table:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from google.protobuf import json_format
 
-from cofactor.v1.manifest_pb2 import Manifest, Table
+from cofactor.v1.manifest_pb2 import Graph, Manifest, Table
 from cofactor_server.arrays import AnyArray
 from cofactor_server.errors import ModelRefused
 from cofactor_server.vocabulary import StringTable
@@ -47,10 +47,16 @@ class Bundle:
 
     def graph_path(self, name: str) -> Path | None:
         """Where the graph called `name` is; None where the version has none."""
-        for graph in self.manifest.graphs:
-            if graph.name == name:
-                return self.path / graph.path
-        return None
+        graph = self._graph(name)
+        return None if graph is None else self.path / graph.path
+
+    def is_prepacked(self, name: str) -> bool:
+        """Whether the graph's kernels need their weights prepacked, as those for 8-bit weights do."""
+        graph = self._graph(name)
+        return graph is not None and graph.prepacked
+
+    def _graph(self, name: str) -> Graph | None:
+        return next((graph for graph in self.manifest.graphs if graph.name == name), None)
 
     def strings(self, name: str) -> StringTable:
         """The strings in `<name>.bytes` and `<name>.offsets`."""

@@ -127,7 +127,7 @@ def _session(bundle: Bundle, name: str, providers: ProviderList, *, must_use_fir
     # without it no graph was slower.
     options.enable_cpu_mem_arena = False
     # Without prepacking every session reads the one mapped tables.bin instead of its own copy of the table.
-    options.add_session_config_entry("session.disable_prepacking", "1")
+    options.add_session_config_entry("session.disable_prepacking", "0" if bundle.is_prepacked(name) else "1")
     preferred = providers[0] if isinstance(providers[0], str) else providers[0][0]
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)

@@ -146,7 +146,7 @@ def test_model_describes_the_one_asked_for(run):
         (("recommend", USER, "-k", "100000"), 1, "INVALID_ARGUMENT: page_size"),
         (("recommend",), 2, "required: USER"),
         (("recommend", USER, "-k", "0"), 2, "not a positive whole number"),
-        (("recommend", USER, "--timeout", "nan"), 2, "not a positive number of seconds"),
+        (("recommend", USER, "--timeout", "nan"), 2, "not a positive number"),
         (("embed", "--rate", "Toy Story"), 2, "not ITEM=RATING"),
         (("embed", "--rate", "Toy Story=five"), 2, "'five' in 'Toy Story=five' is not a number"),
         (("recommend", USER, "--ca", "nobody.pem"), 2, "nobody.pem"),

@@ -3,6 +3,7 @@
 TrainerError            the command prints it as one line and exits with 2
 ├── InputError          a file or a value that cannot be used: says where (file, line, column) and what to do
 ├── RecipeError         settings that contradict each other or the ratings
+├── ParityError         an exported graph does not answer what torch answers (parity.py)
 └── MissingExtraError   an optional dependency is not installed
 """
 

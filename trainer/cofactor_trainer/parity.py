@@ -13,6 +13,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
+from cofactor_trainer.errors import TrainerError
 from cofactor_trainer.golden import Case
 from cofactor_trainer.onnx_file import GraphSource
 
@@ -24,7 +25,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 Compute = Callable[..., Tensor | tuple[Tensor, ...]]
 
 
-class ParityError(Exception):
+class ParityError(TrainerError):
     """An exported graph does not answer what torch answers."""
 
 

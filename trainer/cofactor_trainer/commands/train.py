@@ -34,6 +34,11 @@ def add_parser(commands: Any) -> None:
     group.add_argument("--output", type=Path, default=Path("models"), metavar="DIR", help="default: %(default)s")
     group.add_argument("--name", metavar="NAME", help="of the model (default: the recipe's)")
     group.add_argument("--version", metavar="V", help="of the model (default: the UTC time)")
+    group.add_argument(
+        "--quantize",
+        choices=("int8",),
+        help="recommend from 8-bit item factors, scored exactly afterwards: for large catalogues (dot products only)",
+    )
     add_comfort_flags(parser)
     parser.set_defaults(run=run)
 
@@ -115,6 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
             metrics=metrics_of(result, split),
             hyperparameters={**recipe.hyperparameters(), "seed": str(arguments.seed)},
             history=result.history,
+            quantize_to=arguments.quantize,
         )
     except (ValueError, FileExistsError) as error:
         raise InputError(str(error)) from error

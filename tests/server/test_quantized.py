@@ -1,0 +1,50 @@
+"""A version whose Recommend looks among 8-bit factors ranks as the exact one does."""
+
+import numpy as np
+import pytest
+
+import synthetic
+from cofactor_server.bundle import open_bundle
+from cofactor_server.engine import Engine
+from cofactor_server.providers import CPU
+from cofactor_trainer.export import export_version
+
+
+@pytest.fixture(scope="module")
+def quantized_version(tmp_path_factory):
+    return export_version(
+        synthetic.make_model("dot-product"),
+        synthetic.make_dataset(),
+        tmp_path_factory.mktemp("models"),
+        "dot",
+        "int8",
+        metrics={},
+        hyperparameters={},
+        quantize_to="int8",
+    )
+
+
+def recommended(engine, tables):
+    users = slice(0, 8)
+    weights, nothing = np.zeros(8, np.float32), np.full((8, 1), synthetic.N_ITEMS)
+    return engine.recommend(tables["user_factors"][users], tables["user_bias"][users], weights, nothing, 10)
+
+
+def test_it_recommends_what_the_exact_version_does(quantized_version, dot_version):
+    answers = []
+    for version in (quantized_version, dot_version):
+        bundle = open_bundle(version)
+        answers.append(recommended(Engine(bundle, [CPU], must_use_first=True), bundle.tables))
+    for ours, exact in zip(*answers, strict=True):
+        np.testing.assert_allclose(ours, exact, atol=1e-5)
+
+
+def test_only_graphs_of_8_bit_weights_are_prepacked(quantized_version):
+    bundle = open_bundle(quantized_version)
+    assert [graph.name for graph in bundle.manifest.graphs if bundle.is_prepacked(graph.name)] == ["recommend"]
+    engine = Engine(bundle, [CPU], must_use_first=True)
+    entries = {
+        name: getattr(engine, f"_{name}").get_session_options().get_session_config_entry("session.disable_prepacking")
+        for name in ("recommend", "predict")
+    }
+    assert entries == {"recommend": "0", "predict": "1"}
