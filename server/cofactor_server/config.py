@@ -87,6 +87,9 @@ class ServerConfig:
         default="auto", metadata=_about("join calls that wait for the engine; auto: where it was measured to pay")
     )
     max_batch_size: int = field(default=32, metadata=_about("most calls in one run of the engine", 1, 1024))
+    cache_mib: int = field(
+        default=64, metadata=_about("memory for answers to give again, MiB for each version and worker; 0: none", 0)
+    )
     max_connection_age_s: float = field(
         default=300.0, metadata=_about("age at which clients are asked to reconnect and so find new replicas", 1)
     )

@@ -117,29 +117,29 @@ class AnswerEncoder:
         self,
         ranking: Ranking,
         *,
-        recommendation_id: str,
         with_items: bool = False,
         next_page_token: str = "",
         missing_item_ids: Sequence[str] = (),
         is_fallback: bool = False,
-        with_model: bool = True,
     ) -> bytes:
-        """A RecommendResponse."""
+        """A RecommendResponse without what differs from answer to answer: see `complete`."""
         heads = self._heads_with_item if with_items else self._heads
         tails, size = self._tails(ranking), self._tail_size
         parts = [
             heads[row] + tails[start : start + size]
             for row, start in zip(ranking.rows.tolist(), range(0, len(tails), size), strict=True)
         ]
-        parts.append(_field(_ID, recommendation_id.encode()))
         if next_page_token:
             parts.append(_field(_NEXT_PAGE, next_page_token.encode()))
         parts += [_field(_MISSING, item_id.encode()) for item_id in missing_item_ids]
         if is_fallback:
             parts.append(_FALLBACK)
-        if with_model:
-            parts.append(self._model)
         return b"".join(parts)
+
+    def complete(self, response: bytes, recommendation_id: str, *, with_model: bool = True) -> bytes:
+        """What `response` gave, with the id of this answer and the model: fields may come in any order."""
+        named = response + _field(_ID, recommendation_id.encode())
+        return named + self._model if with_model else named
 
     def _tails(self, ranking: Ranking) -> bytes:
         tails = np.empty(len(ranking.rows), dtype=_RATED if self._with_ratings else _SCORED)

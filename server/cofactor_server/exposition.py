@@ -19,8 +19,8 @@ REQUEST_SECONDS = "cofactor_request_seconds"
 BATCH_SIZE = "cofactor_batch_size"
 # name -> (label, help)
 COUNTERS = {
+    "cofactor_cache_requests": ("outcome", "Recommendations for known users: kept before (hit) or not (miss)."),
     "cofactor_model_loads": ("outcome", "Versions loaded (ready) and refused (refused)."),
-    "cofactor_shadow_requests": ("outcome", "Copies sent to the shadow version: same, different, failed or dropped."),
     "cofactor_worker_restarts": ("", "Workers started again after they died."),
 }
 # name -> (labels, help); processes are added up, or the highest is taken where a sum means nothing.

@@ -12,6 +12,7 @@ from cofactor.v1.model_pb2 import ModelRef
 from cofactor.v1.recommender_pb2 import PredictRequest, RecommendRequest, RecommendResponse, User
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import InvalidField, ModelNotFound, NotServing, RequestError, quoted
+from cofactor_server.metrics import Metrics
 from cofactor_server.oip_messages import PACKAGE, SERVICE, message_type
 from cofactor_server.oip_tensors import BYTES, FP32, INT64, add_output, read_inputs, whole_numbers
 from cofactor_server.predictions import predict
@@ -47,10 +48,12 @@ GRAPHS = {
 class OpenInferenceServicer:
     """Answers the protocol's seven methods from the repository of the moment."""
 
-    def __init__(self, repository: Callable[[], ModelRepository], config: ServerConfig, version: str) -> None:
+    def __init__(
+        self, repository: Callable[[], ModelRepository], config: ServerConfig, metrics: Metrics, version: str
+    ) -> None:
         self._repository = repository
         self._reader = RequestReader(config)
-        self._recommendations = Recommendations(self._reader)
+        self._recommendations = Recommendations(self._reader, metrics)
         self._max_users = config.max_requests_per_batch
         self._version = version
 

@@ -32,15 +32,21 @@ class PagedRequest(PagedMessage, Protocol):
 
 @dataclass(slots=True, eq=False)
 class Page:
-    """A page of one request on one version."""
+    """A page of one request on one version.
+
+    Attributes:
+        version: what answers.
+        offset: results before the page.
+        request: what tells the request from all others, its page token aside.
+    """
 
     version: ModelVersion
     offset: int
-    fingerprint: bytes
+    request: bytes
 
     def next_token(self, page_size: int) -> str:
         """The token of the page after this one."""
-        return PageToken(self.offset + page_size, self.fingerprint, self.version.key).encode()
+        return PageToken(self.offset + page_size, fingerprint(self.request), self.version.key).encode()
 
     def next_token_if(self, n_results: int, page_size: int) -> str:
         """The token of the page after this one, or an empty string where the n_results end on this one."""
@@ -52,32 +58,32 @@ def open_page(repository: ModelRepository, request: PagedRequest, user_id: str =
 
     Raises ModelNotFound, InvalidPageToken, or PageTokenExpired when the token's version is no longer held.
     """
-    token, mark = read_token(request)
+    token, content = read_token(request)
     if token is None:
-        return Page(repository.resolve(request.model, user_id), 0, mark)
+        return Page(repository.resolve(request.model, user_id), 0, content)
     version = repository.held(token.model)
     if version is None:
         raise PageTokenExpired
-    return Page(version, token.offset, mark)
+    return Page(version, token.offset, content)
 
 
 def read_token(request: PagedMessage) -> tuple[PageToken | None, bytes]:
-    """The token of a request, None for its first page, and the request's fingerprint; raises InvalidPageToken."""
+    """The token of a request, None for its first page, and the rest of the request; raises InvalidPageToken."""
     text = request.page_token
     if text:
         request.page_token = ""
-    mark = fingerprint(type(request).__name__.encode() + request.SerializeToString(deterministic=True))
+    content = type(request).__name__.encode() + request.SerializeToString(deterministic=True)
     if not text:
-        return None, mark
+        return None, content
     token = decode_token(text)
-    if token.fingerprint != mark:
+    if token.fingerprint != fingerprint(content):
         raise InvalidPageToken("belongs to a request with other parameters; change page_token alone")
-    return token, mark
+    return token, content
 
 
 def list_models(repository: ModelRepository, request: ListModelsRequest, page_size: int) -> ListModelsResponse:
     """One page of the versions held or refused, by name, newest first. The token names the last of the page before."""
-    token, mark = read_token(request)
+    token, content = read_token(request)
     held = repository.descriptions()
     start = 0
     if token is not None:
@@ -88,7 +94,7 @@ def list_models(repository: ModelRepository, request: ListModelsRequest, page_si
     page = held[start : start + page_size]
     response = ListModelsResponse(models=page)
     if len(held) > start + page_size:
-        response.next_page_token = PageToken(start + page_size, mark, _key(page[-1])).encode()
+        response.next_page_token = PageToken(start + page_size, fingerprint(content), _key(page[-1])).encode()
     return response
 
 

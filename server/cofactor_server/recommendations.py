@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cofactor.v1.recommender_pb2 import RecommendRequest
 from cofactor_server.errors import InvalidField, RatingsUnsupported, RequestError
 from cofactor_server.filters import EVERYTHING
+from cofactor_server.metrics import Metrics
 from cofactor_server.pages import Page, open_page
 from cofactor_server.recommender import Ranking, RankingQuery, always_wanted
 from cofactor_server.repository import ModelRepository
@@ -29,18 +30,24 @@ class OpenRequest:
     query: RankingQuery
     selected: Selected
     return_items: bool
+    may_be_kept: bool
 
 
 class Recommendations:
-    """Answers Recommend requests."""
+    """Answers Recommend requests; those of known users from what was answered before, where that was kept."""
 
-    def __init__(self, reader: RequestReader) -> None:
+    def __init__(self, reader: RequestReader, metrics: Metrics) -> None:
         self._reader = reader
+        self._metrics = metrics
 
     def answer(self, repository: ModelRepository, request: RecommendRequest, is_wanted: Callable[[], bool]) -> bytes:
         """One answer, an encoded RecommendResponse."""
-        opened = self._open(open_page(repository, request, request.user.user_id), request, is_wanted)
-        return _response(opened, opened.page.version.recommender.rank(opened.query), with_model=True)
+        page = open_page(repository, request, request.user.user_id)
+        response = self._kept(page)
+        if response is None:
+            opened = self._open(page, request, is_wanted)
+            response = self._encode(opened, page.version.recommender.rank(opened.query))
+        return page.version.encoder.complete(response, recommendation_id())
 
     def answer_each(
         self, repository: ModelRepository, requests: Sequence[RecommendRequest], *, with_model: bool
@@ -53,15 +60,21 @@ class Recommendations:
         by_version: dict[ModelVersion, list[tuple[int, OpenRequest]]] = {}
         for position, request in enumerate(requests):
             try:
-                opened = self._open(open_page(repository, request), request, always_wanted)
+                page = open_page(repository, request)
+                response = self._kept(page)
+                if response is None:
+                    opened = self._open(page, request, always_wanted)
+                    by_version.setdefault(page.version, []).append((position, opened))
+                else:
+                    complete = page.version.encoder.complete
+                    answers[position] = complete(response, recommendation_id(), with_model=with_model)
             except RequestError as error:
                 answers[position] = error
-            else:
-                by_version.setdefault(opened.page.version, []).append((position, opened))
         for version, entries in by_version.items():
             rankings = version.recommender.rank_many([opened.query for _, opened in entries])
             for (position, opened), ranking in zip(entries, rankings, strict=True):
-                answers[position] = _response(opened, ranking, with_model=with_model)
+                response = self._encode(opened, ranking)
+                answers[position] = version.encoder.complete(response, recommendation_id(), with_model=with_model)
         return [answer for answer in answers if answer is not None]
 
     def _open(self, page: Page, request: RecommendRequest, is_wanted: Callable[[], bool]) -> OpenRequest:
@@ -71,8 +84,9 @@ class Recommendations:
         check_number(request.diversity, "diversity", 0, 1)
         check_number(request.popularity_penalty, "popularity_penalty", 0, LARGEST_PENALTY)
         selected = reader.selection(version, request.filter) if request.HasField("filter") else _NO_FILTER
+        user = reader.user(version, request.user, request.unknown_user_policy)
         query = RankingQuery(
-            user=reader.user(version, request.user, request.unknown_user_policy),
+            user=user,
             offset=page.offset,
             page_size=page_size,
             selection=selected.selection,
@@ -82,19 +96,33 @@ class Recommendations:
             min_rating=_min_rating(version, request),
             is_wanted=is_wanted,
         )
-        return OpenRequest(page, query, selected, request.return_items)
+        may_be_kept = version.answers.is_on and not user.is_fallback and request.user.HasField("user_id")
+        return OpenRequest(page, query, selected, request.return_items, may_be_kept)
 
+    def _kept(self, page: Page) -> bytes | None:
+        """What was answered before, as `_encode` gave it."""
+        answers = page.version.answers
+        if not answers.is_on:
+            return None
+        response = answers.get((page.request, page.offset))
+        if response is not None:
+            self._metrics.count("cofactor_cache_requests", "hit")
+        return response
 
-def _response(opened: OpenRequest, ranking: Ranking, *, with_model: bool) -> bytes:
-    return opened.page.version.encoder.response(
-        ranking,
-        recommendation_id=recommendation_id(),
-        with_items=opened.return_items,
-        next_page_token=opened.page.next_token(opened.query.page_size) if ranking.has_more else "",
-        missing_item_ids=opened.selected.missing_item_ids,
-        is_fallback=opened.query.user.is_fallback,
-        with_model=with_model,
-    )
+    def _encode(self, opened: OpenRequest, ranking: Ranking) -> bytes:
+        """The answer, but for what is new in each: its id, and the model if wanted."""
+        page = opened.page
+        response = page.version.encoder.response(
+            ranking,
+            with_items=opened.return_items,
+            next_page_token=page.next_token(opened.query.page_size) if ranking.has_more else "",
+            missing_item_ids=opened.selected.missing_item_ids,
+            is_fallback=opened.query.user.is_fallback,
+        )
+        if opened.may_be_kept:
+            self._metrics.count("cofactor_cache_requests", "miss")
+            page.version.answers.put((page.request, page.offset), response)
+        return response
 
 
 def _popularity_weight(version: ModelVersion, request: RecommendRequest) -> float:

@@ -10,6 +10,7 @@ from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
 from cofactor_server.bulk import batch_recommend, stream_recommend
 from cofactor_server.config import ServerConfig
 from cofactor_server.filters import EVERYTHING
+from cofactor_server.metrics import Metrics
 from cofactor_server.pages import open_page
 from cofactor_server.predictions import predict
 from cofactor_server.recommendations import Recommendations
@@ -24,10 +25,10 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
     Answers that are encoded already are bytes; the interceptor lets them through.
     """
 
-    def __init__(self, repository: Callable[[], ModelRepository], config: ServerConfig) -> None:
+    def __init__(self, repository: Callable[[], ModelRepository], config: ServerConfig, metrics: Metrics) -> None:
         self._repository = repository
         self._reader = RequestReader(config)
-        self._recommendations = Recommendations(self._reader)
+        self._recommendations = Recommendations(self._reader, metrics)
         self._max_requests_per_batch = config.max_requests_per_batch
         self._max_batch_size = config.max_batch_size
 

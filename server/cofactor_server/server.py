@@ -123,11 +123,11 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
         interceptors.insert(0, tracing)
     server = grpc.server(calls, interceptors=interceptors, options=_options(config, shares_port))
     recommender_pb2_grpc.add_RecommenderServiceServicer_to_server(
-        RecommenderServicer(lambda: live.current, config), server
+        RecommenderServicer(lambda: live.current, config, metrics), server
     )
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(lambda: live.current, config), server)
     if config.oip:
-        oip = OpenInferenceServicer(lambda: live.current, config, metadata.version("cofactor"))
+        oip = OpenInferenceServicer(lambda: live.current, config, metrics, metadata.version("cofactor"))
         server.add_generic_rpc_handlers((oip.handler(),))
     health = Health(server)
     add_reflection(server)

@@ -10,6 +10,7 @@ import sys
 import time
 
 from cofactor.v1 import model_pb2
+from cofactor_server.answer_cache import AnswerCache
 from cofactor_server.arrays import FloatArray
 from cofactor_server.batching import BatchedTopK, batching_pays
 from cofactor_server.bundle import Bundle
@@ -83,6 +84,7 @@ class ModelVersion:
             name=manifest.name, version=manifest.version, execution_provider=self.engine.providers[0]
         )
         self.encoder = AnswerEncoder(self.item_ids.ids, self.catalogue, self.served, with_ratings=self.predicts_ratings)
+        self.answers = AnswerCache(config.cache_mib * 2**20)
         self.description = self._describe()
         release_free_memory()
         _LOGGER.info("%s ready on %s, %d golden answers hold", self.key, self.engine.providers[0], n_golden)

@@ -54,26 +54,26 @@ def message(rows, *, with_ratings, with_items, **fields):
 def test_an_answer_reads_as_the_message_it_stands_for(rows, with_items, with_ratings):
     fields = {
         "next_page_token": "t" * 40,
-        "recommendation_id": "id-1",
         "missing_item_ids": ["", "ö"],
         "is_fallback": True,
     }
     made = encoder(with_ratings=with_ratings)
     for _ in range(2):  # the second time from what was kept
-        encoded = made.response(ranking(rows), with_items=with_items, **fields)
-        read = RecommendResponse.FromString(encoded)
-        assert read == message(rows, with_ratings=with_ratings, with_items=with_items, **fields)
+        response = made.response(ranking(rows), with_items=with_items, **fields)
+        read = RecommendResponse.FromString(made.complete(response, "id-1"))
+        expected = message(rows, with_ratings=with_ratings, with_items=with_items, recommendation_id="id-1", **fields)
+        assert read == expected
 
 
 def test_an_empty_answer_holds_its_id_and_the_model_alone():
-    encoded = encoder().response(NOTHING, recommendation_id="x")
+    encoded = encoder().complete(encoder().response(NOTHING), "x")
     assert RecommendResponse.FromString(encoded) == RecommendResponse(recommendation_id="x", model=SERVED)
-    encoded = encoder().response(NOTHING, recommendation_id="x", with_model=False)
+    encoded = encoder().complete(encoder().response(NOTHING), "x", with_model=False)
     assert RecommendResponse.FromString(encoded) == RecommendResponse(recommendation_id="x")
 
 
 def test_batches_and_streams_hold_the_answers():
-    answer = encoder().response(ranking([1, 2]), recommendation_id="x")
+    answer = encoder().complete(encoder().response(ranking([1, 2])), "x")
     response = RecommendResponse.FromString(answer)
     failed = BatchRecommendResponse.Entry(error=EntryError(index=1, reason="R"))
     batch = BatchRecommendResponse.FromString(batch_response([answer, failed, answer], SERVED))
@@ -87,7 +87,7 @@ def test_what_is_kept_of_the_items_is_bounded(monkeypatch):
     monkeypatch.setattr(encoding, "CACHED_ITEMS", 3)
     made = encoder()
     for rows in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0]):
-        encoded = made.response(ranking(rows), recommendation_id="x")
+        encoded = made.response(ranking(rows))
         assert [r.item_id for r in RecommendResponse.FromString(encoded).results] == [IDS[row] for row in rows]
         assert len(made._heads) <= 3
 
