@@ -58,13 +58,14 @@ class OpenLoop:
 
 
 def heavy_request(versions) -> bytes:
-    """A request that takes the server long and this process not: it must send more than the server can answer."""
-    users = [versions.user_ids[n % len(versions.user_ids)] for n in range(128)]
-    entries = [
-        recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id=user), page_size=1, diversity=0.5)
-        for user in users
-    ]
-    return recommender_pb2.BatchRecommendRequest(requests=entries).SerializeToString()
+    """A request that takes the server long and this process not: it must send more than the server can answer.
+
+    New users, so that no answer can be kept from before.
+    """
+    ratings = [recommender_pb2.Rating(item_id=item_id, rating=3.0) for item_id in versions.item_ids[:20]]
+    user = recommender_pb2.User(history=recommender_pb2.RatingHistory(ratings=ratings))
+    entry = recommender_pb2.RecommendRequest(user=user, page_size=1, diversity=0.5)
+    return recommender_pb2.BatchRecommendRequest(requests=[entry] * 32).SerializeToString()
 
 
 def capacity(stub, request, seconds: float) -> float:
