@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import queue
 import time
 
@@ -23,6 +24,7 @@ from cofactor.v1.recommender_pb2 import (
     StreamRecommendRequest,
     User,
 )
+from cofactor_server.errors import UserNotFound
 
 ARCHITECTURES = {"dot": "dot-product", "net": "neural-network", "hybrid": "hybrid"}
 N_ITEMS = synthetic.N_ITEMS
@@ -240,6 +242,25 @@ def test_return_items_brings_titles_and_attributes(api):
         assert result.item.rating_count == COUNTS[row]
         assert result.item.bias == pytest.approx(float(model.item_bias[row]))
     assert not api.recommender.Recommend(RecommendRequest(user=KNOWN)).results[0].HasField("item")
+
+
+def test_failed_entries_leave_no_cycles_that_would_keep_the_request(api):
+    def failures():
+        return [each for each in gc.get_objects() if isinstance(each, UserNotFound)]
+
+    requests = [RecommendRequest(user=KNOWN), RecommendRequest(user=User(user_id="nobody"))]
+    gc.collect()
+    gc.disable()
+    try:
+        assert api.recommender.BatchRecommend(BatchRecommendRequest(requests=requests)).entries[1].HasField("error")
+        stream = api.recommender.StreamRecommend(StreamRecommendRequest(request=each) for each in requests)
+        assert [answer.HasField("error") for answer in stream] == [False, True]
+        gives_up = time.monotonic() + 10  # the server's threads let go after the answer is out
+        while failures() and time.monotonic() < gives_up:
+            time.sleep(0.01)
+        assert not failures()
+    finally:
+        gc.enable()
 
 
 def test_every_answer_has_an_id_of_its_own(api):

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import json_format
 
 from cofactor.v1 import manifest_pb2
-from cofactor_trainer import export
+from cofactor_trainer import version_graphs
 from cofactor_trainer.export import export_version
 from cofactor_trainer.parity import ParityError
 from synthetic import make_dataset, make_model
@@ -49,7 +49,7 @@ def test_tables_are_aligned_and_do_not_overlap(version, manifest):
 
 
 def test_no_path_of_this_machine_is_in_any_file(version):
-    source = export.__file__.rpartition("/")[0].encode()
+    source = version_graphs.__file__.rpartition("/")[0].encode()
     for path in version.iterdir():
         assert source not in path.read_bytes(), path.name
 
@@ -80,11 +80,11 @@ def test_an_existing_version_is_never_changed(dot_version, models_dir):
 
 
 def test_a_version_that_differs_from_torch_is_not_published(tmp_path, monkeypatch):
-    class Wrong(export.Scorer):
+    class Wrong(version_graphs.Scorer):
         def ratings(self, logits):
             return super().ratings(logits) + 2e-5
 
-    monkeypatch.setattr(export, "Scorer", Wrong)
+    monkeypatch.setattr(version_graphs, "Scorer", Wrong)
     with pytest.raises(ParityError, match=r"predict\.onnx, case 0: differs from torch by"):
         export_version(make_model(), make_dataset(), tmp_path, "m", "1", metrics={}, hyperparameters={})
     assert not list(tmp_path.glob("m/*"))
