@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -25,11 +26,15 @@ _LOGGER = logging.getLogger(__name__)
 
 # What a worker gets beyond its drain delay and grace to close what it holds, before it is killed.
 _CLOSING_S = 5.0
+# Objects between two searches for unreachable cycles: calls leave none, and at Python's 700 the searches took 2.7 us of
+# each.
+_GARBAGE_THRESHOLD = 10_000
 
 
 def serve_alone(config: ServerConfig) -> int:
     """Serves in this process until SIGTERM or SIGINT; returns 0. Raises CofactorError when it cannot start."""
     stopping = StopSignal(signal.SIGTERM, signal.SIGINT)
+    gc.set_threshold(_GARBAGE_THRESHOLD)
     with create_server(config) as server:
         endpoint = _metrics_endpoint(config, lambda: [server.reporter.report()]) if config.metrics_port else None
         stopping.wait()
@@ -88,6 +93,7 @@ def run_worker_server(link: SupervisorLink, slot: int, config: ServerConfig, rep
     """One worker process; the one in slot 0 has the admin port."""
     configure_logging(config.log_level, config.log_format)
     stopping = StopSignal(signal.SIGTERM)
+    gc.set_threshold(_GARBAGE_THRESHOLD)
     link.on_orphaned(stopping.set)
     try:
         server = create_server(config if slot == 0 else replace(config, admin_port=0), shares_port=True)

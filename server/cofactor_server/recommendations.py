@@ -69,7 +69,8 @@ class Recommendations:
                     complete = page.version.encoder.complete
                     answers[position] = complete(response, recommendation_id(), with_model=with_model)
             except RequestError as error:
-                answers[position] = error
+                # With its traceback it would hold this frame, and through it itself and all answers.
+                answers[position] = error.with_traceback(None)
         for version, entries in by_version.items():
             rankings = version.recommender.rank_many([opened.query for _, opened in entries])
             for (position, opened), ranking in zip(entries, rankings, strict=True):

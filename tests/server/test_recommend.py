@@ -246,7 +246,7 @@ def test_return_items_brings_titles_and_attributes(api):
 
 def test_failed_entries_leave_no_cycles_that_would_keep_the_request(api):
     def failures():
-        return [each for each in gc.get_objects() if isinstance(each, UserNotFound)]
+        return [each for each in gc.get_objects() if type(each) is UserNotFound]
 
     requests = [RecommendRequest(user=KNOWN), RecommendRequest(user=User(user_id="nobody"))]
     gc.collect()
