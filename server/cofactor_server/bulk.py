@@ -56,17 +56,19 @@ _END = object()
 
 
 class RequestStream:
-    """Reads a stream ahead, in a thread of its own, into a bounded queue.
+    """Reads a stream ahead, in a thread of its own, until `limit` requests wait.
 
-    While the engine works, requests gather and then run together. When the queue is full nothing more is read, and
-    HTTP/2's flow control holds the client back.
+    While the engine works, requests gather and then run together. When as many wait as may, nothing more is read, and
+    HTTP/2's flow control holds the client back. A SimpleQueue and one event for each batch cost less than the locks
+    that a bounded queue.Queue takes for each message.
     """
 
     def __init__(self, requests: Iterator[StreamRecommendRequest], limit: int) -> None:
         self._requests = requests
-        self._waiting: queue.Queue[object] = queue.Queue(maxsize=limit)
+        self._waiting: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._limit = limit
-        self._closed = threading.Event()
+        self._closed = False
+        self._room = threading.Event()
         self._reader = threading.Thread(target=self._read, name="stream-reader", daemon=True)
         self._reader.start()
 
@@ -74,18 +76,20 @@ class RequestStream:
         last: object = _END
         try:
             for request in self._requests:
-                self._put(request)
+                self._await_room()
+                if self._closed:
+                    return
+                self._waiting.put(request)
         except Exception as error:  # handed to the thread that answers the stream, which raises it
             last = error
-        self._put(last)
+        self._waiting.put(last)
 
-    def _put(self, each: object) -> None:
-        while not self._closed.is_set():
-            try:
-                self._waiting.put(each, timeout=1.0)
-            except queue.Full:
-                continue
-            return
+    def _await_room(self) -> None:
+        while self._waiting.qsize() >= self._limit and not self._closed:
+            self._room.clear()
+            # Room made before the event was cleared is seen here, room made later sets it.
+            if self._waiting.qsize() >= self._limit and not self._closed:
+                self._room.wait()
 
     def batches(self) -> Iterator[list[StreamRecommendRequest]]:
         """What has gathered, again and again until the client ends the stream; raises what ended it otherwise."""
@@ -104,12 +108,14 @@ class RequestStream:
                         break
                 else:
                     last = each
+                self._room.set()
                 if batch:
                     yield batch
             if isinstance(last, Exception):
                 raise last
         finally:
-            self._closed.set()
+            self._closed = True
+            self._room.set()
 
 
 def stream_recommend(

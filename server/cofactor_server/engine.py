@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -86,14 +87,14 @@ class Engine:
             "user_bias": user_bias,
             "popularity_weight": popularity_weight,
             "excluded_rows": excluded_rows,
-            "k": np.array([k], dtype=np.int64),
+            "k": _count(k),
         }
         item_rows, scores, ratings = self._recommend.run(("item_rows", "scores", "ratings"), inputs)
         return item_rows, scores, ratings
 
     def similar_items(self, item_rows: IndexArray, excluded_rows: IndexArray, k: int) -> tuple[IndexArray, FloatArray]:
         """Nearest k items to the mean of (M,) items without (E,) -> rows (k,), cosines (k,)."""
-        inputs = {"item_rows": item_rows, "excluded_rows": excluded_rows, "k": np.array([k], dtype=np.int64)}
+        inputs = {"item_rows": item_rows, "excluded_rows": excluded_rows, "k": _count(k)}
         rows, scores = self._similar_items.run(("similar_rows", "scores"), inputs)
         return rows, scores
 
@@ -114,6 +115,12 @@ class Engine:
             inputs["profile"] = profile
         factors, bias, fitted = self._embed_user.run(("user_factors", "user_bias", "fitted"), inputs)
         return factors, bias, fitted
+
+
+@lru_cache(maxsize=64)
+def _count(k: int) -> IndexArray:
+    """`k` as the graphs take it; most calls ask for the same."""
+    return np.array([k], dtype=np.int64)
 
 
 def _session(bundle: Bundle, name: str, providers: ProviderList, *, must_use_first: bool) -> Any:

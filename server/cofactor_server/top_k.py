@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +29,12 @@ class RecommendGraph(Protocol):
         """(B, d), (B,), (B,), (B, E) -> item_rows, scores, ratings, each (B, k)."""
 
 
+@lru_cache(maxsize=64)
+def _weight(popularity_weight: float) -> FloatArray:
+    """A weight as the graph takes it; most calls have the model's own."""
+    return np.array([popularity_weight], dtype=np.float32)
+
+
 class DirectTopK:
     """Runs the engine in the calling thread."""
 
@@ -43,7 +50,7 @@ class DirectTopK:
         rows, scores, ratings = self._engine.recommend(
             query.user.factors,
             query.user.bias,
-            np.array([query.popularity_weight], dtype=np.float32),
+            _weight(query.popularity_weight),
             excluded,
             query.k,
         )
