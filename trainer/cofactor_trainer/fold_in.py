@@ -17,8 +17,8 @@ from cofactor_trainer.profile_model import COLUMN_RANGE
 
 # Below this a squared residual is taken for 0, where 0 / 0 must give 0.
 TINY = 1e-30
-# Full Gauss-Newton steps reach a dot product's maximum to 0.0003 of a rating. Between the kinks of a network they
-# go to and fro: ever shorter ones leave 1 % of the possible gain, full ones 10 % (benchmarks/fold_in.py).
+# Full Gauss-Newton steps converge on a dot product. Between the kinks of a network they go to and fro, and ever
+# shorter ones end nearer to the maximum.
 DOT_STEPS = (1.0, 1.0, 1.0, 1.0)
 NETWORK_STEPS = (1.0, 0.7, 0.5, 0.35)
 # Items linearised at a time.
