@@ -83,10 +83,8 @@ class Context:
         return workload.echo(self.calls(catalogue.ML100K), self.small, self.constant_answer.read_bytes())
 
     def cofactor(self, *flags: str) -> ServerSpec:
-        """Cofactor on the small catalogue, answers not cached unless asked for."""
-        no_cache = () if "--cache" not in self.flags or any("cache" in flag for flag in flags) else ("--cache-mib", "0")
-        name = " ".join(("cofactor", *flags))
-        return servers.cofactor(name, catalogue.ML100K, *no_cache, *flags)
+        """Cofactor on the small catalogue."""
+        return servers.cofactor(" ".join(("cofactor", *flags)), catalogue.ML100K, *flags)
 
     def echo_server(self) -> ServerSpec:
         """The wall: a bare echo on the server that Cofactor is built on."""

@@ -21,7 +21,7 @@ MOSEC_WAIT_MS = 1
 
 
 def cofactor(name: str, catalogue: Catalogue, *flags: str, cores: tuple[int, ...] = (SERVER_CORE,)) -> ServerSpec:
-    """Cofactor's server with everything on that it has by default, and metrics."""
+    """Cofactor's server with everything on that it has by default, and metrics; no answer cache unless flags ask."""
     command = (
         sys.executable,
         "-m",
@@ -33,7 +33,18 @@ def cofactor(name: str, catalogue: Catalogue, *flags: str, cores: tuple[int, ...
     )
     return ServerSpec(
         name,
-        (*command, "--port", "{port}", "--metrics-port", "{other_port}", "--provider", "cpu", *flags),
+        (
+            *command,
+            "--port",
+            "{port}",
+            "--metrics-port",
+            "{other_port}",
+            "--provider",
+            "cpu",
+            "--cache-mib",
+            "0",
+            *flags,
+        ),
         "grpc",
         f"{SERVICE}/Recommend",
         cores=cores,

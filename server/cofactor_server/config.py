@@ -64,6 +64,13 @@ class ServerConfig:
         default="", metadata=_about("public key, PEM, with which every version must be signed; empty: none need be")
     )
     workers: int = field(default=1, metadata=_about("processes that share the port", 1, 256))
+    pin_workers: bool = field(
+        default=True,
+        metadata=_about(
+            "with workers: each on a core of its own, where there are as many cores; or threads wait for "
+            "Python's lock across cores"
+        ),
+    )
     metrics_port: int = field(default=0, metadata=_about("port for Prometheus; 0: none", 0, 65535))
     admin_port: int = field(
         default=0, metadata=_about("port on 127.0.0.1 for the admin API and channelz; 0: none", 0, 65535)

@@ -95,6 +95,8 @@ def run_worker_server(link: SupervisorLink, slot: int, config: ServerConfig, rep
     stopping = StopSignal(signal.SIGTERM)
     gc.set_threshold(_GARBAGE_THRESHOLD)
     link.on_orphaned(stopping.set)
+    if config.pin_workers:
+        _pin(slot, config.workers)
     try:
         server = create_server(config if slot == 0 else replace(config, admin_port=0), shares_port=True)
     except CofactorError as error:
@@ -109,6 +111,19 @@ def run_worker_server(link: SupervisorLink, slot: int, config: ServerConfig, rep
         link.announce_ready()
         stopping.wait()
         _LOGGER.info("stopping")
+
+
+def _pin(slot: int, n_workers: int) -> None:
+    """Keep this worker on one core, where every worker can have its own.
+
+    Threads of one process that run on several cores hand Python's lock across them: a call then costs twice the
+    processor time (docs/benchmarks.md, workers).
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) >= n_workers:
+        os.sched_setaffinity(0, {cores[slot]})
 
 
 def _metrics_endpoint(config: ServerConfig, reports: Callable[[], list[ProcessReport]]) -> MetricsEndpoint:
