@@ -26,9 +26,8 @@ FROM ${BASE}
 COPY --from=build /opt/cofactor /opt/cofactor
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin cofactor
 USER 10001
-ENV PATH=/opt/cofactor/bin:$PATH PYTHONUNBUFFERED=1
+ENV PATH=/opt/cofactor/bin:$PATH PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
 EXPOSE 50051
-VOLUME /models
 # TLS belongs in front of, or in, this server: plaintext beyond loopback has to be asked for.
 ENTRYPOINT ["cofactor-serve", "--models", "/models", "--host", "0.0.0.0"]
 STOPSIGNAL SIGTERM

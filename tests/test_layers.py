@@ -1,6 +1,7 @@
 """Which package may import which: the rule drawn in docs/architecture.md."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,3 +47,11 @@ def test_importing_a_package_loads_nothing_it_does_not_need(package, absent):
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert package.partition(".")[0] in loaded
     assert not absent & set(loaded)
+
+
+@pytest.mark.parametrize("package", ["cofactor_server", "cofactor_trainer"])
+def test_onnx_runtime_reports_nothing_to_its_maker(package):
+    code = f"import {package}, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "1"
