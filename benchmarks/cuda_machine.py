@@ -223,12 +223,12 @@ def serving(models: Path, provider: str, workers: int) -> Iterator[str]:
             process.wait(60)
 
 
-def ask(address: str, seconds: float, n_threads: int) -> int:
+def ask(address: str, seconds: float, n_threads: int, n_items: int) -> int:
     """Closed loop of Recommend calls from threads of one process -> calls answered."""
     from concurrent.futures import ThreadPoolExecutor
 
     with Client(address) as client:
-        known = synthetic.make_dataset().user_ids
+        known = synthetic.make_dataset(n_items=n_items).user_ids
         end = time.monotonic() + seconds
 
         def loop(start: int) -> int:
@@ -242,11 +242,11 @@ def ask(address: str, seconds: float, n_threads: int) -> int:
             return sum(pool.map(loop, range(n_threads)))
 
 
-def throughput(address: str, n_clients: int, seconds: float) -> float:
+def throughput(address: str, n_clients: int, seconds: float, n_items: int) -> float:
     """Requests a second of several client processes with eight calls in flight each."""
     with multiprocessing.get_context("spawn").Pool(n_clients) as pool:
-        pool.starmap(ask, [(address, 1.0, 2)] * n_clients)
-        return sum(pool.starmap(ask, [(address, seconds, 8)] * n_clients)) / seconds
+        pool.starmap(ask, [(address, 1.0, 2, n_items)] * n_clients)
+        return sum(pool.starmap(ask, [(address, seconds, 8, n_items)] * n_clients)) / seconds
 
 
 def n_client_processes() -> int:
@@ -271,7 +271,7 @@ def server_throughput(models: Path, sizes: tuple[int, ...], *, quick: bool) -> l
                 rates.append("no CUDA device")
                 continue
             with serving(alone, provider, 1) as address:
-                rates.append(f"{throughput(address, n_client_processes(), seconds):,.0f}")
+                rates.append(f"{throughput(address, n_client_processes(), seconds, n_items):,.0f}")
         lines.append(f"| {n_items:,} | " + " | ".join(rates) + " |")
     return [*lines, ""]
 
@@ -283,7 +283,7 @@ def worker_scaling(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list
     alone, first, workers = models / f"serve-{sizes[0]}", 0.0, 1
     while workers <= n_client_processes():
         with serving(alone, "cpu", workers) as address:
-            rate = throughput(address, n_client_processes(), seconds)
+            rate = throughput(address, n_client_processes(), seconds, sizes[0])
         first = first or rate
         lines.append(f"| {workers} | {rate:,.0f} | {rate / first:.2f} |")
         workers *= 2

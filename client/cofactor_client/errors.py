@@ -88,6 +88,10 @@ class RpcError(CofactorError):
         self.status = status
         self.details = details or ErrorDetails()
 
+    def __reduce__(self) -> tuple[type[RpcError], tuple[str, grpc.StatusCode, ErrorDetails]]:
+        # Or it could not leave a process pool: exceptions are rebuilt from their message alone.
+        return type(self), (self.message, self.status, self.details)
+
     @property
     def reason(self) -> str:
         """google.rpc.ErrorInfo.reason, such as "USER_NOT_FOUND"; may be empty."""

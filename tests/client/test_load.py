@@ -1,6 +1,7 @@
 """`cofactor load` counts what was answered, and when it was due."""
 
 import json
+import pickle
 import time
 
 import grpc
@@ -58,6 +59,11 @@ def test_failures_are_counted_by_reason():
     assert result.calls == 0
     assert result.latency_ms == {}
     assert set(result.failures) == {"RESOURCE_EXHAUSTED"}
+
+
+def test_an_error_survives_a_process_pool():
+    error = pickle.loads(pickle.dumps(RpcError("busy", grpc.StatusCode.RESOURCE_EXHAUSTED)))
+    assert (error.message, error.status) == ("busy", grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
 def test_the_command_prints_rate_and_latency(address, capsys):
