@@ -73,8 +73,9 @@ def _failure(error: Any) -> RpcError:
 def _table(model: admin_pb2.ModelVersions) -> Table:
     table = Table("version", "state", "labels", "", title=model.name, title_justify="left")
     for version in model.versions:
-        canary = [f"{model.policy.canary_percent[label]:g} % of users" for label in _canaries(model, version)]
-        notes = ["current"] if version.is_current else canary
+        notes = ["current"] if version.is_current else []
+        for shares, about in ((model.policy.canary_percent, ""), (model.policy.shadow_percent, "shadow of ")):
+            notes += [f"{about}{shares[label]:g} % of users" for label in version.labels if label in shares]
         table.add_row(
             version.version,
             _STATES.get(version.state, "unknown"),
@@ -82,7 +83,3 @@ def _table(model: admin_pb2.ModelVersions) -> Table:
             version.state_message or ", ".join(notes),
         )
     return table
-
-
-def _canaries(model: admin_pb2.ModelVersions, version: admin_pb2.Version) -> list[str]:
-    return [label for label in version.labels if label in model.policy.canary_percent]

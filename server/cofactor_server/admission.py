@@ -51,6 +51,11 @@ class BoundedPool(ThreadPoolExecutor):
         return self._held >= self._limit
 
     @property
+    def is_half_busy(self) -> bool:
+        """Whether calls take more than half of the threads: no time for work that can be left."""
+        return 2 * self._held > self._most_threads + 1
+
+    @property
     def n_waiting(self) -> int:
         """Calls that have no thread yet."""
         return self._calls.qsize()

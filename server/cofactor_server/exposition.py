@@ -11,12 +11,25 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from cofactor_server.admission import BoundedPool
-from cofactor_server.metrics import SECONDS, SIZES, STAGES, Gauges, Metrics, ProcessReport, Totals
+from cofactor_server.metrics import (
+    OVERLAPS,
+    SECONDS,
+    SHADOW_OUTCOMES,
+    SIZES,
+    STAGES,
+    Gauges,
+    Metrics,
+    ProcessReport,
+    Totals,
+)
 from cofactor_server.repository import LiveRepository
 
 REQUESTS = "cofactor_requests"
 REQUEST_SECONDS = "cofactor_request_seconds"
 BATCH_SIZE = "cofactor_batch_size"
+SHADOW_REQUESTS = "cofactor_shadow_requests"
+SHADOW_SECONDS = "cofactor_shadow_seconds"
+SHADOW_OVERLAP = "cofactor_shadow_overlap"
 # name -> (label, help)
 COUNTERS = {
     "cofactor_cache_requests": ("outcome", "Recommendations for known users: kept before (hit) or not (miss)."),
@@ -125,6 +138,7 @@ class ReportCollector(Collector):
             totals.add(report.totals)
         yield from _requests(totals)
         yield _batches(totals)
+        yield from _shadows(totals)
         yield from _counters(totals)
         yield from _gauges([report.gauges for report in reports])
 
@@ -154,6 +168,26 @@ def _batches(totals: Totals) -> Metric:
     sizes = HistogramMetricFamily(BATCH_SIZE, "Calls joined in one run of the engine.")
     sizes.add_metric([], _buckets(SIZES, totals.batches), sum_value=totals.batches[-1])
     return sizes
+
+
+def _shadows(totals: Totals) -> Iterator[Metric]:
+    labels = ["model", "version"]
+    count = CounterMetricFamily(
+        SHADOW_REQUESTS,
+        "Requests for a shadow version: compared with the answer, failed, or dropped under load.",
+        labels=[*labels, "outcome"],
+    )
+    seconds = HistogramMetricFamily(SHADOW_SECONDS, "What a shadow version takes for a request.", labels=labels)
+    overlap = HistogramMetricFamily(
+        SHADOW_OVERLAP, "Share of the items of an answer that the shadow version recommends too.", labels=labels
+    )
+    first, second = len(SHADOW_OUTCOMES), len(SHADOW_OUTCOMES) + len(SECONDS) + 2
+    for key, cells in sorted(totals.shadows.items()):
+        for outcome, n in zip(SHADOW_OUTCOMES, cells[:first], strict=True):
+            count.add_metric([*key, outcome], n)
+        seconds.add_metric(key, _buckets(SECONDS, cells[first:second]), sum_value=cells[second - 1])
+        overlap.add_metric(key, _buckets(OVERLAPS, cells[second:]), sum_value=cells[-1])
+    yield from (count, seconds, overlap)
 
 
 def _buckets(bounds: tuple[float, ...], cells: list[float]) -> list[tuple[str, float]]:

@@ -18,8 +18,11 @@ from typing import Any
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 STAGES = ("queue", "compute", "total")
+OVERLAPS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SHADOW_OUTCOMES = ("compared", "failed", "dropped")
 _WIDTH = len(SECONDS) + 2  # the buckets, the one beyond, the sum
 _BATCH_WIDTH = len(SIZES) + 2
+_SHADOW_WIDTH = len(SHADOW_OUTCOMES) + _WIDTH + len(OVERLAPS) + 2
 
 
 @dataclass
@@ -27,17 +30,21 @@ class Totals:
     """What was counted, added up.
 
     requests: (method, gRPC code) -> for each of STAGES: counts by SECONDS, count beyond, sum of seconds.
-    batches: counts by SIZES, count beyond, sum. counters: name -> label value -> count.
+    batches: counts by SIZES, count beyond, sum. counters: name -> label value -> count. shadows: (model, version) ->
+    counts of SHADOW_OUTCOMES; counts by SECONDS, count beyond, sum; counts by OVERLAPS, count beyond, sum.
     """
 
     requests: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     batches: list[float] = field(default_factory=lambda: [0.0] * _BATCH_WIDTH)
     counters: dict[str, dict[str, float]] = field(default_factory=dict)
+    shadows: dict[tuple[str, str], list[float]] = field(default_factory=dict)
 
     def add(self, other: Totals) -> None:
         """Add another process's or thread's."""
         for key, cells in other.requests.items():
             self.requests[key] = _sum(self.requests.get(key), cells)
+        for key, cells in other.shadows.items():
+            self.shadows[key] = _sum(self.shadows.get(key), cells)
         self.batches = _sum(self.batches, other.batches)
         for name, values in other.counters.items():
             mine = self.counters.setdefault(name, {})
@@ -47,13 +54,15 @@ class Totals:
     def to_json(self) -> dict[str, Any]:
         """As JSON takes it."""
         requests = [[*key, cells] for key, cells in self.requests.items()]
-        return {"requests": requests, "batches": self.batches, "counters": self.counters}
+        shadows = [[*key, cells] for key, cells in self.shadows.items()]
+        return {"requests": requests, "batches": self.batches, "counters": self.counters, "shadows": shadows}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Totals:
         """From what to_json gave."""
         requests = {(method, code): cells for method, code, cells in content["requests"]}
-        return cls(requests, content["batches"], content["counters"])
+        shadows = {(model, version): cells for model, version, cells in content["shadows"]}
+        return cls(requests, content["batches"], content["counters"], shadows)
 
 
 def _sum(left: list[float] | None, right: list[float]) -> list[float]:
@@ -100,12 +109,29 @@ class Metrics:
         values = self._cells.totals.counters.setdefault(name, {})
         values[label] = values.get(label, 0.0) + 1
 
+    def count_shadow(self, model: str, version: str, outcome: str) -> None:
+        """Count a request for a shadow: one of SHADOW_OUTCOMES."""
+        self._shadow(model, version)[SHADOW_OUTCOMES.index(outcome)] += 1
+
+    def record_shadow(self, model: str, version: str, seconds: float, overlap: float) -> None:
+        """Count a request that a shadow ran, how long it took, and the share of the answer that it gave too."""
+        row, n_outcomes = self._shadow(model, version), len(SHADOW_OUTCOMES)
+        row[SHADOW_OUTCOMES.index("compared")] += 1
+        row[n_outcomes + bisect_left(SECONDS, seconds)] += 1
+        row[n_outcomes + _WIDTH - 1] += seconds
+        row[n_outcomes + _WIDTH + bisect_left(OVERLAPS, overlap)] += 1
+        row[-1] += overlap
+
+    def _shadow(self, model: str, version: str) -> list[float]:
+        return self._cells.totals.shadows.setdefault((model, version), [0.0] * _SHADOW_WIDTH)
+
     def totals(self) -> Totals:
         """Add the threads up."""
         total = Totals()
         for each in list(self._all):
             # A thread may add a key meanwhile: copy before walking.
-            total.add(Totals(dict(each.requests), list(each.batches), {k: dict(v) for k, v in each.counters.items()}))
+            counters = {k: dict(v) for k, v in each.counters.items()}
+            total.add(Totals(dict(each.requests), list(each.batches), counters, dict(each.shadows)))
         return total
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from google.protobuf import json_format
@@ -14,7 +15,7 @@ from cofactor.admin.v1.admin_pb2 import ServingPolicy
 
 STABLE = "stable"
 _LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-# Users are dealt into this many equal parts: a canary's share is exact to a hundredth of a percent.
+# Users are dealt into this many equal parts: a share is exact to a hundredth of a percent.
 _PARTS = 10_000
 
 
@@ -57,13 +58,14 @@ def check_policy(policy: ServingPolicy) -> None:
     for label in policy.labels:
         if not _LABEL.fullmatch(label):
             raise PolicyError("serving.json: labels: a label is 1 to 64 of a-z, 0-9, '.', '_' and '-'")
-    for label in policy.canary_percent:
-        if label not in policy.labels:
-            raise PolicyError(f"serving.json: the label {label} is used, and on no version; add it to labels")
-    if not all(math.isfinite(share) and 0 <= share <= 100 for share in policy.canary_percent.values()):
-        raise PolicyError("serving.json: canary_percent must lie between 0 and 100")
-    if sum(policy.canary_percent.values()) > 100:
-        raise PolicyError("serving.json: canary_percent must not add up to more than 100")
+    for field, percent in (("canary_percent", policy.canary_percent), ("shadow_percent", policy.shadow_percent)):
+        for label in percent:
+            if label not in policy.labels:
+                raise PolicyError(f"serving.json: the label {label} is used, and on no version; add it to labels")
+        if not all(math.isfinite(share) and 0 <= share <= 100 for share in percent.values()):
+            raise PolicyError(f"serving.json: {field} must lie between 0 and 100")
+        if sum(percent.values()) > 100:
+            raise PolicyError(f"serving.json: {field} must not add up to more than 100")
 
 
 def wanted_versions(policy: ServingPolicy, available: Collection[str], loaded: Collection[str]) -> list[str]:
@@ -76,26 +78,42 @@ def wanted_versions(policy: ServingPolicy, available: Collection[str], loaded: C
     return newest_first(named.union(newest_first(available)[: policy.latest or 1]))
 
 
+# (first part, first part beyond, version) of each share of the users.
+Shares = tuple[tuple[int, int, str], ...]
+
+
 @dataclass(frozen=True)
 class Routing:
     """Who answers requests that name no version; immutable, made anew by each swap.
 
-    current: version of most requests. canaries: (first part, first part beyond, version) of each share.
-    labels: label -> version.
+    current: version of most requests. canaries: shares answered by others. labels: label -> version. shadows: shares
+    that others are tried with.
     """
 
     current: str
-    canaries: tuple[tuple[int, int, str], ...]
+    canaries: Shares
     labels: dict[str, str]
+    shadows: Shares = ()
 
     def version_for(self, user_id: str) -> str:
         """Version that answers this user; always the same one while the policy stays."""
         if self.canaries and user_id:
-            part = zlib.crc32(user_id.encode()) % _PARTS
-            for low, high, version in self.canaries:
-                if low <= part < high:
-                    return version
+            return _version_of(self.canaries, zlib.crc32(user_id.encode()) % _PARTS) or self.current
         return self.current
+
+    def shadow_for(self, user_id: str) -> str | None:
+        """Version that this user's requests are tried with besides.
+
+        Dealt by another hash than the canaries', or the users of a canary would be the first to be shadowed.
+        """
+        if not (self.shadows and user_id):
+            return None
+        digest = hashlib.blake2b(user_id.encode(), digest_size=8).digest()
+        return _version_of(self.shadows, int.from_bytes(digest, "little") % _PARTS)
+
+
+def _version_of(shares: Shares, part: int) -> str | None:
+    return next((version for low, high, version in shares if low <= part < high), None)
 
 
 def make_routing(policy: ServingPolicy, ready: Collection[str], before: str | None = None) -> Routing | None:
@@ -110,13 +128,17 @@ def make_routing(policy: ServingPolicy, ready: Collection[str], before: str | No
     newest = newest_first(ready)[0]
     held = before if STABLE in policy.labels and before in ready else None
     current = labels.get(STABLE) or held or newest
-    canaries, low = [], 0
-    for label, percent in sorted(policy.canary_percent.items()):
-        high = low + round(percent * _PARTS / 100)
+    return Routing(current, _shares(policy.canary_percent, labels), labels, _shares(policy.shadow_percent, labels))
+
+
+def _shares(percent: Mapping[str, float], labels: dict[str, str]) -> Shares:
+    shares, low = [], 0
+    for label, share in sorted(percent.items()):
+        high = low + round(share * _PARTS / 100)
         if label in labels:
-            canaries.append((low, high, labels[label]))
+            shares.append((low, high, labels[label]))
         low = high
-    return Routing(current, tuple(canaries), labels)
+    return tuple(shares)
 
 
 def promoted(policy: ServingPolicy, label: str, version: str) -> ServingPolicy:

@@ -14,6 +14,7 @@ from cofactor_server.recommender import Ranking, RankingQuery, always_wanted
 from cofactor_server.repository import ModelRepository
 from cofactor_server.requests import RequestReader, Selected, check_number
 from cofactor_server.responses import recommendation_id
+from cofactor_server.shadow import ShadowTraffic
 from cofactor_server.version import ModelVersion
 
 LARGEST_PENALTY = 10.0
@@ -36,9 +37,10 @@ class OpenRequest:
 class Recommendations:
     """Answers Recommend requests; those of known users from what was answered before, where that was kept."""
 
-    def __init__(self, reader: RequestReader, metrics: Metrics) -> None:
+    def __init__(self, reader: RequestReader, metrics: Metrics, shadow: ShadowTraffic | None = None) -> None:
         self._reader = reader
         self._metrics = metrics
+        self._shadow = shadow
 
     def answer(self, repository: ModelRepository, request: RecommendRequest, is_wanted: Callable[[], bool]) -> bytes:
         """One answer, an encoded RecommendResponse."""
@@ -47,6 +49,8 @@ class Recommendations:
         if response is None:
             opened = self._open(page, request, is_wanted)
             response = self._encode(opened, page.version.recommender.rank(opened.query))
+        if repository.has_shadows and self._shadow is not None:
+            self._shadow.offer(repository, page, request, response, self._rank_as_shadow)
         return page.version.encoder.complete(response, recommendation_id())
 
     def answer_each(
@@ -77,6 +81,12 @@ class Recommendations:
                 response = self._encode(opened, ranking)
                 answers[position] = version.encoder.complete(response, recommendation_id(), with_model=with_model)
         return [answer for answer in answers if answer is not None]
+
+    def _rank_as_shadow(self, version: ModelVersion, request: RecommendRequest) -> list[str]:
+        """What a version recommends, by id; nothing is kept or counted, and no caller's run is joined."""
+        opened = self._open(Page(version, 0, b""), request, always_wanted)
+        rows = version.recommender.rank_many([opened.query])[0].rows.tolist()
+        return [version.item_ids.ids[row] for row in rows]
 
     def _open(self, page: Page, request: RecommendRequest, is_wanted: Callable[[], bool]) -> OpenRequest:
         reader = self._reader

@@ -17,6 +17,7 @@ from cofactor_server.recommendations import Recommendations
 from cofactor_server.repository import ModelRepository
 from cofactor_server.requests import DEFAULT_CONTRIBUTIONS, RequestReader, Selected
 from cofactor_server.responses import explanation_message, similar_items
+from cofactor_server.shadow import ShadowTraffic
 
 
 class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # type: ignore[misc] # generated without annotations
@@ -25,10 +26,16 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
     Answers that are encoded already are bytes; the interceptor lets them through.
     """
 
-    def __init__(self, repository: Callable[[], ModelRepository], config: ServerConfig, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        repository: Callable[[], ModelRepository],
+        config: ServerConfig,
+        metrics: Metrics,
+        shadow: ShadowTraffic,
+    ) -> None:
         self._repository = repository
         self._reader = RequestReader(config)
-        self._recommendations = Recommendations(self._reader, metrics)
+        self._recommendations = Recommendations(self._reader, metrics, shadow)
         self._max_requests_per_batch = config.max_requests_per_batch
         self._max_batch_size = config.max_batch_size
 

@@ -28,11 +28,13 @@ class ModelRepository:
     Attributes:
         versions: by name, newest first.
         default_name: the model that answers when a request names none.
+        has_shadows: whether a policy has requests run on a second version.
     """
 
     def __init__(self, states: Mapping[str, VersionState], default_name: str) -> None:
         self.default_name = default_name
         self._routings = {name: state.routing for name, state in states.items() if state.routing is not None}
+        self.has_shadows = any(routing.shadows for routing in self._routings.values())
         self.versions = {
             name: [loaded.value for loaded in state.loaded.values()] for name, state in states.items() if state.loaded
         }
@@ -73,6 +75,12 @@ class ModelRepository:
         if found is None:
             raise ModelNotFound(f"version {quoted(ref.version)} of {quoted(name)} is not served")
         return found
+
+    def shadow_of(self, version: ModelVersion, user_id: str) -> ModelVersion | None:
+        """The other version that requests of this user, answered by `version`, are tried with; None for most."""
+        name = version.manifest.name
+        shadow = self._routings[name].shadow_for(user_id) if name in self._routings else None
+        return self._by_key[f"{name}/{shadow}"] if shadow not in (None, version.manifest.version) else None
 
     def describe(self, version: ModelVersion) -> model_pb2.Model:
         """The version with the labels it has now."""

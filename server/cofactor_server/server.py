@@ -28,6 +28,7 @@ from cofactor_server.oip_servicer import OpenInferenceServicer
 from cofactor_server.rate_limit import RateLimiter
 from cofactor_server.recommender_servicer import RecommenderServicer
 from cofactor_server.repository import LiveRepository, ModelRepository
+from cofactor_server.shadow import ShadowTraffic
 from cofactor_server.telemetry import tracing_interceptor
 from cofactor_server.tls import TlsError, TlsFiles, server_credentials
 
@@ -55,6 +56,7 @@ class RunningServer:
         live: LiveRepository,
         config: ServerConfig,
         pools: Sequence[BoundedPool],
+        shadow: ShadowTraffic,
         reporter: ProcessReporter,
         flush_traces: Callable[[], None],
         admin: AdminServer | None,
@@ -67,6 +69,7 @@ class RunningServer:
         self._health = health
         self._config = config
         self._pools = pools
+        self._shadow = shadow
         self._flush_traces = flush_traces
         self._stopping = threading.Lock()
         self._stopped = False
@@ -86,6 +89,7 @@ class RunningServer:
             self._server.stop(self._config.grace_s).wait()
             if self.admin is not None:
                 self.admin.close()
+            self._shadow.close()
             self._live.close()
             for pool in self._pools:
                 pool.shutdown(wait=False)
@@ -114,6 +118,7 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
     streams = BoundedPool("stream", config.max_streams)
     control = BoundedPool("control", CONTROL_THREADS, CONTROL_QUEUE)
     watches = BoundedPool("watch", MAX_WATCHES)
+    shadow = ShadowTraffic(metrics, lambda: calls.is_half_busy)
     interceptors: list[grpc.ServerInterceptor] = [
         RequestInterceptor(calls, streams, control, watches, Guard(gate, limiter), metrics)
     ]
@@ -123,7 +128,7 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
         interceptors.insert(0, tracing)
     server = grpc.server(calls, interceptors=interceptors, options=_options(config, shares_port))
     recommender_pb2_grpc.add_RecommenderServiceServicer_to_server(
-        RecommenderServicer(lambda: live.current, config, metrics), server
+        RecommenderServicer(lambda: live.current, config, metrics, shadow), server
     )
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(lambda: live.current, config), server)
     if config.oip:
@@ -139,7 +144,7 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
     _LOGGER.info("listening on %s port %d, default model %s", config.host, port, live.current.default_name)
     reporter = ProcessReporter(metrics, ServingGauges(live, calls))
     return RunningServer(
-        server, port, health, live, config, (calls, streams, control, watches), reporter, flush_traces, admin
+        server, port, health, live, config, (calls, streams, control, watches), shadow, reporter, flush_traces, admin
     )
 
 

@@ -32,6 +32,9 @@ def test_versions_are_ordered_by_their_digits_as_numbers() -> None:
         ('{"labels": {"A B": "1"}}', "a label is 1 to 64"),
         ('{"canary_percent": {"x": 5}}', "the label x is used"),
         ('{"labels": {"c": "1"}, "canary_percent": {"c": 101}}', "between 0 and 100"),
+        ('{"shadow_percent": {"x": 5}}', "the label x is used"),
+        ('{"labels": {"c": "1"}, "shadow_percent": {"c": -1}}', "shadow_percent must lie between 0 and 100"),
+        ('{"labels": {"c": "1", "d": "2"}, "shadow_percent": {"c": 60, "d": 60}}', "shadow_percent must not add up"),
         ('{"labels": {"c": "1"}, "canary_percent": {"c": "NaN"}}', "between 0 and 100"),
         ('{"labels": {"c": "1", "d": "2"}, "canary_percent": {"c": 60, "d": 60}}', "add up to more than 100"),
     ],
@@ -68,6 +71,19 @@ def test_a_canary_that_is_not_loaded_leaves_the_shares_of_the_others() -> None:
     of_b = {user for user in users if with_both.version_for(user) == "3"}
     assert of_b
     assert {user for user in users if without.version_for(user) == "3"} == of_b
+
+
+def test_shadowed_users_are_dealt_apart_from_the_canarys() -> None:
+    labels = {"stable": "1", "canary": "2", "next": "3"}
+    policy = ServingPolicy(labels=labels, canary_percent={"canary": 10}, shadow_percent={"next": 20})
+    routing = make_routing(policy, ["1", "2", "3"])
+    users = [str(user) for user in range(50_000)]
+    shadowed = [user for user in users if routing.shadow_for(user) == "3"]
+    assert len(shadowed) / len(users) == pytest.approx(0.20, abs=0.01)
+    in_canary = sum(routing.version_for(user) == "2" for user in shadowed)
+    assert in_canary / len(shadowed) == pytest.approx(0.10, abs=0.01)
+    assert routing.shadow_for("") is None
+    assert make_routing(policy, ["1", "2"]).shadow_for(shadowed[0]) is None
 
 
 def test_rollback_undoes_promote_and_itself() -> None:

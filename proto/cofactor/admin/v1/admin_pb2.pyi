@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ServingPolicy(_message.Message):
-    __slots__ = ("latest", "pinned", "labels", "previous_labels", "canary_percent")
+    __slots__ = ("latest", "pinned", "labels", "previous_labels", "canary_percent", "shadow_percent")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -31,17 +31,26 @@ class ServingPolicy(_message.Message):
         key: str
         value: float
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class ShadowPercentEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     LATEST_FIELD_NUMBER: _ClassVar[int]
     PINNED_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_LABELS_FIELD_NUMBER: _ClassVar[int]
     CANARY_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_PERCENT_FIELD_NUMBER: _ClassVar[int]
     latest: int
     pinned: _containers.RepeatedScalarFieldContainer[str]
     labels: _containers.ScalarMap[str, str]
     previous_labels: _containers.ScalarMap[str, str]
     canary_percent: _containers.ScalarMap[str, float]
-    def __init__(self, latest: _Optional[int] = ..., pinned: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., previous_labels: _Optional[_Mapping[str, str]] = ..., canary_percent: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    shadow_percent: _containers.ScalarMap[str, float]
+    def __init__(self, latest: _Optional[int] = ..., pinned: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., previous_labels: _Optional[_Mapping[str, str]] = ..., canary_percent: _Optional[_Mapping[str, float]] = ..., shadow_percent: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class Version(_message.Message):
     __slots__ = ("version", "state", "state_message", "labels", "is_current", "load_time")
