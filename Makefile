@@ -78,6 +78,7 @@ lock: $(UV) ## Pin every dependency again, with hashes and without naming an ind
 	$(COMPILE) --extra dev --output-file $(LOCK)
 	$(COMPILE) --extra server --output-file requirements/server.txt
 	$(COMPILE) --extra server --extra cuda --output-file requirements/server-cuda.txt
+	$(COMPILE) --extra server --extra approximate --output-file requirements/server-approximate.txt
 
 audit: $(UV) ## Look the server's pinned dependencies up in the advisory databases
 	@$(UV) tool run pip-audit --disable-pip --require-hashes --requirement requirements/server.txt
