@@ -143,11 +143,13 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _flag(name: str) -> str:
+def flag_of(name: str) -> str:
+    """The flag of a setting."""
     return "--" + name.replace("_", "-")
 
 
-def _variable(name: str) -> str:
+def variable_of(name: str) -> str:
+    """The environment variable of a setting."""
     return "COFACTOR_" + name.upper()
 
 
@@ -182,11 +184,11 @@ def _parser() -> argparse.ArgumentParser:
         default = "required" if each.default is dataclasses.MISSING else f"default: {each.default!r}"
         about = f"{each.metadata['about']} ({default})".replace("%", "%%")
         if hints[each.name] is bool:
-            parser.add_argument(_flag(each.name), action=argparse.BooleanOptionalAction, default=None, help=about)
+            parser.add_argument(flag_of(each.name), action=argparse.BooleanOptionalAction, default=None, help=about)
         else:
             choices = typing.get_args(hints[each.name])
             name = "|".join(choices) if choices else each.name.upper()
-            parser.add_argument(_flag(each.name), metavar=name, default=None, help=about)
+            parser.add_argument(flag_of(each.name), metavar=name, default=None, help=about)
     return parser
 
 
@@ -216,11 +218,11 @@ def load_config(arguments: Sequence[str], environment: Mapping[str, str] = os.en
         values[name] = _converted(f"{file}: {name}", hints[name], value)
     for variable, value in environment.items():
         name = variable.removeprefix("COFACTOR_").lower()
-        if variable == _variable(name) and name in hints:
+        if variable == variable_of(name) and name in hints:
             values[name] = _converted(variable, hints[name], value)
     for name, value in flags.items():
         if value is not None:
-            values[name] = _converted(_flag(name), hints[name], value)
+            values[name] = _converted(flag_of(name), hints[name], value)
     if "models" not in values:
         raise ConfigurationError("--models (or COFACTOR_MODELS) is required: the folder that holds <name>/<version>/")
     return ServerConfig(**values), print_config

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from pathlib import Path
 
 import pytest
 
 from cofactor_server.config import ServerConfig, load_config, to_toml
 from cofactor_server.errors import ConfigurationError
+from cofactor_server.settings_page import documentation
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path):
@@ -76,3 +78,18 @@ def test_a_bad_file_is_refused(tmp_path, text, message):
     file.write_text(text)
     with pytest.raises(ConfigurationError, match=message):
         load_config(["--models", "m", "--config", str(file)], {})
+
+
+def test_the_page_of_settings_is_the_one_in_the_code():
+    page = Path(__file__).resolve().parents[2] / "docs/settings.md"
+    assert page.read_text() == documentation(), "run: python -m cofactor_server.settings_page > docs/settings.md"
+
+
+def test_every_setting_has_a_row_of_six_cells():
+    rows = [line for line in documentation().splitlines() if line.startswith("| `--")]
+    assert len(rows) == len(dataclasses.fields(ServerConfig))
+    for row, each in zip(rows, dataclasses.fields(ServerConfig), strict=True):
+        flag, variable, key, kind, default, about = row.strip("| ").split(" | ")
+        assert flag.replace("[no-]", "") == f"`--{each.name.replace('_', '-')}`"
+        assert (variable, key) == (f"`COFACTOR_{each.name.upper()}`", f"`{each.name}`")
+        assert all((kind, default, about))
