@@ -16,6 +16,7 @@ import numpy.typing as npt
 from google.protobuf import json_format
 
 from cofactor.v1 import manifest_pb2
+from cofactor_trainer.approximate import INDEX_FILE, write_index
 from cofactor_trainer.bundle import catalogue_arrays, log_popularity, model_arrays, rated_arrays
 from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.empirical_bayes import empirical_prior, ranking_prior
@@ -50,13 +51,16 @@ def export_version(
     hyperparameters: Mapping[str, str],
     history: Sequence[EpochResult] = (),
     quantize_to: Quantization | None = None,
+    approximate: bool = False,
 ) -> Path:
     """Write models_dir/name/version, by default named after the time, and publish it by one rename.
 
     quantize_to="int8" lets Recommend look for candidates among 8-bit item factors, scored exactly afterwards; the
-    recall is measured and becomes a metric of the version. For dot products only.
+    recall is measured and becomes a metric of the version. approximate=True adds an index of candidates, which a server
+    may use instead of scoring every item; its recall becomes metrics too. Both are for dot products only.
 
     Raises:
+        MissingExtraError: an index is asked for, and faiss is not installed.
         ValueError: a name that docs/model-format.md does not allow, or a model that is not of this data set.
         FileExistsError: the version is there; versions are never changed.
         ParityError: an exported graph does not answer what torch answers.
@@ -69,6 +73,8 @@ def export_version(
         raise ValueError(
             f"quantize_to={quantize_to}: only a dot-product model can be quantized, not a {model.architecture}"
         )
+    if approximate and model.layers:
+        raise ValueError(f"approximate: only a dot-product model can have an index, not a {model.architecture}")
     place = models_dir / name / version
     if place.exists():
         raise FileExistsError(f"version {version} of model {name} exists; versions are never changed, choose another")
@@ -80,7 +86,7 @@ def export_version(
         manifest.metrics.update(metrics)
         manifest.hyperparameters.update(hyperparameters)
         manifest.epochs.extend(epoch(result) for result in history)
-        _write(draft, manifest, model, dataset, quantize_to)
+        _write(draft, manifest, model, dataset, quantize_to, approximate=approximate)
         draft.rename(place)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -95,6 +101,8 @@ def _write(
     model: TrainedModel,
     dataset: RatingsDataset,
     quantize_to: Quantization | None,
+    *,
+    approximate: bool,
 ) -> None:
     prior = empirical_prior(model, dataset) if model.objective == "rating" else ranking_prior(model, dataset)
     arrays = model_arrays(model, prior)
@@ -102,9 +110,8 @@ def _write(
     if quantize_to is not None:
         arrays |= quantize(model.item_factors)
     manifest.embedding_space = fingerprint(model, arrays)
-    manifest.tables.extend(
-        write_tables(draft / TABLES_FILE, {**arrays, **catalogue_arrays(dataset), **rated_arrays(dataset)})
-    )
+    rated = rated_arrays(dataset)
+    manifest.tables.extend(write_tables(draft / TABLES_FILE, {**arrays, **catalogue_arrays(dataset), **rated}))
     if prior.profile is not None:
         manifest.profile_features.extend(prior.profile.features)
     tables = {table.name: table for table in manifest.tables}
@@ -120,6 +127,12 @@ def _write(
         if graph.recall is not None:
             metric, measure = graph.recall
             manifest.metrics[metric] = measure(path)
+    if approximate:
+        # Without popularity, and as the model ranks by default.
+        weights = sorted({0.0, manifest.default_popularity_weight})
+        index, recalls = write_index(draft / INDEX_FILE, arrays | rated, weights)
+        manifest.approximate_index.CopyFrom(index)
+        manifest.metrics.update(recalls)
     with (draft / GOLDEN_FILE).open("wb") as file:
         np.savez(file, **golden)  # type: ignore[arg-type]
         file.flush()

@@ -115,9 +115,9 @@ class CaseMaker:
         return {"item_rows": self._items(n_items), "candidate_rows": self._items(n_candidates)}
 
     def _histories(self, counts: Sequence[int], width: int, low: float, high: float) -> Case:
-        """Histories of these lengths, each of different items, filled up with n_items."""
+        """Histories of these lengths, or of all items, each of different items, filled up with n_items."""
         item_rows = np.full((len(counts), width), self.n_items)
-        for row, count in zip(item_rows, counts, strict=True):
+        for row, count in zip(item_rows, np.minimum(counts, self.n_items), strict=True):
             row[:count] = self.random.choice(self.n_items, count, replace=False)
         ratings = self.random.uniform(low, high, item_rows.shape).astype(np.float32)
         return {"item_rows": torch.from_numpy(item_rows), "ratings": torch.from_numpy(ratings)}

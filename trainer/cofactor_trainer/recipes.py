@@ -96,6 +96,11 @@ class Recipe:
         """What the model is trained for."""
         return "ranking" if self.model == "ranking" else "rating"
 
+    @property
+    def has_network(self) -> bool:
+        """Whether the model is not, or not only, a dot product."""
+        return self.model in ("neural-network", "implicit-neural-network", "hybrid")
+
     def batch_size_for(self, n_ratings: int) -> int:
         """Ratings a step when there are so many in all."""
         return (

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from cofactor_trainer.approximate import require_faiss
 from cofactor_trainer.commands.data import add_data_flags, load_dataset, parse_pair, split_dataset
 from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.datasets import without_duplicates
@@ -38,6 +39,12 @@ def add_parser(commands: Any) -> None:
         "--quantize",
         choices=("int8",),
         help="recommend from 8-bit item factors, scored exactly afterwards: for large catalogues (dot products only)",
+    )
+    group.add_argument(
+        "--approximate",
+        action="store_true",
+        help="add an index for servers that are to look at part of the catalogue only: for millions of items (dot "
+        "products only; needs the approximate extra)",
     )
     add_comfort_flags(parser)
     parser.set_defaults(run=run)
@@ -87,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"version {arguments.version} of model {name} exists; versions never change, choose another")
     if arguments.resume and arguments.checkpoint is None:
         raise InputError("--resume needs --checkpoint, the file to go on from")
+    check_export_flags(arguments, recipe)
     device = resolve_device(arguments.device)
     dataset = load_dataset(arguments)
     resolve_range(recipe, dataset, allow_misfit=arguments.allow_misfit_range)
@@ -121,6 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
             hyperparameters={**recipe.hyperparameters(), "seed": str(arguments.seed)},
             history=result.history,
             quantize_to=arguments.quantize,
+            approximate=arguments.approximate,
         )
     except (ValueError, FileExistsError) as error:
         raise InputError(str(error)) from error
@@ -146,6 +155,15 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
         except argparse.ArgumentTypeError as error:
             raise InputError(f"--rating-range: {error}") from None
     return replace(recipe, **changes)
+
+
+def check_export_flags(arguments: argparse.Namespace, recipe: Recipe) -> None:
+    """Refuse before training what the export would refuse after it."""
+    for flag in ("quantize", "approximate"):
+        if getattr(arguments, flag) and recipe.has_network:
+            raise InputError(f"--{flag} is for dot products only, and recipe {recipe.name} is a {recipe.model}")
+    if arguments.approximate:
+        require_faiss()
 
 
 def resolve_device(name: str) -> str:
