@@ -126,7 +126,10 @@ def _check_names(path: Path, manifest: Manifest) -> None:
     for name in listed:
         if not _PLAIN_NAME.fullmatch(name):
             raise ValueError("manifest.json names a file outside the directory")
-    for needed in {TABLES, GOLDEN} | {graph.path for graph in manifest.graphs}:
+    needed_files = {TABLES, GOLDEN} | {graph.path for graph in manifest.graphs}
+    if manifest.HasField("approximate_index"):
+        needed_files.add(manifest.approximate_index.path)
+    for needed in needed_files:
         if needed not in listed:
             raise ValueError(f"manifest.json has no checksum of {needed}")
     if not graphs >= GRAPHS or not graphs <= GRAPHS | OPTIONAL_GRAPHS:

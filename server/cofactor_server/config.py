@@ -81,6 +81,10 @@ class ServerConfig:
         default="auto", metadata=_about("what runs the graphs; auto: CUDA where it works, else the CPU")
     )
     gpu_memory_mib: int = field(default=0, metadata=_about("most device memory per graph, MiB; 0: no limit", 0))
+    approximate: bool = field(
+        default=False,
+        metadata=_about("recommend from a version's index, where it has one, on the CPU; needs the extra approximate"),
+    )
     threads: int = field(default=16, metadata=_about("threads that answer calls", 1, 1024))
     max_queue_size: int = field(
         default=256, metadata=_about("calls that may wait for a thread; further ones are refused at once", 0)

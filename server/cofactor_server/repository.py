@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cofactor.v1 import model_pb2
 from cofactor.v1.model_pb2 import ModelRef
+from cofactor_server.approximate import load_faiss
 from cofactor_server.bundle import check_seal, open_bundle
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ConfigurationError, ModelNotFound, ModelRefused, NotServing, quoted
@@ -175,6 +176,8 @@ def _counted(load: Callable[[Path], ModelVersion], metrics: Metrics) -> Callable
 
 def _loader(config: ServerConfig) -> Callable[[Path], ModelVersion]:
     providers = requested_providers(config.provider, config.gpu_memory_mib)
+    if config.approximate:
+        load_faiss()
     verifier = SignatureVerifier(Path(config.require_signature)) if config.require_signature else None
 
     def load(path: Path) -> ModelVersion:

@@ -11,6 +11,7 @@ import time
 
 from cofactor.v1 import model_pb2
 from cofactor_server.answer_cache import AnswerCache
+from cofactor_server.approximate import from_candidates
 from cofactor_server.arrays import FloatArray
 from cofactor_server.batching import BatchedTopK, batching_pays
 from cofactor_server.bundle import Bundle
@@ -63,7 +64,7 @@ class ModelVersion:
         self._hidden_width = tables["item_hidden"].shape[1] if "item_hidden" in tables else 1
         item_factors: FloatArray = tables["item_factors"]  # type: ignore[assignment]
         self.recommender = Recommender(
-            self._top_k(config),
+            self._top_k(bundle, config),
             self.engine,
             item_factors,
             tables["item_inverse_norms"],  # type: ignore[arg-type]
@@ -89,7 +90,13 @@ class ModelVersion:
         release_free_memory()
         _LOGGER.info("%s ready on %s, %d golden answers hold", self.key, self.engine.providers[0], n_golden)
 
-    def _top_k(self, config: ServerConfig) -> TopK:
+    def _top_k(self, bundle: Bundle, config: ServerConfig) -> TopK:
+        exact = self._exact_top_k(config)
+        if not config.approximate:
+            return exact
+        return from_candidates(bundle, exact, self.engine, on_cpu=self.engine.providers[0] == CPU)
+
+    def _exact_top_k(self, config: ServerConfig) -> TopK:
         max_batch_size = min(config.max_batch_size, users_per_run(self.n_items, self._hidden_width))
         direct = DirectTopK(self.engine, self.n_items, max_batch_size)
         on_cpu = self.engine.providers[0] == CPU

@@ -183,14 +183,17 @@ def audience(arrays: Arrays, popularity_weights: Sequence[float]) -> Audience:
 def recall(
     index: Any, arrays: Arrays, judges: Audience, probe_count: int, popularity_weight: float
 ) -> dict[int, float]:
-    """Share of each user's exact k best that a server returns: the best of the candidates, scored exactly; by k."""
+    """Share of each user's exact k best that are the best of the candidates, scored exactly; by k.
+
+    A server answers exactly where candidates are too few, so it returns no smaller share.
+    """
     faiss = require_faiss()
     parameters = faiss.SearchParametersIVF(nprobe=probe_count)
     queries = query_vectors(judges.factors, popularity_weight)
     n_items = len(arrays["item_bias"]) - 1
     found = dict.fromkeys(judges.counts, 0)
     for user, rated in enumerate(judges.rated):
-        n_candidates = min(CANDIDATES + len(rated), n_items)
+        n_candidates = min(CANDIDATES + min(len(rated), CANDIDATES), n_items)
         _, labels = index.search(queries[user : user + 1], n_candidates, params=parameters)
         rows = np.setdiff1d(labels[0][labels[0] >= 0], rated)
         scores = arrays["item_factors"][rows] @ judges.factors[user] + arrays["item_bias"][rows]
