@@ -50,15 +50,3 @@ class SignatureVerifier:
             raise ModelRefused(
                 f"model {label} refused: its signature does not match its files ({type(error).__name__})"
             ) from None
-
-
-def sign_version(version: Path, private_key: Path) -> Path:
-    """Sign a version's files with a PEM private key; returns the signature's path. Raises ValueError for a bad key."""
-    from model_signing import hashing, signing
-
-    signature = version / SIGNATURE
-    hashed, signer = hashing.Config(), signing.Config()  # type: ignore[no-untyped-call]
-    # The signature lies among the files it signs, and cannot sign itself.
-    hashed.set_ignored_paths(paths=[signature], ignore_git_paths=False)
-    signer.use_elliptic_key_signer(private_key=private_key).set_hashing_config(hashed).sign(version, signature)
-    return signature

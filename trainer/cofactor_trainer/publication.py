@@ -5,27 +5,37 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from cofactor_trainer.errors import InputError, MissingExtraError
 from cofactor_trainer.export import MANIFEST_FILE, SEAL_FILE
+from cofactor_trainer.signing import SIGNATURE_FILE, sign_version
 from cofactor_trainer.version_reader import read_version
 
 
-def publish_version(version: Path, repository: str) -> str:
+def publish_version(version: Path, repository: str, sign_key: Path | None = None) -> str:
     """Copy a version into a model repository, a folder or an fsspec address, and return where it is now.
 
+    With `sign_key`, a private key in PEM, it is signed there; the version that is copied is left as it is.
+
     Raises:
-        InputError: the version is damaged, or the repository has one of this name: versions are never changed.
-        MissingExtraError: the address needs a package that is not installed.
+        InputError: the version is damaged, the key cannot be used, or the repository has a version of this name:
+            versions are never changed.
+        MissingExtraError: signing or the address needs a package that is not installed.
     """
     _check(version)
     manifest = read_version(version).manifest
     files = sorted(path for path in version.iterdir() if path.is_file() and path.name != MANIFEST_FILE)
-    files.append(version / MANIFEST_FILE)
-    if "://" in repository:
-        return _upload(files, repository.rstrip("/"), f"{manifest.name}/{manifest.version}")
-    return _copy(files, Path(repository) / manifest.name / manifest.version)
+    with tempfile.TemporaryDirectory() as folder:
+        if sign_key is not None:
+            signature = Path(folder) / SIGNATURE_FILE
+            sign_version(version, sign_key, signature)
+            files = [*(path for path in files if path.name != SIGNATURE_FILE), signature]
+        files.append(version / MANIFEST_FILE)
+        if "://" in repository:
+            return _upload(files, repository.rstrip("/"), f"{manifest.name}/{manifest.version}")
+        return _copy(files, Path(repository) / manifest.name / manifest.version)
 
 
 def _check(version: Path) -> None:

@@ -19,10 +19,18 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("version", type=Path, metavar="VERSION", help="a version directory, models/NAME/VERSION")
     parser.add_argument("repository", metavar="REPOSITORY", help="a folder, or an address such as s3://bucket/models")
+    parser.add_argument(
+        "--sign-key",
+        type=Path,
+        metavar="KEY.pem",
+        help="sign the published version with this private key (P-256), for servers with --require-signature (needs "
+        "the signing extra)",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Publish and say where."""
-    print(f"published: {publish_version(arguments.version, arguments.repository)}")
+    where = publish_version(arguments.version, arguments.repository, arguments.sign_key)
+    print(f"published{' and signed' if arguments.sign_key else ''}: {where}")
     return 0
