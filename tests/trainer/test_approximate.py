@@ -11,7 +11,7 @@ import pytest
 import synthetic
 from cofactor_trainer import approximate
 from cofactor_trainer.__main__ import main
-from cofactor_trainer.approximate import audience, build_index, item_vectors, query_vectors, recall
+from cofactor_trainer.approximate import audience, build_index, fewest_probes, item_vectors, query_vectors, recall
 from cofactor_trainer.export import export_version
 from cofactor_trainer.version_reader import read_version
 
@@ -74,11 +74,29 @@ def test_the_version_says_what_the_index_finds_and_how_it_is_to_be_asked(version
 
 
 def test_it_looks_at_no_more_clusters_than_the_target_takes(version, tables, index):
-    fewer = read_version(version).manifest.approximate_index.probe_count // 2
+    fewer = read_version(version).manifest.approximate_index.probe_count * 3 // 4
     assert 1 <= fewer < index.nlist
     judges = audience(tables, WEIGHTS)
     measured = [recall(index, tables, judges, fewer, weight) for weight in WEIGHTS]
     assert any(min(each[k] for each in measured) < target for k, target in approximate.TARGET_RECALL.items())
+
+
+@pytest.mark.parametrize(("needed", "n_clusters"), [(1, 1), (1, 50), (2, 50), (37, 1000), (700, 1000), (1000, 1000)])
+def test_the_clusters_to_look_at_are_about_as_few_as_suffice(needed, n_clusters):
+    n_asked = []
+
+    def measure(probe_count):
+        n_asked.append(probe_count)
+        return {10: 0.995 if probe_count >= needed else 0.9, 100: 0.96}
+
+    probe_count, found = fewest_probes(measure, n_clusters)
+    assert needed <= probe_count <= needed + needed // 7 + 1
+    assert found[10] == 0.995
+    assert len(n_asked) < 20
+
+
+def test_where_no_number_of_clusters_suffices_it_looks_at_all():
+    assert fewest_probes(lambda _: {10: 0.9, 100: 0.9}, 40) == (40, {10: 0.9, 100: 0.9})
 
 
 def test_the_exact_rankings_it_is_judged_by_leave_out_what_users_rated(tables):

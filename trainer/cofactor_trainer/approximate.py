@@ -8,7 +8,7 @@ looks at the clusters whose centres have the highest product with it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,6 +205,27 @@ def recall(
     return {k: found[k] / max(1, int(counts.sum())) for k, counts in judges.counts.items()}
 
 
+def fewest_probes(measure: Callable[[int], dict[int, float]], n_clusters: int) -> tuple[int, dict[int, float]]:
+    """About as few clusters to look at as reach TARGET_RECALL, all where none do, and what that measures."""
+
+    def reaches(found: dict[int, float]) -> bool:
+        return all(found[k] >= target for k, target in TARGET_RECALL.items())
+
+    low, high = 0, 1
+    found = measure(high)
+    while high < n_clusters and not reaches(found):
+        low, high = high, min(2 * high, n_clusters)
+        found = measure(high)
+    while high - low > high // 8 + 1:
+        middle = (low + high) // 2
+        tried = measure(middle)
+        if reaches(tried):
+            high, found = middle, tried
+        else:
+            low = middle
+    return high, found
+
+
 def write_index(
     path: Path, arrays: Arrays, popularity_weights: Sequence[float]
 ) -> tuple[manifest_pb2.ApproximateIndex, dict[str, float]]:
@@ -215,13 +236,12 @@ def write_index(
     """
     faiss = require_faiss()
     index, judges = build_index(arrays), audience(arrays, popularity_weights)
-    probe_count = 1
-    while True:
+
+    def worst(probe_count: int) -> dict[int, float]:
         measured = [recall(index, arrays, judges, probe_count, weight) for weight in popularity_weights]
-        worst = {k: min(each[k] for each in measured) for k in TARGET_RECALL}
-        if probe_count == index.nlist or all(worst[k] >= target for k, target in TARGET_RECALL.items()):
-            break
-        probe_count = min(2 * probe_count, index.nlist)
+        return {k: min(each[k] for each in measured) for k in TARGET_RECALL}
+
+    probe_count, found = fewest_probes(worst, index.nlist)
     with path.open("wb") as file:
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
         file.flush()
@@ -233,4 +253,4 @@ def write_index(
         largest_k=LARGEST_K,
         popularity_weights=popularity_weights,
     )
-    return asked, {f"approximate_recall@{k}": value for k, value in worst.items()}
+    return asked, {f"approximate_recall@{k}": value for k, value in found.items()}
