@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-_spec = importlib.util.spec_from_file_location("harness", Path(__file__).with_name("harness.py"))
-harness = sys.modules["harness"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(harness)
+for _name in ("harness", "network"):
+    _spec = importlib.util.spec_from_file_location(_name, Path(__file__).with_name(f"{_name}.py"))
+    _module = sys.modules[_name] = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(_module)
+harness = sys.modules["harness"]
 
 
 @pytest.fixture(scope="session")

@@ -140,6 +140,7 @@ class ServerProcess:
         *flags: str,
         port: int = 0,
         program: tuple[object, ...] = ("-m", "cofactor_server"),
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.log = log
         self.models = models
@@ -147,7 +148,11 @@ class ServerProcess:
         with log.open("ab") as output:
             self._offset = output.tell()
             self.process = subprocess.Popen(
-                [*command, "--provider", "cpu", *flags], stdout=output, stderr=output, start_new_session=True
+                [*command, "--provider", "cpu", *flags],
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env={**os.environ, **(environment or {})},
             )
         self.port = port
         self._ready = "workers listening" if "--workers" in flags else "listening"
@@ -233,7 +238,8 @@ class Outcome:
     """What the clients saw.
 
     codes: how often each gRPC code. wrong: answers that are not those of the version they claim. versions: how often
-    each version answered. seconds: latencies of answers that were OK. ok_times: when they came.
+    each version answered. seconds: latencies of answers that were OK. ok_times: when they came, by time.monotonic().
+    failed_times: when the others did.
     """
 
     codes: Counter[str] = field(default_factory=Counter)
@@ -241,6 +247,7 @@ class Outcome:
     versions: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
     ok_times: list[float] = field(default_factory=list)
+    failed_times: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     elapsed_s: float = 0.0
 
@@ -320,6 +327,7 @@ class Clients:
             response = stub.Recommend(request, timeout=self._timeout_s)
         except grpc.RpcError as error:
             mine.codes[error.code().name] += 1
+            mine.failed_times.append(time.monotonic())
             mine.errors.append(f"{error.code().name}: {error.details()}")
             return
         ended = time.monotonic()
@@ -352,6 +360,7 @@ def _merge(all_of_them: Outcome, one: Outcome) -> None:
     all_of_them.versions += one.versions
     all_of_them.seconds += one.seconds
     all_of_them.ok_times += one.ok_times
+    all_of_them.failed_times += one.failed_times
     all_of_them.errors += one.errors
 
 
