@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +17,7 @@ from cofactor_server.errors import CofactorError, ConfigurationError
 from cofactor_server.exposition import MetricsEndpoint, WorkerReports, wait_and_report
 from cofactor_server.logs import configure_logging
 from cofactor_server.metrics import Metrics, ProcessReport
+from cofactor_server.private_folder import PrivateFolder, share_folder
 from cofactor_server.server import create_server
 from cofactor_server.stop_signal import StopSignal
 from cofactor_server.workers import Supervisor, SupervisorLink, WorkersFailedError, reserve_port
@@ -59,10 +59,10 @@ def serve_with_workers(config: ServerConfig) -> int:
             f"cannot listen on {config.host} port {config.port}: {error.strerror}; choose another --port"
         ) from None
     metrics = Metrics()
-    with reserved, tempfile.TemporaryDirectory(prefix="cofactor-") as folder:
-        reports = Path(folder) / "reports"
+    with reserved, PrivateFolder() as folder:
+        reports = folder.path / "reports"
         reports.mkdir()
-        shared = replace(config, port=port, copies=config.copies or str(Path(folder) / "copies"))
+        shared = replace(config, port=port, copies=config.copies or str(folder.path / "copies"))
         supervisor = Supervisor(
             config.workers,
             run_worker_server,
@@ -95,6 +95,10 @@ def run_worker_server(link: SupervisorLink, slot: int, config: ServerConfig, rep
     stopping = StopSignal(signal.SIGTERM)
     gc.set_threshold(_GARBAGE_THRESHOLD)
     link.on_orphaned(stopping.set)
+    try:
+        share_folder(reports.parent)  # until this process ends, also where it outlives the supervisor
+    except OSError:
+        sys.exit("error: the supervisor has ended")
     if config.pin_workers:
         _pin(slot, config.workers)
     try:

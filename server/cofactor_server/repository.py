@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ConfigurationError, ModelNotFound, ModelRefused, NotServing, quoted
 from cofactor_server.metrics import Metrics
 from cofactor_server.policy import newest_first
+from cofactor_server.private_folder import PrivateFolder
 from cofactor_server.providers import requested_providers
 from cofactor_server.signatures import SignatureVerifier
 from cofactor_server.sources import open_source
@@ -117,14 +117,15 @@ class LiveRepository:
 
     def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
         """Verify and load what is to be served."""
-        self._temporary = None if config.copies else tempfile.TemporaryDirectory(prefix="cofactor-")
-        copies = Path(self._temporary.name if self._temporary else config.copies)
+        self._private = None if config.copies else PrivateFolder()
+        copies = self._private.path if self._private else Path(config.copies)
         self.source = open_source(str(config.models))
         self.watcher = ModelWatcher(self.source, _counted(_loader(config), metrics), copies, self._swap)
         self._default_name = config.model
         self.current = ModelRepository({}, "")
         self.watcher.poll()
         self._check_default(config)
+        self.watcher.remove_stale_copies()
 
     def follow(self, interval_s: float) -> None:
         """Look for new versions every `interval_s` from now on; 0: never."""
@@ -134,8 +135,8 @@ class LiveRepository:
     def close(self) -> None:
         """Stop looking, and remove the private copies; what is loaded stays usable."""
         self.watcher.stop()
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        if self._private is not None:
+            self._private.close()
 
     def _swap(self, snapshot: Snapshot[ModelVersion]) -> None:
         # The first model by name, until _check_default settles it.

@@ -16,6 +16,7 @@ MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MANIFEST = "manifest.json"
 POLICY = "serving.json"
+STAMP_LENGTH = 32
 # How the file systems of fsspec say that a file has changed; each has some of these.
 _REMOTE_MARKS = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created", "size")
 
@@ -153,7 +154,7 @@ class RemoteSource:
 
 
 def _stamp(marks: dict[str, str]) -> str:
-    return hashlib.sha256(repr(sorted(marks.items())).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr(sorted(marks.items())).encode()).hexdigest()[:STAMP_LENGTH]
 
 
 def open_source(address: str) -> ModelSource:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -24,11 +23,14 @@ from cofactor_server.policy import (
     parse_policy,
     wanted_versions,
 )
-from cofactor_server.sources import ModelSource
+from cofactor_server.private_folder import PrivateFolder
+from cofactor_server.sources import STAMP_LENGTH, ModelSource
 
 _log = logging.getLogger(__name__)
 
 V = TypeVar("V")
+
+_STALE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -206,8 +208,8 @@ class ModelWatcher(Generic[V]):
         copy = home / name / version
         if not copy.is_dir():
             self._copies.mkdir(parents=True, exist_ok=True)
-            fresh = Path(tempfile.mkdtemp(dir=self._copies, prefix=".copying-"))
-            try:
+            with PrivateFolder(self._copies, ".copying-") as draft:
+                fresh = draft.path / "version"
                 (fresh / name / version).mkdir(parents=True)
                 self._source.copy(name, version, fresh / name / version)
                 try:
@@ -215,13 +217,18 @@ class ModelWatcher(Generic[V]):
                 except OSError:
                     if not copy.is_dir():  # another worker did not do it first
                         raise
-            finally:
-                shutil.rmtree(fresh, ignore_errors=True)
         try:
             return self._load(copy)
         except BaseException:
             shutil.rmtree(home, ignore_errors=True)
             raise
+
+    def remove_stale_copies(self) -> None:
+        """Remove copies that a server left which was killed: none is loaded, or so young that somebody may load it."""
+        loaded = {each.stamp for state in self.snapshot.values() for each in state.loaded.values()}
+        for copy in self._copies.glob("[0-9a-f]" * STAMP_LENGTH):
+            if copy.name not in loaded and time.time() - copy.stat().st_mtime > _STALE_S:
+                shutil.rmtree(copy, ignore_errors=True)
 
     def _swap(self, name: str, before: ModelState[V], state: ModelState[V]) -> None:
         snapshot = dict(self.snapshot)

@@ -174,3 +174,29 @@ def answers(stub: recommender_pb2_grpc.RecommenderServiceStub, request: recommen
     except grpc.RpcError:
         return False
     return True
+
+
+def private_copies(folder) -> list[str]:
+    return sorted(path.relative_to(folder).parts[0] for path in folder.rglob("tables.bin"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_a_killed_server_leaves_on_the_disk_goes_when_the_next_one_starts(versions, tmp_path, workers) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    flags = (*FLAGS, "--workers", str(workers)) if workers > 1 else FLAGS
+
+    def start(log):
+        return ServerProcess(versions.models, tmp_path / log, *flags, environment={"TMPDIR": str(temporary)})
+
+    with start("first") as first, start("other"):
+        assert len(private_copies(temporary)) == 2
+        children = psutil.Process(first.pid).children(recursive=True)
+        first.stop(signal.SIGKILL)
+        assert len(private_copies(temporary)) == 2, "the control: it is left"
+        # Workers whose supervisor is gone drain; until then they hold the copy.
+        psutil.wait_procs(children, 20)
+        for _ in range(2):
+            with start("next"):
+                assert len(private_copies(temporary)) == 2, "of the next server and the other one"
+    assert [path for path in temporary.iterdir() if path.name.startswith("cofactor-")] == []
