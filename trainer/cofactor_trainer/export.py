@@ -24,6 +24,7 @@ from cofactor_trainer.manifest import describe, epoch, file_entry, fingerprint
 from cofactor_trainer.onnx_file import write_graph
 from cofactor_trainer.parity import compare
 from cofactor_trainer.quantized import quantize
+from cofactor_trainer.shared_tables import whole_tables
 from cofactor_trainer.table_file import write_tables
 from cofactor_trainer.trained import TrainedModel
 from cofactor_trainer.training import EpochResult
@@ -123,7 +124,9 @@ def _write(
         for number, (inputs, outputs) in enumerate(answers):
             golden |= {f"{name}/{number}/in/{key}": value for key, value in inputs.items()}
             golden |= {f"{name}/{number}/out/{key}": value for key, value in outputs.items()}
-        manifest.graphs.add(name=name, path=path.name, prepacked=graph.prepacked)
+        manifest.graphs.add(
+            name=name, path=path.name, prepacked=graph.prepacked, tables=whole_tables(path, manifest.tables)
+        )
         if graph.recall is not None:
             metric, measure = graph.recall
             manifest.metrics[metric] = measure(path)

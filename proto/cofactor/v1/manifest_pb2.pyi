@@ -138,14 +138,23 @@ class NumericFeature(_message.Message):
     def __init__(self, mean: _Optional[float] = ..., scale: _Optional[float] = ...) -> None: ...
 
 class Graph(_message.Message):
-    __slots__ = ("name", "path", "prepacked")
+    __slots__ = ("name", "path", "prepacked", "tables")
+    class TablesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     PREPACKED_FIELD_NUMBER: _ClassVar[int]
+    TABLES_FIELD_NUMBER: _ClassVar[int]
     name: str
     path: str
     prepacked: bool
-    def __init__(self, name: _Optional[str] = ..., path: _Optional[str] = ..., prepacked: bool = ...) -> None: ...
+    tables: _containers.ScalarMap[str, str]
+    def __init__(self, name: _Optional[str] = ..., path: _Optional[str] = ..., prepacked: bool = ..., tables: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Table(_message.Message):
     __slots__ = ("name", "dtype", "shape", "offset")
