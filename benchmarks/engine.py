@@ -5,6 +5,8 @@ of them; medians and quartiles are of the rounds. faiss, implicit and matplotlib
 
     export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
     python benchmarks/engine.py [--items 1700 100000 1000000] [--rounds 30] [--table docs/benchmarks-engine.md]
+
+At 10 million items the tables take 6 GB of disk, and 18 GB of memory while they are made.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+from engine_page import Results, plot, summary, table
 
 from cofactor_trainer.fold_in import EmbedUser
 from cofactor_trainer.graph_sources import (
@@ -33,7 +36,8 @@ from cofactor_trainer.graph_sources import (
     similarity_source,
 )
 from cofactor_trainer.graphs import Recommend, Scorer
-from cofactor_trainer.large_catalogue import RecommendInParts
+from cofactor_trainer.item_columns import RecommendOne, item_columns
+from cofactor_trainer.large_catalogue import RecommendMany
 from cofactor_trainer.onnx_file import write_graph
 from cofactor_trainer.parity import cpu_session
 from cofactor_trainer.prior import rows_prior
@@ -41,13 +45,15 @@ from cofactor_trainer.quantized import RecommendQuantized, quantize
 from cofactor_trainer.table_file import write_tables
 from cofactor_trainer.top_k import TWO_STAGE_ITEMS
 from cofactor_trainer.trained import TrainedModel
+from cofactor_trainer.version_graphs import LARGE_TABLES
 
 N_FACTORS = 64
 K = 10
 N_EXCLUDED = 100
 BATCHES = (1, 8, 32, 128)
-# Scores of a batch that the machine is asked to hold at once.
-MAX_SCORES = 64_000_000
+# Scores of a batch; the graphs hold only some of them at once, the others all.
+MAX_SCORES = 320_000_000
+MAX_SCORES_OF_OTHERS = 64_000_000
 GRAPHS = ("predict", "recommend", "similar_items", "similarity", "embed_user")
 
 Engines = dict[str, Callable[[], object]]
@@ -69,24 +75,26 @@ def build(folder: Path, n_items: int) -> TrainedModel:
     )
     popularity = np.log1p(random.integers(0, 1000, n_items + 1)).astype(np.float32)
     norms = (1 / np.linalg.norm(model.item_factors, axis=1)).astype(np.float32)
-    codes = quantize(model.item_factors)
+    weights, inverse = torch.from_numpy(popularity), torch.from_numpy(norms)
     arrays = {
         "item_factors": model.item_factors,
         "item_bias": model.item_bias,
         "item_log_popularity": popularity,
         "item_inverse_norms": norms,
-        **codes,
+        "item_columns": item_columns(model.item_factors, model.item_bias, popularity, norms),
+        **quantize(model.item_factors, model.item_bias, popularity),
     }
     tables = {table.name: table for table in write_tables(folder / "tables.bin", arrays)}
     scorer = Scorer(model)
-    weights, inverse = torch.from_numpy(popularity), torch.from_numpy(norms)
-    exact = (RecommendInParts if n_items >= TWO_STAGE_ITEMS else Recommend)(scorer, weights)
-    quantized = RecommendQuantized(scorer, weights, *(torch.from_numpy(code) for code in codes.values()))
+    columns, codes, steps = (torch.from_numpy(arrays[name]) for name in LARGE_TABLES)
+    large = n_items >= TWO_STAGE_ITEMS
+    many = RecommendMany(scorer, weights) if large else Recommend(scorer, weights)
+    quantized = RecommendQuantized(scorer, weights, codes, steps)
     sources = {
         "predict": predict_source(scorer),
-        "recommend": recommend_source(scorer, exact),
-        "recommend_int8": recommend_source(scorer, quantized),
-        "similar_items": similar_items_source(scorer, inverse),
+        "recommend": recommend_source(scorer, many, RecommendOne(scorer, weights, columns) if large else None),
+        "recommend_int8": recommend_source(scorer, many, quantized),
+        "similar_items": similar_items_source(scorer, inverse, columns if large else None),
         "similarity": similarity_source(scorer, inverse),
         "embed_user": embed_user_source(EmbedUser(scorer, rows_prior(model))),
     }
@@ -102,7 +110,7 @@ def recommend_engines(folder: Path, model: TrainedModel, batch: int) -> Engines:
     """Ten best items for a batch of users: the graphs, and whatever else is installed."""
     n_items = len(model.item_bias) - 1
     users = np.ascontiguousarray(model.user_factors[:batch])
-    table = model.item_factors[:-1]
+    table = np.asarray(model.item_factors)[:-1]
     inputs = {
         "user_factors": users,
         "user_bias": model.user_bias[:batch],
@@ -111,35 +119,36 @@ def recommend_engines(folder: Path, model: TrainedModel, batch: int) -> Engines:
         "k": np.array([K]),
     }
     exact = cpu_session(folder / "recommend.onnx")
-    quantized = cpu_session(folder / "recommend_int8.onnx", prepack=True)
-    tensor, queries = torch.from_numpy(np.asarray(table)), torch.from_numpy(users)
+    quantized = cpu_session(folder / "recommend_int8.onnx")
     engines: Engines = {
         "read of the table": table.max,
         "recommend": lambda: exact.run(None, inputs),
         "recommend int8": lambda: quantized.run(None, inputs),
+    }
+    return engines if batch * n_items > MAX_SCORES_OF_OTHERS else engines | other_libraries(table, users)
+
+
+def other_libraries(table: np.ndarray, users: np.ndarray) -> Engines:
+    """Those of torch and numpy, and faiss and implicit where they are installed."""
+    n_items = len(table)
+    tensor, queries = torch.from_numpy(table), torch.from_numpy(users)
+    engines: Engines = {
         "torch.topk": lambda: torch.topk(queries @ tensor.t(), K),
         "numpy argpartition": lambda: np.argpartition(users @ table.T, n_items - K, axis=1)[:, -K:],
     }
-    return engines | library_engines(table, users)
-
-
-def library_engines(table: np.ndarray, users: np.ndarray) -> Engines:
-    """The faiss and implicit ones, where they are installed."""
-    engines: Engines = {}
     try:
         import faiss
 
         faiss.omp_set_num_threads(1)
         index = faiss.IndexFlatIP(N_FACTORS)
-        index.add(np.asarray(table))
+        index.add(table)
         engines["faiss IndexFlatIP"] = lambda: index.search(users, K)
     except ImportError:
         print("faiss is not installed: left out")
     try:
         from implicit.cpu.topk import topk
 
-        items = np.asarray(table)
-        engines["implicit topk"] = lambda: topk(items, users, K, num_threads=1)
+        engines["implicit topk"] = lambda: topk(table, users, K, num_threads=1)
     except ImportError:
         print("implicit is not installed: left out")
     return engines
@@ -193,6 +202,7 @@ def anonymous():
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = 1
 options.log_severity_level = 3
+options.enable_cpu_mem_arena = False
 options.add_session_config_entry("session.disable_prepacking", "1")
 before, start = anonymous(), time.perf_counter()
 sessions = [
@@ -205,34 +215,25 @@ print(time.perf_counter() - start, anonymous() - before)
     return float(words[0]), float(words[1])
 
 
-def table_row(n_items: int, batch: str, name: str, times: np.ndarray, read: float | None) -> str:
-    """A line of the markdown table."""
-    low, median, high = np.percentile(times, [25, 50, 75])
-    ratio = f"{median / read:.2f}" if read else ""
-    return f"| {n_items:,} | {batch} | {name} | {times.min():.3f} | {median:.3f} | {low:.3f} to {high:.3f} | {ratio} |"
-
-
-def plot(results: dict[tuple[int, str], dict[str, np.ndarray]], path: Path) -> None:
-    """Median milliseconds of one user's ten best against the size of the catalogue."""
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        print("matplotlib is not installed: no plot")
-        return
-    sizes = sorted({n_items for n_items, batch in results if batch == "1"})
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for name in results[sizes[0], "1"]:
-        medians = [float(np.median(results[size, "1"][name])) for size in sizes]
-        style = "--" if name.startswith("read") else "-"
-        axes.plot(sizes, medians, style, marker="o", label=name, linewidth=2.5 if name.startswith("recommend") else 1.2)
-    axes.set(xscale="log", yscale="log", xlabel="items (64 factors)", ylabel="ms, one user, one thread, ten best")
-    axes.legend(fontsize=8)
-    axes.grid(alpha=0.3)
-    figure.savefig(path, format="svg")
+def measure_size(n_items: int, rounds: int, results: Results) -> str:
+    """Everything at one size, into results; the line of what loading costs."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = build(folder, n_items)
+        for batch in BATCHES:
+            scores = batch * n_items
+            if scores > MAX_SCORES:
+                continue
+            times = measure(recommend_engines(folder, model, batch), max(5, rounds // (1 + scores // 8_000_000)))
+            results[n_items, str(batch)] = times
+        results[n_items, ""] = measure(other_engines(folder, model), rounds)
+        seconds, megabytes = load_cost(folder)
+        size = (folder / "tables.bin").stat().st_size / 2**20
+    return f"| {n_items:,} | {size:,.0f} MB | {seconds:.3f} s | {megabytes:.1f} MB |"
 
 
 def main() -> None:
-    """Measure, print, and write the table and the plot."""
+    """Measure, print, and write the page and the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", nargs="+", type=int, default=[1_700, 100_000, 1_000_000])
     parser.add_argument("--rounds", type=int, default=30)
@@ -243,39 +244,25 @@ def main() -> None:
             "set OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1: the libraries compared read them when they load"
         )
     torch.set_num_threads(1)
+    command = f"python benchmarks/engine.py --items {' '.join(map(str, arguments.items))} --rounds {arguments.rounds}"
     lines = [
         "# The engine, measured",
         "",
-        f"`python benchmarks/engine.py --items {' '.join(map(str, arguments.items))} --rounds {arguments.rounds}`: "
-        f"{os.cpu_count()} cores ({platform.machine()}), one thread each, ONNX Runtime {onnxruntime.__version__}, "
-        f"torch {torch.__version__}; load average {os.getloadavg()[0]:.1f} at the start. Milliseconds; ten best of "
-        f"all items for a batch of users, {N_EXCLUDED} items excluded for each by the graphs, none by the others.",
+        f"`{command}`: {os.cpu_count()} cores ({platform.machine()}), one thread each, ONNX Runtime "
+        f"{onnxruntime.__version__}, torch {torch.__version__}; load average {os.getloadavg()[0]:.1f} at the start. "
+        f"Milliseconds, medians; ten best of all items, {N_FACTORS} factors, {N_EXCLUDED} items excluded for each user "
+        "by the graphs, none by the others. Why the graphs are as they are, and where their time goes: "
+        "[decisions/0004](decisions/0004-two-layouts-of-the-item-table.md).",
         "",
-        "| items | batch | | min | median | quartiles | ÷ read |",
-        "|---|---|---|---|---|---|---|",
     ]
-    results: dict[tuple[int, str], dict[str, np.ndarray]] = {}
-    loads = []
-    for n_items in arguments.items:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            model = build(folder, n_items)
-            for batch in (batch for batch in BATCHES if batch * n_items <= MAX_SCORES):
-                rounds = max(5, arguments.rounds // (1 + batch * n_items // 8_000_000))
-                results[n_items, str(batch)] = measure(recommend_engines(folder, model, batch), rounds)
-            results[n_items, ""] = measure(other_engines(folder, model), arguments.rounds)
-            seconds, megabytes = load_cost(folder)
-            size = (folder / "tables.bin").stat().st_size / 2**20
-            loads.append(f"| {n_items:,} | {size:.0f} MB | {seconds:.3f} s | {megabytes:.1f} MB |")
-        for (size_of, batch), times in results.items():
-            if size_of == n_items:
-                read = times.get("read of the table")
-                for name, values in times.items():
-                    lines.append(table_row(n_items, batch, name, values, None if read is None else np.median(read)))
-                    print(lines[-1], flush=True)
+    results: Results = {}
+    loads = [measure_size(n_items, arguments.rounds, results) for n_items in arguments.items]
+    lines += summary(results)
     lines += ["", "All five float32 graphs in one process:", "", "| items | tables | load | anonymous memory |"]
-    lines += ["|---|---|---|---|", *loads]
-    print(*loads, sep="\n")
+    lines += ["|---|---|---|---|", *loads, "", "## Every figure", ""]
+    lines += [f"Other engines are left out where a batch has more than {MAX_SCORES_OF_OTHERS:,} scores.", ""]
+    lines += table(results)
+    print(*lines[4:], sep="\n")
     if arguments.table:
         image = arguments.table.with_suffix(".svg")
         plot(results, image)

@@ -11,7 +11,8 @@ from cofactor_trainer import candidates, version_graphs
 from cofactor_trainer.export import export_version
 from cofactor_trainer.graph_sources import predict_source, recommend_source, similar_items_source
 from cofactor_trainer.graphs import Recommend, Scorer
-from cofactor_trainer.large_catalogue import RecommendInParts
+from cofactor_trainer.item_columns import RecommendOne, item_columns
+from cofactor_trainer.large_catalogue import RecommendMany
 from cofactor_trainer.onnx_file import write_graph
 from cofactor_trainer.parity import cpu_session
 from cofactor_trainer.table_file import write_tables
@@ -65,13 +66,33 @@ def large():
     return model, np.log1p(np.random.default_rng(0).integers(0, 1000, N_LARGE + 1)).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=[Recommend, RecommendInParts])
-def large_recommend(request, large, tmp_path_factory):
+def columns_of(model, popularity):
+    norms = np.linalg.norm(model.item_factors, axis=1)
+    inverse = (1 / np.maximum(norms, 1e-9)).astype(np.float32)
+    return item_columns(model.item_factors, model.item_bias, popularity, inverse)
+
+
+def export_large_recommend(folder, model, popularity):
+    """The graph of a large catalogue: one way for one user, another for several."""
+    scorer, weights, columns = Scorer(model), torch.from_numpy(popularity), columns_of(model, popularity)
+    one = RecommendOne(scorer, weights, torch.from_numpy(columns))
+    source = recommend_source(scorer, RecommendMany(scorer, weights), one)
+    return export_graph(folder, "recommend", source, model, popularity, item_columns=columns)
+
+
+@pytest.fixture(scope="module")
+def large_path(large, tmp_path_factory):
+    return export_large_recommend(tmp_path_factory.mktemp("large"), *large)
+
+
+@pytest.fixture(scope="module", params=["plain", "large"])
+def large_recommend(request, large, large_path, tmp_path_factory):
+    if request.param == "large":
+        return cpu_session(large_path)
     model, popularity = large
     scorer = Scorer(model)
-    source = recommend_source(scorer, request.param(scorer, torch.from_numpy(popularity)))
-    folder = tmp_path_factory.mktemp("large")
-    return cpu_session(export_graph(folder, "recommend", source, model, popularity))
+    source = recommend_source(scorer, Recommend(scorer, torch.from_numpy(popularity)))
+    return cpu_session(export_graph(tmp_path_factory.mktemp("plain"), "recommend", source, model, popularity))
 
 
 @pytest.mark.parametrize(("users", "k", "weight"), [([3], 10, 0.0), ([0, 1, 40], 1, 1.0), ([7, 7], 1000, -0.5)])
@@ -85,17 +106,55 @@ def test_two_stages_find_the_exact_best_of_a_large_catalogue(large, large_recomm
     assert np.all(np.diff(scores, axis=1) <= 0)
 
 
-def test_a_large_catalogue_of_which_little_is_left(large, large_recommend):
+@pytest.mark.parametrize("users", [[2], [2, 3]])
+def test_a_large_catalogue_of_which_little_is_left(large, large_recommend, users):
     model, _ = large
     left = {17, 130, 69_999}
     excluded = tuple(row for row in range(N_LARGE) if row not in left)
-    rows, scores, ratings = large_recommend.run(None, query(model, [2], excluded=excluded, k=300))
-    assert set(rows[0, :3]) == left
-    assert np.all(scores[0, :3] > -1e29)
-    assert np.all(scores[0, 3:] < -1e29)
-    assert len(set(rows[0])) == 300
+    rows, scores, ratings = large_recommend.run(None, query(model, users, excluded=excluded, k=300))
+    for user in range(len(users)):
+        assert set(rows[user, :3]) == left
+        assert len(set(rows[user])) == 300
+    assert np.all(scores[:, :3] > -1e29)
+    assert np.all(scores[:, 3:] < -1e29)
     assert rows.max() < N_LARGE
     assert np.isfinite(ratings).all()
+
+
+@pytest.mark.parametrize("users", [[2], [2, 3]])
+def test_a_large_catalogue_of_which_nothing_is_left(large, large_recommend, users):
+    model, _ = large
+    rows, scores, _ = large_recommend.run(None, query(model, users, excluded=tuple(range(N_LARGE)), k=7))
+    assert rows.tolist() == [list(range(7))] * len(users)
+    assert np.all(scores < -1e29)
+
+
+def test_users_of_a_batch_exclude_items_of_their_own(large, large_recommend):
+    model, popularity = large
+    inputs = query(model, [1, 2, 3], k=20, weight=1.0)
+    best = best_by_numpy(model, popularity, inputs)
+    inputs["excluded_rows"] = np.stack([best[0, ::2], best[1, 1::2], np.full(10, N_LARGE)])
+    rows, _, _ = large_recommend.run(None, inputs)
+    assert np.array_equal(rows, best_by_numpy(model, popularity, inputs))
+
+
+def test_a_large_graph_reads_its_tables_where_they_are_mapped(large_path, tmp_path):
+    """However ONNX Runtime optimises the graph, no table of it is transposed, sliced or joined into a new one."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    onnxruntime.InferenceSession(large_path, options, providers=["CPUExecutionProvider"])
+    large_tensors = []
+    for path in (large_path, tmp_path / "optimised.onnx"):
+        graph = onnx.load(path, load_external_data=False).graph
+        branches = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
+        assert len(branches) == 2
+        tensors = [tensor for part in (graph, *branches) for tensor in part.initializer]
+        large_tensors.append(sorted(tuple(tensor.dims) for tensor in tensors if np.prod(tensor.dims) > 1000))
+    assert large_tensors[0] == large_tensors[1]
 
 
 @pytest.fixture(scope="module", params=[120, N_LARGE])
@@ -106,31 +165,40 @@ def level_recommend(request, tmp_path_factory):
     model.item_bias[:] = 0
     model.item_bias[100] = 1
     scorer, popularity = Scorer(model), np.zeros(request.param + 1, dtype=np.float32)
-    in_parts = RecommendInParts if request.param == N_LARGE else Recommend
-    source = recommend_source(scorer, in_parts(scorer, torch.from_numpy(popularity)))
-    path = export_graph(tmp_path_factory.mktemp("level"), "recommend", source, model, popularity)
-    return model, cpu_session(path)
+    folder = tmp_path_factory.mktemp("level")
+    if request.param == N_LARGE:
+        return model, cpu_session(export_large_recommend(folder, model, popularity))
+    source = recommend_source(scorer, Recommend(scorer, torch.from_numpy(popularity)))
+    return model, cpu_session(export_graph(folder, "recommend", source, model, popularity))
 
 
-def test_equals_come_in_the_order_of_rows(level_recommend):
+@pytest.mark.parametrize("users", [[0], [0, 1]])
+def test_equals_come_in_the_order_of_rows(level_recommend, users):
     model, session = level_recommend
-    rows, _, _ = session.run(None, query(model, [0, 1], excluded=(0, 2), k=6))
-    assert rows.tolist() == [[100, 1, 3, 4, 5, 6]] * 2
+    rows, _, _ = session.run(None, query(model, users, excluded=(0, 2), k=6))
+    assert rows.tolist() == [[100, 1, 3, 4, 5, 6]] * len(users)
 
 
-def test_the_unknown_item_is_never_recommended(level_recommend):
+@pytest.mark.parametrize("users", [[0], [0, 1]])
+def test_the_unknown_item_is_never_recommended(level_recommend, users):
     model, session = level_recommend
-    model = replace(model, item_bias=model.item_bias)
     n_items = len(model.item_bias) - 1
-    rows, _, _ = session.run(None, query(model, [0], k=min(n_items, 1000)))
+    rows, _, _ = session.run(None, query(model, users, k=min(n_items, 1000)))
     assert n_items not in rows
 
 
-def test_similar_items_of_a_large_catalogue_agree_with_numpy(large, tmp_path):
+@pytest.mark.parametrize("by_column", [False, True])
+def test_similar_items_of_a_large_catalogue_agree_with_numpy(large, tmp_path, by_column):
     model, popularity = large
     norms = np.linalg.norm(model.item_factors, axis=1)
-    source = similar_items_source(Scorer(model), torch.from_numpy((1 / norms).astype(np.float32)))
-    session = cpu_session(export_graph(tmp_path, "similar_items", source, model, popularity))
+    columns = columns_of(model, popularity)
+    source = similar_items_source(
+        Scorer(model),
+        torch.from_numpy((1 / norms).astype(np.float32)),
+        torch.from_numpy(columns) if by_column else None,
+    )
+    path = export_graph(tmp_path, "similar_items", source, model, popularity, item_columns=columns)
+    session = cpu_session(path)
     inputs = {"item_rows": np.array([4, 9]), "excluded_rows": np.array([11]), "k": np.array([20])}
     rows, scores = session.run(None, inputs)
     unit = model.item_factors / norms[:, None]
@@ -227,23 +295,23 @@ def quantized_version(tmp_path_factory):
     )
 
 
-def test_a_quantized_version_scores_exactly_and_states_its_recall(quantized_version):
+@pytest.mark.parametrize(("users", "weight"), [([1], 1.0), ([5], 0.0), ([9], -2.0), ([1, 5], 1.0)])
+def test_a_quantized_version_scores_exactly_and_states_its_recall(quantized_version, users, weight):
     version = read_version(quantized_version)
     assert version.manifest.metrics["int8_recall@10"] >= 0.99
-    assert [graph.name for graph in version.manifest.graphs if graph.prepacked] == ["recommend"]
     model = make_model(n_factors=40)
-    inputs = query(model, [1, 5], excluded=(3, 4), k=10, weight=1.0)
-    session = cpu_session(quantized_version / "recommend.onnx", prepack=True)
+    inputs = query(model, users, excluded=(3, 4), k=10, weight=weight)
+    session = cpu_session(quantized_version / "recommend.onnx")
     rows, scores, _ = session.run(None, inputs)
     assert np.array_equal(rows, best_by_numpy(model, version.tables["item_log_popularity"], inputs))
     exact = np.einsum("bkd,bd->bk", model.item_factors[rows], inputs["user_factors"]) + model.item_bias[rows]
-    exact += version.tables["item_log_popularity"][rows] + inputs["user_bias"][:, None] + model.global_bias
+    exact += weight * version.tables["item_log_popularity"][rows] + inputs["user_bias"][:, None] + model.global_bias
     assert np.allclose(scores, exact, atol=1e-5)
 
 
 def test_a_quantized_version_never_returns_what_is_excluded(quantized_version):
     model = make_model(n_factors=40)
-    session = cpu_session(quantized_version / "recommend.onnx", prepack=True)
+    session = cpu_session(quantized_version / "recommend.onnx")
     excluded = tuple(range(117))
     rows, scores, _ = session.run(None, query(model, [1], excluded=excluded, k=120))
     assert set(rows[0, :3]) == {117, 118, 119}

@@ -20,12 +20,14 @@ from cofactor_trainer.approximate import INDEX_FILE, write_index
 from cofactor_trainer.bundle import catalogue_arrays, log_popularity, model_arrays, rated_arrays
 from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.empirical_bayes import empirical_prior, ranking_prior
+from cofactor_trainer.item_columns import item_columns
 from cofactor_trainer.manifest import describe, epoch, file_entry, fingerprint
 from cofactor_trainer.onnx_file import write_graph
 from cofactor_trainer.parity import compare
 from cofactor_trainer.quantized import quantize
 from cofactor_trainer.shared_tables import whole_tables
 from cofactor_trainer.table_file import write_tables
+from cofactor_trainer.top_k import TWO_STAGE_ITEMS
 from cofactor_trainer.trained import TrainedModel
 from cofactor_trainer.training import EpochResult
 from cofactor_trainer.version_graphs import version_graphs
@@ -109,7 +111,11 @@ def _write(
     arrays = model_arrays(model, prior)
     arrays["item_log_popularity"] = log_popularity(dataset)
     if quantize_to is not None:
-        arrays |= quantize(model.item_factors)
+        arrays |= quantize(model.item_factors, model.item_bias, arrays["item_log_popularity"])
+    elif dataset.n_items >= TWO_STAGE_ITEMS and not model.layers:
+        arrays["item_columns"] = item_columns(
+            *(arrays[name] for name in ("item_factors", "item_bias", "item_log_popularity", "item_inverse_norms"))
+        )
     manifest.embedding_space = fingerprint(model, arrays)
     rated = rated_arrays(dataset)
     manifest.tables.extend(write_tables(draft / TABLES_FILE, {**arrays, **catalogue_arrays(dataset), **rated}))
@@ -124,9 +130,7 @@ def _write(
         for number, (inputs, outputs) in enumerate(answers):
             golden |= {f"{name}/{number}/in/{key}": value for key, value in inputs.items()}
             golden |= {f"{name}/{number}/out/{key}": value for key, value in outputs.items()}
-        manifest.graphs.add(
-            name=name, path=path.name, prepacked=graph.prepacked, tables=whole_tables(path, manifest.tables)
-        )
+        manifest.graphs.add(name=name, path=path.name, tables=whole_tables(path, manifest.tables))
         if graph.recall is not None:
             metric, measure = graph.recall
             manifest.metrics[metric] = measure(path)

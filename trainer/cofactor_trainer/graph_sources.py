@@ -7,6 +7,7 @@ from torch import Tensor
 
 from cofactor_trainer.fold_in import FoldIn
 from cofactor_trainer.graphs import Predict, Recommend, Scorer, SimilarItems, Similarity
+from cofactor_trainer.item_columns import SimilarItemsByColumn
 from cofactor_trainer.onnx_file import GraphSource
 
 
@@ -22,8 +23,8 @@ def predict_source(scorer: Scorer) -> GraphSource:
     )
 
 
-def recommend_source(scorer: Scorer, recommend: Recommend) -> GraphSource:
-    """Graph recommend."""
+def recommend_source(scorer: Scorer, recommend: Recommend, one: Recommend | None = None) -> GraphSource:
+    """Graph recommend; `one` in the place of `recommend` for one user."""
     return GraphSource(
         recommend,
         {
@@ -40,14 +41,18 @@ def recommend_source(scorer: Scorer, recommend: Recommend) -> GraphSource:
             "excluded_rows": {0: "B", 1: "E"},
         },
         ["item_rows", "scores", "ratings"],
+        single=one,
     )
 
 
-def similar_items_source(scorer: Scorer, item_inverse_norms: Tensor) -> GraphSource:
-    """Graph similar_items."""
+def similar_items_source(scorer: Scorer, item_inverse_norms: Tensor, item_columns: Tensor | None = None) -> GraphSource:
+    """Graph similar_items, which reads item_columns where there are any."""
+    module = SimilarItems(scorer, item_inverse_norms)
+    if item_columns is not None:
+        module = SimilarItemsByColumn(scorer, item_inverse_norms, item_columns)
     rows = torch.zeros(2, dtype=torch.int64)
     return GraphSource(
-        SimilarItems(scorer, item_inverse_norms),
+        module,
         {"item_rows": rows, "excluded_rows": rows.repeat(2), "k": torch.tensor([2])},
         {"item_rows": {0: "M"}, "excluded_rows": {0: "E"}},
         ["similar_rows", "scores"],

@@ -154,6 +154,13 @@ class Recommend(nn.Module):
         item_rows, best = top_rows(scores, k)
         return self._answer(user_bias, popularity_weight, item_rows, best)
 
+    def scores(self, user_factors: Tensor, popularity_weight: Tensor, item_rows: Tensor) -> Tensor:
+        """Scores by a dot product of item_rows (B, R) -> (B, R), without what is the same for all items of a user."""
+        scorer = self.scorer
+        scores = (take(scorer.item_factors, item_rows) @ user_factors[:, :, None])[:, :, 0]
+        scores = scores + take(scorer.item_bias, item_rows)
+        return scores + popularity_weight[:, None] * take(self.item_log_popularity, item_rows)
+
     def _answer(
         self, user_bias: Tensor, popularity_weight: Tensor, item_rows: Tensor, best: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Recommend for catalogues that no cache holds."""
+"""Recommend for several users over catalogues that no cache holds."""
 
 from __future__ import annotations
 
@@ -8,31 +8,35 @@ from torch.nn import functional
 
 from cofactor_trainer.graphs import Recommend, Scorer
 from cofactor_trainer.onnx_file import part_of_table
-from cofactor_trainer.top_k import BLOCK_SIZE, PADDING_SCORE, exclude, top_rows
+from cofactor_trainer.top_k import EXCLUDED_SCORE
 
-# Scores of so many items and 32 users stay in a core's cache between one operation and the next.
+# Scores of so many items and 32 users stay in the last cache between one operation and the next.
 PART_ROWS = 1 << 15
-# Every part is three nodes.
-MAX_PARTS = 64
+# Every part is a dozen nodes.
+MAX_PARTS = 128
+# Items of a block. The best blocks are scored again, of which small ones are less work; the maxima of all are kept.
+BLOCK_ROWS = 32
 
 
-class RecommendInParts(Recommend):
-    """Recommend for a dot product, exact, reading the table once.
+class RecommendMany(Recommend):
+    """Recommend for a dot product, exact, reading the table once for all users.
 
-    Biases and popularity are added to one part of the catalogue at a time, while it is in the cache: over the whole
-    catalogue every addition would go through memory, which for a batch of users takes as long as the matrix product.
-    The parts are views of the table, not copies.
+    A part of the catalogue is scored at a time and only the maxima of its blocks are kept, so that the scores of all
+    users, 4 bytes for every item and user, never go through memory. The k best blocks hold the k best items; their
+    scores are computed again. The parts are views of the table, not copies, and the product has the items in the rows
+    of its result: the other way round, ONNX Runtime would rearrange the whole table at every run.
     """
 
     def __init__(self, scorer: Scorer, item_log_popularity: Tensor) -> None:
         super().__init__(scorer, item_log_popularity)
         n_rows = scorer.n_items + 1
         step = max(PART_ROWS, -(-n_rows // MAX_PARTS))
+        step += -step % BLOCK_ROWS
         self.parts = [(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
         tables = {
             "item_factors": scorer.item_factors,
-            "item_bias": scorer.item_bias,
-            "item_log_popularity": item_log_popularity,
+            "item_bias": scorer.item_bias[:, None],
+            "item_log_popularity": item_log_popularity[:, None],
         }
         for name, table in tables.items():
             for start, stop in self.parts:
@@ -42,14 +46,43 @@ class RecommendInParts(Recommend):
         self, user_factors: Tensor, user_bias: Tensor, popularity_weight: Tensor, excluded_rows: Tensor, k: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See docs/model-format.md, graph recommend."""
-        scores = [self._part(start, user_factors, popularity_weight) for start, _ in self.parts]
-        # Whole blocks, so that nothing pads (and copies) all scores later.
-        scores[-1] = functional.pad(scores[-1], (0, -(self.scorer.n_items + 1) % BLOCK_SIZE), value=PADDING_SCORE)
-        item_rows, best = top_rows(exclude(torch.cat(scores, 1), excluded_rows, self.scorer.n_items), k)
-        return self._answer(user_bias, popularity_weight, item_rows, best)
+        users, weights, excluded = user_factors.t(), popularity_weight[None], excluded_rows.t()
+        maxima = torch.cat([self._maxima(part, users, weights, excluded) for part in self.parts]).t()
+        wanted: int = k.item()  # type: ignore[assignment]
+        torch._check(wanted >= 1)
+        torch._check(wanted <= self.scorer.n_items)
+        _, blocks = torch.topk(maxima, torch.sym_min(wanted, maxima.shape[1]))
+        # In the order of rows, so that equals stay in it.
+        blocks = blocks.sort(1).values
+        rows = (blocks[:, :, None] * BLOCK_ROWS + torch.arange(BLOCK_ROWS)).flatten(1).clamp(max=self.scorer.n_items)
+        scores = self.scores(user_factors, popularity_weight, rows)
+        scores = self._exclude(scores, rows, blocks, excluded_rows, maxima.shape[1])
+        best, positions = torch.topk(scores, wanted)
+        return self._answer(user_bias, popularity_weight, rows.gather(1, positions), best)
 
-    def _part(self, start: int, user_factors: Tensor, popularity_weight: Tensor) -> Tensor:
+    def _maxima(self, part: tuple[int, int], users: Tensor, weights: Tensor, excluded_rows: Tensor) -> Tensor:
+        """Best score of every block of a part: users (d, B), weights (1, B), excluded_rows (E, B) -> (blocks, B)."""
+        start, stop = part
         factors, bias, popularity = (
             self.get_buffer(part_of_table(name, start)) for name in ("item_factors", "item_bias", "item_log_popularity")
         )
-        return functional.linear(user_factors, factors, bias) + popularity_weight[:, None] * popularity
+        scores = torch.addmm(torch.addmm(bias, popularity, weights), factors, users)
+        positions = excluded_rows - start
+        outside = (positions < 0) | (positions >= stop - start)
+        lowered = torch.where(outside, torch.inf, EXCLUDED_SCORE)
+        scores = scores.scatter_reduce(0, positions.clamp(0, stop - start - 1), lowered, "amin")
+        missing = -(stop - start) % BLOCK_ROWS
+        scores = functional.pad(scores, (0, 0, 0, missing), value=EXCLUDED_SCORE) if missing else scores
+        return scores.reshape((stop - start + missing) // BLOCK_ROWS, BLOCK_ROWS, -1).amax(1)
+
+    def _exclude(self, scores: Tensor, rows: Tensor, blocks: Tensor, excluded_rows: Tensor, n_blocks: int) -> Tensor:
+        """Scores (B, R) of rows, which are those of blocks (B, n), at EXCLUDED_SCORE where excluded."""
+        n_best = blocks.shape[1]
+        place = torch.full((blocks.shape[0], n_blocks), n_best, dtype=torch.int32)
+        place = place.scatter(1, blocks, torch.arange(n_best, dtype=torch.int32).expand(blocks.shape[0], -1))
+        block = excluded_rows // BLOCK_ROWS
+        positions = place.gather(1, block) * BLOCK_ROWS + (excluded_rows - block * BLOCK_ROWS)
+        # What lies in none of the best blocks lands behind the scores.
+        scores = torch.where(rows == self.scorer.n_items, EXCLUDED_SCORE, scores)
+        lowered = functional.pad(scores, (0, BLOCK_ROWS)).scatter(1, positions, EXCLUDED_SCORE)
+        return lowered[:, : scores.shape[1]]

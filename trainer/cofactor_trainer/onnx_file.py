@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from cofactor.v1 import manifest_pb2
+from cofactor_trainer.branches import by_batch_size
 
 OPSET = 18
 
@@ -30,6 +32,7 @@ class GraphSource:
         free: the free dimensions of each input: {axis: name}.
         outputs: their names.
         aliases: dimensions that are one in torch and broadcast in ONNX: {input: {axis: name}}.
+        single: answers in the place of module where the first dimension of the first input is 1.
     """
 
     module: nn.Module
@@ -37,6 +40,7 @@ class GraphSource:
     free: Mapping[str, Mapping[int, str]]
     outputs: Sequence[str]
     aliases: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    single: nn.Module | None = None
 
 
 def part_of_table(table: str, start: int) -> str:
@@ -47,6 +51,8 @@ def part_of_table(table: str, start: int) -> str:
 def write_graph(source: GraphSource, path: Path, tables: Mapping[str, manifest_pb2.Table], tables_file: str) -> None:
     """Export source to path; for a buffer named as a table, or as a part of one, the graph refers to tables_file."""
     model = _trace(source)
+    if source.single is not None:
+        model = by_batch_size(_trace(_for_one(source)), model)
     for name, initializer in list(model.graph.initializers.items()):
         if not initializer.uses():
             del model.graph.initializers[name]
@@ -54,6 +60,7 @@ def write_graph(source: GraphSource, path: Path, tables: Mapping[str, manifest_p
         table_name, _, start = name.rpartition(".")[2].partition("_from_")
         if table_name in tables:
             _externalise(initializer, tables[table_name], int(start or 0), tables_file)
+    _share_tables(model)
     _name_dimensions(model, source)
     proto = ir.to_proto(model)
     _strip(proto)
@@ -62,6 +69,20 @@ def write_graph(source: GraphSource, path: Path, tables: Mapping[str, manifest_p
         file.flush()
         os.fsync(file.fileno())
     onnx.checker.check_model(path)
+
+
+def _for_one(source: GraphSource) -> GraphSource:
+    """The source of a batch of one, its first dimension no longer free."""
+    assert source.single is not None
+    batch = source.free[next(iter(source.inputs))][0]
+    inputs = {
+        name: value[:1] if source.free.get(name, {}).get(0) == batch else value for name, value in source.inputs.items()
+    }
+    free = {
+        name: {axis: dimension for axis, dimension in axes.items() if dimension != batch}
+        for name, axes in source.free.items()
+    }
+    return replace(source, module=source.single, inputs=inputs, free=free)
 
 
 def _trace(source: GraphSource) -> ir.Model:
@@ -98,7 +119,8 @@ def _externalise(initializer: ir.Value, table: manifest_pb2.Table, start: int, t
     tensor = initializer.const_value
     assert tensor is not None
     n_rows, *row = tensor.shape.numpy()
-    if list(row) != list(table.shape[1:]) or start + n_rows > table.shape[0]:
+    # A vector may be taken as a column: to make it one in the graph, ONNX Runtime would copy it.
+    if math.prod(row) != math.prod(table.shape[1:]) or start + n_rows > table.shape[0]:
         raise ValueError(f"initializer {initializer.name} is not a part of the table {table.name}")
     offset = table.offset + start * tensor.nbytes // n_rows
     initializer.const_value = ir.ExternalTensor(
@@ -109,6 +131,19 @@ def _externalise(initializer: ir.Value, table: manifest_pb2.Table, start: int, t
         shape=ir.Shape([n_rows, *row]),
         name=initializer.name or "",
     )
+
+
+def _share_tables(model: ir.Model) -> None:
+    """One initializer for each part of a table, though both branches of a graph have one."""
+    first: dict[tuple[int | None, int | None], ir.Value] = {}
+    for name, initializer in list(model.graph.initializers.items()):
+        tensor = initializer.const_value
+        if not isinstance(tensor, ir.ExternalTensor):
+            continue
+        shared = first.setdefault((tensor.offset, tensor.length), initializer)
+        if shared is not initializer and shared.shape == initializer.shape:
+            initializer.replace_all_uses_with(shared)
+            del model.graph.initializers[name]
 
 
 def _strip(proto: onnx.ModelProto) -> None:

@@ -29,12 +29,13 @@ class ParityError(TrainerError):
     """An exported graph does not answer what torch answers."""
 
 
-def cpu_session(path: Path, *, prepack: bool = False) -> onnxruntime.InferenceSession:
-    """A session as the server makes it: one thread and, without prepack, no copies of the tables."""
+def cpu_session(path: Path) -> onnxruntime.InferenceSession:
+    """A session as the server makes it: one thread, no arena and no copies of the tables."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
+    options.enable_cpu_mem_arena = False
+    options.add_session_config_entry("session.disable_prepacking", "1")
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
@@ -48,7 +49,6 @@ class CheckedGraph:
         compute: the answers, in torch.
         scores_of: torch's own scores of the rows that the graph chose, called with them and the case: where two
             items score alike, either may come first.
-        prepacked: whether its kernels need their weights prepacked.
         recall: the metric's name and how to measure it on the exported file, for a graph that may miss one of the best.
     """
 
@@ -56,7 +56,6 @@ class CheckedGraph:
     cases: Sequence[Case]
     compute: Compute
     scores_of: Compute | None = None
-    prepacked: bool = False
     recall: tuple[str, Callable[[Path], float]] | None = None
 
 
@@ -66,7 +65,7 @@ def compare(path: Path, graph: CheckedGraph) -> list[tuple[Arrays, Arrays]]:
     Raises:
         ParityError: when an output differs by more than TOLERANCE (of values above 10: in proportion).
     """
-    session = cpu_session(path, prepack=graph.prepacked)
+    session = cpu_session(path)
     outputs, answers = graph.source.outputs, []
     for number, case in enumerate(graph.cases):
         inputs = {name: value.numpy() for name, value in case.items()}

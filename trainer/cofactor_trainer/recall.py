@@ -14,12 +14,12 @@ from cofactor_trainer.trained import TrainedModel
 RECALL_K = 10
 
 
-def recall(path: Path, model: TrainedModel, reference: Reference, *, prepack: bool, n_users: int) -> float:
+def recall(path: Path, model: TrainedModel, reference: Reference, *, n_users: int) -> float:
     """Share of the exact ten best items of trained users that the Recommend at path returns, no item excluded.
 
     An item that scores as high as the tenth is as good an answer.
     """
-    session = cpu_session(path, prepack=prepack)
+    session = cpu_session(path)
     users = np.random.default_rng(0).permutation(len(model.user_bias) - 1)[:n_users]
     n_items = len(model.item_bias) - 1
     everything, k = torch.arange(n_items), min(RECALL_K, n_items)

@@ -14,9 +14,18 @@ BLOCK_SIZE = 128
 TWO_STAGE_ITEMS = 50_000
 
 
+def padded_length(n_rows: int) -> int:
+    """n_rows and what is missing to whole blocks of the two stages."""
+    return n_rows + -n_rows % BLOCK_SIZE
+
+
 def exclude(scores: Tensor, excluded_rows: Tensor, n_items: int) -> Tensor:
-    """Scores (B, n_items + 1 or more) with those of excluded_rows (B, E), and always row n_items, at EXCLUDED_SCORE."""
-    rows = functional.pad(excluded_rows, (0, 1), value=n_items)
+    """Scores (B, n_items + 1 or more) with those of excluded_rows (B, E) and all from n_items on at EXCLUDED_SCORE."""
+    if scores.shape[1] == n_items + 1:
+        rows = functional.pad(excluded_rows, (0, 1), value=n_items)
+    else:
+        beyond = torch.arange(n_items, scores.shape[1]).expand(excluded_rows.shape[0], -1)
+        rows = torch.cat([excluded_rows, beyond], 1)
     return scores.scatter(1, rows, EXCLUDED_SCORE)
 
 
@@ -48,5 +57,5 @@ def _two_stage_top_rows(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     best_blocks = best_blocks.sort(1).values
     candidates = blocks.gather(1, best_blocks[:, :, None].expand(-1, -1, BLOCK_SIZE)).flatten(1)
     best, positions = torch.topk(candidates, k)
-    block = best_blocks.gather(1, torch.div(positions, BLOCK_SIZE, rounding_mode="trunc"))
+    block = best_blocks.gather(1, torch.div(positions, BLOCK_SIZE, rounding_mode="floor"))
     return block * BLOCK_SIZE + torch.remainder(positions, BLOCK_SIZE), best

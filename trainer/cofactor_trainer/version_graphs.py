@@ -21,7 +21,8 @@ from cofactor_trainer.graph_sources import (
     similarity_source,
 )
 from cofactor_trainer.graphs import Recommend, Scorer
-from cofactor_trainer.large_catalogue import RecommendInParts
+from cofactor_trainer.item_columns import RecommendOne
+from cofactor_trainer.large_catalogue import RecommendMany
 from cofactor_trainer.parity import CheckedGraph
 from cofactor_trainer.prior import UserPrior
 from cofactor_trainer.quantized import RecommendQuantized
@@ -31,6 +32,9 @@ from cofactor_trainer.settled import settled_history
 from cofactor_trainer.top_k import TWO_STAGE_ITEMS
 from cofactor_trainer.trained import TrainedModel
 
+# What only graphs of large or quantized catalogues read.
+LARGE_TABLES = ("item_columns", "item_codes", "item_code_steps")
+
 
 def version_graphs(
     model: TrainedModel, dataset: RatingsDataset, prior: UserPrior, arrays: Mapping[str, npt.NDArray[Any]]
@@ -38,13 +42,14 @@ def version_graphs(
     """Every graph of a version, by name; Recommend from 8-bit codes where arrays has them."""
     item_log_popularity = torch.from_numpy(arrays["item_log_popularity"])
     inverse_norms = torch.from_numpy(arrays["item_inverse_norms"])
+    columns = torch.from_numpy(arrays["item_columns"]) if "item_columns" in arrays else None
     scorer, maker = Scorer(model), CaseMaker(model)
     reference, cases = Reference(model, item_log_popularity), maker.cases()
     graphs = {
         "predict": CheckedGraph(predict_source(scorer), cases["predict"], reference.predict),
         "recommend": _recommend(model, scorer, reference, cases["recommend"], arrays),
         "similar_items": CheckedGraph(
-            similar_items_source(scorer, inverse_norms),
+            similar_items_source(scorer, inverse_norms, columns),
             cases["similar_items"],
             reference.similar_items,
             reference.scores_of_similar,
@@ -67,30 +72,29 @@ def _recommend(
     arrays: Mapping[str, npt.NDArray[Any]],
 ) -> CheckedGraph:
     """The Recommend that suits the architecture, the size of the catalogue and the tables."""
-    popularity = reference.item_log_popularity
-    if "item_codes" in arrays:
-        codes, scales = (torch.from_numpy(arrays[name]) for name in ("item_codes", "item_scales"))
-        module: Recommend = RecommendQuantized(scorer, popularity, codes, scales)
-        measure = partial(recall, model=model, reference=reference, prepack=True, n_users=1000)
+    popularity, large = reference.item_log_popularity, scorer.n_items >= TWO_STAGE_ITEMS
+    if large and scorer.network is not None:
+        module: Recommend = RecommendCandidates(scorer, popularity)
         return CheckedGraph(
             recommend_source(scorer, module),
             cases,
-            reference.recommend,
+            # It may miss an item, in torch as in ONNX; the scores of what it finds are compared with the plain ones.
+            module,
             reference.scores_of_recommended,
-            prepacked=True,
-            recall=(f"int8_recall@{RECALL_K}", measure),
+            recall=(f"candidate_recall@{RECALL_K}", partial(recall, model=model, reference=reference, n_users=100)),
         )
-    if scorer.n_items < TWO_STAGE_ITEMS or scorer.network is None:
-        module = (Recommend if scorer.n_items < TWO_STAGE_ITEMS else RecommendInParts)(scorer, popularity)
-        source = recommend_source(scorer, module)
-        return CheckedGraph(source, cases, reference.recommend, reference.scores_of_recommended)
-    module = RecommendCandidates(scorer, popularity)
-    measure = partial(recall, model=model, reference=reference, prepack=False, n_users=100)
+    tables = {name: torch.from_numpy(arrays[name]) for name in LARGE_TABLES if name in arrays}
+    one: Recommend | None = None
+    if "item_codes" in tables:
+        one = RecommendQuantized(scorer, popularity, tables["item_codes"], tables["item_code_steps"])
+    elif "item_columns" in tables:
+        one = RecommendOne(scorer, popularity, tables["item_columns"])
+    module = RecommendMany(scorer, popularity) if large else Recommend(scorer, popularity)
+    measure = partial(recall, model=model, reference=reference, n_users=1000)
     return CheckedGraph(
-        recommend_source(scorer, module),
+        recommend_source(scorer, module, one),
         cases,
-        # It may miss an item, in torch as in ONNX; the scores of what it finds are compared with the plain ones.
-        module,
+        reference.recommend,
         reference.scores_of_recommended,
-        recall=(f"candidate_recall@{RECALL_K}", measure),
+        recall=(f"int8_recall@{RECALL_K}", measure) if "item_codes" in tables else None,
     )
