@@ -55,6 +55,11 @@ class Bundle:
         graph = self._graph(name)
         return graph is not None and graph.prepacked
 
+    def whole_tables(self, name: str) -> dict[str, str]:
+        """The table that an initializer of the graph is, by the initializer's name."""
+        graph = self._graph(name)
+        return {} if graph is None else {key: table for key, table in graph.tables.items() if table in self.tables}
+
     def _graph(self, name: str) -> Graph | None:
         return next((graph for graph in self.manifest.graphs if graph.name == name), None)
 

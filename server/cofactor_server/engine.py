@@ -10,8 +10,11 @@ import numpy as np
 import onnxruntime
 
 from cofactor_server.arrays import AnyArray, FloatArray, IndexArray
+from cofactor_server.bound_session import BoundSession
 from cofactor_server.bundle import Bundle
+from cofactor_server.device_tables import DeviceTables
 from cofactor_server.errors import ModelRefused, ProviderUnavailable
+from cofactor_server.fixed_shapes import BATCH_SIZES, FixedShapes
 from cofactor_server.providers import CPU, CUDA, ProviderList
 from cofactor_server.timing import TimedSession
 
@@ -19,6 +22,7 @@ _LOGGER = logging.getLogger(__name__)
 
 # A gather of more rows than this would copy a large part of the table at once.
 ROWS_PER_RUN = 65_536
+RECOMMEND_OUTPUTS = ("item_rows", "scores", "ratings")
 
 
 class Engine:
@@ -31,8 +35,16 @@ class Engine:
     """
 
     def __init__(self, bundle: Bundle, providers: ProviderList, *, must_use_first: bool) -> None:
+        self._device_tables = DeviceTables(bundle, "cuda") if _preferred(providers) == CUDA else None
+        self._fixed_shapes: FixedShapes | None = None
+
         def session(name: str) -> TimedSession:
-            return TimedSession(_session(bundle, name, providers, must_use_first=must_use_first))
+            made = _session(bundle, name, providers, self._device_tables, must_use_first=must_use_first)
+            if name == "recommend" and made.get_providers()[0] == CUDA:
+                # On the CPU a bound run takes as long as any other, and every filled-up user takes as long as a user.
+                bound = BoundSession(made, RECOMMEND_OUTPUTS, "cuda")
+                made = self._fixed_shapes = FixedShapes(bound, int(bundle.manifest.item_count))
+            return TimedSession(made)
 
         self._predict = session("predict")
         self._recommend = session("recommend")
@@ -45,6 +57,14 @@ class Engine:
     def embeds_users(self) -> bool:
         """Whether the version has the graph that embeds new users."""
         return self._embed_user is not None
+
+    def prepare(self, largest_batch: int, n_factors: int) -> int:
+        """Get ready for runs of up to so many users -> the most that one run is to have, no more than that."""
+        if self._fixed_shapes is None:
+            return largest_batch
+        size = max(size for size in BATCH_SIZES if size <= largest_batch)
+        self._fixed_shapes.warm_up(RECOMMEND_OUTPUTS, n_factors, size)
+        return size
 
     def run(self, graph: str, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         """One graph by its name, with all its outputs by theirs: for the golden answers."""
@@ -89,7 +109,7 @@ class Engine:
             "excluded_rows": excluded_rows,
             "k": _count(k),
         }
-        item_rows, scores, ratings = self._recommend.run(("item_rows", "scores", "ratings"), inputs)
+        item_rows, scores, ratings = self._recommend.run(RECOMMEND_OUTPUTS, inputs)
         return item_rows, scores, ratings
 
     def similar_items(self, item_rows: IndexArray, excluded_rows: IndexArray, k: int) -> tuple[IndexArray, FloatArray]:
@@ -123,7 +143,13 @@ def _count(k: int) -> IndexArray:
     return np.array([k], dtype=np.int64)
 
 
-def _session(bundle: Bundle, name: str, providers: ProviderList, *, must_use_first: bool) -> Any:
+def _preferred(providers: ProviderList) -> str:
+    return providers[0] if isinstance(providers[0], str) else providers[0][0]
+
+
+def _session(
+    bundle: Bundle, name: str, providers: ProviderList, device_tables: DeviceTables | None, *, must_use_first: bool
+) -> Any:
     path = bundle.graph_path(name)
     assert path is not None
     options = onnxruntime.SessionOptions()
@@ -135,8 +161,10 @@ def _session(bundle: Bundle, name: str, providers: ProviderList, *, must_use_fir
     options.enable_cpu_mem_arena = False
     # Without prepacking every session reads the one mapped tables.bin instead of its own copy of the table.
     options.add_session_config_entry("session.disable_prepacking", "0" if bundle.is_prepacked(name) else "1")
-    preferred = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    preferred = _preferred(providers)
     try:
+        if device_tables is not None:
+            device_tables.share(name, options)
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:
         # ONNX Runtime has no common base for its errors; its texts hold paths, so they go to the log alone.
@@ -159,4 +187,4 @@ def _without_cuda(bundle: Bundle, name: str, must_use_first: bool, session: Any 
             "extra cofactor[cuda]); use --provider cpu, or auto to take what works"
         )
     _LOGGER.warning("CUDA does not run graph %s of %s; it runs on the CPU", name, bundle.label)
-    return session or _session(bundle, name, [CPU], must_use_first=True)
+    return session or _session(bundle, name, [CPU], None, must_use_first=True)

@@ -97,12 +97,14 @@ class ModelVersion:
         return from_candidates(bundle, exact, self.engine, on_cpu=self.engine.providers[0] == CPU)
 
     def _exact_top_k(self, config: ServerConfig) -> TopK:
+        n_factors = self.manifest.user_factor_count
         max_batch_size = min(config.max_batch_size, users_per_run(self.n_items, self._hidden_width))
+        max_batch_size = self.engine.prepare(max_batch_size, n_factors)
         direct = DirectTopK(self.engine, self.n_items, max_batch_size)
         on_cpu = self.engine.providers[0] == CPU
         batches = config.batching == "on"
         if config.batching == "auto":
-            batches = batching_pays(direct, self.manifest.user_factor_count, min(10, self.n_items))
+            batches = batching_pays(direct, n_factors, min(10, self.n_items))
         if not batches:
             return direct
         _LOGGER.info("%s: calls that wait for the engine are joined", self.key)
