@@ -37,14 +37,3 @@ def test_it_recommends_what_the_exact_version_does(quantized_version, dot_versio
         answers.append(recommended(Engine(bundle, [CPU], must_use_first=True), bundle.tables))
     for ours, exact in zip(*answers, strict=True):
         np.testing.assert_allclose(ours, exact, atol=1e-5)
-
-
-def test_only_graphs_of_8_bit_weights_are_prepacked(quantized_version):
-    bundle = open_bundle(quantized_version)
-    assert [graph.name for graph in bundle.manifest.graphs if bundle.is_prepacked(graph.name)] == ["recommend"]
-    engine = Engine(bundle, [CPU], must_use_first=True)
-    entries = {
-        name: getattr(engine, f"_{name}").get_session_options().get_session_config_entry("session.disable_prepacking")
-        for name in ("recommend", "predict")
-    }
-    assert entries == {"recommend": "0", "predict": "1"}
