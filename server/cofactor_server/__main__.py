@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,9 @@ from cofactor_server.errors import CofactorError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until SIGTERM or SIGINT; returns 0 then, and 2 when it cannot start."""
+    if arguments is None:
+        # Until something is served, Ctrl-C ends the command without a stack trace.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         config, print_config = load_config(sys.argv[1:] if arguments is None else arguments)
         if print_config:

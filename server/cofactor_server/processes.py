@@ -73,7 +73,7 @@ def serve_with_workers(config: ServerConfig) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: supervisor.request_stop())
         try:
-            supervisor.start()
+            is_up = supervisor.start()
         except WorkersFailedError as error:
             return error.exit_code
         workers = WorkerReports(reports, supervisor.process_ids)
@@ -82,7 +82,8 @@ def serve_with_workers(config: ServerConfig) -> int:
             if config.metrics_port
             else None
         )
-        _LOGGER.info("%d workers listening on %s port %d", config.workers, config.host, port)
+        if is_up:
+            _LOGGER.info("%d workers listening on %s port %d", config.workers, config.host, port)
         supervisor.run()
         if own is not None:
             own.close()

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -107,17 +108,21 @@ class Supervisor:
         """Processes that are up."""
         return [worker.process.pid for worker in list(self._workers) if worker.process.pid is not None]
 
-    def start(self) -> None:
-        """Start the workers and wait until all are ready. Raises WorkersFailedError when one stops before that."""
+    def start(self) -> bool:
+        """Start the workers and wait until all are ready, or `request_stop` is called; returns whether they are.
+
+        Raises WorkersFailedError when one stops before that.
+        """
         self._workers = [self._start_one(slot) for slot in range(self._count)]
         while not self._stopping and not all(worker.ready_at is not None for worker in self._workers):
             self._wait(None)
             for worker in self._workers:
                 self._take_message(worker)
-                if worker.ready_at is None and not worker.process.is_alive():
+                if worker.ready_at is None and not worker.process.is_alive() and not self._stopping:
                     self.request_stop()
                     self._stop_all()
                     raise WorkersFailedError(worker.process.exitcode or 1)
+        return not self._stopping
 
     def run(self) -> None:
         """Start workers again as they die, until `request_stop`; then drain them."""
@@ -134,7 +139,14 @@ class Supervisor:
     def _start_one(self, slot: int, pauses: int = 0) -> _Worker:
         mine, theirs = _spawn.Pipe()
         process = _spawn.Process(target=run_worker, args=(self._target, SupervisorLink(theirs), slot, self._arguments))
-        process.start()
+        # Ctrl-C reaches every process of the terminal. A new one inherits the mask, and ignores the signal before it
+        # lifts the mask: no moment is left in which it ends with a stack trace.
+        resource_tracker.ensure_running()  # its own start would lift the mask
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         return _Worker(slot, process, mine, pauses=pauses)
 
@@ -195,6 +207,7 @@ class Supervisor:
 
 def run_worker(target: Callable[..., None], link: SupervisorLink, slot: int, arguments: tuple[Any, ...]) -> None:
     """Where a worker process begins."""
-    # Ctrl-C reaches every process of the terminal; the supervisor alone answers it, with SIGTERM to each worker.
+    # The supervisor alone answers Ctrl-C, with SIGTERM to each worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     target(link, slot, *arguments)

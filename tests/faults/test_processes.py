@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import grpc
 import numpy as np
 import psutil
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from harness import FULL, SEED, Clients, ServerProcess, connect, figures, free_port, until
 
 from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
@@ -72,6 +77,63 @@ def test_sigint_drains_as_sigterm_does(versions, tmp_path) -> None:
         assert server.stop(signal.SIGINT) == 0
         assert time.monotonic() - started >= 0.5  # the drain delay
         assert not any(child.is_running() and child.status() != "zombie" for child in children)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_in_a_terminal_drains_and_leaves_no_stack_trace(versions, tmp_path, workers) -> None:
+    flags = ("--drain-delay-s", "1", "--grace-s", "5", "--poll-interval-s", "0")
+    flags = (*flags, "--workers", str(workers)) if workers > 1 else flags
+    server = ServerProcess(versions.models, tmp_path / "log", *flags)
+    children = psutil.Process(server.pid).children(recursive=True)
+    request = recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id=versions.user_ids[0]))
+    with connect(f"127.0.0.1:{server.port}", retries=False, balanced=False) as channel:
+        stub = recommender_pb2_grpc.RecommenderServiceStub(channel)
+        health = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(health).status == health_pb2.HealthCheckResponse.SERVING
+        os.killpg(server.pid, signal.SIGINT)  # a terminal signals every process of the group
+        assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert stub.Recommend(request, timeout=5).results, "calls are answered while clients go elsewhere"
+        assert server.process.wait(20) == 0
+    assert not any(child.is_running() and child.status() != "zombie" for child in children)
+    assert "Traceback" not in server.text()
+    assert "KeyboardInterrupt" not in server.text()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_while_it_starts_leaves_no_stack_trace_and_no_process(versions, tmp_path, workers) -> None:
+    chance = np.random.default_rng(SEED)
+    command = [sys.executable, "-m", "cofactor_server", "--models", str(versions.models), "--port", "0"]
+    for attempt in range(20 if FULL else 3):
+        log = tmp_path / f"log{attempt}"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*command, "--provider", "cpu", "--workers", str(workers), *FLAGS],
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        # Before that the signal meets Python itself, not the server.
+        until(lambda pid=process.pid: catches(pid, signal.SIGINT), 10, "Python has started")
+        until(lambda pid=process.pid: not catches(pid, signal.SIGINT), 10, "the command has begun")
+        time.sleep(chance.uniform(0, 2))
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) in (0, -signal.SIGINT)
+        until(lambda pid=process.pid: not group_exists(pid), 10, "its processes end")
+        assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal, as Python has for SIGINT from its start."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(re.search(r"SigCgt:\s*(\w+)", status)[1], 16) >> (number - 1) & 1)
+
+
+def group_exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def worker_pids(server: ServerProcess) -> list[int]:
