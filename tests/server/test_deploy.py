@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from pathlib import Path
 
+import grpc
 import pytest
 import yaml
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from cofactor.v1 import catalog_pb2, catalog_pb2_grpc
 from cofactor_server.config import load_config
 from cofactor_server.exposition import COUNTERS, GAUGES, ProcessReporter, ReportCollector
 from cofactor_server.metrics import Metrics
@@ -90,3 +101,59 @@ def test_the_manifests_select_what_they_deploy() -> None:
     assert kinds["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
     assert kinds["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
     assert kinds["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == kinds["Deployment"]["metadata"]["name"]
+
+
+def arguments_of_the_pod(folder: Path, models: Path) -> list[str]:
+    """What Kubernetes would run, with its volumes in a folder and free ports."""
+    container = KUBERNETES[0]["spec"]["template"]["spec"]["containers"][0]
+    entrypoint = re.search(r"^ENTRYPOINT (.+)$", (DEPLOY.parent / "Dockerfile").read_text(), re.MULTILINE)[1]
+    places = {"/models": str(models), "/copies": str(folder / "copies"), "/etc/cofactor": str(folder)}
+    arguments = [*json.loads(entrypoint)[1:], *container["args"]]
+    for place, actual in places.items():
+        arguments = [re.sub(rf"(^|=){place}\b", rf"\g<1>{actual}", each) for each in arguments]
+    ports = [f"--{name}={free_port()}" for name in ("port", "metrics-port", "admin-port")]
+    return [*arguments, *ports, "--host=127.0.0.1", "--provider=cpu", "--drain-delay-s=1.5"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_the_pods_probes_and_its_end_are_what_the_manifest_says(dot_version, tmp_path) -> None:
+    token = "a" * 64
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    (tmp_path / "tokens.toml").write_text(f'[clients.web]\nsha256 = "{digest}"\nmethods = ["*"]\n')
+    arguments = arguments_of_the_pod(tmp_path, dot_version.parents[1])
+    config = load_config(arguments, {})[0]
+    pod = subprocess.Popen([sys.executable, "-m", "cofactor_server", *arguments], stderr=subprocess.PIPE, text=True)
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{config.port}") as channel:
+            probe, models = health_pb2_grpc.HealthStub(channel), catalog_pb2_grpc.CatalogServiceStub(channel)
+
+            def probed() -> int:  # as the kubelet does: no token
+                return probe.Check(health_pb2.HealthCheckRequest(), timeout=30, wait_for_ready=True).status
+
+            deadline = time.monotonic() + 30
+            while probed() != health_pb2.HealthCheckResponse.SERVING:
+                assert time.monotonic() < deadline
+            with pytest.raises(grpc.RpcError) as refused:
+                models.GetModel(catalog_pb2.GetModelRequest(), timeout=5)
+            assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+            metadata = [("authorization", f"Bearer {token}")]
+            assert models.GetModel(catalog_pb2.GetModelRequest(), metadata=metadata, timeout=5).model.version
+            scraped = urllib.request.urlopen(f"http://127.0.0.1:{config.metrics_port}/metrics", timeout=5).read()
+            assert b"cofactor_workers 1.0" in scraped
+            assert list((tmp_path / "copies").rglob("tables.bin"))
+            os.kill(pod.pid, signal.SIGTERM)
+            time.sleep(0.5)
+            assert probed() == health_pb2.HealthCheckResponse.NOT_SERVING, "not ready: the Service drops it"
+            socket.create_connection(("127.0.0.1", config.port), timeout=5).close()  # and alive
+            assert models.GetModel(catalog_pb2.GetModelRequest(), metadata=metadata, timeout=5).model.version
+        _, log = pod.communicate(timeout=30)
+    finally:
+        pod.kill()
+        pod.wait()
+    assert pod.returncode == 0
+    assert all(json.loads(line) for line in log.splitlines())
