@@ -20,11 +20,11 @@ from cofactor_trainer.approximate import INDEX_FILE, write_index
 from cofactor_trainer.bundle import catalogue_arrays, log_popularity, model_arrays, rated_arrays
 from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.empirical_bayes import empirical_prior, ranking_prior
+from cofactor_trainer.item_codes import quantize
 from cofactor_trainer.item_columns import item_columns
 from cofactor_trainer.manifest import describe, epoch, file_entry, fingerprint
 from cofactor_trainer.onnx_file import write_graph
 from cofactor_trainer.parity import compare
-from cofactor_trainer.quantized import quantize
 from cofactor_trainer.shared_tables import whole_tables
 from cofactor_trainer.table_file import write_tables
 from cofactor_trainer.top_k import TWO_STAGE_ITEMS
@@ -36,6 +36,9 @@ TABLES_FILE = "tables.bin"
 MANIFEST_FILE = "manifest.json"
 SEAL_FILE = "manifest.sha256"
 GOLDEN_FILE = "golden.npz"
+
+# What the score of an item is made of.
+ITEM_SCORES = ("item_factors", "item_bias", "item_log_popularity")
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 Quantization = Literal["int8"]
@@ -111,11 +114,9 @@ def _write(
     arrays = model_arrays(model, prior)
     arrays["item_log_popularity"] = log_popularity(dataset)
     if quantize_to is not None:
-        arrays |= quantize(model.item_factors, model.item_bias, arrays["item_log_popularity"])
+        arrays |= quantize(*(arrays[name] for name in ("user_factors", *ITEM_SCORES)))
     elif dataset.n_items >= TWO_STAGE_ITEMS and not model.layers:
-        arrays["item_columns"] = item_columns(
-            *(arrays[name] for name in ("item_factors", "item_bias", "item_log_popularity", "item_inverse_norms"))
-        )
+        arrays["item_columns"] = item_columns(*(arrays[name] for name in (*ITEM_SCORES, "item_inverse_norms")))
     manifest.embedding_space = fingerprint(model, arrays)
     rated = rated_arrays(dataset)
     manifest.tables.extend(write_tables(draft / TABLES_FILE, {**arrays, **catalogue_arrays(dataset), **rated}))

@@ -33,7 +33,7 @@ from cofactor_trainer.top_k import TWO_STAGE_ITEMS
 from cofactor_trainer.trained import TrainedModel
 
 # What only graphs of large or quantized catalogues read.
-LARGE_TABLES = ("item_columns", "item_codes", "item_code_steps")
+LARGE_TABLES = ("item_columns", "item_codes", "item_code_basis", "item_code_steps")
 
 
 def version_graphs(
@@ -86,7 +86,7 @@ def _recommend(
     tables = {name: torch.from_numpy(arrays[name]) for name in LARGE_TABLES if name in arrays}
     one: Recommend | None = None
     if "item_codes" in tables:
-        one = RecommendQuantized(scorer, popularity, tables["item_codes"], tables["item_code_steps"])
+        one = RecommendQuantized(scorer, popularity, tables)
     elif "item_columns" in tables:
         one = RecommendOne(scorer, popularity, tables["item_columns"])
     module = RecommendMany(scorer, popularity) if large else Recommend(scorer, popularity)
