@@ -8,6 +8,7 @@ import json
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -103,6 +104,15 @@ def test_the_overlap_is_that_of_the_two_answers(serve, models) -> None:
     assert row[-1] / row[0] == pytest.approx(np.mean(expected))
     assert sum(row[FIRST_OVERLAPS:-1]) == sum(row[FIRST_SECONDS : FIRST_OVERLAPS - 1]) == len(USERS)
     assert 0 < row[FIRST_OVERLAPS - 1] < 10, "seconds"
+
+
+def test_calls_that_come_together_are_all_shadowed_or_dropped(serve, models) -> None:
+    api = serve(models)
+    with ThreadPoolExecutor(16) as callers:
+        answers = list(callers.map(lambda number: ask(api, USERS[number % len(USERS)]), range(400)))
+    assert {answer.model.version for answer in answers} == {"1"}
+    wait_until(lambda: sum(counts(api)) == 400)
+    assert counts(api)[1] == 0
 
 
 def test_only_its_share_of_users_is_shadowed_kept_answers_too(serve, models) -> None:
