@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -40,6 +41,7 @@ class BoundedPool(ThreadPoolExecutor):
         self._name = name
         self._most_threads = threads
         self._limit = threads + max_waiting
+        self._busy_from = min((threads + 1) // 2, 4 * len(os.sched_getaffinity(0)))
         self._held = 0
         self._running: list[threading.Thread] = []
         self._counting = threading.Lock()
@@ -51,9 +53,9 @@ class BoundedPool(ThreadPoolExecutor):
         return self._held >= self._limit
 
     @property
-    def is_half_busy(self) -> bool:
-        """Whether calls take more than half of the threads: no time for work that can be left."""
-        return 2 * self._held > self._most_threads + 1
+    def is_busy(self) -> bool:
+        """Whether calls take more than half of the threads, or four for each core: no time for what can be left."""
+        return self._held > self._busy_from
 
     @property
     def n_waiting(self) -> int:

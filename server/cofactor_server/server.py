@@ -118,7 +118,7 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
     streams = BoundedPool("stream", config.max_streams)
     control = BoundedPool("control", CONTROL_THREADS, CONTROL_QUEUE)
     watches = BoundedPool("watch", MAX_WATCHES)
-    shadow = ShadowTraffic(metrics, lambda: calls.is_half_busy)
+    shadow = ShadowTraffic(metrics, lambda: calls.is_busy)
     interceptors: list[grpc.ServerInterceptor] = [
         RequestInterceptor(calls, streams, control, watches, Guard(gate, limiter), metrics)
     ]
