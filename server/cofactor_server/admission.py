@@ -58,6 +58,11 @@ class BoundedPool(ThreadPoolExecutor):
         return self._held > self._busy_from
 
     @property
+    def n_held(self) -> int:
+        """Calls that run or wait."""
+        return self._held
+
+    @property
     def n_waiting(self) -> int:
         """Calls that have no thread yet."""
         return self._calls.qsize()

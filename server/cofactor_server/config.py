@@ -85,7 +85,7 @@ class ServerConfig:
         default=False,
         metadata=_about("recommend from a version's index, where it has one, on the CPU; needs the extra approximate"),
     )
-    threads: int = field(default=16, metadata=_about("threads that answer calls", 1, 1024))
+    threads: int = field(default=64, metadata=_about("threads that answer calls", 1, 1024))
     max_queue_size: int = field(
         default=256, metadata=_about("calls that may wait for a thread; further ones are refused at once", 0)
     )

@@ -18,6 +18,7 @@ from cofactor.v1.recommender_pb2 import (
     ScoredItem,
     StreamRecommendResponse,
 )
+from cofactor_server.arrays import FloatArray
 from cofactor_server.catalogue import Catalogue
 from cofactor_server.recommender import Ranking
 
@@ -90,7 +91,8 @@ class AnswerEncoder:
         self._catalogue = catalogue
         self._with_ratings = with_ratings
         self._model = _field(_MODEL, served.SerializeToString())
-        self._tail_size = (_RATED if with_ratings else _SCORED).itemsize
+        self._tail = _RATED if with_ratings else _SCORED
+        self._opaque = np.dtype((np.void, self._tail.itemsize))
         self._heads = _Heads(self._head)
         self._heads_with_item = _Heads(self._head_with_item)
 
@@ -108,47 +110,59 @@ class AnswerEncoder:
 
     def _head(self, row: int, item: bytes = b"") -> bytes:
         content = _field(_ITEM_ID, self._ids[row].encode()) + item
-        return _RESULT + varint(len(content) + self._tail_size) + content
+        return _RESULT + varint(len(content) + self._tail.itemsize) + content
 
     def _head_with_item(self, row: int) -> bytes:
         return self._head(row, _field(_ITEM, self.item(row).SerializeToString()))
 
+    def results(self, rankings: Sequence[Ranking], with_items: Sequence[bool]) -> list[bytes]:
+        """The encoded results of several rankings, each with or without what the catalogue says of its items."""
+        tails = self._tails(rankings)
+        encoded, start = [], 0
+        for ranking, wants_items in zip(rankings, with_items, strict=True):
+            heads = self._heads_with_item if wants_items else self._heads
+            end = start + len(ranking.rows)
+            parts = [b""] * (2 * (end - start))
+            parts[::2] = map(heads.__getitem__, ranking.rows.tolist())
+            parts[1::2] = tails[start:end]
+            encoded.append(b"".join(parts))
+            start = end
+        return encoded
+
     def response(
         self,
-        ranking: Ranking,
+        results: bytes,
         *,
-        with_items: bool = False,
         next_page_token: str = "",
         missing_item_ids: Sequence[str] = (),
         is_fallback: bool = False,
     ) -> bytes:
-        """A RecommendResponse without what differs from answer to answer: see `complete`."""
-        heads = self._heads_with_item if with_items else self._heads
-        tails, size = self._tails(ranking), self._tail_size
-        parts = [
-            heads[row] + tails[start : start + size]
-            for row, start in zip(ranking.rows.tolist(), range(0, len(tails), size), strict=True)
-        ]
+        """A RecommendResponse of encoded results, without what differs from answer to answer: see `complete`."""
         if next_page_token:
-            parts.append(_field(_NEXT_PAGE, next_page_token.encode()))
-        parts += [_field(_MISSING, item_id.encode()) for item_id in missing_item_ids]
-        if is_fallback:
-            parts.append(_FALLBACK)
-        return b"".join(parts)
+            results += _field(_NEXT_PAGE, next_page_token.encode())
+        if missing_item_ids:
+            results += b"".join(_field(_MISSING, item_id.encode()) for item_id in missing_item_ids)
+        return results + _FALLBACK if is_fallback else results
 
     def complete(self, response: bytes, recommendation_id: str, *, with_model: bool = True) -> bytes:
         """What `response` gave, with the id of this answer and the model: fields may come in any order."""
         named = response + _field(_ID, recommendation_id.encode())
         return named + self._model if with_model else named
 
-    def _tails(self, ranking: Ranking) -> bytes:
-        tails = np.empty(len(ranking.rows), dtype=_RATED if self._with_ratings else _SCORED)
+    def _tails(self, rankings: Sequence[Ranking]) -> list[bytes]:
+        """The ends of all results, one ranking after another: made in one array, not result by result."""
+        tails = np.empty(sum(len(ranking.rows) for ranking in rankings), self._tail)
         tails["score_tag"] = _SCORE[0]
-        tails["score"] = ranking.scores
+        tails["score"] = _joined([ranking.scores for ranking in rankings])
         if self._with_ratings:
             tails["rating_tag"] = _RATING[0]
-            tails["rating"] = ranking.ratings
-        return tails.tobytes()
+            tails["rating"] = _joined([ranking.ratings for ranking in rankings])
+        ends: list[bytes] = np.ndarray(len(tails), self._opaque, tails).tolist()
+        return ends
+
+
+def _joined(parts: Sequence[FloatArray]) -> FloatArray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def batch_response(entries: Sequence[bytes | BatchRecommendResponse.Entry], served: ServedModel) -> bytes:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from cofactor_server.admission import BoundedPool
+from cofactor_server.arrivals import Arrival, Arrivals, JointBehavior
 from cofactor_server.errors import DeadlineExceeded, InternalError, MalformedRequest, QueueFull, RequestError
 from cofactor_server.guard import Guard
 from cofactor_server.logs import CURRENT_CALL
@@ -42,13 +43,16 @@ class RequestInterceptor(grpc.ServerInterceptor):
         watches: BoundedPool,
         guard: Guard,
         metrics: Metrics,
+        joint: Mapping[str, JointBehavior] | None = None,
     ) -> None:
+        """`joint`: by full method, the unary ones whose calls may be answered together."""
         self._calls = calls
         self._streams = streams
         self._control = control
         self._watches = watches
         self._guard = guard
         self._metrics = metrics
+        self._joint = joint or {}
         self._handlers: dict[str, tuple[Handler, Handler, BoundedPool]] = {}
 
     def intercept_service(
@@ -78,8 +82,13 @@ class RequestInterceptor(grpc.ServerInterceptor):
         call = _Call(method, self._guard, self._metrics)
         assert handler.request_deserializer is not None
         parse = _parser(handler.request_deserializer)
-        answer = _answer_stream if handler.response_streaming else _answer
         # The body is parsed by `answer`: not before the caller is admitted, and a malformed one is not INTERNAL.
+        joint = self._joint.get(method)
+        if joint is not None and not self._guard.is_needed:
+            arrivals = Arrivals(parse, joint, lambda: pool.n_held)
+            answered = _answer_arrived(call, arrivals, parse, _behavior(handler))
+            return _with_behavior(handler, _in_pool(answered, pool), arrivals.add), busy, pool
+        answer = _answer_stream if handler.response_streaming else _answer
         return _with_behavior(handler, _in_pool(answer(call, parse, _behavior(handler)), pool), None), busy, pool
 
 
@@ -165,6 +174,25 @@ def _answer(call: _Call, parse: Parse, behavior: Behavior) -> Behavior:
             call.begin(context)
             return behavior(parse(body), context)
         except Exception as error:
+            code = _code_of(error, context)
+            return _fail(context, error)
+        finally:
+            call.end(code)
+
+    return answer
+
+
+def _answer_arrived(call: _Call, arrivals: Arrivals, parse: Parse, behavior: Behavior) -> Behavior:
+    """As `_answer`, for calls that may be answered together with others."""
+
+    def answer(arrival: Arrival, context: grpc.ServicerContext) -> Any:
+        code = "OK"
+        try:
+            call.begin(context)
+            answered = arrivals.answer(arrival)
+            return behavior(parse(arrival.body), context) if answered is None else answered
+        except Exception as error:
+            arrivals.withdraw(arrival)
             code = _code_of(error, context)
             return _fail(context, error)
         finally:

@@ -48,7 +48,7 @@ class Recommendations:
         response = self._kept(page)
         if response is None:
             opened = self._open(page, request, is_wanted)
-            response = self._encode(opened, page.version.recommender.rank(opened.query))
+            response = self._encode([opened], [page.version.recommender.rank(opened.query)])[0]
         if repository.has_shadows and self._shadow is not None:
             self._shadow.offer(repository, page, request, response, self._rank_as_shadow)
         return page.version.encoder.complete(response, recommendation_id())
@@ -58,13 +58,13 @@ class Recommendations:
     ) -> list[bytes | RequestError]:
         """An encoded RecommendResponse or an error for each request; those of one version run together.
 
-        Canaries take no part: one answer to many requests names one version.
+        Canaries take no part without `with_model`: one answer to many requests then names one version.
         """
         answers: list[bytes | RequestError | None] = [None] * len(requests)
         by_version: dict[ModelVersion, list[tuple[int, OpenRequest]]] = {}
         for position, request in enumerate(requests):
             try:
-                page = open_page(repository, request)
+                page = open_page(repository, request, request.user.user_id if with_model else "")
                 response = self._kept(page)
                 if response is None:
                     opened = self._open(page, request, always_wanted)
@@ -77,9 +77,10 @@ class Recommendations:
                 answers[position] = error.with_traceback(None)
         for version, entries in by_version.items():
             rankings = version.recommender.rank_many([opened.query for _, opened in entries])
-            for (position, opened), ranking in zip(entries, rankings, strict=True):
-                response = self._encode(opened, ranking)
-                answers[position] = version.encoder.complete(response, recommendation_id(), with_model=with_model)
+            complete = version.encoder.complete
+            responses = self._encode([opened for _, opened in entries], rankings)
+            for (position, _), response in zip(entries, responses, strict=True):
+                answers[position] = complete(response, recommendation_id(), with_model=with_model)
         return [answer for answer in answers if answer is not None]
 
     def _rank_as_shadow(self, version: ModelVersion, request: RecommendRequest) -> list[str]:
@@ -120,20 +121,39 @@ class Recommendations:
             self._metrics.count("cofactor_cache_requests", "hit")
         return response
 
-    def _encode(self, opened: OpenRequest, ranking: Ranking) -> bytes:
-        """The answer, but for what is new in each: its id, and the model if wanted."""
-        page = opened.page
-        response = page.version.encoder.response(
-            ranking,
-            with_items=opened.return_items,
-            next_page_token=page.next_token(opened.query.page_size) if ranking.has_more else "",
-            missing_item_ids=opened.selected.missing_item_ids,
-            is_fallback=opened.query.user.is_fallback,
-        )
-        if opened.may_be_kept:
-            self._metrics.count("cofactor_cache_requests", "miss")
-            page.version.answers.put((page.request, page.offset), response)
-        return response
+    def _encode(self, opened: Sequence[OpenRequest], rankings: Sequence[Ranking]) -> list[bytes]:
+        """The answers of one version, but for what is new in each: its id, and the model if wanted."""
+        encoder = opened[0].page.version.encoder
+        responses = []
+        encoded = encoder.results(rankings, [each.return_items for each in opened])
+        for each, ranking, results in zip(opened, rankings, encoded, strict=True):
+            response = encoder.response(
+                results,
+                next_page_token=each.page.next_token(each.query.page_size) if ranking.has_more else "",
+                missing_item_ids=each.selected.missing_item_ids,
+                is_fallback=each.query.user.is_fallback,
+            )
+            if each.may_be_kept:
+                self._metrics.count("cofactor_cache_requests", "miss")
+                each.page.version.answers.put((each.page.request, each.page.offset), response)
+            responses.append(response)
+        return responses
+
+
+class JointRecommend:
+    """Recommend for the calls that arrive together."""
+
+    def __init__(self, repository: Callable[[], ModelRepository], recommendations: Recommendations) -> None:
+        self._repository = repository
+        self._recommendations = recommendations
+
+    def joins(self) -> bool:
+        """Whether every version answers so quickly that calls are not joined at the engine."""
+        return self._repository().joins_arrivals
+
+    def answer_each(self, requests: Sequence[RecommendRequest]) -> list[bytes | RequestError]:
+        """As Recommendations.answer_each."""
+        return self._recommendations.answer_each(self._repository(), requests, with_model=True)
 
 
 def _popularity_weight(version: ModelVersion, request: RecommendRequest) -> float:

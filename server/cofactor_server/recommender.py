@@ -73,6 +73,8 @@ class Ranking:
 
     def page(self, offset: int, size: int, *, has_more: bool) -> Ranking:
         """Some of the results, from `offset`."""
+        if offset == 0 and len(self.rows) <= size:
+            return Ranking(self.rows, self.scores, self.ratings, has_more)
         chosen = slice(offset, offset + size)
         return Ranking(self.rows[chosen], self.scores[chosen], self.ratings[chosen], has_more)
 

@@ -13,7 +13,7 @@ from cofactor_server.filters import EVERYTHING
 from cofactor_server.metrics import Metrics
 from cofactor_server.pages import open_page
 from cofactor_server.predictions import predict
-from cofactor_server.recommendations import Recommendations
+from cofactor_server.recommendations import JointRecommend, Recommendations
 from cofactor_server.repository import ModelRepository
 from cofactor_server.requests import DEFAULT_CONTRIBUTIONS, RequestReader, Selected
 from cofactor_server.responses import explanation_message, similar_items
@@ -24,6 +24,9 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
     """Answers RecommenderService from the repository of the moment; each call keeps the one it began with.
 
     Answers that are encoded already are bytes; the interceptor lets them through.
+
+    Attributes:
+        joint: the methods whose calls may be answered together, by full name.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
         self._repository = repository
         self._reader = RequestReader(config)
         self._recommendations = Recommendations(self._reader, metrics, shadow)
+        self.joint = {"/cofactor.v1.RecommenderService/Recommend": JointRecommend(repository, self._recommendations)}
         self._max_requests_per_batch = config.max_requests_per_batch
         self._max_batch_size = config.max_batch_size
 

@@ -30,6 +30,7 @@ class ModelRepository:
         versions: by name, newest first.
         default_name: the model that answers when a request names none.
         has_shadows: whether a policy has requests run on a second version.
+        joins_arrivals: whether calls that arrive together are best answered together, whatever version they are for.
     """
 
     def __init__(self, states: Mapping[str, VersionState], default_name: str) -> None:
@@ -40,6 +41,7 @@ class ModelRepository:
             name: [loaded.value for loaded in state.loaded.values()] for name, state in states.items() if state.loaded
         }
         self._by_key = {version.key: version for held in self.versions.values() for version in held}
+        self.joins_arrivals = not self.has_shadows and all(held.joins_arrivals for held in self._by_key.values())
         self._current = {name: self._by_key[f"{name}/{routing.current}"] for name, routing in self._routings.items()}
         self._descriptions = {key: self._describe(version) for key, version in self._by_key.items()}
         self._refused = {

@@ -119,17 +119,16 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
     control = BoundedPool("control", CONTROL_THREADS, CONTROL_QUEUE)
     watches = BoundedPool("watch", MAX_WATCHES)
     shadow = ShadowTraffic(metrics, lambda: calls.is_busy)
+    recommender = RecommenderServicer(lambda: live.current, config, metrics, shadow)
     interceptors: list[grpc.ServerInterceptor] = [
-        RequestInterceptor(calls, streams, control, watches, Guard(gate, limiter), metrics)
+        RequestInterceptor(calls, streams, control, watches, Guard(gate, limiter), metrics, recommender.joint)
     ]
     flush_traces: Callable[[], None] = _nothing
     if config.tracing:
         tracing, flush_traces = tracing_interceptor()
         interceptors.insert(0, tracing)
     server = grpc.server(calls, interceptors=interceptors, options=_options(config, shares_port))
-    recommender_pb2_grpc.add_RecommenderServiceServicer_to_server(
-        RecommenderServicer(lambda: live.current, config, metrics, shadow), server
-    )
+    recommender_pb2_grpc.add_RecommenderServiceServicer_to_server(recommender, server)
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(lambda: live.current, config), server)
     if config.oip:
         oip = OpenInferenceServicer(lambda: live.current, config, metrics, metadata.version("cofactor"))

@@ -59,6 +59,8 @@ class DirectTopK:
     def many(self, queries: Sequence[TopKQuery]) -> list[Ranking]:
         """The answers to several queries, in their order, in runs of at most max_batch_size."""
         answers: list[Ranking | None] = [None] * len(queries)
+        if len(queries) == 1:
+            return [self.one(queries[0])]
         shared = [i for i, query in enumerate(queries) if len(query.excluded_rows) <= LONGEST_SHARED_EXCLUSION]
         for start in range(0, len(shared), self._max_batch_size):
             positions = shared[start : start + self._max_batch_size]

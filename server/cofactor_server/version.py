@@ -63,6 +63,7 @@ class ModelVersion:
         self.users = Users(tables, self.engine, self.n_items)
         self._hidden_width = tables["item_hidden"].shape[1] if "item_hidden" in tables else 1
         item_factors: FloatArray = tables["item_factors"]  # type: ignore[assignment]
+        self.joins_arrivals = False
         self.recommender = Recommender(
             self._top_k(bundle, config),
             self.engine,
@@ -106,6 +107,7 @@ class ModelVersion:
         if config.batching == "auto":
             batches = batching_pays(direct, n_factors, min(10, self.n_items))
         if not batches:
+            self.joins_arrivals = config.batching == "auto" and not config.approximate
             return direct
         _LOGGER.info("%s: calls that wait for the engine are joined", self.key)
         return BatchedTopK(direct, max_batch_size, len(os.sched_getaffinity(0)) if on_cpu else 1)

@@ -59,21 +59,29 @@ def test_an_answer_reads_as_the_message_it_stands_for(rows, with_items, with_rat
     }
     made = encoder(with_ratings=with_ratings)
     for _ in range(2):  # the second time from what was kept
-        response = made.response(ranking(rows), with_items=with_items, **fields)
+        response = made.response(made.results([ranking(rows)], [with_items])[0], **fields)
         read = RecommendResponse.FromString(made.complete(response, "id-1"))
         expected = message(rows, with_ratings=with_ratings, with_items=with_items, recommendation_id="id-1", **fields)
         assert read == expected
 
 
+def test_rankings_encoded_together_are_what_each_is_alone():
+    rankings = [ranking([3, 1]), NOTHING, ranking([0, 1, 2, 4])]
+    wanted = [False, True, True]
+    alone = [encoder().results([each], [with_items])[0] for each, with_items in zip(rankings, wanted, strict=True)]
+    assert encoder().results(rankings, wanted) == alone
+    assert alone[1] == b""
+
+
 def test_an_empty_answer_holds_its_id_and_the_model_alone():
-    encoded = encoder().complete(encoder().response(NOTHING), "x")
+    encoded = encoder().complete(encoder().response(b""), "x")
     assert RecommendResponse.FromString(encoded) == RecommendResponse(recommendation_id="x", model=SERVED)
-    encoded = encoder().complete(encoder().response(NOTHING), "x", with_model=False)
+    encoded = encoder().complete(encoder().response(b""), "x", with_model=False)
     assert RecommendResponse.FromString(encoded) == RecommendResponse(recommendation_id="x")
 
 
 def test_batches_and_streams_hold_the_answers():
-    answer = encoder().complete(encoder().response(ranking([1, 2])), "x")
+    answer = encoder().complete(encoder().response(encoder().results([ranking([1, 2])], [False])[0]), "x")
     response = RecommendResponse.FromString(answer)
     failed = BatchRecommendResponse.Entry(error=EntryError(index=1, reason="R"))
     batch = BatchRecommendResponse.FromString(batch_response([answer, failed, answer], SERVED))
@@ -87,7 +95,7 @@ def test_what_is_kept_of_the_items_is_bounded(monkeypatch):
     monkeypatch.setattr(encoding, "CACHED_ITEMS", 3)
     made = encoder()
     for rows in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0]):
-        encoded = made.response(ranking(rows))
+        encoded = made.results([ranking(rows)], [False])[0]
         assert [r.item_id for r in RecommendResponse.FromString(encoded).results] == [IDS[row] for row in rows]
         assert len(made._heads) <= 3
 
