@@ -37,3 +37,18 @@ def test_it_recommends_what_the_exact_version_does(quantized_version, dot_versio
         answers.append(recommended(Engine(bundle, [CPU], must_use_first=True), bundle.tables))
     for ours, exact in zip(*answers, strict=True):
         np.testing.assert_allclose(ours, exact, atol=1e-5)
+
+
+def test_graphs_are_prepacked_where_the_manifest_says_so(dot_version, versions, tmp_path):
+    """As that of versions quantized by the first release does."""
+    version = versions.copy(dot_version, tmp_path)
+    manifest = versions.read(version)
+    for graph in manifest.graphs:
+        graph.prepacked = graph.name == "recommend"
+    versions.write(version, manifest)
+    engine = Engine(open_bundle(version), [CPU], must_use_first=True)
+    entries = {
+        name: getattr(engine, f"_{name}").get_session_options().get_session_config_entry("session.disable_prepacking")
+        for name in ("recommend", "predict")
+    }
+    assert entries == {"recommend": "0", "predict": "1"}
