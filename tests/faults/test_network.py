@@ -162,6 +162,22 @@ def test_t12_a_silent_server_costs_its_calls_their_deadline_and_the_other_answer
     assert noticed_s <= 15 + timeout_s + 1
 
 
+@pytest.mark.skipif(not FULL, reason="takes 45 s: full form only")
+def test_t12_the_pings_of_an_idle_client_are_not_too_many(behind_links) -> None:
+    _, links = behind_links
+    hasty = (("grpc.keepalive_time_ms", 1000), ("grpc.http2.max_pings_without_data", 0))
+    seen = []
+    channels = [connect_as_shipped(ports_of(links)[:1], *options) for options in ((), hasty)]
+    for channel in channels:
+        seen.append([])
+        channel.subscribe(seen[-1].append, try_to_connect=True)
+    time.sleep(45)
+    for channel in channels:
+        channel.close()
+    assert seen[0].count(grpc.ChannelConnectivity.READY) == 1
+    assert seen[1].count(grpc.ChannelConnectivity.READY) > 1, "the control: who pings each second is turned away"
+
+
 def can_drop_packets() -> str:
     """Why packets cannot be dropped in a network namespace of our own here; empty where they can."""
     missing = [tool for tool in ("unshare", "ip", "nft") if shutil.which(tool) is None]

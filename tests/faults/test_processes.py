@@ -103,7 +103,7 @@ def test_ctrl_c_in_a_terminal_drains_and_leaves_no_stack_trace(versions, tmp_pat
 def test_ctrl_c_while_it_starts_leaves_no_stack_trace_and_no_process(versions, tmp_path, workers) -> None:
     chance = np.random.default_rng(SEED)
     command = [sys.executable, "-m", "cofactor_server", "--models", str(versions.models), "--port", "0"]
-    for attempt in range(20 if FULL else 3):
+    for attempt in range(20 if FULL else 2):
         log = tmp_path / f"log{attempt}"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -258,7 +258,7 @@ def test_what_a_killed_server_leaves_on_the_disk_goes_when_the_next_one_starts(v
         assert len(private_copies(temporary)) == 2, "the control: it is left"
         # Workers whose supervisor is gone drain; until then they hold the copy.
         psutil.wait_procs(children, 20)
-        for _ in range(2):
+        for _ in range(2 if FULL else 1):
             with start("next"):
                 assert len(private_copies(temporary)) == 2, "of the next server and the other one"
     assert [path for path in temporary.iterdir() if path.name.startswith("cofactor-")] == []
