@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 # Tests run in importlib mode, where no folder of tests is on the path.
@@ -31,6 +33,28 @@ def _export(models_dir, name, architecture, dataset=None):
 def dot_version(models_dir):
     """A version directory of a dot-product model."""
     return _export(models_dir, "dot", "dot-product")
+
+
+@pytest.fixture(scope="session")
+def indexed_version(models_dir):
+    """A version directory of a dot-product model with an index of candidates, `films`.
+
+    Every second item is the one before it again, with the same ratings: pairs of equal scores. Popularity follows a
+    power law.
+    """
+    from cofactor_trainer.export import export_version
+
+    n_users, n_items = 100, 6000
+    model = synthetic.make_model(n_items=n_items, n_users=n_users)
+    for table in (model.item_factors, model.item_bias):
+        table[1:-1:2] = table[0:-1:2]
+    dataset = synthetic.make_dataset(n_items=n_items, n_users=n_users, ratings_per_user=40)
+    first_of_pair = (dataset.item_rows.astype(float) ** 3 / n_items**2).astype(np.int64) // 2 * 2
+    once = np.unique(dataset.user_rows * n_items + first_of_pair)
+    users, items = np.repeat(once // n_items, 2), np.repeat(once % n_items, 2)
+    items[1::2] += 1
+    dataset = replace(dataset, user_rows=users, item_rows=items, ratings=np.full(len(items), 3, np.float32))
+    return export_version(model, dataset, models_dir, "films", "1", metrics={}, hyperparameters={}, approximate=True)
 
 
 @pytest.fixture(scope="session")

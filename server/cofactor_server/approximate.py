@@ -20,6 +20,8 @@ _LOGGER = logging.getLogger(__name__)
 
 def load_faiss() -> Any:
     """The library; raises ConfigurationError where it is not installed."""
+    # It tells of every instruction set that it has no build of its own for.
+    logging.getLogger("faiss").setLevel(logging.WARNING)
     try:
         import faiss
     except ImportError:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import faiss
 import numpy as np
 import pytest
 
-import synthetic
 from cofactor.v1.catalog_pb2 import GetModelRequest
 from cofactor.v1.model_pb2 import ModelRef
 from cofactor.v1.recommender_pb2 import PredictRequest, RecommendRequest, User
@@ -25,33 +23,17 @@ from cofactor_server.providers import CPU
 from cofactor_server.recommender import TopKQuery, UserVector
 from cofactor_server.server import create_server
 from cofactor_server.top_k import DirectTopK
-from cofactor_trainer.export import export_version
 
 N_ITEMS = 6000
 N_USERS = 100
 
 
 @pytest.fixture(scope="module")
-def indexed_version(tmp_path_factory):
-    """Every second item is the one before it again, with the same ratings: pairs of equal scores."""
-    model = synthetic.make_model(n_items=N_ITEMS, n_users=N_USERS)
-    factors, bias = model.item_factors.copy(), model.item_bias.copy()
-    factors[1:-1:2], bias[1:-1:2] = factors[0:-1:2], bias[0:-1:2]
-    dataset = synthetic.make_dataset(n_items=N_ITEMS, n_users=N_USERS, ratings_per_user=40)
-    once = np.unique(dataset.user_rows * N_ITEMS + dataset.item_rows // 2 * 2)
-    users, items = np.repeat(once // N_ITEMS, 2), np.repeat(once % N_ITEMS, 2)
-    items[1::2] += 1
-    ratings = np.full(len(items), 3, np.float32)
-    return export_version(
-        replace(model, item_factors=factors, item_bias=bias),
-        replace(dataset, user_rows=users, item_rows=items, ratings=ratings),
-        tmp_path_factory.mktemp("models"),
-        "films",
-        "1",
-        metrics={},
-        hyperparameters={},
-        approximate=True,
-    )
+def films(indexed_version, tmp_path_factory, versions):
+    """A folder of that version alone."""
+    models = tmp_path_factory.mktemp("films")
+    versions.copy(indexed_version, models)
+    return models
 
 
 class Counting:
@@ -211,9 +193,8 @@ def scores(response):
     return [(result.item_id, pytest.approx(result.score, abs=1e-4)) for result in response.results]
 
 
-def test_a_server_that_is_told_to_recommends_from_the_index(indexed_version, serve):
-    models = indexed_version.parents[1]
-    ours, exact = serve(models, approximate=True), serve(models)
+def test_a_server_that_is_told_to_recommends_from_the_index(films, serve):
+    ours, exact = serve(films, approximate=True), serve(films)
     assert ours.catalog.GetModel(GetModelRequest()).model.metrics["approximate_recall@10"] >= 0.99
     n_shared = 0
     for row in range(0, N_USERS - 1, 9):
@@ -229,8 +210,8 @@ def test_a_server_that_is_told_to_recommends_from_the_index(indexed_version, ser
     assert n_shared >= 0.95 * 110
 
 
-def test_one_page_continues_another(indexed_version, serve):
-    api = serve(indexed_version.parents[1], approximate=True)
+def test_one_page_continues_another(films, serve):
+    api = serve(films, approximate=True)
     whole = call(api, page_size=100)
     pages, token = [], ""
     while len(pages) < 100:
@@ -240,9 +221,9 @@ def test_one_page_continues_another(indexed_version, serve):
     assert [result.item_id for result in pages] == [result.item_id for result in whole.results]
 
 
-def test_a_server_that_is_not_told_to_is_exact_and_needs_no_faiss(indexed_version, serve, monkeypatch):
+def test_a_server_that_is_not_told_to_is_exact_and_needs_no_faiss(indexed_version, films, serve, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    api = serve(indexed_version.parents[1])
+    api = serve(films)
     bundle = open_bundle(indexed_version)
     engine = Engine(bundle, [CPU], must_use_first=True)
     query = Served.query(type("Bundle", (), {"bundle": bundle})(), 5)
@@ -261,10 +242,10 @@ def test_a_version_without_an_index_is_served_exactly_beside_one_with(
     assert scores(answers[0]) == scores(answers[1])
 
 
-def test_the_flag_without_the_extra_says_what_to_install(indexed_version, monkeypatch):
+def test_the_flag_without_the_extra_says_what_to_install(films, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'cofactor\[approximate\]'"):
-        create_server(ServerConfig(models=str(indexed_version.parents[1]), port=0, approximate=True))
+        create_server(ServerConfig(models=str(films), port=0, approximate=True))
 
 
 def other_index(path, indexed_version):

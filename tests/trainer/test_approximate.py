@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import faiss
 import numpy as np
 import pytest
@@ -15,7 +13,7 @@ from cofactor_trainer.approximate import audience, build_index, fewest_probes, i
 from cofactor_trainer.export import export_version
 from cofactor_trainer.version_reader import read_version
 
-N_ITEMS = 3000
+N_ITEMS = 6000
 WEIGHTS = (0.0, 1.0)
 
 
@@ -25,41 +23,24 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def version(tmp_path_factory):
-    """Popularity of a power law, as catalogues have it: most items are rated by few, some by nearly everyone."""
-    dataset = synthetic.make_dataset(n_items=N_ITEMS, n_users=200, ratings_per_user=60)
-    squeezed = (dataset.item_rows.astype(float) ** 3 / N_ITEMS**2).astype(np.int64)
-    return export_version(
-        synthetic.make_model(n_items=N_ITEMS, n_users=200),
-        dataclasses.replace(dataset, item_rows=squeezed),
-        tmp_path_factory.mktemp("models"),
-        "m",
-        "1",
-        metrics={},
-        hyperparameters={},
-        approximate=True,
-    )
+def tables(indexed_version):
+    return {name: np.asarray(table) for name, table in read_version(indexed_version).tables.items()}
 
 
 @pytest.fixture(scope="module")
-def tables(version):
-    return {name: np.asarray(table) for name, table in read_version(version).tables.items()}
-
-
-@pytest.fixture(scope="module")
-def index(version):
-    return faiss.read_index(str(version / "candidates.faiss"))
+def index(indexed_version):
+    return faiss.read_index(str(indexed_version / "candidates.faiss"))
 
 
 def test_a_product_with_the_query_is_the_score(tables):
-    users, rows = tables["user_factors"][:3], np.array([0, 7, 2999])
+    users, rows = tables["user_factors"][:3], np.array([0, 7, N_ITEMS - 1])
     products = query_vectors(users, -0.5) @ item_vectors(tables, rows).T
     scores = users @ tables["item_factors"][rows].T + tables["item_bias"][rows]
     np.testing.assert_allclose(products, scores - 0.5 * tables["item_log_popularity"][rows], atol=1e-5)
 
 
-def test_the_version_says_what_the_index_finds_and_how_it_is_to_be_asked(version, tables, index):
-    manifest = read_version(version).manifest
+def test_the_version_says_what_the_index_finds_and_how_it_is_to_be_asked(indexed_version, tables, index):
+    manifest = read_version(indexed_version).manifest
     asked = manifest.approximate_index
     assert asked.path in {file.path for file in manifest.files}  # with its checksum, like every file
     assert list(asked.popularity_weights) == list(WEIGHTS)
@@ -73,8 +54,8 @@ def test_the_version_says_what_the_index_finds_and_how_it_is_to_be_asked(version
         assert target <= stated <= 1
 
 
-def test_it_looks_at_no_more_clusters_than_the_target_takes(version, tables, index):
-    fewer = read_version(version).manifest.approximate_index.probe_count * 3 // 4
+def test_it_looks_at_no_more_clusters_than_the_target_takes(indexed_version, tables, index):
+    fewer = read_version(indexed_version).manifest.approximate_index.probe_count * 3 // 4
     assert 1 <= fewer < index.nlist
     judges = audience(tables, WEIGHTS)
     measured = [recall(index, tables, judges, fewer, weight) for weight in WEIGHTS]
@@ -110,9 +91,9 @@ def test_the_exact_rankings_it_is_judged_by_leave_out_what_users_rated(tables):
         assert judges.thresholds[weight, k][user] == pytest.approx(scores[k - 1], abs=1e-5)
 
 
-def test_a_damaged_index_measures_a_lower_recall(version, tables, index):
+def test_a_damaged_index_measures_a_lower_recall(indexed_version, tables, index):
     """Half of the items are taken out: of the best, half are found."""
-    probe_count = read_version(version).manifest.approximate_index.probe_count
+    probe_count = read_version(indexed_version).manifest.approximate_index.probe_count
     damaged = faiss.clone_index(index)
     damaged.remove_ids(np.arange(0, N_ITEMS, 2))
     judges = audience(tables, WEIGHTS)
