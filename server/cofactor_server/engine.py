@@ -24,6 +24,8 @@ _LOGGER = logging.getLogger(__name__)
 ROWS_PER_RUN = 65_536
 # Most float32 numbers for each user in recommend runs that keep their memory: 4 MiB for 64 users, some times over.
 FLOATS_IN_ARENA = 16_384
+# What ONNX Runtime calls CUDA's memory.
+DEVICE = "cuda"
 RECOMMEND_OUTPUTS = ("item_rows", "scores", "ratings")
 
 
@@ -37,14 +39,14 @@ class Engine:
     """
 
     def __init__(self, bundle: Bundle, providers: ProviderList, *, must_use_first: bool) -> None:
-        self._device_tables = DeviceTables(bundle, "cuda") if _preferred(providers) == CUDA else None
+        self._device_tables = DeviceTables(bundle, DEVICE) if _preferred(providers) == CUDA else None
         self._fixed_shapes: FixedShapes | None = None
 
         def session(name: str) -> TimedSession:
             made = _session(bundle, name, providers, self._device_tables, must_use_first=must_use_first)
             if name == "recommend" and made.get_providers()[0] == CUDA:
                 # On the CPU a bound run takes as long as any other, and every filled-up user takes as long as a user.
-                bound = BoundSession(made, RECOMMEND_OUTPUTS, "cuda")
+                bound = BoundSession(made, RECOMMEND_OUTPUTS, DEVICE)
                 made = self._fixed_shapes = FixedShapes(bound, int(bundle.manifest.item_count))
             return TimedSession(made)
 

@@ -10,11 +10,13 @@ import onnxruntime
 import pytest
 
 import synthetic
+from cofactor_server import engine as engine_module
 from cofactor_server.bound_session import BoundSession
 from cofactor_server.bundle import open_bundle
 from cofactor_server.device_tables import DeviceTables
 from cofactor_server.engine import RECOMMEND_OUTPUTS, Engine
 from cofactor_server.fixed_shapes import BATCH_SIZES, LENGTHS, FixedShapes, padded_length
+from cofactor_server.golden import check_golden_answers
 from cofactor_server.providers import CPU
 
 N_ITEMS = synthetic.N_ITEMS
@@ -197,6 +199,27 @@ def test_every_graph_reads_the_tables_that_are_put_there_once(bundle):
     values = {name: id(value) for name, value in tables._values.items()}
     session_of(bundle, "predict", tables)
     assert {name: id(value) for name, value in tables._values.items()} == values
+
+
+@pytest.fixture
+def device_engine(bundle, monkeypatch):
+    """An engine that takes the CPU for a device: all that a device needs around the graphs, but for the device."""
+    monkeypatch.setattr(engine_module, "CUDA", CPU)
+    monkeypatch.setattr(engine_module, "DEVICE", "cpu")
+    return Engine(bundle, [CPU], must_use_first=True)
+
+
+def test_an_engine_on_a_device_gives_every_golden_answer(bundle, device_engine):
+    assert isinstance(device_engine._recommend._session, FixedShapes)
+    assert device_engine._device_tables._values
+    assert check_golden_answers(bundle, device_engine) > 10
+
+
+def test_an_engine_on_a_device_fills_up_to_no_more_users_than_a_run_may_have(bundle, device_engine):
+    n_factors = bundle.manifest.user_factor_count
+    assert [device_engine.prepare(limit, n_factors) for limit in (1, 7, 8, 20, 32, 1000)] == [1, 1, 8, 8, 32, 64]
+    n_warm = device_engine._recommend._session._session.n_bindings
+    assert n_warm == len(BATCH_SIZES) * len(LENGTHS) * 2
 
 
 def test_on_the_cpu_the_engine_runs_the_graph_directly(bundle):
