@@ -64,6 +64,7 @@ class AdminServicer(AdminServiceServicer):  # type: ignore[misc] # generated wit
     def _change(
         self, name: str, change: Callable[[admin_pb2.ServingPolicy], admin_pb2.ServingPolicy]
     ) -> admin_pb2.ServingPolicy:
+        self._watcher.poll()  # or what was written since the last look would be lost
         try:
             policy = change(self._state(name).policy)
         except PolicyError as error:

@@ -41,6 +41,16 @@ def test_versions_are_listed_and_labels_move(operated, capsys) -> None:
     assert "manifest.sha256" in states["2"]["state_message"]
 
 
+def test_what_was_just_written_survives_a_promotion_and_shares_are_shown(operated, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    shares = {"canary_percent": {"next": 5}, "shadow_percent": {"next": 20}}
+    (operated.models / "dot" / "serving.json").write_text(json.dumps({"labels": {"next": "1"}, **shares}))
+    assert main(["models", "promote", "dot", "1", "--address", operated.address]) == 0
+    assert "current, 5 % of users, shadow of 20 % of users" in capsys.readouterr().out
+    written = json.loads((operated.models / "dot" / "serving.json").read_text())
+    assert written == {"labels": {"next": "1", "stable": "1"}, **shares}
+
+
 def test_what_the_server_refuses_is_said_and_exits_with_1(operated, capsys) -> None:
     assert main(["models", "rollback", "dot", "--address", operated.address]) == 1
     assert "nothing to roll back" in capsys.readouterr().err
