@@ -27,13 +27,14 @@ def batch_recommend(
     if not 1 <= len(request.requests) <= limit:
         raise InvalidField("requests", f"has {len(request.requests)} entries; send between 1 and {limit}")
     version = repository.resolve(request.model)
-    wrong = {index: error for index, each in enumerate(request.requests) if (error := _problem(each)) is not None}
-    good = [index for index in range(len(request.requests)) if index not in wrong]
-    for index in good:
-        # A page token in the answer then serves in Recommend, with this model.
-        if request.HasField("model"):
-            request.requests[index].model.CopyFrom(request.model)
-    answers = recommendations.answer_each(repository, [request.requests[i] for i in good], with_model=False)
+    each = list(request.requests)  # an index into the message costs more than one into a list
+    wrong = {index: error for index, entry in enumerate(each) if (error := _problem(entry)) is not None}
+    good = [index for index in range(len(each)) if index not in wrong]
+    if request.HasField("model"):
+        for index in good:
+            # A page token in the answer then serves in Recommend, with this model.
+            each[index].model.CopyFrom(request.model)
+    answers = recommendations.answer_each(repository, [each[index] for index in good], with_model=False)
     entries = {**wrong, **dict(zip(good, answers, strict=True))}
     return batch_response([_entry(index, entries[index]) for index in range(len(entries))], version.served)
 

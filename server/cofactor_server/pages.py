@@ -8,7 +8,7 @@ from typing import Protocol
 from cofactor.v1.catalog_pb2 import ListModelsRequest, ListModelsResponse
 from cofactor.v1.model_pb2 import Model, ModelRef
 from cofactor_server.errors import InvalidPageToken, PageTokenExpired
-from cofactor_server.paging import PageToken, decode_token, fingerprint
+from cofactor_server.paging import PageToken, decode_token, encode_token, fingerprint
 from cofactor_server.repository import ModelRepository
 from cofactor_server.version import ModelVersion
 
@@ -46,7 +46,7 @@ class Page:
 
     def next_token(self, page_size: int) -> str:
         """The token of the page after this one."""
-        return PageToken(self.offset + page_size, fingerprint(self.request), self.version.key).encode()
+        return encode_token(self.offset + page_size, fingerprint(self.request), self.version.key)
 
     def next_token_if(self, n_results: int, page_size: int) -> str:
         """The token of the page after this one, or an empty string where the n_results end on this one."""
@@ -94,7 +94,7 @@ def list_models(repository: ModelRepository, request: ListModelsRequest, page_si
     page = held[start : start + page_size]
     response = ListModelsResponse(models=page)
     if len(held) > start + page_size:
-        response.next_page_token = PageToken(start + page_size, fingerprint(content), _key(page[-1])).encode()
+        response.next_page_token = encode_token(start + page_size, fingerprint(content), _key(page[-1]))
     return response
 
 

@@ -30,15 +30,16 @@ class PageToken:
     fingerprint: bytes
     model: str
 
-    def encode(self) -> str:
-        """The token as callers see it."""
-        head = _HEAD.pack(_LAYOUT, self.offset, self.fingerprint) + self.model.encode()
-        # The urlsafe functions of base64 take three times as long as this.
-        return binascii.b2a_base64(head + _check(head), newline=False).translate(_URL_SAFE).rstrip(b"=").decode()
+
+def encode_token(offset: int, fingerprint: bytes, model: str) -> str:
+    """The token as callers see it; its parts are those of PageToken."""
+    head = _HEAD.pack(_LAYOUT, offset, fingerprint) + model.encode()
+    # The urlsafe functions of base64 take three times as long as this.
+    return binascii.b2a_base64(head + _check(head), newline=False).translate(_URL_SAFE).rstrip(b"=").decode()
 
 
 def decode_token(text: str) -> PageToken:
-    """The token in `text`; raises InvalidPageToken unless it is one that encode() gave."""
+    """The token in `text`; raises InvalidPageToken unless it is one that encode_token() gave."""
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         head, check = raw[:-_CHECK], raw[-_CHECK:]

@@ -82,6 +82,8 @@ class DirectTopK:
             excluded,
             max(query.k for query in queries),
         )
+        together = map(Ranking, rows, scores, ratings)
         return [
-            Ranking(rows[i, : query.k], scores[i, : query.k], ratings[i, : query.k]) for i, query in enumerate(queries)
+            ranking if len(ranking.rows) == query.k else ranking.page(0, query.k, has_more=False)
+            for query, ranking in zip(queries, together, strict=True)
         ]
