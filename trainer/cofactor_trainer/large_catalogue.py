@@ -10,12 +10,13 @@ from cofactor_trainer.graphs import Recommend, Scorer
 from cofactor_trainer.onnx_file import part_of_table
 from cofactor_trainer.top_k import EXCLUDED_SCORE
 
-# Scores of so many items and 32 users stay in the last cache between one operation and the next.
-PART_ROWS = 1 << 15
-# Every part is a dozen nodes.
+# Scores of so many items and 128 users stay in the last cache between one operation and the next, and are too few for
+# the allocator to take memory from the system, and give it back, for each of them.
+PART_ROWS = 1 << 14
+# Every part is nine nodes.
 MAX_PARTS = 128
 # Items of a block. The best blocks are scored again, of which small ones are less work; the maxima of all are kept.
-BLOCK_ROWS = 32
+BLOCK_ROWS = 16
 
 
 class RecommendMany(Recommend):
@@ -68,9 +69,9 @@ class RecommendMany(Recommend):
         )
         scores = torch.addmm(torch.addmm(bias, popularity, weights), factors, users)
         positions = excluded_rows - start
-        outside = (positions < 0) | (positions >= stop - start)
-        lowered = torch.where(outside, torch.inf, EXCLUDED_SCORE)
-        scores = scores.scatter_reduce(0, positions.clamp(0, stop - start - 1), lowered, "amin")
+        inside = positions.clamp(0, stop - start - 1)
+        lowered = torch.where(positions == inside, EXCLUDED_SCORE, torch.inf)
+        scores = scores.scatter_reduce(0, inside, lowered, "amin")
         missing = -(stop - start) % BLOCK_ROWS
         scores = functional.pad(scores, (0, 0, 0, missing), value=EXCLUDED_SCORE) if missing else scores
         return scores.reshape((stop - start + missing) // BLOCK_ROWS, BLOCK_ROWS, -1).amax(1)
