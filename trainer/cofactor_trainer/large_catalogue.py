@@ -12,7 +12,7 @@ from cofactor_trainer.top_k import EXCLUDED_SCORE
 
 # Scores of so many items and 128 users stay in the last cache between one operation and the next, and are too few for
 # the allocator to take memory from the system, and give it back, for each of them.
-PART_ROWS = 1 << 14
+PART_ROWS = 3 << 13
 # Every part is nine nodes.
 MAX_PARTS = 128
 # Items of a block. The best blocks are scored again, of which small ones are less work; the maxima of all are kept.
