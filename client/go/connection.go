@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	_ "google.golang.org/grpc/health" // carries out healthCheckConfig
+	"google.golang.org/grpc/keepalive"
 )
 
 // Every method only reads, so every method may be tried again. CANCELLED is what a server that stops answers to calls
@@ -30,6 +32,17 @@ const serviceConfig = `{
     }
   }]
 }`
+
+// A network that swallows packets tells nobody: a connection that leaves a ping without an answer is ended, and its calls
+// are tried on another. The server wants 10 s between pings.
+var silence = keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}
+
+// reconnect looks for a lost server every 5 s at least, where gRPC would come to wait for two minutes.
+func reconnect() grpc.ConnectParams {
+	config := backoff.DefaultConfig
+	config.MaxDelay = 5 * time.Second
+	return grpc.ConnectParams{Backoff: config, MinConnectTimeout: 5 * time.Second}
+}
 
 // bearerToken adds "authorization: Bearer TOKEN" to every call.
 type bearerToken string
@@ -87,6 +100,8 @@ func connect() (*grpc.ClientConn, time.Duration, error) {
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(security),
 		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithKeepaliveParams(silence),
+		grpc.WithConnectParams(reconnect()),
 		grpc.WithUnaryInterceptor(withTimeout(timeout)),
 	}
 	if token != "" {

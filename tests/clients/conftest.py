@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import ipaddress
 import os
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,19 +67,33 @@ class ExampleClient:
         return run(self.command, address, **settings)
 
 
+def missing_tools(language: str) -> list[str]:
+    return [tool for tool in LANGUAGES[language][1] if shutil.which(tool) is None]
+
+
+@functools.cache
+def build(language: str) -> ExampleClient:
+    _compared[language] = "FAILED to build"
+    make(f"client-{language}")
+    _compared[language] = "built and run"
+    return ExampleClient(language, LANGUAGES[language][0])
+
+
 @pytest.fixture(scope="session", params=LANGUAGES)
 def example(request):
     """Each language in turn; skipped where its toolchain is missing."""
-    command, tools = LANGUAGES[request.param]
-    missing = [tool for tool in tools if shutil.which(tool) is None]
+    missing = missing_tools(request.param)
     if missing:
         reason = f"not here: {', '.join(missing)} (docs/clients.md says what to install)"
         _compared[request.param] = f"SKIPPED, {reason}"
         pytest.skip(f"{request.param}: {reason}")
-    _compared[request.param] = "FAILED to build"
-    make(f"client-{request.param}")
-    _compared[request.param] = "built and run"
-    return ExampleClient(request.param, command)
+    return build(request.param)
+
+
+@pytest.fixture(scope="session")
+def examples() -> list[ExampleClient]:
+    """Those of all languages whose toolchain is here."""
+    return [build(language) for language in LANGUAGES if not missing_tools(language)]
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
@@ -131,6 +147,7 @@ class Proxy:
         delay_s: how long each call waits.
         token: what a call must bring, or None.
         calls: how often each method was called, by its full name.
+        on_arrival: called when a call has arrived, before anything else is done to it.
     """
 
     def __init__(self, upstream: str, credentials: grpc.ServerCredentials | None = None) -> None:
@@ -138,6 +155,7 @@ class Proxy:
         self.delay_s = 0.0
         self.token: str | None = None
         self.calls: Counter[str] = Counter()
+        self.on_arrival: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._upstream = grpc.insecure_channel(upstream)
         self._server = grpc.server(futures.ThreadPoolExecutor(16), handlers=[self])
@@ -162,6 +180,7 @@ class Proxy:
         with self._lock:
             attempt = self.calls[method]
             self.calls[method] += 1
+        self.on_arrival()
         if self.token and ("authorization", f"Bearer {self.token}") not in context.invocation_metadata():
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is missing or wrong")
         if attempt < len(self.failures):
@@ -178,9 +197,15 @@ class Proxy:
         self._upstream.close()
 
 
+@pytest.fixture(scope="session")
+def open_proxy(server):
+    """Opens a proxy that the caller stops."""
+    return functools.partial(Proxy, server)
+
+
 @pytest.fixture
-def proxy(server):
-    proxy = Proxy(server)
+def proxy(open_proxy):
+    proxy = open_proxy()
     yield proxy
     proxy.stop()
 

@@ -24,6 +24,11 @@ const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 const BACKOFF_MULTIPLIER: u32 = 3;
 
+/// The server wants as much between pings.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
 type Changes = Sender<Change<SocketAddr, Endpoint>>;
 
 /// Adds `authorization: Bearer TOKEN` to every call.
@@ -82,6 +87,16 @@ fn timeout() -> Result<Duration, String> {
         .ok_or_else(|| "COFACTOR_TIMEOUT is seconds, such as 5 or 0.5".to_owned())
 }
 
+/// A network that swallows packets tells nobody: a connection that leaves a ping without an answer is ended, and its
+/// calls are tried on another.
+fn notice_silence(endpoint: Endpoint) -> Endpoint {
+    endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+}
+
 /// Lets an address take part in load balancing while its health service says SERVING.
 async fn follow_health(address: SocketAddr, endpoint: Endpoint, changes: Changes) {
     let mut health = HealthClient::new(endpoint.connect_lazy());
@@ -134,7 +149,7 @@ pub async fn connect() -> Result<Connection, String> {
             Some(tls) => endpoint.tls_config(tls.clone()).map_err(|error| format!("COFACTOR_TLS_CA: {error}"))?,
             None => endpoint,
         };
-        tokio::spawn(follow_health(address, endpoint, changes.clone()));
+        tokio::spawn(follow_health(address, notice_silence(endpoint), changes.clone()));
     }
     Ok(Connection { channel: InterceptedService::new(channel, bearer), timeout })
 }

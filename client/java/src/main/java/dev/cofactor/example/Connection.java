@@ -53,6 +53,10 @@ final class Connection {
         Grpc.newChannelBuilder(setting("COFACTOR_ADDRESS", "localhost:50051"), credentials())
             .defaultServiceConfig(SERVICE_CONFIG)
             .enableRetry()
+            // A network that swallows packets tells nobody: a connection that leaves a ping without an answer is
+            // ended, and its calls are tried on another. The server wants 10 s between pings.
+            .keepAliveTime(10, TimeUnit.SECONDS)
+            .keepAliveTimeout(5, TimeUnit.SECONDS)
             .intercept(new Deadline(timeout()));
     String token = setting("COFACTOR_TOKEN", "");
     if (!token.isEmpty()) {
@@ -60,7 +64,22 @@ final class Connection {
       headers.put(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER), "Bearer " + token);
       builder.intercept(MetadataUtils.newAttachHeadersInterceptor(headers));
     }
-    return builder.build();
+    ManagedChannel channel = builder.build();
+    Thread reconnecting = new Thread(() -> reconnect(channel), "reconnect");
+    reconnecting.setDaemon(true);
+    reconnecting.start();
+    return channel;
+  }
+
+  /** Looks for lost servers every 5 s: gRPC would come to wait for two minutes, and has no setting for it in Java. */
+  private static void reconnect(ManagedChannel channel) {
+    try {
+      while (!channel.awaitTermination(5, TimeUnit.SECONDS)) {
+        channel.resetConnectBackoff();
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
   }
 
   /** TLS with the certificate authorities of a PEM file, or of the system, or no TLS. */
