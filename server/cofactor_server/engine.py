@@ -16,6 +16,7 @@ from cofactor_server.device_tables import DeviceTables
 from cofactor_server.errors import ModelRefused, ProviderUnavailable
 from cofactor_server.fixed_shapes import BATCH_SIZES, FixedShapes
 from cofactor_server.providers import CPU, CUDA, ProviderList
+from cofactor_server.run_size import floats_per_user
 from cofactor_server.timing import TimedSession
 
 _LOGGER = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ def _session(
     options.log_severity_level = 4
     # The arena keeps the largest run's memory for ever. Where that is little, the runs of many threads then use the
     # same memory, that is in the processor's caches: 8 of 87 microseconds of a call on 1,682 items.
-    options.enable_cpu_mem_arena = name == "recommend" and _floats_per_user(bundle) <= FLOATS_IN_ARENA
+    options.enable_cpu_mem_arena = name == "recommend" and floats_per_user(bundle) <= FLOATS_IN_ARENA
     # Without prepacking every session reads the one mapped tables.bin instead of its own copy of the table.
     options.add_session_config_entry("session.disable_prepacking", "0" if bundle.is_prepacked(name) else "1")
     preferred = _preferred(providers)
@@ -182,12 +183,6 @@ def _session(
     if session.get_providers()[0] != preferred:
         return _without_cuda(bundle, name, must_use_first, session)
     return session
-
-
-def _floats_per_user(bundle: Bundle) -> int:
-    """How many numbers a user's scores take, or the hidden layer before them."""
-    hidden = bundle.tables.get("item_hidden")
-    return int(bundle.manifest.item_count) * (1 if hidden is None else hidden.shape[1])
 
 
 def _without_cuda(bundle: Bundle, name: str, must_use_first: bool, session: Any = None) -> Any:

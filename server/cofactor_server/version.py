@@ -26,14 +26,12 @@ from cofactor_server.golden import check_golden_answers
 from cofactor_server.profiles import ProfileEncoder
 from cofactor_server.providers import CPU, ProviderList
 from cofactor_server.recommender import Recommender, TopK
+from cofactor_server.run_size import floats_per_user, users_per_run
 from cofactor_server.search import TitleSearch
 from cofactor_server.similarity import SimilarItems
 from cofactor_server.top_k import DirectTopK
 from cofactor_server.users import Users
 from cofactor_server.vocabulary import Vocabulary
-
-# What one run of the recommend graph may take for its intermediate results.
-RUN_BYTES = 256 * 2**20
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -61,7 +59,6 @@ class ModelVersion:
         self.profiles = ProfileEncoder(manifest.profile_features)
         self.n_items = int(manifest.item_count)
         self.users = Users(tables, self.engine, self.n_items)
-        self._hidden_width = tables["item_hidden"].shape[1] if "item_hidden" in tables else 1
         item_factors: FloatArray = tables["item_factors"]  # type: ignore[assignment]
         self.joins_arrivals = False
         self.recommender = Recommender(
@@ -92,14 +89,14 @@ class ModelVersion:
         _LOGGER.info("%s ready on %s, %d golden answers hold", self.key, self.engine.providers[0], n_golden)
 
     def _top_k(self, bundle: Bundle, config: ServerConfig) -> TopK:
-        exact = self._exact_top_k(config)
+        exact = self._exact_top_k(bundle, config)
         if not config.approximate:
             return exact
         return from_candidates(bundle, exact, self.engine, on_cpu=self.engine.providers[0] == CPU)
 
-    def _exact_top_k(self, config: ServerConfig) -> TopK:
+    def _exact_top_k(self, bundle: Bundle, config: ServerConfig) -> TopK:
         n_factors = self.manifest.user_factor_count
-        max_batch_size = min(config.max_batch_size, users_per_run(self.n_items, self._hidden_width))
+        max_batch_size = min(config.max_batch_size, users_per_run(floats_per_user(bundle)))
         max_batch_size = self.engine.prepare(max_batch_size, n_factors)
         direct = DirectTopK(self.engine, self.n_items, max_batch_size)
         on_cpu = self.engine.providers[0] == CPU
@@ -153,11 +150,6 @@ def _logit_model(bundle: Bundle) -> LogitModel | None:
         prior_mean=tables["user_prior_mean"],  # type: ignore[arg-type]
         precision=tables["user_prior_precision"],  # type: ignore[arg-type]
     )
-
-
-def users_per_run(n_items: int, hidden_width: int) -> int:
-    """Users that fit into one run: each takes two arrays of n_items x hidden_width float32 numbers."""
-    return max(1, RUN_BYTES // (2 * 4 * n_items * hidden_width))
 
 
 def release_free_memory() -> None:

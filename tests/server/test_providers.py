@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from cofactor.v1.catalog_pb2 import GetModelRequest
@@ -12,7 +14,7 @@ from cofactor_server.bundle import open_bundle
 from cofactor_server.engine import Engine
 from cofactor_server.errors import ProviderUnavailable
 from cofactor_server.providers import CPU, CUDA, n_cuda_devices, requested_providers
-from cofactor_server.version import RUN_BYTES, users_per_run
+from cofactor_server.run_size import RUN_BYTES, floats_per_user, users_per_run
 
 without_gpu = pytest.mark.skipif(n_cuda_devices() > 0, reason="this machine has a CUDA device")
 with_gpu = pytest.mark.skipif(n_cuda_devices() == 0, reason="this machine has no CUDA device")
@@ -59,8 +61,18 @@ def test_the_cpu_can_be_demanded_anywhere():
     assert requested_providers("cpu", 0) == [CPU]
 
 
-@pytest.mark.parametrize(("n_items", "width"), [(1682, 1), (1_000_000, 1), (9066, 100), (10_000_000, 100)])
-def test_a_run_takes_no_more_memory_than_it_may_unless_one_user_alone_does(n_items, width):
-    users = users_per_run(n_items, width)
+@pytest.mark.parametrize("floats", [1682, 1_000_000, 9066 * 100, 10_000_000 * 100])
+def test_a_run_takes_no_more_memory_than_it_may_unless_one_user_alone_does(floats):
+    users = users_per_run(floats)
     assert users >= 1
-    assert users == 1 or users * 2 * 4 * n_items * width <= RUN_BYTES
+    assert users == 1 or users * 2 * 4 * floats <= RUN_BYTES
+
+
+def test_what_a_user_takes_is_scores_or_a_hidden_layer_or_maxima_of_blocks():
+    def floats(**shapes):
+        tables = {name: np.empty(shape, dtype=np.float32) for name, shape in shapes.items()}
+        return floats_per_user(SimpleNamespace(manifest=SimpleNamespace(item_count=1000), tables=tables))
+
+    assert floats(item_factors=(1001, 8)) == 1000
+    assert floats(item_factors=(1001, 8), item_hidden=(1001, 100)) == 100_000
+    assert floats(item_factors=(1001, 8), item_columns=(11, 1024)) == 250

@@ -61,7 +61,7 @@ class Reference:
             ratings.append(self.ratings(torch.where(best > -1e29, logits[row], best)))
         return torch.stack(rows), torch.stack(scores), torch.stack(ratings)
 
-    def scores_of_recommended(
+    def of_recommended(
         self,
         rows: Tensor,
         user_factors: Tensor,
@@ -69,16 +69,18 @@ class Reference:
         popularity_weight: Tensor,
         excluded_rows: Tensor,
         k: Tensor,  # noqa: ARG002 - the same inputs as recommend
-    ) -> Tensor:
-        """Scores of the rows that recommend chose, (B, k) -> (B, k)."""
-        scores = []
+    ) -> tuple[Tensor, Tensor]:
+        """Scores and ratings of the rows that recommend chose: (B, k) -> (B, k), (B, k)."""
+        scores, ratings = [], []
         for user, chosen in enumerate(rows):
             logits = self.logits(user_factors[user : user + 1], user_bias[user : user + 1], chosen)
             score = logits + popularity_weight[user] * self.item_log_popularity[chosen]
-            scores.append(score.masked_fill(torch.isin(chosen, excluded_rows[user]), -1e30))
-        return torch.stack(scores)
+            excluded = torch.isin(chosen, excluded_rows[user])
+            scores.append(score.masked_fill(excluded, -1e30))
+            ratings.append(self.ratings(logits.masked_fill(excluded, -1e30)))
+        return torch.stack(scores), torch.stack(ratings)
 
-    def scores_of_similar(
+    def of_similar(
         self,
         rows: Tensor,
         item_rows: Tensor,

@@ -52,7 +52,7 @@ def version_graphs(
             similar_items_source(scorer, inverse_norms, columns),
             cases["similar_items"],
             reference.similar_items,
-            reference.scores_of_similar,
+            reference.of_similar,
         ),
         "similarity": CheckedGraph(similarity_source(scorer, inverse_norms), cases["similarity"], reference.similarity),
     }
@@ -80,7 +80,7 @@ def _recommend(
             cases,
             # It may miss an item, in torch as in ONNX; the scores of what it finds are compared with the plain ones.
             module,
-            reference.scores_of_recommended,
+            reference.of_recommended,
             recall=(f"candidate_recall@{RECALL_K}", partial(recall, model=model, reference=reference, n_users=100)),
         )
     tables = {name: torch.from_numpy(arrays[name]) for name in LARGE_TABLES if name in arrays}
@@ -95,6 +95,6 @@ def _recommend(
         recommend_source(scorer, module, one),
         cases,
         reference.recommend,
-        reference.scores_of_recommended,
+        reference.of_recommended,
         recall=(f"int8_recall@{RECALL_K}", measure) if "item_codes" in tables else None,
     )

@@ -1,0 +1,34 @@
+"""Single graphs, exported without the rest of a version, and inputs for them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cofactor_trainer.onnx_file import write_graph
+from cofactor_trainer.table_file import write_tables
+
+
+def export_graph(folder, name, source, model, popularity, **more):
+    norms = np.linalg.norm(model.item_factors, axis=1)
+    arrays = {
+        "item_factors": model.item_factors,
+        "item_bias": model.item_bias,
+        "item_log_popularity": popularity,
+        "item_inverse_norms": (1 / np.maximum(norms, 1e-9)).astype(np.float32),
+        **more,
+    }
+    tables = {table.name: table for table in write_tables(folder / "tables.bin", arrays)}
+    write_graph(source, folder / f"{name}.onnx", tables, "tables.bin")
+    return folder / f"{name}.onnx"
+
+
+def query(model, users, *, excluded=(), k=10, weight=0.0):
+    n_items = len(model.item_bias) - 1
+    excluded = np.array([excluded or (n_items,)] * len(users))
+    return {
+        "user_factors": model.user_factors[users],
+        "user_bias": model.user_bias[users],
+        "popularity_weight": np.full(len(users), weight, dtype=np.float32),
+        "excluded_rows": excluded,
+        "k": np.array([k]),
+    }
