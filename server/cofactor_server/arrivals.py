@@ -8,13 +8,13 @@ their answers. Nothing waits for company.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from cofactor_server.errors import RequestError
+from cofactor_server.scheduling import let_others_run
 from cofactor_server.timing import TIMING
 
 _LOGGER = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class Arrivals:
         if not self._joint.joins() and self.withdraw(own):
             return False
         if not own.is_taken and self._n_held() > len(self._waiting):
-            _let_others_run()  # and gRPC take in what is there to be read
+            let_others_run()  # and gRPC take in what is there to be read
         while not own.is_taken:
             batch = self._take()
             if len(batch) == 1 and batch[0] is own:
@@ -158,9 +158,3 @@ class Arrivals:
             waiter = own.waiter = threading.Lock()
             waiter.acquire()
         waiter.acquire()
-
-
-def _let_others_run() -> None:
-    """Gives up the interpreter's lock and the processor, for no longer than others want them."""
-    if hasattr(os, "sched_yield"):
-        os.sched_yield()

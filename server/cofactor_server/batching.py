@@ -14,6 +14,7 @@ import numpy as np
 from cofactor_server.arrays import NO_ROWS
 from cofactor_server.errors import DeadlineExceeded
 from cofactor_server.recommender import Ranking, TopK, TopKQuery, UserVector
+from cofactor_server.scheduling import let_others_run
 from cofactor_server.timing import TIMING
 
 _LOGGER = logging.getLogger(__name__)
@@ -32,12 +33,13 @@ class _Entry:
     query: TopKQuery
     answer: Ranking | None = None
     error: BaseException | None = None
+    is_taken: bool = False
     batch: list[_Entry] | None = None
     woken: threading.Lock = field(default_factory=threading.Lock)
 
 
 class BatchedTopK:
-    """Runs a call at once while an engine slot is free; otherwise it waits and joins the next run.
+    """Runs a call at once while an engine slot is free, with those that came at the same time; otherwise it waits.
 
     The thread that ends a run hands everything that waits by then, up to max_batch_size, to the first that waits,
     as the next run: no thread of its own, and no delay for a lone caller. Queries that nobody waits for any
@@ -54,17 +56,20 @@ class BatchedTopK:
     def one(self, query: TopKQuery) -> Ranking:
         """The answer to one query; raises DeadlineExceeded when its caller gave up before it ran."""
         entry = _Entry(query)
+        entry.woken.acquire()
+        self._waiting.append(entry)
+        # A run would keep the threads of other calls from the processor, and each would then run alone.
+        let_others_run()
         with self._lock:
-            if self._free_slots > 0:
+            if not entry.is_taken and self._free_slots > 0:
                 self._free_slots -= 1
-                entry.batch = [entry]
+                entry.batch = self._take()
+        while entry.answer is None and entry.error is None:
+            if entry.batch is None:
+                entry.woken.acquire()  # until another thread answers this entry or hands it a batch
             else:
-                entry.woken.acquire()
-                self._waiting.append(entry)
-        if entry.batch is None:
-            entry.woken.acquire()  # until another thread answers this entry or hands it a batch
-        if entry.batch is not None:
-            self._run(entry, entry.batch)
+                batch, entry.batch = entry.batch, None
+                self._run(entry, batch)  # its own query is in it, unless too many were before it
         if entry.error is not None:
             raise entry.error
         assert entry.answer is not None
@@ -74,19 +79,27 @@ class BatchedTopK:
         """Several queries of one caller: already a batch."""
         return self._direct.many(queries)
 
+    def _take(self) -> list[_Entry]:
+        """The next run, out of those that wait; the lock is held."""
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch_size))]
+        for entry in batch:
+            entry.is_taken = True
+        return batch
+
     def _run(self, own: _Entry, batch: list[_Entry]) -> None:
         try:
             self._answer([entry for entry in batch if self._is_wanted(entry)])
         finally:
-            self._pass_on()
             for entry in batch:
                 if entry is not own:
                     entry.woken.release()
+            let_others_run()
+            self._pass_on()
 
     def _pass_on(self) -> None:
         """Hands the slot to the first that waits, with those behind it."""
         with self._lock:
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch_size))]
+            batch = self._take()
             if not batch:
                 self._free_slots += 1
         if batch:
