@@ -262,9 +262,10 @@ def main() -> None:
         f"{onnxruntime.__version__}, torch {torch.__version__}; load average {os.getloadavg()[0]:.1f} at the start. "
         f"Milliseconds, medians; ten best of all items, {N_FACTORS} factors, {N_EXCLUDED} items excluded for each user "
         "by the graphs, none by the others. Every engine runs twice in its turn and the second run counts, so that a "
-        "catalogue that fits the processor's cache is in it. The factors are drawn so that the variance of scores falls "
-        "from direction to direction as in a trained model. Only the 8-bit codes notice: of factors alike in all "
-        "directions int8 is 2.4 to 2.8 times as fast as float32. Why the graphs are as they are, and where their time goes: "
+        "catalogue that fits the processor's cache is in it. The factors are drawn so that the variance of scores "
+        "falls from direction to direction as in a trained model. Only the 8-bit codes notice: of factors alike in "
+        "all directions int8 is 2.4 to 2.8 times as fast as float32. Why the graphs are as they are, and where their "
+        "time goes: "
         "[decisions/0004](decisions/0004-two-layouts-of-the-item-table.md).",
         "",
     ]
