@@ -25,8 +25,8 @@ constexpr char kServiceConfig[] = R"({
   }]
 })";
 
-// A network that swallows packets tells nobody: a connection that leaves a ping without an answer is ended, and its calls
-// are tried on another. The server wants 10 s between pings. A lost server is looked for every 5 s at least, where gRPC
+// A network that swallows packets tells nobody: a connection that leaves a ping without an answer is ended, and its
+// calls are tried on another. The server wants 10 s between pings. A lost server is looked for every 5 s, where gRPC
 // would come to wait for two minutes.
 void SetKeepalive(grpc::ChannelArguments& arguments) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);

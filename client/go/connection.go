@@ -33,11 +33,11 @@ const serviceConfig = `{
   }]
 }`
 
-// A network that swallows packets tells nobody: a connection that leaves a ping without an answer is ended, and its calls
-// are tried on another. The server wants 10 s between pings.
+// A network that swallows packets tells nobody: a connection that leaves a ping without an answer is ended, and its
+// calls are tried on another. The server wants 10 s between pings.
 var silence = keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}
 
-// reconnect looks for a lost server every 5 s at least, where gRPC would come to wait for two minutes.
+// reconnect looks for a lost server every 5 s, where gRPC would come to wait for two minutes.
 func reconnect() grpc.ConnectParams {
 	config := backoff.DefaultConfig
 	config.MaxDelay = 5 * time.Second

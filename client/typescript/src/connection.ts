@@ -20,14 +20,14 @@ const serviceConfig = {
   ],
 };
 
-// A network that swallows packets tells nobody: a connection that leaves a ping without an answer is ended, and its calls
-// are tried on another. The server wants 10 s between pings. A lost server is looked for every 5 s at least, where gRPC
+// A network that swallows packets tells nobody: a connection that leaves a ping without an answer is ended, and its
+// calls are tried on another. The server wants 10 s between pings. A lost server is looked for every 5 s, where gRPC
 // would come to wait for two minutes.
 const keepalive: ClientOptions = {
   "grpc.keepalive_time_ms": 10_000,
   "grpc.keepalive_timeout_ms": 5_000,
   "grpc.keepalive_permit_without_calls": 1, // there is no call between calls, as health is not watched
-  "grpc.max_reconnect_backoff_ms": 5_000,
+  "grpc.max_reconnect_backoff_ms": 5_000, // from when an attempt has failed: attempts have no time limit (issue 2785)
 };
 
 /** What a client of any service is made from, and the options of each call. */
