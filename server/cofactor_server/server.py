@@ -187,7 +187,8 @@ def _options(config: ServerConfig, shares_port: bool) -> list[tuple[str, int]]:
         # Clients reconnect now and then, or new replicas behind a long-lived connection get no traffic.
         ("grpc.max_connection_age_ms", int(config.max_connection_age_s * 1000)),
         ("grpc.max_connection_age_grace_ms", int(config.grace_s * 1000)),
-        # Keepalive pings of well-behaved clients are never answered with too_many_pings.
+        # Keepalive pings of well-behaved clients are never answered with too_many_pings: they send one in 10 s, and the
+        # network may bring two closer together.
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ]
