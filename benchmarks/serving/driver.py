@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from machine import CORES, DRIVER_CORE, has_priority, own_session, prioritise, usage
+from machine import CORES, DRIVER_CORE, has_priority, on_cores, prioritise, usage
 from server_process import RunningServer
 from workload import Workload
 
@@ -102,15 +102,15 @@ def measure(
         "warmup": warmup,
         "seconds": seconds,
     }
-    cores = CORES if shared else [DRIVER_CORE]
-    process = subprocess.Popen(
-        [driver],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "GOMAXPROCS": "2", "GOGC": "400"},
-        text=True,
-        preexec_fn=own_session(cores),
-    )
+    with on_cores(CORES if shared else [DRIVER_CORE]):
+        process = subprocess.Popen(
+            [driver],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "GOMAXPROCS": "2", "GOGC": "400"},
+            text=True,
+            start_new_session=True,
+        )
     prioritise(psutil.Process(process.pid))
     assert process.stdin is not None
     assert process.stdout is not None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,14 +86,18 @@ def has_priority() -> bool:
     return os.getpriority(os.PRIO_PROCESS, 0) <= PRIORITY
 
 
-def own_session(cores: Sequence[int]) -> Callable[[], None]:
-    """For a new process: a session of its own on these cores."""
+@contextmanager
+def on_cores(cores: Sequence[int]) -> Iterator[None]:
+    """What is started meanwhile runs on these cores: it inherits them from this thread.
 
-    def prepare() -> None:
-        os.setsid()
-        os.sched_setaffinity(0, cores)
-
-    return prepare
+    Not a preexec_fn: that runs between fork and exec, where a lock that another thread held stays locked for ever.
+    """
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def prioritise(process: psutil.Process) -> None:

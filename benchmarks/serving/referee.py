@@ -9,7 +9,7 @@ import psutil
 import tools
 import workload
 from google.protobuf import descriptor, descriptor_pb2
-from machine import DRIVER_CORE, own_session, prioritise
+from machine import DRIVER_CORE, on_cores, prioritise
 from scenarios import Context
 from server_process import RunningServer
 
@@ -31,7 +31,8 @@ def measure(server: RunningServer, context: Context, seconds: float) -> dict[str
         "--concurrency", str(IN_FLIGHT), "--connections", str(IN_FLIGHT // 8),
         "--duration", f"{seconds}s", "--duration-stop", "ignore", "--format", "json", server.target,
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=own_session([DRIVER_CORE]))
+    with on_cores([DRIVER_CORE]):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     prioritise(psutil.Process(process.pid))
     text, _ = process.communicate()
     if process.returncode != 0:

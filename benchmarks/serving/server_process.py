@@ -14,7 +14,7 @@ from typing import IO
 
 import grpc
 import psutil
-from machine import SERVER_CORE, memory, own_session, prioritise
+from machine import SERVER_CORE, memory, on_cores, prioritise
 
 READY_SECONDS = 120.0
 
@@ -61,14 +61,15 @@ class RunningServer:
         }
         other_port = str(free_port())
         begin = time.monotonic()
-        self._process = subprocess.Popen(
-            [part.format(port=self.port, other_port=other_port) for part in spec.command],
-            cwd=spec.directory,
-            env=environment,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            preexec_fn=own_session(spec.cores),
-        )
+        with on_cores(spec.cores):
+            self._process = subprocess.Popen(
+                [part.format(port=self.port, other_port=other_port) for part in spec.command],
+                cwd=spec.directory,
+                env=environment,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         self.process = psutil.Process(self._process.pid)
         prioritise(self.process)
         try:
