@@ -20,6 +20,8 @@ PAGE = tools.ROOT / "docs/capacity.md"
 NEEDED = ("unary/Recommend", "100k/direct, 16 in flight", "100k/batched, 16 in flight", "1m/direct, 16 in flight")
 PRICE = 0.04
 """Dollars for an hour of one core of a general-purpose cloud machine; an example to put one's own in place of."""
+TWO_LAYOUTS_FROM = 50_000
+"""Items from which a version has its factors by item and by factor (docs/decisions/0004)."""
 UTILISATION = 0.6
 """Of saturation: queueing then at most doubles the time of a call."""
 
@@ -44,19 +46,21 @@ class Constants:
 
 
 def constants(results: Results) -> Constants:
-    """From the smallest and the largest catalogue, and the joined calls of the one between."""
-    small, large = _cpu(results, "unary/Recommend"), _cpu(results, "1m/direct, 16 in flight")
-    n_small, n_large = catalogue.ML100K.n_items, catalogue.MILLION.n_items
-    item_ns = (large - small) / (n_large - n_small) * 1000
-    call_us = small - n_small * item_ns / 1000
-    joined = (_cpu(results, "100k/batched, 16 in flight") - call_us) / catalogue.HUNDRED_THOUSAND.n_items * 1000
-    return Constants(call_us, item_ns, joined)
+    """From calls that are joined, on a small and a large catalogue, and from calls by themselves on a larger one."""
+    small, joined = _cpu(results, "unary/Recommend"), _cpu(results, "100k/batched, 16 in flight")
+    n_small, n_joined = catalogue.ML100K.n_items, catalogue.HUNDRED_THOUSAND.n_items
+    joined_item_ns = (joined - small) / (n_joined - n_small) * 1000
+    call_us = small - n_small * joined_item_ns / 1000
+    item_ns = (_cpu(results, "1m/direct, 16 in flight") - call_us) / catalogue.MILLION.n_items * 1000
+    return Constants(call_us, item_ns, joined_item_ns)
 
 
 def table_bytes(size: Catalogue, n_ratings: int, string_bytes: int) -> int:
     """What tables.bin holds (docs/model-format.md), for a dot-product model without its padding to pages."""
     users, items, factors = size.n_users + 1, size.n_items + 1, size.n_factors
     learnt = 4 * (users * (factors + 1) + items * (factors + 3) + (factors + 1) * (factors + 2))
+    if size.n_items >= TWO_LAYOUTS_FROM:
+        learnt += 4 * items * (factors + 3)
     rated = 8 * users + 8 * n_ratings
     described = 8 * (users + 2 * items) + 8 * items + 4 * size.n_items + 8 * size.n_items + 4 * size.n_items
     return learnt + rated + described + string_bytes
@@ -79,9 +83,9 @@ def write(results: Results, servers: Mapping[str, Mapping[str, float]], machine:
             rates=_rates(found),
             checks=_checks(found, results),
             memory=_memory(servers),
-            example_rate=1e6 / found.cpu_us(10_000),
-            example_replicas=math.ceil(5_000 * found.cpu_us(10_000) / 1e6 / (2 * UTILISATION)) + 1,
-            example_cost=found.cpu_us(10_000) / 3600 * PRICE / UTILISATION,
+            example_rate=1e6 / found.cpu_us(10_000, joined=True),
+            example_replicas=math.ceil(5_000 * found.cpu_us(10_000, joined=True) / 1e6 / (2 * UTILISATION)) + 1,
+            example_cost=found.cpu_us(10_000, joined=True) / 3600 * PRICE / UTILISATION,
         )
     )
 
@@ -139,15 +143,16 @@ Machine: {machine}.
 ## Requests per second of one core
 A Recommend costs a part for the call and a part for every item of the catalogue:
 
-    CPU µs per request = {call_us:.0f} + items x {item_ns:.2f} / 1000            calls run by themselves
-    CPU µs per request = {call_us:.0f} + items x {joined_item_ns:.2f} / 1000            calls joined, 16 waiting
+    CPU µs per request = {call_us:.0f} + items x {item_ns:.2f} / 1000     each by itself
+    CPU µs per request = {call_us:.0f} + items x {joined_item_ns:.2f} / 1000     joined: 16 in flight or more
     requests/s         = cores x 1,000,000 / CPU µs per request
 
 | items | requests/s and core, direct | joined | dollars per million requests, joined |
 |---|---|---|---|
 {rates}
 
-The constants come from catalogues of 1,682 and 1,000,000 items (50 and 64 factors) and, for joined calls, of 100,000.
+The constants come from joined calls on catalogues of 1,682 and 100,000 items (50 and 64 factors) and from calls by
+themselves on 1,000,000.
 Held against rows that they were not made from:
 
 | | formula µs | measured µs | difference |
@@ -161,6 +166,7 @@ No GPU was at hand for this page: the formula is the same, its constants are to 
 ## Memory of a version
 
     bytes = 4 x [users x (factors + 1) + items x (factors + 3)]      learnt tables
+          + 4 x items x (factors + 3)                                from 50,000 items on: the same by factor
           + 8 x ratings + 8 x users                                  what each user rated
           + 40 x items + 8 x users + bytes of all ids and titles     names, genres, years, counts
 
