@@ -106,6 +106,9 @@ def test_a_canary_answers_its_share_of_users_and_always_the_same_ones(operate, m
         requests=[recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id=in_canary))]
     )
     assert api.recommender.BatchRecommend(batch, timeout=10).model.version == "1"
+    stream = [recommender_pb2.StreamRecommendRequest(request_id="1", request=batch.requests[0])]
+    [streamed] = api.recommender.StreamRecommend(iter(stream), timeout=10)
+    assert streamed.response.model.version == "2"
 
 
 def test_a_page_token_stays_with_its_version_across_a_swap(operate, models) -> None:
