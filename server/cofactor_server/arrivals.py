@@ -72,9 +72,16 @@ class Arrivals:
         self._waiting: deque[Arrival] = deque()
 
     def add(self, body: bytes) -> Arrival:
-        """Takes a body, in gRPC's polling thread, just before the call's own thread is woken."""
+        """Takes a body, in gRPC's polling thread, just before the call's own thread is woken.
+
+        The thread of a call that is cancelled at this moment never comes. It is answered in vain, in the next run;
+        where there is none, nothing may wait for it.
+        """
         arrival = Arrival(body)
-        self._waiting.append(arrival)
+        if self._joint.joins():
+            self._waiting.append(arrival)
+        else:
+            arrival.is_taken = arrival.is_done = True
         return arrival
 
     def withdraw(self, own: Arrival) -> bool:
@@ -99,9 +106,7 @@ class Arrivals:
         return own.outcome
 
     def _joined(self, own: Arrival) -> bool:
-        """Whether the call is done, by this thread or another; not where it arrived alone or joining does not pay."""
-        if not self._joint.joins() and self.withdraw(own):
-            return False
+        """Whether the call is done, by this thread or another; not where it arrived alone."""
         if not own.is_taken and self._n_held() > len(self._waiting):
             let_others_run()  # and gRPC take in what is there to be read
         while not own.is_taken:

@@ -80,6 +80,16 @@ def test_nothing_is_joined_while_that_does_not_pay(arrivals, joint) -> None:
     assert joint.runs == []
 
 
+def test_a_call_whose_thread_never_comes_is_kept_by_nobody(arrivals, joint) -> None:
+    """Cancelled between the arrival of its body and its thread's turn."""
+    arrivals.add(b"2")
+    assert arrivals.answer(arrivals.add(b"4")) == b"8"
+    assert joint.runs == [2]
+    joint.is_on = False
+    arrivals.add(b"2")
+    assert not arrivals._waiting
+
+
 def test_after_a_run_that_failed_each_finds_out_for_itself(arrivals, joint, caplog) -> None:
     joint.fails = True
     calls = [arrivals.add(b"2"), arrivals.add(b"4")]
