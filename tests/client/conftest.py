@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import shutil
 
 import pytest
 
@@ -44,12 +45,15 @@ class Blocking:
 
 
 @pytest.fixture(scope="session")
-def served(models_dir, dot_version, net_version):
-    """A running server of the models dot (the default) and net."""
+def served(tmp_path_factory, dot_version, net_version):
+    """A running server of the models dot (the default) and net, and of no other that tests have exported."""
     from cofactor_server.config import ServerConfig
     from cofactor_server.server import create_server
 
-    config = ServerConfig(models=models_dir, model="dot", port=0, provider="cpu", max_items_per_request=500)
+    models = tmp_path_factory.mktemp("served-to-clients")
+    for version in (dot_version, net_version):
+        shutil.copytree(version, models / version.parent.name / version.name)
+    config = ServerConfig(models=models, model="dot", port=0, provider="cpu", max_items_per_request=500)
     with create_server(config) as server:
         yield server
 
