@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-# Tests run in importlib mode, where no folder of tests is on the path.
-_spec = importlib.util.spec_from_file_location("synthetic", Path(__file__).with_name("synthetic.py"))
-synthetic = sys.modules["synthetic"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(synthetic)
+import synthetic
 
 
 @pytest.fixture(scope="session")

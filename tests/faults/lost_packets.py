@@ -6,20 +6,16 @@ unshare --net --map-root-user python lost_packets.py VERSION FOLDER prints what 
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-for _name in ("harness", "network"):
-    _spec = importlib.util.spec_from_file_location(_name, Path(__file__).with_name(f"{_name}.py"))
-    _module = sys.modules[_name] = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(_module)
+from figures import FULL, figures
+from network import UNPROTECTED, Witness, start_servers
 
-from harness import FULL, figures, until  # noqa: E402
-from network import UNPROTECTED, Witness, start_servers  # noqa: E402
+from waiting import until
 
 
 def run(*command: str) -> str:

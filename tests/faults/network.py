@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
-from harness import SEED, Clients, ServerProcess, Versions, check_recommendation
+from checking_clients import Clients, check_recommendation
+from figures import SEED
+from known_versions import Versions
+from server_process import ServerProcess
 
 from cofactor.v1 import recommender_pb2
 from cofactor_client._channel import Connection

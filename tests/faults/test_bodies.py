@@ -8,10 +8,12 @@ from collections import Counter
 
 import grpc
 import pytest
+from checking_clients import connect
+from figures import FULL, SEED, figures
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from harness import FULL, SEED, ServerProcess, connect, figures
+from server_process import ServerProcess
 
 from cofactor.v1 import catalog_pb2, recommender_pb2
 

@@ -16,10 +16,12 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from harness import FULL, Clients, figures, until
+from checking_clients import Clients
+from figures import FULL, figures
 from network import UNPROTECTED, BadLink, Witness, connect_as_shipped, start_servers
 
 from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
+from waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 

@@ -9,7 +9,9 @@ from collections import Counter
 import grpc
 import numpy as np
 import pytest
-from harness import FULL, ServerProcess, connect, figures
+from checking_clients import connect
+from figures import FULL, figures
+from server_process import ServerProcess
 
 from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
 from cofactor_server.config import ServerConfig

@@ -14,10 +14,13 @@ import grpc
 import numpy as np
 import psutil
 import pytest
+from checking_clients import Clients, connect
+from figures import FULL, SEED, figures
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from harness import FULL, SEED, Clients, ServerProcess, connect, figures, free_port, until
+from server_process import ServerProcess, free_port
 
 from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
+from waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 

@@ -14,17 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import (
-    FULL,
-    SEED,
-    Clients,
-    ServerProcess,
-    connect,
-    current_version,
-    figures,
-    seal,
-    until,
-)
+from checking_clients import Clients, connect
+from figures import FULL, SEED, figures
+from known_versions import seal
+from server_process import ServerProcess, current_version
 
 from cofactor_server.bundle import check_seal, open_bundle
 from cofactor_server.config import ServerConfig
@@ -32,6 +25,7 @@ from cofactor_server.errors import ModelRefused
 from cofactor_server.sources import LocalSource
 from cofactor_server.version import ModelVersion
 from cofactor_server.watcher import ModelWatcher
+from waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
@@ -91,10 +85,10 @@ PUBLISHER = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import harness
+from known_versions import Versions, seal
 
 root = sys.argv[3]
-versions = harness.Versions(Path(sys.argv[2]), Path(root))
+versions = Versions(Path(sys.argv[2]), Path(root))
 step = stop_at = 0
 
 def count(event, arguments):

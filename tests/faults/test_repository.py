@@ -11,12 +11,15 @@ import time
 import grpc
 import psutil
 import pytest
-from harness import FULL, Clients, ServerProcess, connect, current_version, figures, free_port, until
+from checking_clients import Clients, connect
+from figures import FULL, figures
+from server_process import ServerProcess, current_version, free_port
 
 from cofactor.admin.v1 import admin_pb2, admin_pb2_grpc
 from cofactor_server.bundle import open_bundle
 from cofactor_server.config import ServerConfig
 from cofactor_server.version import ModelVersion
+from waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 

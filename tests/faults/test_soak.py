@@ -15,7 +15,9 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from harness import FULL, SEED, Clients, ServerProcess, connect, figures
+from checking_clients import Clients, connect
+from figures import FULL, SEED, figures
+from server_process import ServerProcess
 
 from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
 

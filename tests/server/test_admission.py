@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from cofactor_server.admission import BoundedPool
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+from waiting import until
 
 
 def test_a_pool_is_full_when_as_many_run_and_wait_as_may():
@@ -22,10 +15,10 @@ def test_a_pool_is_full_when_as_many_run_and_wait_as_may():
         assert not pool.is_full
         pool.submit(lambda number: (gate.wait(10), seen.append(number)), number)
     assert pool.is_full
-    wait_until(lambda: pool.n_waiting == 3)
+    until(lambda: pool.n_waiting == 3)
     gate.set()
-    wait_until(lambda: len(seen) == 5)
-    wait_until(lambda: not pool.is_full)
+    until(lambda: len(seen) == 5)
+    until(lambda: not pool.is_full)
     assert sorted(seen) == [0, 1, 2, 3, 4]
     pool.shutdown()
 
@@ -37,7 +30,7 @@ def test_a_pool_starts_no_more_threads_than_calls_and_ends_them_all():
     for _ in range(100):
         pool.submit(done.release)
         assert done.acquire(timeout=10)
-        wait_until(lambda: pool._held == 0)
+        until(lambda: pool._held == 0)
     assert len(threads()) == 1
     pool.shutdown()
     assert threads() == []

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 
 from cofactor.v1 import recommender_pb2
+from cofactor_server import interceptor
 from cofactor_server.arrivals import MOST_JOINED, Arrivals
 from cofactor_server.errors import InvalidField, MalformedRequest
 from cofactor_server.metrics import SIZES
+from waiting import until
 
 
 class Doubling:
@@ -160,13 +163,30 @@ def test_calls_that_arrive_together_get_what_each_would_get_alone(serve, served_
     assert any(count for size, count in zip(SIZES, batches, strict=False) if size > 1)
 
 
-def test_a_call_whose_time_is_up_is_not_answered_by_another(serve, served_models) -> None:
+def test_a_call_whose_time_is_up_is_not_answered_by_another(serve, served_models, monkeypatch) -> None:
     """Its thread finds out first, and takes it back."""
-    api = serve(served_models, model="dot")
-    late = [api.recommender.Recommend.future(request_for(1), timeout=1e-6) for _ in range(20)]
-    good = [api.recommender.Recommend.future(request_for(2), timeout=30) for _ in range(20)]
+    begin = interceptor._Call.begin
+
+    def begin_late(call, context):
+        while 0 < context.time_remaining() < 1:
+            time.sleep(0.005)
+        begin(call, context)
+
+    monkeypatch.setattr(interceptor._Call, "begin", begin_late)
+    api = serve(served_models, model="dot", cache_mib=0)
+    engine = api.server.repository.versions["dot"][0].engine
+    recommend, n_users = engine.recommend, []
+
+    def count(user_factors, *arguments):
+        n_users.append(len(user_factors))
+        return recommend(user_factors, *arguments)
+
+    engine.recommend = count
+    late = [api.recommender.Recommend.future(request_for(1), timeout=0.5) for _ in range(5)]
     assert {call.code() for call in late} == {grpc.StatusCode.DEADLINE_EXCEEDED}
-    assert {call.code() for call in good} == {grpc.StatusCode.OK}
+    until(lambda: not any(pool.n_held for pool in api.server._pools))
+    assert api.recommender.Recommend(request_for(2), timeout=30).results
+    assert n_users == [1]
 
 
 def test_a_guarded_server_joins_no_calls(serve, served_models, tmp_path) -> None:

@@ -15,6 +15,7 @@ from cofactor_server.batching import BatchedTopK, batching_pays
 from cofactor_server.errors import DeadlineExceeded
 from cofactor_server.recommender import TopKQuery, UserVector, best_positions
 from cofactor_server.top_k import LONGEST_SHARED_EXCLUSION, DirectTopK
+from waiting import until
 
 N_ITEMS = 500
 N_FACTORS = 4
@@ -99,13 +100,6 @@ def test_a_query_with_a_very_long_exclusion_does_not_stretch_its_neighbours():
     assert sorted(widths) == [(1, LONGEST_SHARED_EXCLUSION + 1), (2, 5)]
 
 
-def wait_until(condition):
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_a_query_whose_caller_gave_up_while_it_waited_never_runs():
     graph = NumpyGraph()
     graph.gate.clear()
@@ -113,10 +107,10 @@ def test_a_query_whose_caller_gave_up_while_it_waited_never_runs():
     gave_up = threading.Event()
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(top_k.one, query(0))
-        wait_until(lambda: graph.batches == [1])
+        until(lambda: graph.batches == [1])
         waiting = [pool.submit(top_k.one, query(n, is_wanted=lambda: not gave_up.is_set())) for n in (1, 2, 3)]
         patient = pool.submit(top_k.one, query(4))
-        wait_until(lambda: len(top_k._waiting) == 4)
+        until(lambda: len(top_k._waiting) == 4)
         gave_up.set()
         graph.gate.set()
         assert first.result(10).rows.size
@@ -135,9 +129,9 @@ def test_one_that_fails_does_not_take_its_neighbours_with_it():
     top_k = batched(graph)
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(top_k.one, query(0))
-        wait_until(lambda: graph.batches == [1])
+        until(lambda: graph.batches == [1])
         others = {seed: pool.submit(top_k.one, query(seed)) for seed in (4, 5, 6)}
-        wait_until(lambda: len(top_k._waiting) == 3)
+        until(lambda: len(top_k._waiting) == 3)
         graph.gate.set()
         first.result(10)
         with pytest.raises(RuntimeError, match="poison"):

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from cofactor.v1 import catalog_pb2, catalog_pb2_grpc
 from cofactor_server.config import load_config
 from cofactor_server.exposition import COUNTERS, GAUGES, ProcessReporter, ReportCollector
 from cofactor_server.metrics import Metrics
+from waiting import until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KUBERNETES = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "cofactor.yaml").read_text()))
@@ -112,7 +112,7 @@ def arguments_of_the_pod(folder: Path, models: Path) -> list[str]:
     for place, actual in places.items():
         arguments = [re.sub(rf"(^|=){place}\b", rf"\g<1>{actual}", each) for each in arguments]
     ports = [f"--{name}={free_port()}" for name in ("port", "metrics-port", "admin-port")]
-    return [*arguments, *ports, "--host=127.0.0.1", "--provider=cpu", "--drain-delay-s=1.5"]
+    return [*arguments, *ports, "--host=127.0.0.1", "--provider=cpu", "--drain-delay-s=3"]
 
 
 def free_port() -> int:
@@ -135,9 +135,7 @@ def test_the_pods_probes_and_its_end_are_what_the_manifest_says(dot_version, tmp
             def probed() -> int:  # as the kubelet does: no token
                 return probe.Check(health_pb2.HealthCheckRequest(), timeout=30, wait_for_ready=True).status
 
-            deadline = time.monotonic() + 30
-            while probed() != health_pb2.HealthCheckResponse.SERVING:
-                assert time.monotonic() < deadline
+            until(lambda: probed() == health_pb2.HealthCheckResponse.SERVING, 30)
             with pytest.raises(grpc.RpcError) as refused:
                 models.GetModel(catalog_pb2.GetModelRequest(), timeout=5)
             assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
@@ -147,8 +145,8 @@ def test_the_pods_probes_and_its_end_are_what_the_manifest_says(dot_version, tmp
             assert b"cofactor_workers 1.0" in scraped
             assert list((tmp_path / "copies").rglob("tables.bin"))
             os.kill(pod.pid, signal.SIGTERM)
-            time.sleep(0.5)
-            assert probed() == health_pb2.HealthCheckResponse.NOT_SERVING, "not ready: the Service drops it"
+            not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
+            until(lambda: probed() == not_serving, 30, "not ready, so that the Service drops it")
             socket.create_connection(("127.0.0.1", config.port), timeout=5).close()  # and alive
             assert models.GetModel(catalog_pb2.GetModelRequest(), metadata=metadata, timeout=5).model.version
         _, log = pod.communicate(timeout=30)

@@ -19,6 +19,7 @@ from cofactor.v1.catalog_pb2 import GetModelRequest
 from cofactor.v1.recommender_pb2 import RecommendRequest, SimilarItemsRequest, StreamRecommendRequest, User
 from cofactor_server.errors import ConfigurationError
 from cofactor_server.repository import ModelRepository
+from waiting import until
 
 SIMILAR = SimilarItemsRequest(item_ids=["i001"])
 
@@ -46,13 +47,6 @@ class Gate:
         version.engine.similar_items = held
 
 
-def wait_until(condition):
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def outcome(future):
     try:
         future.result()
@@ -65,9 +59,9 @@ def test_calls_over_the_queue_limit_are_refused_at_once_and_exactly_they(models,
     api = serve(models, threads=2, max_queue_size=5)
     gate = Gate(api)
     futures = [api.recommender.SimilarItems.future(SIMILAR, timeout=20) for _ in range(2)]
-    wait_until(lambda: gate.entered == 2)
+    until(lambda: gate.entered == 2)
     futures += [api.recommender.SimilarItems.future(SIMILAR, timeout=20) for _ in range(5 + 9)]
-    wait_until(lambda: sum(future.done() for future in futures) == 9)
+    until(lambda: sum(future.done() for future in futures) == 9)
     refused = [outcome(future) for future in futures if future.done()]
     assert {error.code() for error in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
     for error in refused:
@@ -89,7 +83,7 @@ def test_a_call_whose_deadline_passes_in_the_queue_never_runs(models, serve):
     api = serve(models, threads=1)
     gate = Gate(api)
     running = api.recommender.SimilarItems.future(SIMILAR, timeout=20)
-    wait_until(lambda: gate.entered == 1)
+    until(lambda: gate.entered == 1)
     late = [api.recommender.SimilarItems.future(SIMILAR, timeout=0.2) for _ in range(5)]
     patient = api.recommender.SimilarItems.future(SIMILAR, timeout=20)
     assert {outcome(future).code() for future in late} == {grpc.StatusCode.DEADLINE_EXCEEDED}
@@ -103,7 +97,7 @@ def test_cancelled_calls_leave_no_trace_in_the_count_of_waiting_calls(models, se
     api = serve(models, threads=1, max_queue_size=3)
     gate = Gate(api)
     running = api.recommender.SimilarItems.future(SIMILAR, timeout=20)
-    wait_until(lambda: gate.entered == 1)
+    until(lambda: gate.entered == 1)
     for _ in range(5):
         waiting = [api.recommender.SimilarItems.future(SIMILAR, timeout=20) for _ in range(3)]
         for future in waiting:
@@ -130,7 +124,7 @@ def test_streams_over_their_limit_are_refused_and_calls_go_on(models, serve):
     assert api.recommender.SimilarItems(SIMILAR, timeout=5).results
     closing.set()
     assert [list(stream) for stream in streams] == [[], []]
-    wait_until(lambda: not _is_refused(api))
+    until(lambda: not _is_refused(api))
 
 
 def _is_refused(api):
@@ -159,7 +153,7 @@ def test_running_calls_finish_when_the_server_stops(models, serve):
     api = serve(models, threads=4, grace_s=10)
     gate = Gate(api)
     futures = [api.recommender.SimilarItems.future(SIMILAR, timeout=20) for _ in range(4)]
-    wait_until(lambda: gate.entered == 4)
+    until(lambda: gate.entered == 4)
     with ThreadPoolExecutor(1) as pool:
         stopped = pool.submit(api.server.stop)
         time.sleep(0.2)

@@ -25,6 +25,7 @@ from cofactor.v1.recommender_pb2 import (
     User,
 )
 from cofactor_server.errors import UserNotFound
+from waiting import until
 
 ARCHITECTURES = {"dot": "dot-product", "net": "neural-network", "hybrid": "hybrid"}
 N_ITEMS = synthetic.N_ITEMS
@@ -255,10 +256,7 @@ def test_failed_entries_leave_no_cycles_that_would_keep_the_request(api):
         assert api.recommender.BatchRecommend(BatchRecommendRequest(requests=requests)).entries[1].HasField("error")
         stream = api.recommender.StreamRecommend(StreamRecommendRequest(request=each) for each in requests)
         assert [answer.HasField("error") for answer in stream] == [False, True]
-        gives_up = time.monotonic() + 10  # the server's threads let go after the answer is out
-        while failures() and time.monotonic() < gives_up:
-            time.sleep(0.01)
-        assert not failures()
+        until(lambda: not failures())  # the server's threads let go after the answer is out
     finally:
         gc.enable()
 

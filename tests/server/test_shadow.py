@@ -18,6 +18,7 @@ from cofactor.v1.model_pb2 import ModelRef
 from cofactor.v1.recommender_pb2 import EmbedNewUserRequest, Rating, RecommendRequest, User
 from cofactor_server.metrics import SECONDS, Metrics, Totals
 from cofactor_server.shadow import MOST_WAITING, overlap
+from waiting import until
 
 USERS = [f"u{number:03d}" for number in range(synthetic.N_USERS)]
 FIRST_SECONDS = 3  # behind the three outcomes
@@ -67,17 +68,10 @@ def counts(api):
     return tuple(row[:FIRST_SECONDS])
 
 
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_callers_get_what_they_got_before_and_the_overlap_is_measured(serve, models) -> None:
     api = serve(models)
     answers = {user: ask(api, user) for user in USERS}
-    wait_until(lambda: sum(counts(api)) == len(USERS))
+    until(lambda: sum(counts(api)) == len(USERS))
     n_compared = int(counts(api)[0])
     totals = api.server.reporter.report().totals
     assert n_compared + counts(api)[2] == len(USERS)
@@ -94,7 +88,7 @@ def test_the_overlap_is_that_of_the_two_answers(serve, models) -> None:
     api = serve(models)
     for n_done, user in enumerate(USERS, 1):
         ask(api, user)
-        wait_until(lambda n=n_done: counts(api) == (n, 0, 0))
+        until(lambda n=n_done: counts(api) == (n, 0, 0))
     row = api.server.reporter.report().totals.shadows["dot", "2"]
     expected = [
         overlap(items(ask(api, user, model=ModelRef(version="1"))), items(ask(api, user, model=ModelRef(version="2"))))
@@ -111,7 +105,7 @@ def test_calls_that_come_together_are_all_shadowed_or_dropped(serve, models) -> 
     with ThreadPoolExecutor(16) as callers:
         answers = list(callers.map(lambda number: ask(api, USERS[number % len(USERS)]), range(400)))
     assert {answer.model.version for answer in answers} == {"1"}
-    wait_until(lambda: sum(counts(api)) == 400)
+    until(lambda: sum(counts(api)) == 400)
     assert counts(api)[1] == 0
 
 
@@ -125,7 +119,7 @@ def test_only_its_share_of_users_is_shadowed_kept_answers_too(serve, models) -> 
         for user in USERS:
             ask(api, user)
             time.sleep(0.002)
-    wait_until(lambda: sum(counts(api)) == 2 * len(dealt))
+    until(lambda: sum(counts(api)) == 2 * len(dealt))
 
 
 def test_requests_that_choose_a_version_or_a_later_page_or_name_no_user_are_not_shadowed(serve, models) -> None:
@@ -139,7 +133,7 @@ def test_requests_that_choose_a_version_or_a_later_page_or_name_no_user_are_not_
         EmbedNewUserRequest(ratings=[Rating(item_id="i001", rating=4)]), timeout=10
     ).embedding
     api.recommender.Recommend(RecommendRequest(user=User(embedding=folded)), timeout=10)
-    wait_until(lambda: sum(counts(api)) == 1)  # the first page
+    until(lambda: sum(counts(api)) == 1)  # the first page
     time.sleep(0.05)
     assert sum(counts(api)) == 1
 
@@ -162,7 +156,7 @@ def test_a_shadow_that_fails_leaves_a_count_and_one_line_in_the_log(serve, model
     held(api, "2").recommender.rank_many = fail
     for n_done, user in enumerate(USERS[:5], 1):
         assert ask(api, user).model.version == "1"
-        wait_until(lambda n=n_done: counts(api) == (0, n, 0))
+        until(lambda n=n_done: counts(api) == (0, n, 0))
     assert caplog.text.count("shadow dot/2 fails") == 1
     assert "out of memory" in caplog.text
 
@@ -171,7 +165,7 @@ def test_a_user_whom_the_shadow_does_not_know_is_a_failure_of_the_shadow(serve, 
     api = serve(models)
     del held(api, "2").user_ids._rows["u003"]
     assert ask(api, "u003").model.version == "1"
-    wait_until(lambda: counts(api) == (0, 1, 0))
+    until(lambda: counts(api) == (0, 1, 0))
 
 
 def test_what_the_queue_has_no_room_for_is_dropped_and_no_caller_waits(serve, models) -> None:
@@ -191,7 +185,7 @@ def test_what_the_queue_has_no_room_for_is_dropped_and_no_caller_waits(serve, mo
         ask(api, USERS[number % len(USERS)])
     assert counts(api) == (0, 0, 7)
     opened.set()
-    wait_until(lambda: counts(api) == (1 + MOST_WAITING, 0, 7))
+    until(lambda: counts(api) == (1 + MOST_WAITING, 0, 7))
 
 
 def test_while_more_than_half_of_the_threads_work_shadows_are_dropped(serve, models) -> None:
@@ -211,17 +205,17 @@ def test_while_more_than_half_of_the_threads_work_shadows_are_dropped(serve, mod
     for _ in slow:
         assert entered.acquire(timeout=10)
     ask(api)
-    wait_until(lambda: counts(api) == (0, 0, 1))  # three of four
+    until(lambda: counts(api) == (0, 0, 1))  # three of four
     opened.set()
     for call in slow:
         call.result()
-    wait_until(lambda: ask(api) and counts(api)[0] > 0)
+    until(lambda: ask(api) and counts(api)[0] > 0)
 
 
 def test_a_version_that_is_no_shadow_any_more_is_freed(serve, models) -> None:
     api = serve(models, poll_interval_s=0)
     ask(api)
-    wait_until(lambda: counts(api)[0] == 1)
+    until(lambda: counts(api)[0] == 1)
     gone = weakref.ref(held(api, "2"))
     set_policy(models, labels={"stable": "1"}, pinned=["1"])
     (models / "dot" / "2" / "manifest.json").unlink()  # or it would stay, as the newest
@@ -233,13 +227,13 @@ def test_a_version_that_is_no_shadow_any_more_is_freed(serve, models) -> None:
         gc.collect()
         return gone() is None
 
-    wait_until(is_freed)
+    until(is_freed)
 
 
 def test_a_shadow_does_not_outlive_its_server(serve, models) -> None:
     api = serve(models)
     ask(api)
-    wait_until(lambda: any(thread.name == "shadow" for thread in threading.enumerate()))
+    until(lambda: any(thread.name == "shadow" for thread in threading.enumerate()))
     api.server.stop()
     assert not any(thread.name == "shadow" for thread in threading.enumerate())
 

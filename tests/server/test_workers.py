@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from cofactor_server.workers import Supervisor, WorkersFailedError, reserve_port
+from waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -42,13 +43,6 @@ def supervising(
         supervisor.request_stop()
         thread.join(30)
         assert not thread.is_alive()
-
-
-def until(condition, seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "this never happened"
-        time.sleep(0.02)
 
 
 def test_workers_are_drained_when_the_supervisor_is_stopped(worker, tmp_path) -> None:
