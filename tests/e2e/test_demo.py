@@ -1,14 +1,11 @@
 """From ratings to answers: what the model that was trained, exported and served says about films."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 from cofactor_client import EntryError
+from tour import tour
+from training import parity
 
-DEMO = Path(__file__).resolve().parents[2] / "client" / "demo.py"
 METHODS = [
     "GetModel",
     "ListModels",
@@ -22,14 +19,6 @@ METHODS = [
     "BatchRecommend",
     "StreamRecommend",
 ]
-
-
-@pytest.fixture(scope="module")
-def demo():
-    spec = importlib.util.spec_from_file_location("demo", DEMO)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_training_prints_the_dataset_and_a_table_of_epochs(served):
@@ -110,11 +99,8 @@ def test_the_most_rated_films_are_the_known_ones(client):
     assert "Forrest Gump" in {film.title for film in client.top_items("most-rated", 3)}
 
 
-def test_the_demo_shows_an_answer_of_every_method(demo, served, client, monkeypatch, tmp_path, capsys):
-    held_out = tmp_path / "held_out.csv"
-    served.held_out.to_csv(held_out, index=False)
-    monkeypatch.setattr(demo, "HELD_OUT", held_out)
-    demo.tour(client)
+def test_the_demo_shows_an_answer_of_every_method(served, client, capsys):
+    tour(client, served.held_out)
     shown = capsys.readouterr().out
     lines = shown.splitlines()
     for method in METHODS:
@@ -126,8 +112,8 @@ def test_the_demo_shows_an_answer_of_every_method(demo, served, client, monkeypa
     assert "[bold]" not in shown
 
 
-def test_the_demo_shows_how_far_the_graphs_are_from_torch(demo, served, capsys):
-    demo.parity(next((served.models / "films").iterdir()))
+def test_the_demo_shows_how_far_the_graphs_are_from_torch(served, capsys):
+    parity(next((served.models / "films").iterdir()))
     shown = capsys.readouterr().out
     for graph in ("predict", "recommend", "similar_items", "similarity", "embed_user"):
         assert f"{graph} " in shown
