@@ -1,4 +1,4 @@
-"""Every way a request or a model can be refused; `python -m cofactor_server.errors` prints docs/errors.md.
+"""Every way a request or a model can be refused; errors_page.py makes docs/errors.md of it.
 
 CofactorError
 ├── RequestError                     answered to a caller; interceptor.py maps it to a gRPC status, once
@@ -350,34 +350,3 @@ REQUEST_ERRORS: tuple[type[RequestError], ...] = (
     RepositoryReadOnly,
     InternalError,
 )
-
-
-def documentation() -> str:
-    """docs/errors.md."""
-    rows = [f"| `{e.code}` | `{e.reason}` | {e.meaning} | {e.remedy} |" for e in REQUEST_ERRORS]
-    return "\n".join(
-        [
-            "# Errors",
-            "",
-            "<!-- Written by `python -m cofactor_server.errors`; a test compares. -->",
-            "",
-            "Every error carries, in `grpc-status-details-bin`, a `google.rpc.Status` with `ErrorInfo` (the reason",
-            f'below, domain "{DOMAIN}"), `RequestInfo` (the request id: the caller\'s `x-request-id`, or one made by',
-            "the server, also in the trailing metadata), `BadRequest` where a field is at fault, and `RetryInfo` where",
-            "a retry may help. `EntryError` (partial success, batches and streams) has the same reason and message.",
-            "",
-            "| gRPC status | reason | meaning | remedy |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-            "gRPC itself answers `UNIMPLEMENTED` to a method that does not exist, and `RESOURCE_EXHAUSTED` to a",
-            "message over the size limit, without these details.",
-            "",
-        ]
-    )
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(documentation())

@@ -32,7 +32,8 @@ from cofactor.v1.recommender_pb2 import (
     User,
     UserEmbedding,
 )
-from cofactor_server.errors import REQUEST_ERRORS, documentation, quoted
+from cofactor_server.errors import REQUEST_ERRORS, quoted
+from cofactor_server.errors_page import documentation
 
 NAN, INF = math.nan, math.inf
 KNOWN = User(user_id="u003")
@@ -408,7 +409,7 @@ def test_a_stream_goes_on_after_an_error(api):
 
 def test_the_table_in_the_docs_is_the_one_in_the_code():
     page = Path(__file__).resolve().parents[2] / "docs/errors.md"
-    assert page.read_text() == documentation(), "run: python -m cofactor_server.errors > docs/errors.md"
+    assert page.read_text() == documentation(), "run: python -m cofactor_server.errors_page > docs/errors.md"
 
 
 def test_quoted_input_is_short_and_printable():
