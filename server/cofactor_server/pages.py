@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from cofactor.v1.catalog_pb2 import ListModelsRequest, ListModelsResponse
 from cofactor.v1.model_pb2 import Model, ModelRef
@@ -28,6 +28,9 @@ class PagedRequest(PagedMessage, Protocol):
     @property
     def model(self) -> ModelRef:
         """Which model."""
+
+    def HasField(self, field_name: Literal["model"]) -> bool:  # noqa: N802 (protobuf's name)
+        """Whether the request says which."""
 
 
 @dataclass(slots=True, eq=False)
@@ -60,7 +63,9 @@ def open_page(repository: ModelRepository, request: PagedRequest, user_id: str =
     """
     token, content = read_token(request)
     if token is None:
-        return Page(repository.resolve(request.model, user_id), 0, content)
+        if request.HasField("model"):
+            return Page(repository.resolve(request.model, user_id), 0, content)
+        return Page(repository.default(user_id), 0, content)
     version = repository.held(token.model)
     if version is None:
         raise PageTokenExpired

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cofactor.v1.recommender_pb2 import RecommendRequest
+from cofactor.v1.recommender_pb2 import RecommendRequest, User
 from cofactor_server.errors import InvalidField, RatingsUnsupported, RequestError
 from cofactor_server.filters import EVERYTHING
 from cofactor_server.metrics import Metrics
@@ -44,10 +44,11 @@ class Recommendations:
 
     def answer(self, repository: ModelRepository, request: RecommendRequest, is_wanted: Callable[[], bool]) -> bytes:
         """One answer, an encoded RecommendResponse."""
-        page = open_page(repository, request, request.user.user_id)
+        user = request.user
+        page = open_page(repository, request, user.user_id)
         response = self._kept(page)
         if response is None:
-            opened = self._open(page, request, is_wanted)
+            opened = self._open(page, request, user, is_wanted)
             response = self._encode([opened], [page.version.recommender.rank(opened.query)])[0]
         if repository.has_shadows and self._shadow is not None:
             self._shadow.offer(repository, page, request, response, self._rank_as_shadow)
@@ -64,10 +65,11 @@ class Recommendations:
         by_version: dict[ModelVersion, list[tuple[int, OpenRequest]]] = {}
         for position, request in enumerate(requests):
             try:
-                page = open_page(repository, request, request.user.user_id if with_model else "")
+                user = request.user
+                page = open_page(repository, request, user.user_id if with_model else "")
                 response = self._kept(page)
                 if response is None:
-                    opened = self._open(page, request, always_wanted)
+                    opened = self._open(page, request, user, always_wanted)
                     by_version.setdefault(page.version, []).append((position, opened))
                 else:
                     complete = page.version.encoder.complete
@@ -85,19 +87,20 @@ class Recommendations:
 
     def _rank_as_shadow(self, version: ModelVersion, request: RecommendRequest) -> list[str]:
         """What a version recommends, by id; nothing is kept or counted, and no caller's run is joined."""
-        opened = self._open(Page(version, 0, b""), request, always_wanted)
+        opened = self._open(Page(version, 0, b""), request, request.user, always_wanted)
         rows = version.recommender.rank_many([opened.query])[0].rows.tolist()
         return [version.item_ids.ids[row] for row in rows]
 
-    def _open(self, page: Page, request: RecommendRequest, is_wanted: Callable[[], bool]) -> OpenRequest:
+    def _open(self, page: Page, request: RecommendRequest, user: User, is_wanted: Callable[[], bool]) -> OpenRequest:
+        """`user` is that of the request: every look into a message costs."""
         reader = self._reader
         version = page.version
         page_size = reader.page_size(request.page_size)
         diversity = request.diversity and check_number(request.diversity, "diversity", 0, 1)
         selected = reader.selection(version, request.filter) if request.HasField("filter") else _NO_FILTER
-        user = reader.user(version, request.user, request.unknown_user_policy)
+        vector = reader.user(version, user, request.unknown_user_policy)
         query = RankingQuery(  # by position: names cost a microsecond
-            user,
+            vector,
             page.offset,
             page_size,
             selected.selection,
@@ -107,7 +110,7 @@ class Recommendations:
             _min_rating(version, request),
             is_wanted,
         )
-        may_be_kept = version.answers.is_on and not user.is_fallback and request.user.HasField("user_id")
+        may_be_kept = version.answers.is_on and not vector.is_fallback and user.HasField("user_id")
         return OpenRequest(page, query, selected, request.return_items, may_be_kept)
 
     def _kept(self, page: Page) -> bytes | None:

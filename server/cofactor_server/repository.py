@@ -10,7 +10,7 @@ from cofactor.v1.model_pb2 import ModelRef
 from cofactor_server.approximate import load_faiss
 from cofactor_server.bundle import check_seal, open_bundle
 from cofactor_server.config import ServerConfig
-from cofactor_server.errors import ConfigurationError, ModelNotFound, ModelRefused, NotServing, quoted
+from cofactor_server.errors import ConfigurationError, ModelNotFound, ModelRefused, NotServing, RequestError, quoted
 from cofactor_server.metrics import Metrics
 from cofactor_server.policy import newest_first
 from cofactor_server.private_folder import PrivateFolder
@@ -60,15 +60,12 @@ class ModelRepository:
         dealt to.
         """
         name = ref.name or self.default_name
-        current = self._current.get(name)
-        if current is None:
-            if not self._current:
-                raise NotServing
-            raise ModelNotFound(f"no model is called {quoted(name)}")
         choice = ref.WhichOneof("choice")
-        routing = self._routings[name]
         if choice is None:
-            return self._by_key[f"{name}/{routing.version_for(user_id)}"] if routing.canaries and user_id else current
+            return self._routed(name, user_id)
+        routing = self._routings.get(name)
+        if routing is None:
+            raise self._not_found(name)
         if choice == "label":
             labelled = routing.labels.get(ref.label)
             if labelled is None:
@@ -78,6 +75,20 @@ class ModelRepository:
         if found is None:
             raise ModelNotFound(f"version {quoted(ref.version)} of {quoted(name)} is not served")
         return found
+
+    def default(self, user_id: str = "") -> ModelVersion:
+        """The version for a request that says nothing about models; see `resolve`."""
+        return self._routed(self.default_name, user_id)
+
+    def _routed(self, name: str, user_id: str) -> ModelVersion:
+        current = self._current.get(name)
+        if current is None:
+            raise self._not_found(name)
+        routing = self._routings[name]
+        return self._by_key[f"{name}/{routing.version_for(user_id)}"] if routing.canaries and user_id else current
+
+    def _not_found(self, name: str) -> RequestError:
+        return ModelNotFound(f"no model is called {quoted(name)}") if self._current else NotServing()
 
     def shadow_of(self, version: ModelVersion, user_id: str) -> ModelVersion | None:
         """The other version that requests of this user, answered by `version`, are tried with; None for most."""

@@ -139,16 +139,17 @@ class RequestReader:
         """Who a request is for; raises every error that a user can cause."""
         identity = user.WhichOneof("identity")
         if identity == "user_id":
-            row = version.user_ids.row(user.user_id)
+            user_id = user.user_id
+            row = version.user_ids.row(user_id)
             if row is not None:
                 return version.users.known(row)
-            if not user.user_id:
+            if not user_id:
                 raise InvalidField(f"{field}.user_id", "is empty; name a user, or send an embedding or a history")
             if policy not in _POLICIES:
                 raise InvalidField("unknown_user_policy", f"{policy} is not a policy; use one that the API names")
             if policy == _POPULAR:
                 return version.users.average()
-            raise UserNotFound(user.user_id, f"{field}.user_id")
+            raise UserNotFound(user_id, f"{field}.user_id")
         if identity == "embedding":
             return self._embedded(version, user.embedding, f"{field}.embedding")
         if identity == "history":
