@@ -15,6 +15,7 @@ from google.protobuf import json_format
 from cofactor.v1 import catalog_pb2_grpc, manifest_pb2, recommender_pb2_grpc
 from cofactor_server.config import ServerConfig
 from cofactor_server.server import create_server
+from expected import ARCHITECTURES
 
 
 def read_manifest(version):
@@ -119,3 +120,9 @@ def api(served_models):
         connection = connect(server)
         yield connection
         connection.channel.close()
+
+
+@pytest.fixture(params=list(ARCHITECTURES))
+def name(request):
+    """Each model of `api` that rates, one of every architecture."""
+    return request.param
