@@ -32,6 +32,10 @@ def index(indexed_version):
     return faiss.read_index(str(indexed_version / "candidates.faiss"))
 
 
+def export_indexed(folder, model, dataset):
+    return export_version(model, dataset, folder, "m", "1", metrics={}, hyperparameters={}, approximate=True)
+
+
 def test_a_product_with_the_query_is_the_score(tables):
     users, rows = tables["user_factors"][:3], np.array([0, 7, N_ITEMS - 1])
     products = query_vectors(users, -0.5) @ item_vectors(tables, rows).T
@@ -123,33 +127,16 @@ def test_the_index_is_the_same_every_time(tables, index):
 
 def test_a_tiny_ranking_model_is_indexed_for_the_one_weight_it_ranks_with(tmp_path):
     """Of three items, and users who rated all of them."""
-    path = export_version(
-        synthetic.make_model(n_items=3, n_users=2, objective="ranking", rating_range=None),
-        synthetic.make_dataset(n_items=3, n_users=2, ratings_per_user=3),
-        tmp_path,
-        "m",
-        "1",
-        metrics={},
-        hyperparameters={},
-        approximate=True,
-    )
-    manifest = read_version(path).manifest
+    model = synthetic.make_model(n_items=3, n_users=2, objective="ranking", rating_range=None)
+    dataset = synthetic.make_dataset(n_items=3, n_users=2, ratings_per_user=3)
+    manifest = read_version(export_indexed(tmp_path, model, dataset)).manifest
     assert list(manifest.approximate_index.popularity_weights) == [0]
     assert manifest.metrics["approximate_recall@10"] == 1
 
 
 def test_a_network_cannot_have_an_index(tmp_path):
     with pytest.raises(ValueError, match="only a dot-product model can have an index, not a hybrid"):
-        export_version(
-            synthetic.make_model("hybrid"),
-            synthetic.make_dataset(),
-            tmp_path,
-            "m",
-            "1",
-            metrics={},
-            hyperparameters={},
-            approximate=True,
-        )
+        export_indexed(tmp_path, synthetic.make_model("hybrid"), synthetic.make_dataset())
 
 
 @pytest.mark.parametrize("flag", ["--approximate", "--quantize=int8"])

@@ -7,31 +7,16 @@ import onnx
 import pytest
 import torch
 
-from cofactor_trainer import candidates, version_graphs
-from cofactor_trainer.export import export_version
 from cofactor_trainer.graph_sources import predict_source, recommend_source, similar_items_source
 from cofactor_trainer.graphs import Recommend, Scorer
 from cofactor_trainer.item_columns import RecommendOne, item_columns
 from cofactor_trainer.large_catalogue import RecommendMany
 from cofactor_trainer.onnx_file import write_graph
 from cofactor_trainer.parity import cpu_session
-from cofactor_trainer.version_reader import read_version
-from exported_graphs import export_graph, query
+from exported_graphs import best_by_numpy, export_graph, query
 from synthetic import make_dataset, make_model
 
 N_LARGE = 70_000
-
-
-def best_by_numpy(model, popularity, inputs):
-    """Rows by score, the lower row first among equals, in float64."""
-    order = []
-    for user in range(len(inputs["user_factors"])):
-        scores = model.item_factors[:-1].astype(float) @ inputs["user_factors"][user] + model.item_bias[:-1]
-        scores += inputs["popularity_weight"][user] * popularity[:-1]
-        excluded = inputs["excluded_rows"][user]
-        scores[excluded[excluded < len(scores)]] = -np.inf
-        order.append(np.argsort(-scores, kind="stable")[: int(inputs["k"][0])])
-    return np.array(order)
 
 
 @pytest.fixture(scope="module")
@@ -253,63 +238,3 @@ def test_a_constant_free_dimension_is_refused(tmp_path, large):
     source = replace(predict_source(Scorer(make_model())), module=Fixed())
     with pytest.raises(Exception, match=r"constant|specialized"):
         write_graph(source, tmp_path / "fixed.onnx", {}, "tables.bin")
-
-
-@pytest.fixture(scope="module")
-def quantized_version(tmp_path_factory):
-    return export_version(
-        make_model(n_factors=40),
-        make_dataset(),
-        tmp_path_factory.mktemp("quantized"),
-        "m",
-        "1",
-        metrics={},
-        hyperparameters={},
-        quantize_to="int8",
-    )
-
-
-@pytest.mark.parametrize(("users", "weight"), [([1], 1.0), ([5], 0.0), ([9], -2.0), ([1, 5], 1.0)])
-def test_a_quantized_version_scores_exactly_and_states_its_recall(quantized_version, users, weight):
-    version = read_version(quantized_version)
-    assert version.manifest.metrics["int8_recall@10"] >= 0.99
-    model = make_model(n_factors=40)
-    inputs = query(model, users, excluded=(3, 4), k=10, weight=weight)
-    session = cpu_session(quantized_version / "recommend.onnx")
-    rows, scores, _ = session.run(None, inputs)
-    assert np.array_equal(rows, best_by_numpy(model, version.tables["item_log_popularity"], inputs))
-    exact = np.einsum("bkd,bd->bk", model.item_factors[rows], inputs["user_factors"]) + model.item_bias[rows]
-    exact += weight * version.tables["item_log_popularity"][rows] + inputs["user_bias"][:, None] + model.global_bias
-    assert np.allclose(scores, exact, atol=1e-5)
-
-
-def test_a_quantized_version_never_returns_what_is_excluded(quantized_version):
-    model = make_model(n_factors=40)
-    session = cpu_session(quantized_version / "recommend.onnx")
-    excluded = tuple(range(117))
-    rows, scores, _ = session.run(None, query(model, [1], excluded=excluded, k=120))
-    assert set(rows[0, :3]) == {117, 118, 119}
-    assert np.all(scores[0, 3:] < -1e29)
-
-
-def test_a_network_cannot_be_quantized(tmp_path):
-    model, dataset = make_model("hybrid"), make_dataset()
-    with pytest.raises(ValueError, match="only a dot-product model can be quantized, not a hybrid"):
-        export_version(model, dataset, tmp_path, "m", "1", metrics={}, hyperparameters={}, quantize_to="int8")
-
-
-def test_a_network_over_a_large_catalogue_ranks_candidates_exactly_and_states_its_recall(tmp_path, monkeypatch):
-    """The size where candidates begin is lowered; with a fifth of the catalogue as candidates few are lost."""
-    monkeypatch.setattr(version_graphs, "TWO_STAGE_ITEMS", 1000)
-    monkeypatch.setattr(candidates, "CANDIDATES", 400)
-    model, dataset = make_model("hybrid", n_items=2000), make_dataset(n_items=2000)
-    path = export_version(model, dataset, tmp_path, "m", "1", metrics={}, hyperparameters={})
-    version = read_version(path)
-    assert version.manifest.metrics["candidate_recall@10"] > 0.9
-    inputs = query(model, [1, 7], excluded=(3, 4), k=10)
-    answer = version.run("recommend", **inputs)
-    for user in range(2):
-        rows = answer["item_rows"][user]
-        users = {"user_factors": inputs["user_factors"][[user]], "user_bias": inputs["user_bias"][[user]]}
-        assert np.allclose(version.run("predict", **users, item_rows=rows)["logits"], answer["scores"][user], atol=1e-5)
-        assert not {3, 4, 2000} & set(rows.tolist())
