@@ -51,12 +51,6 @@ class BoundSession:
         self._free: dict[tuple[object, ...], deque[Binding]] = {}
         self._lock = threading.Lock()
 
-    @property
-    def n_bindings(self) -> int:
-        """Bindings that no run uses at the moment."""
-        with self._lock:
-            return sum(len(free) for free in self._free.values())
-
     def run(self, outputs: Sequence[str], inputs: dict[str, AnyArray]) -> list[AnyArray]:
         """As onnxruntime's run; `outputs` are those of the constructor, in any order."""
         shapes = tuple((name, inputs[name].shape, int(inputs[name][0]) if name == "k" else 0) for name in inputs)

@@ -36,12 +36,16 @@ def _weight(popularity_weight: float) -> FloatArray:
 
 
 class DirectTopK:
-    """Runs the engine in the calling thread."""
+    """Runs the engine in the calling thread.
+
+    Attributes:
+        max_batch_size: most users in one run.
+    """
 
     def __init__(self, engine: RecommendGraph, n_items: int, max_batch_size: int) -> None:
         self._engine = engine
         self._n_items = n_items
-        self._max_batch_size = max_batch_size
+        self.max_batch_size = max_batch_size
         self._nothing_excluded: IndexArray = np.array([[n_items]], dtype=np.int64)
 
     def one(self, query: TopKQuery) -> Ranking:
@@ -62,8 +66,8 @@ class DirectTopK:
         if len(queries) == 1:
             return [self.one(queries[0])]
         shared = [i for i, query in enumerate(queries) if len(query.excluded_rows) <= LONGEST_SHARED_EXCLUSION]
-        for start in range(0, len(shared), self._max_batch_size):
-            positions = shared[start : start + self._max_batch_size]
+        for start in range(0, len(shared), self.max_batch_size):
+            positions = shared[start : start + self.max_batch_size]
             run = self._together([queries[i] for i in positions])
             for position, answer in zip(positions, run, strict=True):
                 answers[position] = answer

@@ -25,7 +25,7 @@ from cofactor_server.filters import ItemFilters
 from cofactor_server.golden import check_golden_answers
 from cofactor_server.profiles import ProfileEncoder
 from cofactor_server.providers import CPU, ProviderList
-from cofactor_server.recommender import Recommender, TopK
+from cofactor_server.recommender import Recommender
 from cofactor_server.run_size import floats_per_user, users_per_run
 from cofactor_server.search import TitleSearch
 from cofactor_server.similarity import SimilarItems
@@ -60,9 +60,14 @@ class ModelVersion:
         self.n_items = int(manifest.item_count)
         self.users = Users(tables, self.engine, self.n_items)
         item_factors: FloatArray = tables["item_factors"]  # type: ignore[assignment]
-        self.joins_arrivals = False
+        direct = self._direct_top_k(bundle, config)
+        batches = config.batching == "on"
+        if config.batching == "auto":
+            batches = batching_pays(direct, manifest.user_factor_count, min(10, self.n_items))
+        self.joins_arrivals = config.batching == "auto" and not batches and not config.approximate
+        exact = self._batched(direct) if batches else direct
         self.recommender = Recommender(
-            self._top_k(bundle, config),
+            from_candidates(bundle, exact, self.engine, on_cpu=self._is_on_cpu) if config.approximate else exact,
             self.engine,
             item_factors,
             tables["item_inverse_norms"],  # type: ignore[arg-type]
@@ -88,26 +93,19 @@ class ModelVersion:
         release_free_memory()
         _LOGGER.info("%s ready on %s, %d golden answers hold", self.key, self.engine.providers[0], n_golden)
 
-    def _top_k(self, bundle: Bundle, config: ServerConfig) -> TopK:
-        exact = self._exact_top_k(bundle, config)
-        if not config.approximate:
-            return exact
-        return from_candidates(bundle, exact, self.engine, on_cpu=self.engine.providers[0] == CPU)
+    @property
+    def _is_on_cpu(self) -> bool:
+        return self.engine.providers[0] == CPU
 
-    def _exact_top_k(self, bundle: Bundle, config: ServerConfig) -> TopK:
-        n_factors = self.manifest.user_factor_count
-        max_batch_size = min(config.max_batch_size, users_per_run(floats_per_user(bundle)))
-        max_batch_size = self.engine.prepare(max_batch_size, n_factors)
-        direct = DirectTopK(self.engine, self.n_items, max_batch_size)
-        on_cpu = self.engine.providers[0] == CPU
-        batches = config.batching == "on"
-        if config.batching == "auto":
-            batches = batching_pays(direct, n_factors, min(10, self.n_items))
-        if not batches:
-            self.joins_arrivals = config.batching == "auto" and not config.approximate
-            return direct
+    def _direct_top_k(self, bundle: Bundle, config: ServerConfig) -> DirectTopK:
+        largest_batch = min(config.max_batch_size, users_per_run(floats_per_user(bundle)))
+        largest_batch = self.engine.prepare(largest_batch, self.manifest.user_factor_count)
+        return DirectTopK(self.engine, self.n_items, largest_batch)
+
+    def _batched(self, direct: DirectTopK) -> BatchedTopK:
         _LOGGER.info("%s: calls that wait for the engine are joined", self.key)
-        return BatchedTopK(direct, max_batch_size, len(os.sched_getaffinity(0)) if on_cpu else 1)
+        n_slots = len(os.sched_getaffinity(0)) if self._is_on_cpu else 1
+        return BatchedTopK(direct, direct.max_batch_size, n_slots)
 
     def _describe(self) -> model_pb2.Model:
         manifest = self.manifest
