@@ -76,8 +76,8 @@ def model_of(n_items: int) -> TrainedModel:
 def dataset_of(n_items: int) -> RatingsDataset:
     """Ratings by every user of items by a power law; which items are popular has nothing to do with their rows."""
     random = np.random.default_rng(1)
-    users = np.repeat(np.arange(N_USERS), N_RATINGS // N_USERS)
-    items = random.permutation(n_items)[(n_items * random.random(len(users)) ** 3).astype(np.int64)]
+    users = np.repeat(np.arange(N_USERS, dtype=np.int32), N_RATINGS // N_USERS)
+    items = random.permutation(n_items)[(n_items * random.random(len(users)) ** 3).astype(np.int64)].astype(np.int32)
     ratings = (random.integers(1, 11, len(users)) / 2).astype(np.float32)
     ids = [f"{row:08}" for row in range(max(n_items, N_USERS))]
     nothing = np.zeros(n_items, np.int64)

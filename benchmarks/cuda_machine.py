@@ -196,8 +196,8 @@ def training_times(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list
 def synthetic_ratings(n_users: int, n_items: int, n_ratings: int):
     """Ratings of users and items of random popularity, with a little structure to learn."""
     random = np.random.default_rng(0)
-    users = (n_users * random.random(n_ratings) ** 1.5).astype(np.int64)
-    items = (n_items * random.random(n_ratings) ** 2).astype(np.int64)
+    users = (n_users * random.random(n_ratings) ** 1.5).astype(np.int32)
+    items = (n_items * random.random(n_ratings) ** 2).astype(np.int32)
     quality = random.normal(0, 0.5, n_items)[items] + random.normal(0, 0.5, n_users)[users]
     ratings = np.clip(np.round(3.5 + quality + random.normal(0, 0.7, n_ratings)), 1, 5).astype(np.float32)
     return RatingsDataset(

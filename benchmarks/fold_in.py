@@ -39,7 +39,7 @@ def hide(dataset, seed):
     hidden = random.permutation(dataset.n_users)[:N_HIDDEN]
     histories = [random.permutation(np.flatnonzero(dataset.user_rows == user)) for user in hidden]
     kept = np.setdiff1d(np.arange(dataset.n_users), hidden)
-    row = np.full(dataset.n_users, -1)
+    row = np.full(dataset.n_users, -1, dtype=np.int32)
     row[kept] = np.arange(len(kept))
     mask = row[dataset.user_rows] >= 0
     train_ratings = replace(
@@ -72,7 +72,11 @@ def errors(version, dataset, features, hidden, histories):
                 start = time.perf_counter()
                 factors, bias, _ = embed.run(None, inputs)
                 seconds.append(time.perf_counter() - start)
-                users = {"user_factors": factors, "user_bias": bias, "item_rows": dataset.item_rows[later]}
+                users = {
+                    "user_factors": factors,
+                    "user_bias": bias,
+                    "item_rows": dataset.item_rows[later].astype(np.int64),
+                }
                 squared.append((predict.run(["ratings"], users)[0] - dataset.ratings[later]) ** 2)
             result[count, with_profile] = np.concatenate(squared).mean(), 1000 * float(np.median(seconds))
     return result

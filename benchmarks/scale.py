@@ -32,7 +32,7 @@ CHUNK = 1 << 20
 def synthetic(n_ratings: int) -> RatingsDataset:
     """Half-star ratings, made in chunks so that making them takes no more memory than keeping them."""
     random = np.random.default_rng(0)
-    user_rows, item_rows = np.empty(n_ratings, np.int64), np.empty(n_ratings, np.int64)
+    user_rows, item_rows = np.empty(n_ratings, np.int32), np.empty(n_ratings, np.int32)
     ratings = np.empty(n_ratings, np.float32)
     user_taste = random.normal(0, 0.5, (N_USERS, RANK)).astype(np.float32)
     item_taste = random.normal(0, 0.8, (N_ITEMS, RANK)).astype(np.float32)

@@ -44,7 +44,7 @@ def indexed_version(models_dir):
         table[1:-1:2] = table[0:-1:2]
     dataset = synthetic.make_dataset(n_items=n_items, n_users=n_users, ratings_per_user=40)
     first_of_pair = (dataset.item_rows.astype(float) ** 3 / n_items**2).astype(np.int64) // 2 * 2
-    once = np.unique(dataset.user_rows * n_items + first_of_pair)
+    once = np.unique(dataset.user_rows * n_items + first_of_pair).astype(np.int32)
     users, items = np.repeat(once // n_items, 2), np.repeat(once % n_items, 2)
     items[1::2] += 1
     dataset = replace(dataset, user_rows=users, item_rows=items, ratings=np.full(len(items), 3, np.float32))

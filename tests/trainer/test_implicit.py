@@ -89,8 +89,8 @@ def test_a_rating_in_training_does_not_see_that_it_exists(split, recipe):
 def test_sums_and_their_gradient_are_those_of_the_dense_matrix():
     pairs = replace(
         make_dataset(3, 4),
-        user_rows=np.array([0, 0, 0, 2]),
-        item_rows=np.array([3, 0, 1, 1]),
+        user_rows=np.array([0, 0, 0, 2], np.int32),
+        item_rows=np.array([3, 0, 1, 1], np.int32),
         ratings=np.ones(4, np.float32),
     )
     sums, _ = implicit_sums(pairs)

@@ -115,7 +115,7 @@ def test_the_loss_of_a_ranking_model_is_the_cross_entropy(tastes):
     model = train(tastes.train, None, replace(RECIPE, epochs=1), seed=1).model
     pairs = tastes.validation
     logits = torch.from_numpy(predict_all_logits(model, pairs.user_rows))
-    expected = torch.nn.functional.cross_entropy(logits.double(), torch.from_numpy(pairs.item_rows))
+    expected = torch.nn.functional.cross_entropy(logits.double(), torch.from_numpy(pairs.item_rows).long())
     assert validation_loss(model, pairs) == pytest.approx(float(expected), rel=1e-5)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cofactor_trainer.dataset import RatingsDataset
+from cofactor_trainer.dataset import RatingsDataset, row_counts
 from cofactor_trainer.graphs import item_hidden
 from cofactor_trainer.prior import UserPrior
 from cofactor_trainer.table_file import encode_strings
@@ -35,7 +35,7 @@ def model_arrays(model: TrainedModel, prior: UserPrior) -> Arrays:
 
 def log_popularity(dataset: RatingsDataset) -> npt.NDArray[np.float32]:
     """log(rating count + 1) of each item and of the unknown one, (n_items + 1,)."""
-    counts = np.bincount(dataset.item_rows, minlength=dataset.n_items + 1)
+    counts = row_counts(dataset.item_rows, dataset.n_items + 1)
     return np.log1p(counts).astype(np.float32)
 
 
@@ -66,8 +66,8 @@ def rated_arrays(dataset: RatingsDataset) -> Arrays:
     last[:-1] = (users[1:] != users[:-1]) | (items[1:] != items[:-1])
     order, users, items = order[last], users[last], items[last]
     return {
-        "rated.offsets": _offsets(np.bincount(users, minlength=dataset.n_users)),
-        "rated.item_rows": items.astype(np.int32),
+        "rated.offsets": _offsets(row_counts(users, dataset.n_users)),
+        "rated.item_rows": np.asarray(items, dtype=np.int32),
         "rated.ratings": np.asarray(dataset.ratings[order], dtype=np.float32),
     }
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.recipes import Recipe
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def run_fingerprint(recipe: Recipe, seed: int, ratings: RatingsDataset) -> str:
     """A text that is the same for the same recipe, seed and ratings only."""
     digest = hashlib.sha256(repr((recipe, seed, ratings.n_users, ratings.n_items)).encode())
     for column in (ratings.user_rows, ratings.item_rows, ratings.ratings):
-        digest.update(column.tobytes())
+        digest.update(np.ascontiguousarray(column).data)
     return digest.hexdigest()
 
 

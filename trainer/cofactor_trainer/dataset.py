@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 Float32Array = npt.NDArray[np.float32]
 Int64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+# Rows of users and items: 4 bytes number more of either than there are people. A product of rows needs 8.
+RowArray = npt.NDArray[np.int32]
+
+_ROWS_COUNTED_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,8 @@ class RatingsDataset:
     name: str
     user_ids: Sequence[str]
     catalogue: Catalogue
-    user_rows: Int64Array
-    item_rows: Int64Array
+    user_rows: RowArray
+    item_rows: RowArray
     ratings: Float32Array
     timestamps: Int64Array | None
     rating_min: float
@@ -78,4 +83,12 @@ class RatingsDataset:
 
     def item_rating_counts(self) -> Int64Array:
         """Ratings per item, (n_items,)."""
-        return np.bincount(self.item_rows, minlength=self.n_items + 1)[: self.n_items].astype(np.int64)
+        return row_counts(self.item_rows, self.n_items + 1)[: self.n_items]
+
+
+def row_counts(rows: RowArray, n_rows: int) -> Int64Array:
+    """How often each row below n_rows occurs, (n_rows,); by parts, for numpy counts a copy of 8 bytes a row."""
+    counts = np.zeros(n_rows, np.int64)
+    for start in range(0, len(rows), _ROWS_COUNTED_AT_ONCE):
+        counts += np.bincount(rows[start : start + _ROWS_COUNTED_AT_ONCE], minlength=n_rows)
+    return counts

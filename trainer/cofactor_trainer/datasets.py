@@ -14,12 +14,11 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from cofactor_trainer.dataset import Catalogue, Float32Array, Int64Array, RatingsDataset
+from cofactor_trainer.dataset import BoolArray, Catalogue, Float32Array, Int64Array, RatingsDataset, RowArray
 from cofactor_trainer.errors import InputError
-from cofactor_trainer.vocabulary import IdCollector, Int32Array
+from cofactor_trainer.vocabulary import IdCollector
 
 Number = TypeVar("Number", bound=np.generic)
-BoolArray = npt.NDArray[np.bool_]
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +84,8 @@ def build_dataset(
         InputError: no ratings, only one user or item, all ratings equal, or ratings off the scale.
     """
     users, items_seen = IdCollector(), IdCollector()
-    user_parts: list[Int32Array] = []
-    item_parts: list[Int32Array] = []
+    user_parts: list[RowArray] = []
+    item_parts: list[RowArray] = []
     rating_parts: list[Float32Array] = []
     time_parts: list[Int64Array] = []
     for block in blocks:
@@ -142,14 +141,17 @@ def select_ratings(dataset: RatingsDataset, selected: BoolArray | Int64Array) ->
     )
 
 
-def last_of_each_pair(user_rows: Int64Array, item_rows: Int64Array, n_items: int) -> BoolArray | None:
+def last_of_each_pair(user_rows: RowArray, item_rows: RowArray, n_items: int) -> BoolArray | None:
     """Mark the last rating of every (user, item), (n_ratings,); None where every pair occurs once."""
-    pairs = user_rows * np.int64(n_items + 1) + item_rows
+    pairs = _pairs(user_rows, item_rows, n_items)
+    # In place: an order would take as much again, and hardly any data has pairs rated twice.
+    pairs.sort()
+    if (pairs[1:] != pairs[:-1]).all():
+        return None
+    pairs = _pairs(user_rows, item_rows, n_items)
     order = np.argsort(pairs, kind="stable")
     pairs = pairs[order]
     is_last = np.append(pairs[1:] != pairs[:-1], True)
-    if is_last.all():
-        return None
     kept = np.empty(len(order), dtype=bool)
     kept[order] = is_last
     return kept
@@ -178,8 +180,16 @@ def split_genres(text: str) -> tuple[str, ...]:
     return tuple(g for g in (part.strip() for part in text.split("|")) if g and g != "(no genres listed)")
 
 
-def _block_codes(collector: IdCollector, ids: pa.DictionaryArray) -> Int32Array:
-    codes: Int32Array = collector.codes(ids.dictionary.to_pylist())[ids.indices.to_numpy()]
+def _pairs(user_rows: RowArray, item_rows: RowArray, n_items: int) -> Int64Array:
+    """A number for every (user, item), (n_ratings,)."""
+    pairs = user_rows.astype(np.int64)
+    pairs *= n_items + 1
+    pairs += item_rows
+    return pairs
+
+
+def _block_codes(collector: IdCollector, ids: pa.DictionaryArray) -> RowArray:
+    codes: RowArray = collector.codes(ids.dictionary.to_pylist())[ids.indices.to_numpy()]
     return codes
 
 

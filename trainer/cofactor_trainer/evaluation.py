@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from cofactor_trainer.dataset import Float32Array, Int64Array
+from cofactor_trainer.dataset import Float32Array, Int64Array, RowArray
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.metrics import RankingMetrics, RatingMetrics, ranking_metrics, rating_metrics
 from cofactor_trainer.predictions import predict_all_logits, predict_ratings
@@ -87,13 +87,13 @@ def top_rows(scores: Float32Array, k: int) -> Int64Array:
 class _Lists:
     """The items of each user, without repetition."""
 
-    def __init__(self, user_rows: Int64Array, item_rows: Int64Array, n_users: int) -> None:
+    def __init__(self, user_rows: RowArray, item_rows: RowArray, n_users: int) -> None:
         pairs = np.unique(np.stack([user_rows, item_rows]), axis=1)
         self._items = pairs[1]
         self.counts: Int64Array = np.bincount(pairs[0], minlength=n_users).astype(np.int64)[:n_users]
         self._ends = np.cumsum(self.counts)
 
-    def of(self, users: Int64Array) -> tuple[Int64Array, Int64Array]:
+    def of(self, users: Int64Array) -> tuple[Int64Array, RowArray]:
         """Indices into (len(users), n_items) of what these users have."""
         counts, ends = self.counts[users], self._ends[users]
         lines = np.repeat(np.arange(len(users)), counts)

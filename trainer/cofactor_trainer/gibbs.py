@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cofactor_trainer.dataset import Float32Array, Int64Array, RatingsDataset
+from cofactor_trainer.dataset import Float32Array, Int64Array, RatingsDataset, RowArray
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -106,12 +106,12 @@ class GibbsSampler:
         """Plain vectors of the present sample, (n_users, k + 1) and (n_items, k + 1), the bias last."""
         return self._vectors(self.users, self.items), self._vectors(self.items, self.users)
 
-    def _side(self, rows: Int64Array, n_rows: int, features: Float32Array) -> Side:
+    def _side(self, rows: RowArray, n_rows: int, features: Float32Array) -> Side:
         counts = np.bincount(rows, minlength=n_rows)
         own = self._random.standard_normal((n_rows, self._k + 1)) * _INITIAL_OWN
         own[:, -1] = 0
         return Side(
-            rows=rows,
+            rows=rows.astype(np.int64),
             order=np.argsort(rows, kind="stable").astype(np.int64),
             starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             scale=(np.maximum(counts, 1) ** -0.5).astype(np.float32),

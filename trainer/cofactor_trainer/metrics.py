@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cofactor_trainer.dataset import Float32Array, Int64Array
-from cofactor_trainer.datasets import BoolArray
+from cofactor_trainer.dataset import BoolArray, Float32Array, Int64Array
 
 
 @dataclass(frozen=True)

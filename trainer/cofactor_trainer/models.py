@@ -219,16 +219,17 @@ class NeuralNetwork(RatingModel):
 
 def build_model(recipe: Recipe, train: RatingsDataset, rating_range: Range | None) -> RatingModel:
     """An untrained model; its initial values depend on torch's random state alone."""
-    # Here, for these modules build on this one.
-    from cofactor_trainer.implicit import ImplicitModel
-    from cofactor_trainer.ranking import RankingModel
-
     if recipe.model == "blend":
         raise RecipeError(f"recipe {recipe.name} is no single model: choose another")
+    # Both imports are here, for these modules build on this one.
     if recipe.model == "ranking":
+        from cofactor_trainer.ranking import RankingModel
+
         return RankingModel(recipe, train)
     global_bias = _logit_of_mean(train, rating_range) if recipe.centred else 0.0
     if recipe.model in ("implicit-dot-product", "implicit-neural-network", "hybrid"):
+        from cofactor_trainer.implicit import ImplicitModel
+
         return ImplicitModel(recipe, train, rating_range, global_bias)
     architecture = NeuralNetwork if recipe.model == "neural-network" else DotProduct
     return architecture(recipe, train.n_users, train.n_items, rating_range, global_bias)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from cofactor_trainer.dataset import Float32Array, Int64Array, RatingsDataset
+from cofactor_trainer.dataset import Float32Array, Int64Array, RatingsDataset, RowArray
 from cofactor_trainer.trained import TrainedModel
 
 _PAIRS_AT_ONCE = 1 << 16
 
 
-def predict_logits(model: TrainedModel, user_rows: Int64Array, item_rows: Int64Array) -> Float32Array:
+def predict_logits(model: TrainedModel, user_rows: RowArray, item_rows: RowArray) -> Float32Array:
     """user_rows (n,), item_rows (n,) -> logits (n,)."""
     parts = [
         _logits(model, user_rows[start : start + _PAIRS_AT_ONCE], item_rows[start : start + _PAIRS_AT_ONCE])
@@ -52,7 +52,7 @@ def ratings_of_logits(model: TrainedModel, logits: Float32Array) -> Float32Array
     return ratings
 
 
-def _logits(model: TrainedModel, user_rows: Int64Array, item_rows: Int64Array) -> Float32Array:
+def _logits(model: TrainedModel, user_rows: RowArray, item_rows: RowArray) -> Float32Array:
     n_dot = model.n_dot_factors
     users, items = model.user_factors[user_rows], model.item_factors[item_rows]
     logits = model.user_bias[user_rows] + model.item_bias[item_rows] + np.float32(model.global_bias)

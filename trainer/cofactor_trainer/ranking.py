@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cofactor_trainer.batches import Batch, user_batches
-from cofactor_trainer.dataset import RatingsDataset
+from cofactor_trainer.dataset import RatingsDataset, row_counts
 from cofactor_trainer.implicit import with_unknown
 from cofactor_trainer.models import RatingModel, rare_items, table
 from cofactor_trainer.optimizer import DecayGroup
@@ -54,7 +54,7 @@ class RankingModel(RatingModel):
         self.item_factors = table(train.n_items, n_factors, _INITIAL_STD)
         counts = torch.from_numpy(train.item_rating_counts()).float()
         self.item_bias = nn.Parameter(torch.log1p(counts))
-        per_user = np.maximum(np.bincount(train.user_rows, minlength=train.n_users), 1)
+        per_user = np.maximum(row_counts(train.user_rows, train.n_users), 1)
         self.register_buffer("counts", counts)
         self.register_buffer("user_scale", torch.from_numpy(per_user**-0.5).float())
 

@@ -6,8 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cofactor_trainer.dataset import Catalogue, Float32Array, Int64Array
-from cofactor_trainer.datasets import BoolArray
+from cofactor_trainer.dataset import BoolArray, Catalogue, Float32Array, Int64Array
 
 # Ten bins hold enough users or items each to learn from, and let a numeric answer have any shape of effect.
 _BINS = 10

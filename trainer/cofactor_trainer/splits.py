@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from cofactor_trainer.dataset import Catalogue, Int64Array, RatingsDataset
-from cofactor_trainer.datasets import BoolArray, select_ratings
+from cofactor_trainer.dataset import BoolArray, Catalogue, Int64Array, RatingsDataset, row_counts
+from cofactor_trainer.datasets import select_ratings
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.vocabulary import compact_rows
 
@@ -95,7 +95,7 @@ def _last_of_each_user(
     """Mark the last ``fraction`` of each user's ratings in the order that ``order_of(n_ratings)`` gives."""
     order = order_of(dataset.n_ratings)
     by_user = order[np.argsort(dataset.user_rows[order], kind="stable")]
-    counts = np.bincount(dataset.user_rows, minlength=dataset.n_users + 1)
+    counts = row_counts(dataset.user_rows, dataset.n_users + 1)
     place_from_end = np.repeat(np.cumsum(counts), counts) - np.arange(dataset.n_ratings)
     validates = np.zeros(dataset.n_ratings, dtype=bool)
     validates[by_user] = place_from_end <= np.repeat((counts * fraction).astype(np.int64), counts)

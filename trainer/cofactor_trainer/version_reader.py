@@ -14,7 +14,7 @@ import onnxruntime
 from google.protobuf import json_format
 
 from cofactor.v1 import manifest_pb2
-from cofactor_trainer.dataset import Float32Array, Int64Array
+from cofactor_trainer.dataset import Float32Array, Int64Array, RowArray
 from cofactor_trainer.errors import InputError
 
 
@@ -50,10 +50,10 @@ class ExportedVersion:
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, inputs), strict=True))
 
-    def predict(self, user_rows: Int64Array, item_rows: Int64Array) -> Float32Array:
+    def predict(self, user_rows: RowArray | Int64Array, item_rows: RowArray | Int64Array) -> Float32Array:
         """Predicted ratings of pairs of rows, (n,)."""
         users = {name: self.tables[name][user_rows] for name in ("user_factors", "user_bias")}
-        ratings: Float32Array = self.run("predict", **users, item_rows=item_rows)["ratings"]
+        ratings: Float32Array = self.run("predict", **users, item_rows=item_rows.astype(np.int64))["ratings"]
         return ratings
 
     def _session(self, graph: str) -> onnxruntime.InferenceSession:

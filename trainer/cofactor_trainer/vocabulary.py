@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from cofactor_trainer.dataset import Int64Array
-
-Int32Array = npt.NDArray[np.int32]
+from cofactor_trainer.dataset import Int64Array, RowArray
 
 
 class IdCollector:
@@ -21,18 +18,18 @@ class IdCollector:
     def __len__(self) -> int:
         return len(self._codes)
 
-    def codes(self, distinct_ids: Iterable[str]) -> Int32Array:
+    def codes(self, distinct_ids: Iterable[str]) -> RowArray:
         """The number of each id, new ids included; (n_distinct_ids,)."""
         codes = self._codes
         return np.array([codes.setdefault(value, len(codes)) for value in distinct_ids], dtype=np.int32)
 
-    def sorted(self) -> tuple[list[str], Int64Array]:
+    def sorted(self) -> tuple[list[str], RowArray]:
         """Ids in the order of their UTF-8 bytes, and the row of each number, (n_ids,).
 
         Python compares strings by code point, which is the order of their UTF-8 bytes.
         """
         ids = sorted(self._codes)
-        rows = np.empty(len(ids), dtype=np.int64)
+        rows = np.empty(len(ids), dtype=np.int32)
         rows[[self._codes[value] for value in ids]] = np.arange(len(ids))
         return ids, rows
 
@@ -42,7 +39,7 @@ def rows_by_id(ids: Sequence[str]) -> Mapping[str, int]:
     return {value: row for row, value in enumerate(ids)}
 
 
-def compact_rows(rows: Int64Array, n_rows: int) -> tuple[Int64Array, Int64Array]:
+def compact_rows(rows: RowArray, n_rows: int) -> tuple[Int64Array, RowArray]:
     """A vocabulary of only those rows that occur.
 
     rows (n,) values 0 to n_rows, n_rows being the unknown -> kept (m,) old rows that occur, ascending, and
@@ -51,6 +48,6 @@ def compact_rows(rows: Int64Array, n_rows: int) -> tuple[Int64Array, Int64Array]
     occurs = np.zeros(n_rows + 1, dtype=bool)
     occurs[rows] = True
     kept = np.flatnonzero(occurs[:n_rows]).astype(np.int64)
-    renumbered = np.full(n_rows + 1, len(kept), dtype=np.int64)
+    renumbered = np.full(n_rows + 1, len(kept), dtype=np.int32)
     renumbered[kept] = np.arange(len(kept))
     return kept, renumbered

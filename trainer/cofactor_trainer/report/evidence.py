@@ -164,7 +164,7 @@ def new_user_errors(version: ExportedVersion, validation: RatingsDataset, seed: 
             "predict",
             user_factors=user["user_factors"][owners],
             user_bias=user["user_bias"][owners],
-            item_rows=validation.item_rows[judged],
+            item_rows=validation.item_rows[judged].astype(np.int64),
         )["ratings"]
         rmse.append(float(np.sqrt(np.mean((predicted - validation.ratings[judged]) ** 2))))
     return NewUserErrors(list(_NEW_USER_RATINGS), rmse, len(users))
