@@ -20,6 +20,8 @@ from cofactor_trainer.recipes import Range, Recipe, embedding_size
 from cofactor_trainer.trained import Layer, TrainedModel
 
 RARE_ITEM_RATINGS = 2
+# The vectors of so many ratings stay in a CPU's cache, and those of a batch of millions out of the memory.
+_CACHED_RATINGS = 1 << 14
 
 
 class RatingModel(nn.Module, ABC):
@@ -64,17 +66,17 @@ class RatingModel(nn.Module, ABC):
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def error_and_logit_gradient(self, logits: Tensor, ratings: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared error of a batch, (), and the derivative of its mean by each logit, (n,), in closed form."""
-        scale = 2.0 / len(ratings)
+    def errors_and_logit_gradient(self, logits: Tensor, ratings: Tensor, n_ratings: int) -> tuple[Tensor, Tensor]:
+        """Errors (n,), and by each logit (n,) the derivative of the mean square of n_ratings errors, in closed form."""
+        scale = 2.0 / n_ratings
         if self.rating_range is None:
             errors = logits - ratings
-            return errors.dot(errors) / len(ratings), errors * scale
+            return errors, errors * scale
         low, high = self.rating_range
         probability = torch.sigmoid(logits)
         errors = torch.add(low - ratings, probability, alpha=high - low)
         slope = torch.addcmul(probability, probability, probability, value=-1.0)
-        return errors.dot(errors) / len(ratings), errors.mul(slope).mul_(scale * (high - low))
+        return errors, errors.mul(slope).mul_(scale * (high - low))
 
 
 class DotProduct(RatingModel):
@@ -114,20 +116,30 @@ class DotProduct(RatingModel):
     @torch.no_grad()
     def accumulate_gradient(self, user_rows: Tensor, item_rows: Tensor, ratings: Tensor) -> Tensor:
         """The same in closed form: autograd would cost more than the arithmetic."""
+        n_ratings = len(ratings)
+        if n_ratings <= _CACHED_RATINGS or ratings.device.type != "cpu":
+            errors = self._add_gradient(user_rows, item_rows, ratings, n_ratings)
+        else:
+            columns = (torch.split(column, _CACHED_RATINGS) for column in (user_rows, item_rows, ratings))
+            errors = torch.cat([self._add_gradient(u, i, r, n_ratings) for u, i, r in zip(*columns, strict=True)])
+        return errors.dot(errors) / n_ratings
+
+    def _add_gradient(self, user_rows: Tensor, item_rows: Tensor, ratings: Tensor, n_ratings: int) -> Tensor:
+        """Add what some of n_ratings ratings contribute to the gradient -> their errors, (n,)."""
         users = self.user_factors.index_select(0, user_rows)
         items = self.item_factors.index_select(0, item_rows)
         logits = torch.einsum("nf,nf->n", users, items).add_(self.global_bias)
         if self.has_bias:
             logits += self.user_bias.view(-1).index_select(0, user_rows)
             logits += self.item_bias.view(-1).index_select(0, item_rows)
-        loss, slope = self.error_and_logit_gradient(logits, ratings)
+        errors, slope = self.errors_and_logit_gradient(logits, ratings, n_ratings)
         column = slope.unsqueeze(1)
         gradient(self.user_factors).index_add_(0, user_rows, items.mul_(column))
         gradient(self.item_factors).index_add_(0, item_rows, users.mul_(column))
         if self.has_bias:
             gradient(self.user_bias).view(-1).index_add_(0, user_rows, slope)
             gradient(self.item_bias).view(-1).index_add_(0, item_rows, slope)
-        return loss
+        return errors
 
     def fold(self, train: RatingsDataset) -> TrainedModel:
         """The tables themselves."""
