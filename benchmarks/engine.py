@@ -27,6 +27,7 @@ import onnxruntime
 import torch
 from engine_page import Results, plot, summary, table
 
+from cofactor_server.engine import session_options
 from cofactor_trainer.fold_in import EmbedUser
 from cofactor_trainer.graph_sources import (
     embed_user_source,
@@ -40,7 +41,6 @@ from cofactor_trainer.item_codes import quantize
 from cofactor_trainer.item_columns import RecommendOne, item_columns
 from cofactor_trainer.large_catalogue import RecommendMany
 from cofactor_trainer.onnx_file import write_graph
-from cofactor_trainer.parity import cpu_session
 from cofactor_trainer.prior import rows_prior
 from cofactor_trainer.quantized import RecommendQuantized
 from cofactor_trainer.table_file import write_tables
@@ -111,6 +111,11 @@ def build(folder: Path, n_items: int) -> TrainedModel:
     return replace(model, item_factors=table)
 
 
+def session(path: Path, graph: str) -> onnxruntime.InferenceSession:
+    """As the server makes it."""
+    return onnxruntime.InferenceSession(path, session_options(graph), providers=["CPUExecutionProvider"])
+
+
 def recommend_engines(folder: Path, model: TrainedModel, batch: int) -> Engines:
     """Ten best items for a batch of users: the graphs, and whatever else is installed."""
     n_items = len(model.item_bias) - 1
@@ -123,8 +128,8 @@ def recommend_engines(folder: Path, model: TrainedModel, batch: int) -> Engines:
         "excluded_rows": np.random.default_rng(1).integers(0, n_items, (batch, N_EXCLUDED)),
         "k": np.array([K]),
     }
-    exact = cpu_session(folder / "recommend.onnx")
-    quantized = cpu_session(folder / "recommend_int8.onnx")
+    exact = session(folder / "recommend.onnx", "recommend")
+    quantized = session(folder / "recommend_int8.onnx", "recommend")
     engines: Engines = {
         "read of the table": table.max,
         "recommend": lambda: exact.run(None, inputs),
@@ -163,7 +168,7 @@ def other_engines(folder: Path, model: TrainedModel) -> Engines:
     """The other graphs at sizes a request has."""
     random = np.random.default_rng(2)
     n_items = len(model.item_bias) - 1
-    sessions = {graph: cpu_session(folder / f"{graph}.onnx") for graph in GRAPHS}
+    sessions = {graph: session(folder / f"{graph}.onnx", graph) for graph in GRAPHS}
     users = {"user_factors": model.user_factors[:1], "user_bias": model.user_bias[:1]}
     engines: Engines = {}
 
@@ -206,17 +211,15 @@ def load_cost(folder: Path) -> tuple[float, float]:
     code = f"""
 import time
 import onnxruntime
+from cofactor_server.engine import session_options
 def anonymous():
     with open("/proc/self/smaps_rollup") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("Anonymous:")) / 1024
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = 1
-options.log_severity_level = 3
-options.enable_cpu_mem_arena = False
-options.add_session_config_entry("session.disable_prepacking", "1")
 before, start = anonymous(), time.perf_counter()
 sessions = [
-    onnxruntime.InferenceSession({str(folder)!r} + f"/{{graph}}.onnx", options, providers=["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(
+        {str(folder)!r} + f"/{{graph}}.onnx", session_options(graph), providers=["CPUExecutionProvider"]
+    )
     for graph in {GRAPHS!r}
 ]
 print(time.perf_counter() - start, anonymous() - before)

@@ -23,8 +23,10 @@ _LOGGER = logging.getLogger(__name__)
 
 # A gather of more rows than this would copy a large part of the table at once.
 ROWS_PER_RUN = 65_536
-# Most float32 numbers for each user in recommend runs that keep their memory: 4 MiB for 64 users, some times over.
-FLOATS_IN_ARENA = 16_384
+# Most float32 numbers in a run whose memory is kept for the next: 16 MiB, some times over.
+FLOATS_KEPT = 2**22
+_GIVES_BACK = onnxruntime.RunOptions()
+_GIVES_BACK.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 # What ONNX Runtime calls CUDA's memory.
 DEVICE = "cuda"
 RECOMMEND_OUTPUTS = ("item_rows", "scores", "ratings")
@@ -41,6 +43,7 @@ class Engine:
 
     def __init__(self, bundle: Bundle, providers: ProviderList, *, must_use_first: bool) -> None:
         self._device_tables = DeviceTables(bundle, DEVICE) if _preferred(providers) == CUDA else None
+        self._floats_per_user = floats_per_user(bundle)
         self._fixed_shapes: FixedShapes | None = None
 
         def session(name: str) -> TimedSession:
@@ -114,7 +117,9 @@ class Engine:
             "excluded_rows": excluded_rows,
             "k": _count(k),
         }
-        item_rows, scores, ratings = self._recommend.run(RECOMMEND_OUTPUTS, inputs)
+        keeps_memory = self._fixed_shapes is not None or len(user_bias) * self._floats_per_user <= FLOATS_KEPT
+        options = () if keeps_memory else (_GIVES_BACK,)
+        item_rows, scores, ratings = self._recommend.run(RECOMMEND_OUTPUTS, inputs, *options)
         return item_rows, scores, ratings
 
     def similar_items(self, item_rows: IndexArray, excluded_rows: IndexArray, k: int) -> tuple[IndexArray, FloatArray]:
@@ -152,20 +157,26 @@ def _preferred(providers: ProviderList) -> str:
     return providers[0] if isinstance(providers[0], str) else providers[0][0]
 
 
+def session_options(graph: str, *, is_prepacked: bool = False) -> onnxruntime.SessionOptions:
+    """How the server runs a graph."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    # The arena keeps a run's memory for the next. Without it the system clears new pages for every run, 4 % of a search
+    # of a million items, and many threads use different memory: 8 of 87 microseconds of a call on 1,682 items.
+    options.enable_cpu_mem_arena = graph in ("recommend", "similar_items")
+    # Without prepacking every session reads the one mapped tables.bin instead of its own copy of the table.
+    options.add_session_config_entry("session.disable_prepacking", "0" if is_prepacked else "1")
+    return options
+
+
 def _session(
     bundle: Bundle, name: str, providers: ProviderList, device_tables: DeviceTables | None, *, must_use_first: bool
 ) -> Any:
     path = bundle.graph_path(name)
     assert path is not None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    # The arena keeps the largest run's memory for ever. Where that is little, the runs of many threads then use the
-    # same memory, that is in the processor's caches: 8 of 87 microseconds of a call on 1,682 items.
-    options.enable_cpu_mem_arena = name == "recommend" and floats_per_user(bundle) <= FLOATS_IN_ARENA
-    # Without prepacking every session reads the one mapped tables.bin instead of its own copy of the table.
-    options.add_session_config_entry("session.disable_prepacking", "0" if bundle.is_prepacked(name) else "1")
+    options = session_options(name, is_prepacked=bundle.is_prepacked(name))
     preferred = _preferred(providers)
     try:
         if device_tables is not None:

@@ -33,11 +33,11 @@ class TimedSession:
         self._session = session
         self._run = session.run
 
-    def run(self, outputs: Any, inputs: Any) -> Any:
-        """Run the graph."""
+    def run(self, outputs: Any, inputs: Any, *options: Any) -> Any:
+        """Run the graph; `options` is nothing, or onnxruntime's RunOptions."""
         started = time.perf_counter()
         try:
-            return self._run(outputs, inputs)
+            return self._run(outputs, inputs, *options)
         finally:
             TIMING.compute_s += time.perf_counter() - started
 

@@ -30,7 +30,7 @@ class ParityError(TrainerError):
 
 
 def cpu_session(path: Path) -> onnxruntime.InferenceSession:
-    """A session as the server makes it: one thread, no arena and no copies of the tables."""
+    """A session on the CPU, with one thread and without copies of the tables."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
