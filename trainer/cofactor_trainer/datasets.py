@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,63 @@ class Scale:
     high: float
 
 
+class _Column(Generic[Number]):
+    """A column that grows in place: parts joined at the end would take its memory twice, and leave holes in it."""
+
+    def __init__(self, kind: type[Number]) -> None:
+        self._values = np.empty(0, kind)
+        self._length = 0
+
+    def append(self, part: npt.NDArray[Number]) -> None:
+        """Add a part at the end."""
+        end = self._length + len(part)
+        if end > len(self._values):
+            self._values.resize(max(end, self._length * 5 // 4), refcheck=False)
+        self._values[self._length : end] = part
+        self._length = end
+
+    def values(self) -> npt.NDArray[Number]:
+        """All parts, (n,); nothing is added afterwards."""
+        self._values.resize(self._length, refcheck=False)
+        return self._values
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """All blocks together; timestamps (0,) where they have none."""
+
+    user_ids: list[str]
+    user_rows: RowArray
+    item_ids: list[str]
+    item_rows: RowArray
+    ratings: Float32Array
+    timestamps: Int64Array
+
+
+def _collect(blocks: Iterable[RatingsBlock]) -> _Columns:
+    users, items = IdCollector(), IdCollector()
+    user_codes, item_codes = _Column(np.int32), _Column(np.int32)
+    ratings, timestamps = _Column(np.float32), _Column(np.int64)
+    for block in blocks:
+        user_codes.append(_block_codes(users, block.user_ids))
+        item_codes.append(_block_codes(items, block.item_ids))
+        ratings.append(block.ratings)
+        if block.timestamps is not None:
+            timestamps.append(block.timestamps)
+    # Arrow keeps the memory of blocks for blocks to come: hundreds of megabytes.
+    pa.default_memory_pool().release_unused()
+    user_ids, user_rows = users.sorted()
+    item_ids, item_rows = items.sorted()
+    return _Columns(
+        user_ids,
+        user_rows[user_codes.values()],
+        item_ids,
+        item_rows[item_codes.values()],
+        ratings.values(),
+        timestamps.values(),
+    )
+
+
 def build_dataset(
     name: str,
     blocks: Iterable[RatingsBlock],
@@ -83,36 +140,21 @@ def build_dataset(
     Raises:
         InputError: no ratings, only one user or item, all ratings equal, or ratings off the scale.
     """
-    users, items_seen = IdCollector(), IdCollector()
-    user_parts: list[RowArray] = []
-    item_parts: list[RowArray] = []
-    rating_parts: list[Float32Array] = []
-    time_parts: list[Int64Array] = []
-    for block in blocks:
-        user_parts.append(_block_codes(users, block.user_ids))
-        item_parts.append(_block_codes(items_seen, block.item_ids))
-        rating_parts.append(block.ratings)
-        if block.timestamps is not None:
-            time_parts.append(block.timestamps)
-    if not any(len(part) for part in rating_parts):
+    columns = _collect(blocks)
+    ratings = columns.ratings
+    if not len(ratings):
         raise InputError("holds no ratings", source)
-    user_ids, user_order = users.sorted()
-    item_ids, item_order = items_seen.sorted()
-    user_rows = user_order[_joined(user_parts)]
-    item_rows = item_order[_joined(item_parts)]
-    ratings = _joined(rating_parts)
-    timestamps = _joined(time_parts) if time_parts else None
     dataset = RatingsDataset(
         name=name,
-        user_ids=user_ids,
-        catalogue=describe_items(item_ids, items or {}),
-        user_rows=user_rows,
-        item_rows=item_rows,
+        user_ids=columns.user_ids,
+        catalogue=describe_items(columns.item_ids, items or {}),
+        user_rows=columns.user_rows,
+        item_rows=columns.item_rows,
         ratings=ratings,
-        timestamps=timestamps,
+        timestamps=columns.timestamps if len(columns.timestamps) else None,
         rating_min=float(ratings.min()) if scale is None else scale.low,
         rating_max=float(ratings.max()) if scale is None else scale.high,
-        profiles=None if profiles is None else profiles.reindex(user_ids).reset_index(drop=True),
+        profiles=None if profiles is None else profiles.reindex(columns.user_ids).reset_index(drop=True),
     )
     _check(dataset, source)
     if keep_duplicates:
@@ -191,13 +233,6 @@ def _pairs(user_rows: RowArray, item_rows: RowArray, n_items: int) -> Int64Array
 def _block_codes(collector: IdCollector, ids: pa.DictionaryArray) -> RowArray:
     codes: RowArray = collector.codes(ids.dictionary.to_pylist())[ids.indices.to_numpy()]
     return codes
-
-
-def _joined(parts: list[npt.NDArray[Number]]) -> npt.NDArray[Number]:
-    """One array of the parts, which are let go: 25 million ratings would not fit twice."""
-    joined = np.concatenate(parts)
-    parts.clear()
-    return joined
 
 
 def _check(dataset: RatingsDataset, source: Path | None) -> None:
