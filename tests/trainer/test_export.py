@@ -2,14 +2,16 @@
 
 import hashlib
 import itertools
+import shutil
 
 import numpy as np
 import pytest
 from google.protobuf import json_format
 
 from cofactor.v1 import manifest_pb2
-from cofactor_trainer import version_graphs
+from cofactor_trainer import export, version_graphs
 from cofactor_trainer.export import export_version
+from cofactor_trainer.manifest import VERSION
 from cofactor_trainer.parity import ParityError
 from synthetic import make_dataset, make_model
 
@@ -77,6 +79,26 @@ def test_an_existing_version_is_never_changed(dot_version, models_dir):
     with pytest.raises(FileExistsError, match="version 1 of model dot exists"):
         export_version(make_model(seed=8), make_dataset(), models_dir, "dot", "1", metrics={}, hyperparameters={})
     assert {path.name: path.read_bytes() for path in dot_version.iterdir()} == before
+
+
+def test_a_killed_export_is_not_in_the_way_of_the_next(tmp_path, monkeypatch):
+    """In a container both have process id 1."""
+
+    def fail(*_, **__):
+        raise KeyboardInterrupt
+
+    def attempt():
+        return export_version(make_model(), make_dataset(), tmp_path, "m", "1", metrics={}, hyperparameters={})
+
+    with monkeypatch.context() as patched:
+        patched.setattr(export, "_write", fail)
+        patched.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed, it removes nothing
+        with pytest.raises(KeyboardInterrupt):
+            attempt()
+    (left,) = (tmp_path / "m").iterdir()
+    assert not VERSION.fullmatch(left.name), "a server would take it for a version"
+    monkeypatch.setattr(export, "_write", lambda draft, *_, **__: (draft / "written").touch())
+    assert (attempt() / "written").is_file()
 
 
 def test_a_version_that_differs_from_torch_is_not_published(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """The report shows what the version and the held-out ratings say."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -53,6 +55,23 @@ def test_other_ratings_than_the_versions_are_refused(dot_version, tmp_path):
 
 def test_a_folder_that_is_no_version_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"manifest\.json"):
+        read_version(tmp_path)
+
+
+@pytest.mark.parametrize(("field", "value"), [("dtype", "object"), ("dtype", "nonsense"), ("offset", "-8")])
+def test_tables_that_are_no_plain_numbers_are_refused(dot_version, tmp_path, field, value):
+    shutil.copytree(dot_version, tmp_path / "1")
+    manifest = json.loads((tmp_path / "1" / "manifest.json").read_text(encoding="utf-8"))
+    manifest["tables"][0][field] = value
+    (tmp_path / "1" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(InputError, match=r"tables\.bin: does not hold the table user_factors"):
+        read_version(tmp_path / "1")
+
+
+def test_a_version_of_another_format_is_refused(dot_version, tmp_path):
+    manifest = json.loads((dot_version / "manifest.json").read_text(encoding="utf-8"))
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"formatVersion": 2}), encoding="utf-8")
+    with pytest.raises(InputError, match="format version 2 is not 1"):
         read_version(tmp_path)
 
 

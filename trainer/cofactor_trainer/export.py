@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +17,11 @@ from cofactor.v1 import manifest_pb2
 from cofactor_trainer.approximate import INDEX_FILE, write_index
 from cofactor_trainer.bundle import catalogue_arrays, log_popularity, model_arrays, rated_arrays
 from cofactor_trainer.dataset import RatingsDataset
+from cofactor_trainer.drafts import sync_directory, version_draft
 from cofactor_trainer.empirical_bayes import empirical_prior, ranking_prior
 from cofactor_trainer.item_codes import quantize
 from cofactor_trainer.item_columns import item_columns
-from cofactor_trainer.manifest import describe, epoch, file_entry, fingerprint
+from cofactor_trainer.manifest import check_names, describe, epoch, file_entry, fingerprint
 from cofactor_trainer.onnx_file import write_graph
 from cofactor_trainer.parity import compare
 from cofactor_trainer.shared_tables import whole_tables
@@ -40,10 +39,7 @@ GOLDEN_FILE = "golden.npz"
 # What the score of an item is made of.
 ITEM_SCORES = ("item_factors", "item_bias", "item_log_popularity")
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 Quantization = Literal["int8"]
-
-VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def export_version(
@@ -73,7 +69,7 @@ def export_version(
     """
     now = datetime.now(UTC)
     version = version or now.strftime("%Y%m%dT%H%M%SZ")
-    _check_names(name, version)
+    check_names(name, version)
     _check_shapes(model, dataset)
     if quantize_to is not None and model.layers:
         raise ValueError(
@@ -84,20 +80,13 @@ def export_version(
     place = models_dir / name / version
     if place.exists():
         raise FileExistsError(f"version {version} of model {name} exists; versions are never changed, choose another")
-    draft = models_dir / name / f".{version}.{os.getpid()}.tmp"
-    draft.mkdir(parents=True)
-    try:
+    with version_draft(place) as draft:
         manifest = describe(model, dataset, name, version)
         manifest.train_time.FromDatetime(now)
         manifest.metrics.update(metrics)
         manifest.hyperparameters.update(hyperparameters)
         manifest.epochs.extend(epoch(result) for result in history)
         _write(draft, manifest, model, dataset, quantize_to, approximate=approximate)
-        draft.rename(place)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    _sync_directory(place.parent)
     return place
 
 
@@ -149,7 +138,7 @@ def _write(
     content = json_format.MessageToJson(manifest, ensure_ascii=False)
     _write_synced(draft / SEAL_FILE, f"{hashlib.sha256(content.encode()).hexdigest()}  {MANIFEST_FILE}\n")
     _write_synced(draft / MANIFEST_FILE, content)
-    _sync_directory(draft)
+    sync_directory(draft)
 
 
 def _write_synced(path: Path, content: str) -> None:
@@ -157,17 +146,6 @@ def _write_synced(path: Path, content: str) -> None:
         text.write(content)
         text.flush()
         os.fsync(text.fileno())
-
-
-def _check_names(name: str, version: str) -> None:
-    if not NAME.fullmatch(name):
-        raise ValueError(
-            f"model name {name!r}: use lower-case letters, digits, '.', '_', '-', at most 64, a letter or digit first"
-        )
-    if not VERSION.fullmatch(version):
-        raise ValueError(
-            f"version {version!r}: use letters, digits, '.', '_', '-', at most 64, a letter or digit first"
-        )
 
 
 def _check_shapes(model: TrainedModel, dataset: RatingsDataset) -> None:
@@ -185,11 +163,3 @@ def _check_shapes(model: TrainedModel, dataset: RatingsDataset) -> None:
             raise ValueError(f"{field} has values that are not finite: training diverged; lower the learning rate")
     if min(wanted.values()) < 1:
         raise ValueError(f"the data set {dataset.name} has no users or no items")
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

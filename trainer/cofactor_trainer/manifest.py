@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -18,6 +19,24 @@ from cofactor_trainer.trained import TrainedModel
 from cofactor_trainer.training import EpochResult
 
 FORMAT_VERSION = 1
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def check_names(name: str, version: str) -> None:
+    """Refuse what is no plain name of a folder: both become part of paths.
+
+    Raises:
+        ValueError: docs/model-format.md does not allow the name or the version.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"model name {name!r}: use lower-case letters, digits, '.', '_', '-', at most 64, a letter or digit first"
+        )
+    if not VERSION.fullmatch(version):
+        raise ValueError(
+            f"version {version!r}: use letters, digits, '.', '_', '-', at most 64, a letter or digit first"
+        )
 
 
 def describe(model: TrainedModel, dataset: RatingsDataset, name: str, version: str) -> manifest_pb2.Manifest:

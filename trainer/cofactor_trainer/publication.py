@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from cofactor_trainer.drafts import version_draft
 from cofactor_trainer.errors import InputError, MissingExtraError
 from cofactor_trainer.export import MANIFEST_FILE, SEAL_FILE
 from cofactor_trainer.signing import SIGNATURE_FILE, sign_version
@@ -42,7 +43,7 @@ def _check(version: Path) -> None:
     manifest = read_version(version).manifest
     expected = {file.path: file.sha256 for file in manifest.files}
     seal = version / SEAL_FILE
-    expected[MANIFEST_FILE] = seal.read_text(encoding="ascii").split(" ")[0] if seal.is_file() else ""
+    expected[MANIFEST_FILE] = seal.read_text(encoding="ascii", errors="replace").split(" ")[0] if seal.is_file() else ""
     for name, sha256 in expected.items():
         try:
             with (version / name).open("rb") as file:
@@ -56,22 +57,14 @@ def _check(version: Path) -> None:
 def _copy(files: list[Path], target: Path) -> str:
     if target.exists():
         raise InputError(f"{target} is there; versions are never changed: publish another")
-    draft = target.with_name(f".{target.name}.publishing-{os.getpid()}")
-    draft.mkdir(parents=True)
     try:
-        for path in files:
-            shutil.copyfile(path, draft / path.name)
-            with (draft / path.name).open("rb") as file:
-                os.fsync(file.fileno())
-        draft.rename(target)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        with version_draft(target) as draft:
+            for path in files:
+                shutil.copyfile(path, draft / path.name)
+                with (draft / path.name).open("rb") as file:
+                    os.fsync(file.fileno())
+    except FileExistsError as error:
+        raise InputError(f"{target} is there by now; versions are never changed: publish another") from error
     return str(target)
 
 

@@ -16,6 +16,7 @@ from google.protobuf import json_format
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.dataset import Float32Array, Int64Array, RowArray
 from cofactor_trainer.errors import InputError
+from cofactor_trainer.manifest import FORMAT_VERSION, check_names
 
 
 @dataclass(frozen=True)
@@ -71,20 +72,48 @@ def read_version(path: Path) -> ExportedVersion:
     """Open a version directory.
 
     Raises:
-        InputError: it is none, or one of a format this trainer does not know.
+        InputError: it is none, one of a format this trainer does not know, one whose name or version is no plain name,
+            or one whose tables are missing or cut.
     """
-    try:
-        text = (path / "manifest.json").read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path} is not a version directory: it has no manifest.json that can be read") from error
-    try:
-        manifest = json_format.Parse(text, manifest_pb2.Manifest(), ignore_unknown_fields=True)
-    except json_format.ParseError as error:
-        raise InputError(f"{path / 'manifest.json'} is not a manifest: {error}") from error
-    tables = {
-        table.name: np.memmap(path / "tables.bin", table.dtype, "r", table.offset, tuple(table.shape))
-        if np.prod(table.shape)
-        else np.zeros(tuple(table.shape), table.dtype)
-        for table in manifest.tables
-    }
+    manifest = _read_manifest(path)
+    tables = {table.name: _map_table(path / "tables.bin", table) for table in manifest.tables}
     return ExportedVersion(path, manifest, tables)
+
+
+def _read_manifest(folder: Path) -> manifest_pb2.Manifest:
+    path = folder / "manifest.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+        manifest = json_format.Parse(text, manifest_pb2.Manifest(), ignore_unknown_fields=True)
+    except OSError as error:
+        raise InputError(f"{folder} is not a version directory: it has no manifest.json that can be read") from error
+    except (UnicodeDecodeError, json_format.ParseError) as error:
+        raise InputError(f"is not a manifest: {error}", path) from error
+    if manifest.format_version != FORMAT_VERSION:
+        raise InputError(
+            f"format version {manifest.format_version} is not {FORMAT_VERSION}; export it with this release", path
+        )
+    try:
+        check_names(manifest.name, manifest.version)
+    except ValueError as error:
+        raise InputError(str(error), path) from error
+    return manifest
+
+
+def _map_table(path: Path, table: manifest_pb2.Table) -> npt.NDArray[Any]:
+    shape = tuple(table.shape)
+    try:
+        dtype = np.dtype(table.dtype)
+        if dtype.kind not in "iuf":  # of objects, say: numpy would take the file's bytes for addresses
+            raise TypeError(f"a table of {dtype}")
+        if 0 in shape:  # nothing to map
+            return np.zeros(shape, dtype)
+        return np.memmap(path, dtype, "r", table.offset, shape)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", path) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"does not hold the table {table.name} of manifest.json: the file is cut or damaged; export the version "
+            "again, or copy it again from where it was exported",
+            path,
+        ) from error
