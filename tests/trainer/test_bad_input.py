@@ -1,6 +1,8 @@
 """Every unusable input is one clear line that says where it is, and exit code 2."""
 
+import errno
 import gzip
+import re
 
 import pytest
 
@@ -114,4 +116,46 @@ def test_an_existing_version_is_refused_before_training(tmp_path, capsys):
     assert run(tmp_path, "--dataset", str(path), "--name", "m", "--version", "1") == 2
     streams = capsys.readouterr()
     assert "version 1 of model m exists" in streams.err
+    assert "epoch" not in streams.out
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--name", "Shop"], "model name 'Shop': use lower-case letters"),
+        (["--name", ""], "model name '': use lower-case letters"),
+        (["--version", "v 1"], "version 'v 1': use letters"),
+        (["--version", ""], "version '': use letters"),
+    ],
+)
+def test_names_that_no_version_may_have_are_refused_before_training(flags, expected, tmp_path, capsys):
+    path = tmp_path / "ratings.csv"
+    path.write_text(GOOD, encoding="utf-8")
+    assert run(tmp_path, "--dataset", str(path), *flags) == 2
+    streams = capsys.readouterr()
+    assert expected in streams.err
+    assert "epoch" not in streams.out
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_training(tmp_path, capsys):
+    path = tmp_path / "ratings.csv"
+    path.write_text(GOOD, encoding="utf-8")
+    output = path / "models"  # below a file: no folder can be made there, whoever asks
+    assert main(["train", "--output", str(output), "--epochs", "1", "--dataset", str(path)]) == 2
+    streams = capsys.readouterr()
+    assert re.fullmatch(r"error: .*dot-bias: versions cannot be written there \(.*\): .*--output\n", streams.err)
+    assert "epoch" not in streams.out
+
+
+def test_an_output_that_can_be_read_only_is_refused_before_training(tmp_path, capsys, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    path = tmp_path / "ratings.csv"
+    path.write_text(GOOD, encoding="utf-8")
+    (tmp_path / "models" / "dot-bias").mkdir(parents=True)
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)  # root may write anywhere, so a mode would not do
+    assert run(tmp_path, "--dataset", str(path)) == 2
+    streams = capsys.readouterr()
+    assert "versions cannot be written there (Permission denied)" in streams.err
     assert "epoch" not in streams.out

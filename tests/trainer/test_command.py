@@ -62,3 +62,23 @@ def test_all_ratings_train_where_no_fraction_validates(ratings):
     result = train(dataset, None, replace(RECIPES["dot-bias"], epochs=1))
     assert result.history[0].validation_loss is None
     assert set(metrics_of(result, None)) == {"train_loss"}
+
+
+def test_a_version_has_no_ranking_measures_where_nothing_relevant_is_held_out(ratings, tmp_path, capsys, caplog):
+    flags = ["--dataset", str(ratings), "--recipe", "ranking", "--scale", "0,20", "--epochs", "1", "--device", "cpu"]
+    assert main([*flags, "--output", str(tmp_path), "--version", "1", "--factors", "8"]) == 0
+    assert "the version has no ranking measures: no held-out rating" in caplog.text
+    manifest = json.loads((tmp_path / "ranking" / "1" / "manifest.json").read_text())
+    assert set(manifest["metrics"]) == {"train_loss"}
+
+
+def test_evaluate_leaves_out_what_needs_something_relevant(ratings, capsys):
+    flags = ["--dataset", str(ratings), "--scale", "0,20", "--epochs", "1", "--device", "cpu"]
+    assert main(["evaluate", *flags]) == 0
+    said = capsys.readouterr().out
+    assert "no ranking measures: no held-out rating is relevant" in said
+    assert re.search(r"RMSE\W+-\W+\d\.\d{4}\W+\d\.\d{4}", said)
+    assert main(["evaluate", *flags, "--json"]) == 0
+    measures = json.loads(capsys.readouterr().out)["measures"]
+    assert measures["popularity"] == {}
+    assert set(measures["dot-bias"]) == {"mse", "rmse", "mae"}

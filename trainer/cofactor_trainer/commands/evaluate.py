@@ -100,7 +100,11 @@ def judge(model: TrainedModel, name: str, split: Split, k: int) -> dict[str, Mea
 
 
 def _ranking(model: TrainedModel, split: Split, k: int, popularity_weight: float) -> Measures:
-    measured = asdict(evaluate_ranking(model, split, k, popularity_weight=popularity_weight))
+    """The ranking measures; none where nothing relevant was held out."""
+    try:
+        measured = asdict(evaluate_ranking(model, split, k, popularity_weight=popularity_weight))
+    except InputError:
+        return {}
     return {name: value for name, value in measured.items() if name not in ("k", "n_users")}
 
 
@@ -114,7 +118,9 @@ def _splits(dataset: RatingsDataset, arguments: argparse.Namespace) -> Sequence[
 
 
 def _mean(rounds: Sequence[Measures]) -> Measures:
-    return {name: float(np.mean([one[name] for one in rounds])) for name in rounds[0]}
+    """Means over the rounds that have the measure."""
+    names = dict.fromkeys(name for one in rounds for name in one)
+    return {name: float(np.mean([one[name] for one in rounds if name in one])) for name in names}
 
 
 def _print(console: Console, measured: Mapping[str, Measures], arguments: argparse.Namespace, recipe: Recipe) -> None:
@@ -127,3 +133,5 @@ def _print(console: Console, measured: Mapping[str, Measures], arguments: argpar
         values = (f"{measures[key]:.4f}" if key in measures else "-" for measures in measured.values())
         table.add_row(title.format(k=arguments.top), *values)
     console.print(table)
+    if not any("recall" in measures for measures in measured.values()):
+        console.print("no ranking measures: no held-out rating is relevant", soft_wrap=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,14 @@ from cofactor_trainer.datasets import without_duplicates
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.evaluation import evaluate_ranking, evaluate_ratings
 from cofactor_trainer.export import export_version
+from cofactor_trainer.manifest import check_names
 from cofactor_trainer.progress import EpochTable
 from cofactor_trainer.recipes import DEFAULT_RECIPE, RECIPES, Recipe, find_recipe, resolve_range
 from cofactor_trainer.splits import Split
 from cofactor_trainer.tracking import Observers, TensorBoardLog
 from cofactor_trainer.training import Observer, TrainingResult, train
+
+logger = logging.getLogger(__name__)
 
 
 def add_parser(commands: Any) -> None:
@@ -89,9 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Load, train, export."""
     console = Console()
     recipe = recipe_of(arguments)
-    name: str = arguments.name or recipe.name
-    if arguments.version is not None and (arguments.output / name / arguments.version).exists():
-        raise InputError(f"version {arguments.version} of model {name} exists; versions never change, choose another")
+    name: str = recipe.name if arguments.name is None else arguments.name
+    check_place(arguments.output, name, arguments.version)
     if arguments.resume and arguments.checkpoint is None:
         raise InputError("--resume needs --checkpoint, the file to go on from")
     check_export_flags(arguments, recipe)
@@ -102,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     train_ratings, validation = (dataset, None) if split is None else (split.train, split.validation)
     print_dataset(console, dataset, None if validation is None else validation.n_ratings)
     console.print(f"recipe: {recipe.name} ({recipe.model}), seed {arguments.seed}, on {device}")
+    make_folder(arguments.output / name)
     observers: list[Observer] = []
     if arguments.tensorboard is not None:
         observers.append(TensorBoardLog(arguments.tensorboard, recipe, arguments.seed))
@@ -131,8 +136,10 @@ def run(arguments: argparse.Namespace) -> int:
             quantize_to=arguments.quantize,
             approximate=arguments.approximate,
         )
-    except (ValueError, FileExistsError) as error:
+    except ValueError as error:
         raise InputError(str(error)) from error
+    except OSError as error:
+        raise InputError(f"the version cannot be written ({error.strerror or error})", arguments.output) from error
     console.print(f"exported: {path}")
     return 0
 
@@ -166,6 +173,32 @@ def check_export_flags(arguments: argparse.Namespace, recipe: Recipe) -> None:
         require_faiss()
 
 
+def check_place(output: Path, name: str, version: str | None) -> None:
+    """Refuse names that no version may have, and a version that is there."""
+    try:
+        # The version that the time names is always a good one.
+        check_names(name, "1" if version is None else version)
+        is_there = version is not None and (output / name / version).exists()
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    except OSError as error:
+        raise InputError(f"may not be read ({error.strerror}): name another folder with --output", output) from None
+    if is_there:
+        raise InputError(f"version {version} of model {name} exists; versions never change, choose another")
+
+
+def make_folder(place: Path) -> None:
+    """Make the folder of a model's versions, and see that something can be made in it: a training may take hours."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=place):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"versions cannot be written there ({error.strerror}): name another folder with --output", place
+        ) from None
+
+
 def resolve_device(name: str) -> str:
     """A device that works: CUDA where there is any, for "auto"."""
     if name == "auto":
@@ -191,11 +224,15 @@ def print_dataset(console: Console, dataset: RatingsDataset, n_validation: int |
 
 
 def metrics_of(result: TrainingResult, split: Split | None) -> dict[str, float]:
-    """What the manifest says of the model's quality."""
+    """What the manifest says of the model's quality; no ranking measures where nothing relevant was held out."""
     metrics = {"train_loss": result.history[-1].train_loss}
     if split is None:
         return metrics
     if result.model.objective == "rating":
         return metrics | asdict(evaluate_ratings(result.model, split))
-    ranking = evaluate_ranking(result.model, split)
+    try:
+        ranking = evaluate_ranking(result.model, split)
+    except InputError as error:
+        logger.warning("the version has no ranking measures: %s", error)
+        return metrics
     return metrics | {f"ndcg@{ranking.k}": ranking.ndcg, f"recall@{ranking.k}": ranking.recall}
