@@ -13,6 +13,9 @@ from cofactor_server.errors import InvalidField, quoted
 
 INT64, BYTES, FP32 = "INT64", "BYTES", "FP32"
 
+# A list of ids, or a batch of it. The product of more dimensions takes minutes where a caller sends a million of them.
+_MOST_DIMENSIONS = 2
+
 
 def read_inputs(request: Any, wanted: Sequence[str], optional: Sequence[str] = ()) -> dict[str, list[Any]]:
     """The inputs of a ModelInferRequest by name: whole numbers as int, ids as str; raises InvalidField.
@@ -30,6 +33,8 @@ def read_inputs(request: Any, wanted: Sequence[str], optional: Sequence[str] = (
         if tensor.name not in (*wanted, *optional) or tensor.name in found:
             names = ", ".join((*wanted, *optional))
             raise InvalidField(f"{field}.name", f"{quoted(tensor.name)} is not one of {names}, each at most once")
+        if len(tensor.shape) > _MOST_DIMENSIONS:
+            raise InvalidField(f"{field}.shape", f"has {len(tensor.shape)} dimensions; send one, or a batch of two")
         values = _from_raw(tensor.datatype, raw[index], field) if raw else _from_contents(tensor, field)
         if math.prod(tensor.shape) != len(values) or min(tensor.shape, default=1) < 0:
             raise InvalidField(f"{field}.shape", f"does not fit its {len(values)} elements")
@@ -98,11 +103,20 @@ def add_output(response: Any, name: str, datatype: str, shape: Sequence[int], va
 
 
 def whole_numbers(ids: Sequence[str], padding: int) -> list[int]:
-    """Ids as numbers, empty ones as `padding`; raises InvalidField where they are none."""
-    try:
-        numbers = [int(each) if each else padding for each in ids]
-    except ValueError:
-        raise InvalidField("inputs", "ask for ids as BYTES: this model's are not all whole numbers") from None
-    if any(not -(2**63) <= number < 2**63 for number in numbers):
-        raise InvalidField("inputs", "ask for ids as BYTES: this model's are not all 64-bit numbers")
+    """Ids as numbers, empty ones as `padding`; raises InvalidField where a number would not name the same item."""
+    numbers = [_number(each) if each else padding for each in ids]
+    if any(each and number == padding for each, number in zip(ids, numbers, strict=True)):
+        raise InvalidField("inputs", f"ask for ids as BYTES: as INT64, {padding} stands for no item")
     return numbers
+
+
+def _number(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if str(number) != text:  # int() takes "007", "1_000" and " 5" too
+        raise InvalidField("inputs", "ask for ids as BYTES: this model's are not all plain whole numbers")
+    if not -(2**63) <= number < 2**63:
+        raise InvalidField("inputs", "ask for ids as BYTES: this model's are not all 64-bit numbers")
+    return number

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import grpc
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ triton = pytest.importorskip("tritonclient.grpc", reason="needs tritonclient[grp
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc  # noqa: E402
 from tritonclient.utils import InferenceServerException  # noqa: E402
 
+from cofactor_server.errors import InvalidField  # noqa: E402
 from cofactor_server.oip_messages import _MESSAGES, message_type  # noqa: E402
+from cofactor_server.oip_tensors import read_inputs, whole_numbers  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +197,32 @@ def test_broken_tensors_are_refused(inference, datatype, shape, raw) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel, pytest.raises(grpc.RpcError) as refused:
         service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=10)
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_shape_of_many_dimensions_is_refused_before_it_is_multiplied() -> None:
+    """Their product takes a second, and Python's lock with it."""
+    request = message_type("ModelInferRequest")()
+    request.inputs.add(name="user_id", datatype="INT64", shape=[2**63 - 1] * 20_000).contents.int64_contents.append(1)
+    started = time.thread_time()
+    with pytest.raises(InvalidField, match=r"inputs\[0\].shape: has 20000 dimensions; send one, or a batch of two"):
+        read_inputs(request, ("user_id",))
+    assert time.thread_time() - started < 0.05
+
+
+def test_a_batch_of_two_dimensions_is_read_row_by_row() -> None:
+    request = message_type("ModelInferRequest")()
+    request.inputs.add(name="user_id", datatype="INT64", shape=[2, 2]).contents.int64_contents.extend([1, 2, 3, 4])
+    assert read_inputs(request, ("user_id",)) == {"user_id": [1, 2, 3, 4]}
+
+
+def test_ids_that_are_whole_numbers_become_numbers() -> None:
+    assert whole_numbers(["7", "-5", "0", "", str(2**63 - 1)], -1) == [7, -5, 0, -1, 2**63 - 1]
+
+
+@pytest.mark.parametrize("item_id", ["007", "1_000", " 5", "5\n", "+5", "-0", "٣", "x", "-1", str(2**63), "9" * 5000])
+def test_an_id_that_a_number_would_not_name_is_refused_as_a_number(item_id) -> None:
+    with pytest.raises(InvalidField, match="ask for ids as BYTES"):
+        whole_numbers(["5", item_id], -1)
 
 
 def test_the_protocol_is_off_unless_asked_for(api) -> None:
