@@ -17,7 +17,7 @@ from cofactor_trainer.predictions import predict_ratings
 from cofactor_trainer.recipes import RECIPES, Recipe
 from cofactor_trainer.splits import random_split
 from cofactor_trainer.training import train
-from synthetic import make_dataset
+from synthetic import make_dataset, with_profiles
 
 NET = Recipe(
     "net",
@@ -129,6 +129,40 @@ def test_a_checkpoint_of_other_ratings_is_refused(split, tmp_path):
         train(replace(split.train, ratings=ratings), None, DOT, checkpoint=path, resume=True)
 
 
+def test_a_checkpoint_of_another_scale_is_refused(split, tmp_path):
+    path = tmp_path / "run.pt"
+    train(split.train, None, DOT, checkpoint=path)
+    with pytest.raises(InputError, match="scale, items and users included"):
+        train(replace(split.train, rating_max=10.0), None, DOT, checkpoint=path, resume=True)
+
+
+def other_genres(ratings):
+    genres = [("Western",) if "Drama" in names else names for names in ratings.catalogue.genres]
+    return replace(ratings, catalogue=replace(ratings.catalogue, genres=genres))
+
+
+def swapped_genres(ratings):
+    genres = [ratings.catalogue.genres[1], ratings.catalogue.genres[0], *ratings.catalogue.genres[2:]]
+    return replace(ratings, catalogue=replace(ratings.catalogue, genres=genres))
+
+
+@pytest.mark.parametrize("other", [with_profiles, other_genres, swapped_genres])
+def test_a_checkpoint_of_other_side_information_is_refused_where_the_recipe_uses_it(other, split, tmp_path):
+    path = tmp_path / "run.pt"
+    train(split.train, None, DOT, checkpoint=path)
+    with pytest.raises(InputError, match="scale, items and users included"):
+        train(other(split.train), None, DOT, checkpoint=path, resume=True)
+    train(split.train, None, NET, checkpoint=path)
+    first = train(split.train, None, NET)
+    assert_same_model(train(other(split.train), None, NET, checkpoint=path, resume=True).model, first.model)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_named(split, tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match=r"run\.pt: the checkpoint cannot be written \(.+\): .*--checkpoint"):
+        train(split.train, None, DOT, checkpoint=tmp_path / "file" / "run.pt")
+
+
 @pytest.mark.parametrize("damage", ["truncated", "text", "pickle", "missing"])
 def test_a_damaged_checkpoint_is_refused(damage, split, tmp_path):
     path = tmp_path / "run.pt"
@@ -162,6 +196,23 @@ def test_early_stopping_stops_and_keeps_the_best_epoch(split, tmp_path):
     assert best == min(seen)
     again = train(split.train, split.validation, OVERFITTING, patience=3, checkpoint=tmp_path / "run.pt", resume=True)
     assert_same_model(again.model, stopped.model)
+
+
+def test_a_run_begun_without_patience_has_no_best_epoch_to_go_back_to(split, tmp_path):
+    path = tmp_path / "run.pt"
+    train(split.train, split.validation, OVERFITTING, checkpoint=path)
+    with pytest.raises(InputError, match="leave out --patience, or train anew without --resume"):
+        train(split.train, split.validation, OVERFITTING, patience=3, checkpoint=path, resume=True)
+
+
+def test_a_run_that_goes_on_without_patience_ends_with_its_last_epoch(split, tmp_path):
+    path = tmp_path / "run.pt"
+    whole = train(split.train, split.validation, OVERFITTING)
+    stopped = train(split.train, split.validation, OVERFITTING, patience=3, checkpoint=path)
+    assert len(stopped.history) < len(whole.history)
+    resumed = train(split.train, split.validation, OVERFITTING, checkpoint=path, resume=True)
+    assert len(resumed.history) == len(whole.history)
+    assert_same_model(resumed.model, whole.model)
 
 
 def test_early_stopping_needs_held_out_ratings(split):

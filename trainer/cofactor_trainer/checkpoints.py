@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from torch import Tensor
 
 from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.errors import InputError
+from cofactor_trainer.implicit import features_of
 from cofactor_trainer.recipes import Recipe
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -40,26 +42,32 @@ class Checkpoint:
 
 
 def run_fingerprint(recipe: Recipe, seed: int, ratings: RatingsDataset) -> str:
-    """A text that is the same for the same recipe, seed and ratings only."""
-    digest = hashlib.sha256(repr((recipe, seed, ratings.n_users, ratings.n_items)).encode())
-    for column in (ratings.user_rows, ratings.item_rows, ratings.ratings):
+    """A text that is the same for the same recipe, seed, ratings, scale and features of users and items only."""
+    features = features_of(recipe, ratings)
+    scale = ratings.rating_min, ratings.rating_max
+    shapes = ratings.n_users, ratings.n_items, *(side.shape for side in features)
+    digest = hashlib.sha256(repr((recipe, seed, scale, shapes)).encode())
+    for column in (ratings.user_rows, ratings.item_rows, ratings.ratings, *features):
         digest.update(np.ascontiguousarray(column).data)
     return digest.hexdigest()
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write the file, complete or not at all, so that a run killed at any moment leaves a good one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as file:
             torch.save({"format": _FORMAT, **vars(checkpoint)}, file)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise InputError(f"the checkpoint cannot be written ({error.strerror})", path) from None
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise InputError(
+            f"the checkpoint cannot be written ({error.strerror}): name another file with --checkpoint", path
+        ) from None
 
 
 def read_checkpoint(path: Path, run: str, device: str) -> Checkpoint:
@@ -80,8 +88,8 @@ def read_checkpoint(path: Path, run: str, device: str) -> Checkpoint:
     checkpoint = Checkpoint(**content)
     if checkpoint.run != run:
         raise InputError(
-            "the checkpoint is of another recipe, seed or set of ratings: give the flags it was written with, or train "
-            "anew without --resume",
+            "the checkpoint is of another recipe, seed or set of ratings (scale, items and users included): give the "
+            "flags it was written with, or train anew without --resume",
             path,
         )
     return checkpoint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from cofactor_trainer.batches import columns_on
 from cofactor_trainer.checkpoints import Checkpoint, read_checkpoint, run_fingerprint, write_checkpoint
 from cofactor_trainer.dataset import RatingsDataset
-from cofactor_trainer.errors import RecipeError, TrainerError
+from cofactor_trainer.errors import InputError, RecipeError, TrainerError
 from cofactor_trainer.losses import validation_loss
 from cofactor_trainer.models import RatingModel, build_model
 from cofactor_trainer.optimizer import FlatAdamW, schedule
@@ -96,7 +97,8 @@ def train(
 
     Raises:
         RecipeError: the recipe does not fit the ratings.
-        InputError: the checkpoint is missing, damaged or of another run.
+        InputError: the checkpoint is missing, damaged, of another run, or of one that kept no best epoch for the
+            patience to go by.
         TrainerError: the loss is no longer a number.
     """
     if patience is not None and (patience < 1 or validation is None):
@@ -112,10 +114,11 @@ def train(
         torch.manual_seed(seed)
         model = build_model(recipe, train_ratings, rating_range).to(device)
         run = _Run(model, train_ratings, validation, recipe, seed, device)
+        keep_best = patience is not None
         if checkpoint is not None and resume:
-            run.restore(checkpoint)
+            run.restore(checkpoint, keep_best=keep_best)
         while not run.is_over(patience):
-            run.next_epoch(observer, keep_best=patience is not None)
+            run.next_epoch(observer, keep_best=keep_best)
             if checkpoint is not None:
                 run.save(checkpoint)
             if observer is not None:
@@ -188,21 +191,30 @@ class _Run:
             return self._fold()
         return self._folded or self._fold()
 
+    @cached_property
+    def _fingerprint(self) -> str:
+        return run_fingerprint(self._recipe, self._seed, self._ratings)
+
     def save(self, path: Path) -> None:
         """Write all of it but the ratings."""
-        fingerprint = run_fingerprint(self._recipe, self._seed, self._ratings)
         history = [asdict(result) for result in self.history]
-        state = Checkpoint(fingerprint, self._values_by_name(), self._optimizer.state_dict(), history, self._best)
+        state = Checkpoint(self._fingerprint, self._values_by_name(), self._optimizer.state_dict(), history, self._best)
         write_checkpoint(state, path)
 
-    def restore(self, path: Path) -> None:
+    def restore(self, path: Path, *, keep_best: bool) -> None:
         """Go on from what was saved."""
-        fingerprint = run_fingerprint(self._recipe, self._seed, self._ratings)
-        saved = read_checkpoint(path, fingerprint, self._device)
+        saved = read_checkpoint(path, self._fingerprint, self._device)
+        if keep_best and saved.best is None:
+            raise InputError(
+                "the run was begun without --patience, so its best epoch may be lost: leave out --patience, or train "
+                "anew without --resume",
+                path,
+            )
         self._load(saved.model)
         self._optimizer.load_state_dict(saved.optimizer)
         self.history = [EpochResult(**result) for result in saved.history]
-        self._best = saved.best
+        # Without patience the last epoch counts, as in a run that never had any.
+        self._best = saved.best if keep_best else None
 
     def _train_epoch(self, epoch: int, observer: Observer | None) -> float:
         """Use every rating once -> mean loss."""
