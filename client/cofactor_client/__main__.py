@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 
-from cofactor_client import _arguments, _completion, _operations, _tables
+from cofactor_client import _arguments, _completion, _tables
 from cofactor_client._titles import UnknownTitleError
 from cofactor_client.errors import RpcError, UnavailableError
 
@@ -20,12 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_completion.script(parser, parsed.shell))
         return 0
     try:
-        client = nullcontext() if parsed.command == "models" else _arguments.client(parsed)
+        client = parsed.connect(parsed)
     except (ValueError, OSError) as error:
         return _fail(2, str(error))
     try:
         with client:
-            report = _operations.run(parsed) if parsed.command == "models" else parsed.run(client, parsed)
+            report = parsed.run(client, parsed)
             if parsed.json:
                 print(_tables.as_json(report.answer))
             else:

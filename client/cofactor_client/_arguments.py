@@ -8,17 +8,17 @@ import os
 from collections.abc import Callable
 from typing import get_args
 
-from cofactor_client import _commands, _operations
-from cofactor_client._channel import Tls
+from cofactor_client import _commands, _operations, _tls_options
 from cofactor_client._client import Client
 from cofactor_client._completion import SHELLS
 from cofactor_client._inputs import ModelRef, Order, Ranking
 
 _ENVIRONMENT = """environment:
-  COFACTOR_ADDRESS  default of --address
-  COFACTOR_TIMEOUT  default of --timeout
-  COFACTOR_TLS_CA   default of --ca; "system": as --tls
-  COFACTOR_TOKEN    bearer token; needs --tls unless the server is on this machine
+  COFACTOR_ADDRESS        default of --address
+  COFACTOR_ADMIN_ADDRESS  default of --address of models
+  COFACTOR_TIMEOUT        default of --timeout
+  COFACTOR_TLS_CA         default of --ca, "system": as --tls; not for models: an admin port speaks plain text
+  COFACTOR_TOKEN          bearer token; needs --tls or --ca unless the server is on this machine
 
 exit status: 0 answered, 1 the call failed, 2 wrong arguments"""
 
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         name: str, help: str, run: Callable[[Client, argparse.Namespace], _commands.Report]
     ) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.", parents=[common])
-        command.set_defaults(run=run)
+        command.set_defaults(connect=client, run=run)
         return command
 
     predict = add("predict", "predict what a user would rate items", _commands.predict)
@@ -97,14 +97,12 @@ def parser() -> argparse.ArgumentParser:
 
 def client(arguments: argparse.Namespace) -> Client:
     """The client that the common options describe; ValueError naming the option that is wrong."""
-    files = arguments.ca, arguments.cert, arguments.key
-    tls = Tls(*files, server_name=arguments.server_name) if arguments.tls or any(files) else None
     return Client(
         arguments.address,
         model=ModelRef(arguments.model, version=arguments.model_version, label=arguments.label),
         timeout=arguments.timeout,
-        tls=tls,
-        token=os.environ.get("COFACTOR_TOKEN") or None,
+        tls=_tls_options.tls(arguments),
+        token=_tls_options.token(),
     )
 
 
@@ -122,15 +120,7 @@ def _common_options() -> argparse.ArgumentParser:
     group.add_argument("--model", metavar="NAME", default="", help="default: the server's own")
     group.add_argument("--model-version", metavar="VERSION", help="default: its current one")
     group.add_argument("--label", metavar="LABEL", help='a label on a version, such as "canary"')
-    encrypted = authorities == "system"
-    group.add_argument(
-        "--tls", action="store_true", default=encrypted, help="encrypt, trusting the well-known authorities"
-    )
-    named = None if encrypted else authorities
-    group.add_argument("--ca", metavar="FILE", default=named, help="encrypt, trusting these authorities (PEM)")
-    group.add_argument("--cert", metavar="FILE", help="the client's own certificate (PEM), with --key")
-    group.add_argument("--key", metavar="FILE", help="its private key (PEM)")
-    group.add_argument("--server-name", metavar="NAME", help="name in the server's certificate, if not the address's")
+    _tls_options.add_tls_options(group, authorities)
     return common
 
 

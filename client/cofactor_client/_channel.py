@@ -127,6 +127,12 @@ class Connection:
             options["grpc.ssl_target_name_override"] = self.tls.server_name
         return list((options | dict(self.channel_options)).items())
 
+    def open(self) -> grpc.Channel:
+        """A channel, which connects when it is first used; OSError where a file of `tls` cannot be read."""
+        if self.tls is None:
+            return grpc.insecure_channel(self.target, self.options)
+        return grpc.secure_channel(self.target, self.tls.credentials(), self.options)
+
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What every call carries."""
         token = self.token() if callable(self.token) else self.token

@@ -12,7 +12,8 @@ from google.protobuf import json_format
 from rich.table import Table
 
 from cofactor.admin.v1 import admin_pb2, admin_pb2_grpc
-from cofactor_client._channel import target
+from cofactor_client import _tls_options
+from cofactor_client._channel import Connection
 from cofactor_client._commands import Report
 from cofactor_client.errors import RpcError, rpc_error
 
@@ -31,6 +32,9 @@ def add_parser(commands: Any) -> None:
     address = os.environ.get("COFACTOR_ADMIN_ADDRESS") or "localhost:50052"
     common.add_argument("--address", metavar="HOST:PORT", default=address, help="admin port (default: %(default)s)")
     common.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    # Not what COFACTOR_TLS_CA says: TLS is only where something in front of the admin port, which has none, ends it.
+    _tls_options.add_tls_options(common, authorities=None)
+    models.set_defaults(connect=AdminClient, run=run)
     actions.add_parser("ls", help="every version, with its labels and why it is refused", parents=[common])
     promote = actions.add_parser("promote", help="put a label on a version", parents=[common])
     promote.add_argument("name", metavar="MODEL")
@@ -41,24 +45,39 @@ def add_parser(commands: Any) -> None:
         action.add_argument("--label", default="stable", help="default: %(default)s")
 
 
-def run(arguments: argparse.Namespace) -> Report:
-    """Does what is asked and lists the versions then. Raises RpcError."""
-    token = os.environ.get("COFACTOR_TOKEN")
-    metadata = [("authorization", f"Bearer {token}")] if token else []
-    with grpc.insecure_channel(target(arguments.address)) as channel:
-        admin = admin_pb2_grpc.AdminServiceStub(channel)
+class AdminClient:
+    """The admin API of one server, for as long as its context lasts."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        """Raises ValueError naming the option that is wrong, also where a token would travel in plain text."""
+        self._connection = Connection(
+            arguments.address, timeout=60, tls=_tls_options.tls(arguments), token=_tls_options.token()
+        )
+        self._channel = self._connection.open()
+        self.stub = admin_pb2_grpc.AdminServiceStub(self._channel)
+
+    def call(self, method: Any, request: Any) -> Any:
+        """The answer to one request. Raises RpcError."""
         try:
-            if arguments.action == "promote":
-                request = admin_pb2.PromoteRequest(
-                    name=arguments.name, version=arguments.version, label=arguments.label
-                )
-                admin.Promote(request, metadata=metadata, timeout=60)
-            elif arguments.action == "rollback":
-                undo = admin_pb2.RollbackRequest(name=arguments.name, label=arguments.label)
-                admin.Rollback(undo, metadata=metadata, timeout=60)
-            listed = admin.ListVersions(admin_pb2.ListVersionsRequest(), metadata=metadata, timeout=60)
+            return method(request, metadata=self._connection.metadata(), timeout=self._connection.timeout)
         except grpc.RpcError as error:
             raise _failure(error) from None
+
+    def __enter__(self) -> AdminClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+
+
+def run(admin: AdminClient, arguments: argparse.Namespace) -> Report:
+    """Does what is asked and lists the versions then. Raises RpcError."""
+    if arguments.action == "promote":
+        request = admin_pb2.PromoteRequest(name=arguments.name, version=arguments.version, label=arguments.label)
+        admin.call(admin.stub.Promote, request)
+    elif arguments.action == "rollback":
+        admin.call(admin.stub.Rollback, admin_pb2.RollbackRequest(name=arguments.name, label=arguments.label))
+    listed = admin.call(admin.stub.ListVersions, admin_pb2.ListVersionsRequest())
 
     def tables() -> Iterator[Table]:
         yield from map(_table, listed.models)

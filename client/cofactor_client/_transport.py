@@ -21,10 +21,7 @@ class Transport:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        if connection.tls is None:
-            self._channel = grpc.insecure_channel(connection.target, connection.options)
-        else:
-            self._channel = grpc.secure_channel(connection.target, connection.tls.credentials(), connection.options)
+        self._channel = connection.open()
         self.recommender = recommender_pb2_grpc.RecommenderServiceStub(self._channel)
         self.catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
 

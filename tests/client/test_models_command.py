@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 
 from cofactor_client.__main__ import main
 from cofactor_server.admin_server import AdminServer
+from cofactor_server.auth import Gate, StaticTokens
 from cofactor_server.config import ServerConfig
 from cofactor_server.server import create_server
 
@@ -22,7 +24,7 @@ def operated(dot_version, tmp_path):
     config = ServerConfig(models=str(models), port=0, provider="cpu", drain_delay_s=0, poll_interval_s=0)
     with create_server(config) as server:
         server.admin = AdminServer(server._live, None, 0)
-        yield SimpleNamespace(models=models, address=f"127.0.0.1:{server.admin.port}")
+        yield SimpleNamespace(models=models, live=server._live, address=f"127.0.0.1:{server.admin.port}")
 
 
 def test_versions_are_listed_and_labels_move(operated, capsys) -> None:
@@ -61,3 +63,46 @@ def test_what_the_server_refuses_is_said_and_exits_with_1(operated, capsys) -> N
 def test_no_server_is_said_plainly(capsys) -> None:
     assert main(["models", "ls", "--address", "127.0.0.1:1"]) == 1
     assert "no server answers at 127.0.0.1:1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", [["ls"], ["promote", "dot", "1"], ["rollback", "dot"]])
+def test_a_token_is_not_sent_in_plain_text_to_another_machine(action, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COFACTOR_TOKEN", "secret")
+    assert main(["models", *action, "--address", "admin.example:50052"]) == 2
+    refused = capsys.readouterr().err
+    assert "token: would travel in plain text" in refused
+    assert "secret" not in refused
+    assert refused.count("\n") == 1
+
+
+def test_a_token_is_sent_on_this_machine(operated, tmp_path, monkeypatch, capsys) -> None:
+    tokens = tmp_path / "tokens.toml"
+    digest = hashlib.sha256(b"secret").hexdigest()
+    tokens.write_text(f'[clients.operator]\nsha256 = "{digest}"\nmethods = ["cofactor.admin.v1.AdminService/*"]\n')
+    gated = AdminServer(operated.live, Gate([StaticTokens(tokens)]), 0)
+    try:
+        words = ["models", "ls", "--address", f"127.0.0.1:{gated.port}"]
+        assert main(words) == 1
+        assert "UNAUTHENTICATED" in capsys.readouterr().err
+        monkeypatch.setenv("COFACTOR_TOKEN", "secret")
+        monkeypatch.setenv("COFACTOR_TLS_CA", "system")  # what the server's own port may want; an admin port never
+        assert main(words) == 0
+        assert "ready" in capsys.readouterr().out
+    finally:
+        gated.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--address", ""], 'address: is empty; give "host:port"'),
+        (["--cert", "client.pem"], "give both for mutual TLS"),
+        (["--ca", "nobody.pem"], "nobody.pem"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exits_with_2(words, message, capsys) -> None:
+    assert main(["models", "ls", *words]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.startswith("cofactor: error: ")
+    assert said.count("\n") == 1

@@ -3,12 +3,15 @@
 import asyncio
 import datetime
 import hashlib
+from concurrent import futures
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from cofactor.admin.v1 import admin_pb2, admin_pb2_grpc
 from cofactor_client import Client, Tls, errors
 from cofactor_client.__main__ import main
 from cofactor_client.aio import AsyncClient
@@ -140,3 +143,32 @@ def test_the_command_takes_files_and_the_token_from_the_environment(guarded, tls
     monkeypatch.setenv("COFACTOR_TOKEN", "a wrong one")
     assert main(words) == 1
     assert "UNAUTHENTICATED" in capsys.readouterr().err
+
+
+class Admin(admin_pb2_grpc.AdminServiceServicer):
+    """Keeps the tokens that it is sent."""
+
+    def __init__(self):
+        self.authorizations = []
+
+    def ListVersions(self, request, context):  # noqa: N802
+        self.authorizations.append(dict(context.invocation_metadata()).get("authorization"))
+        return admin_pb2.ListVersionsResponse(models=[admin_pb2.ModelVersions(name="dot")])
+
+
+def test_models_asks_through_tls_where_something_in_front_of_the_admin_port_ends_it(authority, monkeypatch, capsys):
+    certificate, key = authority.issue("front")
+    pair = (key.read_bytes(), certificate.read_bytes())
+    server, admin = grpc.server(futures.ThreadPoolExecutor(1)), Admin()
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+    server.start()
+    monkeypatch.setenv("COFACTOR_TOKEN", TOKEN)
+    words = ["models", "ls", "--address", f"localhost:{port}"]
+    try:
+        assert main([*words, "--ca", str(authority.file)]) == 0
+        assert "dot" in capsys.readouterr().out
+        assert main(words) == 1, "the control: it speaks TLS only"
+    finally:
+        server.stop(None).wait()
+    assert admin.authorizations == [f"Bearer {TOKEN}"]
