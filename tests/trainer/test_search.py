@@ -55,8 +55,42 @@ def test_a_study_goes_on_where_it_ended_and_keeps_to_its_recipe(split, tmp_path)
     assert told == [3]
     assert len(both) == 3
     assert min(trial.loss for trial in both) <= first[0].loss
-    with pytest.raises(InputError, match="another recipe, seed or set of ratings"):
+    with pytest.raises(InputError, match="another recipe, seed, split or set of ratings"):
         search(split, replace(RECIPE, epochs=3), n_trials=4, study=study)
+
+
+@pytest.mark.usefixtures("optuna")
+def test_a_study_keeps_to_its_split(split, tmp_path):
+    search(split, RECIPE, n_trials=1, study=tmp_path / "study.db")
+    other = random_split(make_dataset(), seed=43)
+    assert other.train.n_ratings == split.train.n_ratings
+    with pytest.raises(InputError, match="another recipe, seed, split or set of ratings"):
+        search(other, RECIPE, n_trials=2, study=tmp_path / "study.db")
+    rated = split.validation.ratings.copy()
+    rated[0] = 5.5 - rated[0]
+    with pytest.raises(InputError, match="another recipe, seed, split or set of ratings"):
+        search(
+            replace(split, validation=replace(split.validation, ratings=rated)),
+            RECIPE,
+            n_trials=2,
+            study=tmp_path / "study.db",
+        )
+
+
+@pytest.mark.usefixtures("optuna")
+def test_a_study_that_goes_on_tries_what_it_has_not_tried(split, tmp_path):
+    for n_trials in (2, 3, 4):
+        trials = search(split, RECIPE, n_trials=n_trials, study=tmp_path / "study.db")
+    assert len({trial.settings["learning_rate"] for trial in trials}) == 4
+
+
+@pytest.mark.usefixtures("optuna")
+def test_a_file_that_can_be_no_study_is_named(split, tmp_path):
+    text = tmp_path / "notes.txt"
+    text.write_text("no database\n" * 99, encoding="utf-8")
+    for path in (text, tmp_path / "nowhere" / "study.db"):
+        with pytest.raises(InputError, match=rf"^{path}: cannot be used as a study \(.+\): .*--study$"):
+            search(split, RECIPE, n_trials=1, study=path)
 
 
 @pytest.mark.usefixtures("optuna")

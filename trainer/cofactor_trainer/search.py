@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cofactor_trainer.checkpoints import run_fingerprint
 from cofactor_trainer.errors import InputError, MissingExtraError, TrainerError
 from cofactor_trainer.recipes import Recipe
 from cofactor_trainer.splits import Split
@@ -42,27 +43,27 @@ def search(
         split: judged on its validation part, which is no longer unseen afterwards: report figures on another split.
         recipe: what is varied.
         n_trials: in all, those that ``study`` holds already included.
-        seed: of the training and of the sampling.
+        seed: of the training, and with the number of trials that ``study`` holds of the sampling.
         device: to train on.
         study: SQLite file that keeps the trials, so that a search that was interrupted goes on.
         on_trial: told the number of each trial and how it went.
 
     Raises:
         MissingExtraError: optuna is not installed.
-        InputError: the study is of another recipe.
+        InputError: the study is of another recipe, seed or split, or its file no study.
     """
     optuna = _optuna()
-    storage = None if study is None else f"sqlite:///{study}"
-    kept = optuna.create_study(
-        storage=storage,
-        study_name=f"cofactor {recipe.name}",
-        load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=seed),
-    )
-    purpose = {"recipe": repr(recipe), "seed": seed, "ratings": split.train.n_ratings}
+    kept = _open_study(optuna, recipe, study)
+    purpose = [run_fingerprint(recipe, seed, part) for part in (split.train, split.validation)]
     if kept.user_attrs.setdefault("purpose", purpose) != purpose:
-        raise InputError("the study is of another recipe, seed or set of ratings: name another file", study)
+        raise InputError(
+            "the study is of another recipe, seed, split or set of ratings: give the flags it was begun with, or name "
+            "another file",
+            study,
+        )
     kept.set_user_attr("purpose", purpose)
+    # Seeded alike, a search that goes on would draw the trials that it has made already.
+    kept.sampler = optuna.samplers.TPESampler(seed=(seed + len(kept.trials)) % (1 << 32))
     if not kept.trials:
         kept.enqueue_trial(_settings_of(recipe), skip_if_exists=True)
 
@@ -92,6 +93,19 @@ def _optuna() -> Any:
         raise MissingExtraError("the search for hyper-parameters", "optuna", "search") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
+
+
+def _open_study(optuna: Any, recipe: Recipe, path: Path | None) -> Any:
+    """The study in a file, a new one where there is none."""
+    database = importlib.import_module("sqlalchemy.exc")  # comes with optuna
+    try:
+        return optuna.create_study(
+            storage=None if path is None else f"sqlite:///{path}",
+            study_name=f"cofactor {recipe.name}",
+            load_if_exists=True,
+        )
+    except database.DBAPIError as error:
+        raise InputError(f"cannot be used as a study ({error.orig}): name another file with --study", path) from None
 
 
 def _suggest(trial: Any, recipe: Recipe) -> dict[str, Any]:
