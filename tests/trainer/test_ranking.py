@@ -1,12 +1,13 @@
 """The ranking objective: what it learns, what it folds into, and that a sampled softmax estimates the whole one."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from cofactor_trainer import ranking
+from cofactor_trainer import losses, ranking
 from cofactor_trainer.__main__ import main
 from cofactor_trainer.batches import user_batches
 from cofactor_trainer.evaluation import evaluate_ranking
@@ -16,7 +17,7 @@ from cofactor_trainer.predictions import predict_all_logits
 from cofactor_trainer.recipes import RECIPES
 from cofactor_trainer.splits import per_user_split
 from cofactor_trainer.training import train
-from synthetic import make_dataset
+from synthetic import make_dataset, make_model
 
 RECIPE = replace(RECIPES["ranking"], n_factors=16, batch_size=16)
 
@@ -117,6 +118,37 @@ def test_the_loss_of_a_ranking_model_is_the_cross_entropy(tastes):
     logits = torch.from_numpy(predict_all_logits(model, pairs.user_rows))
     expected = torch.nn.functional.cross_entropy(logits.double(), torch.from_numpy(pairs.item_rows).long())
     assert validation_loss(model, pairs) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_folding_takes_no_memory_for_all_ratings_at_once(monkeypatch):
+    dataset = make_dataset(100, 90, ratings_per_user=40)
+    torch.manual_seed(0)
+    model = build_model(RECIPE, dataset, None)
+    model.user_factors.data = torch.randn_like(model.user_factors)
+    with torch.no_grad():
+        at_once = model.fold(dataset)
+        monkeypatch.setattr(ranking, "_RATINGS_AT_ONCE", 64, raising=False)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+            in_parts = model.fold(dataset)
+    np.testing.assert_array_equal(in_parts.user_factors, at_once.user_factors)
+    largest = max(event.cpu_memory_usage for event in profile.events())
+    assert 64 * 16 * 4 <= largest < dataset.n_ratings * 16 * 4 / 2
+
+
+def test_judging_takes_no_memory_for_all_users_at_once(monkeypatch):
+    n_users, n_items = 200, 50_000
+    model = make_model(n_users=n_users, n_items=n_items, n_factors=2, objective="ranking")
+    pairs = make_dataset(n_users, n_items, ratings_per_user=3)
+    at_once = validation_loss(model, pairs)
+    monkeypatch.setattr(losses, "_SCORES_AT_ONCE", 7 * n_items, raising=False)
+    tracemalloc.start()
+    try:
+        in_parts = validation_loss(model, pairs)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert in_parts == pytest.approx(at_once, rel=1e-7)
+    assert peak < n_users * n_items * 4 / 2
 
 
 def test_the_objective_chooses_the_recipe_and_must_fit_it(tmp_path, capsys):

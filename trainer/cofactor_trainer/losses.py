@@ -11,6 +11,8 @@ from cofactor_trainer.trained import TrainedModel
 
 # A ranking model is judged by this many users: more would cost as much as training without telling more.
 _JUDGED_USERS = 1_000
+# In single precision 64 MB.
+_SCORES_AT_ONCE = 1 << 24
 
 
 def validation_loss(model: TrainedModel, validation: RatingsDataset) -> float:
@@ -22,7 +24,16 @@ def validation_loss(model: TrainedModel, validation: RatingsDataset) -> float:
     judged = places < _JUDGED_USERS
     if not judged.any():
         return float("nan")
-    logits = predict_all_logits(model, users[:_JUDGED_USERS].astype(np.int64)).astype(np.float64)
-    logits -= logits.max(1, keepdims=True)
-    logits -= np.log(np.exp(logits).sum(1, keepdims=True))
-    return float(-logits[places[judged], validation.item_rows[known][judged]].mean())
+    users, places = users[:_JUDGED_USERS].astype(np.int64), places[judged]
+    item_rows = validation.item_rows[known][judged]
+    pairs = np.split(np.argsort(places, kind="stable"), np.cumsum(np.bincount(places))[:-1])
+    losses = np.empty(len(places))
+    per_block = max(1, _SCORES_AT_ONCE // validation.n_items)
+    for start in range(0, len(users), per_block):
+        block = predict_all_logits(model, users[start : start + per_block])
+        for of_user, line in zip(pairs[start : start + per_block], block, strict=True):
+            logits = line.astype(np.float64)
+            logits -= logits.max()
+            logits -= np.log(np.exp(logits).sum())
+            losses[of_user] = -logits[item_rows[of_user]]
+    return float(losses.mean())

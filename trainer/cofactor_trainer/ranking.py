@@ -28,6 +28,8 @@ LOWEST_WEIGHT, HIGHEST_WEIGHT = 0.1, 1.3
 SAMPLED_FROM_ITEMS = 20_000
 SAMPLED_ITEMS = 8_192
 _HISTORY_DROPOUT = 0.5
+# Folded at once: a vector of each of 20 million ratings would take 16 GB.
+_RATINGS_AT_ONCE = 1 << 16
 _INITIAL_STD = 0.05
 
 
@@ -122,12 +124,17 @@ class RankingModel(RatingModel):
         users, items, ratings = (
             torch.from_numpy(column).to(device) for column in (train.user_rows, train.item_rows, train.ratings)
         )
-        everyone = torch.arange(train.n_users, device=device)
+        weights = self.weights(ratings)
+        history = torch.zeros_like(self.user_factors)
+        columns = (torch.split(column, _RATINGS_AT_ONCE) for column in (users, items, weights))
+        for some_users, some_items, some_weights in zip(*columns, strict=True):
+            history.index_add_(0, some_users, self.history_factors[some_items] * some_weights[:, None])
+        history.mul_(self.user_scale[:, None]).add_(self.user_factors)
         rare = rare_items(train)
         return TrainedModel(
             architecture="dot-product",
             objective="ranking",
-            user_factors=with_unknown(self.users(everyone, users, items, self.weights(ratings))),
+            user_factors=with_unknown(history),
             user_bias=np.zeros(train.n_users + 1, np.float32),
             item_factors=with_unknown(self.item_factors, rare),
             item_bias=with_unknown(self.item_bias, rare),
