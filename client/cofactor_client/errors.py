@@ -205,6 +205,28 @@ _BY_STATUS: dict[grpc.StatusCode, type[RpcError]] = {
     grpc.StatusCode.UNKNOWN: InternalError,
     grpc.StatusCode.DATA_LOSS: InternalError,
 }
+_STATUS_OF_REASON: dict[str, grpc.StatusCode] = {
+    "INVALID_FIELD": grpc.StatusCode.INVALID_ARGUMENT,
+    "MALFORMED_REQUEST": grpc.StatusCode.INVALID_ARGUMENT,
+    "INVALID_PAGE_TOKEN": grpc.StatusCode.INVALID_ARGUMENT,
+    "USER_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "ITEM_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "MODEL_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "EMBEDDING_SPACE_MISMATCH": grpc.StatusCode.FAILED_PRECONDITION,
+    "NO_KNOWN_ITEMS": grpc.StatusCode.FAILED_PRECONDITION,
+    "PAGE_TOKEN_EXPIRED": grpc.StatusCode.FAILED_PRECONDITION,
+    "RATINGS_UNSUPPORTED": grpc.StatusCode.FAILED_PRECONDITION,
+    "NEW_USERS_UNSUPPORTED": grpc.StatusCode.UNIMPLEMENTED,
+    "QUEUE_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "DEADLINE_EXCEEDED": grpc.StatusCode.DEADLINE_EXCEEDED,
+    "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
+    "PERMISSION_DENIED": grpc.StatusCode.PERMISSION_DENIED,
+    "NOT_SERVING": grpc.StatusCode.UNAVAILABLE,
+    "RATE_LIMITED": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "REPOSITORY_READ_ONLY": grpc.StatusCode.FAILED_PRECONDITION,
+    "INTERNAL": grpc.StatusCode.INTERNAL,
+}
+"""docs/errors.md; an entry of a batch names its reason and no status."""
 
 
 def rpc_error(status: grpc.StatusCode, message: str, metadata: Iterable[tuple[str, Any]] | None) -> RpcError:
@@ -215,11 +237,16 @@ def rpc_error(status: grpc.StatusCode, message: str, metadata: Iterable[tuple[st
 
 
 def entry_exception(reason: str, message: str) -> RpcError:
-    """The exception that one failed entry of a batch would have been as a call of its own."""
-    kind = _BY_REASON.get(reason, RpcError)
-    statuses = {error: status for status, error in reversed(_BY_STATUS.items())}
-    status = next((statuses[base] for base in kind.__mro__ if base in statuses), grpc.StatusCode.UNKNOWN)
-    return kind(message, status, ErrorDetails(reason=reason))
+    """The exception that one failed entry of a batch would have been as a call of its own.
+
+    A reason that only a later server knows becomes a plain RpcError, its status UNKNOWN.
+    """
+    details = ErrorDetails(reason=reason)
+    status = _STATUS_OF_REASON.get(reason)
+    if status is None:
+        return RpcError(message, grpc.StatusCode.UNKNOWN, details)
+    kind = _BY_REASON.get(reason) or _BY_STATUS[status]
+    return kind(message, status, details)
 
 
 def _decode(metadata: Iterable[tuple[str, Any]]) -> ErrorDetails:

@@ -2,11 +2,15 @@
 
 import sys
 
+import grpc
 import numpy as np
 import pandas as pd
 import pytest
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from cofactor_client import errors
+from cofactor_server.errors import REQUEST_ERRORS
 
 synthetic = sys.modules["synthetic"]
 DATASET = synthetic.make_dataset()
@@ -93,3 +97,36 @@ def test_an_unknown_user_fails_the_frame_unless_the_average_will_do(client):
     with pytest.raises(errors.UserNotFoundError, match="nobody"):
         client.recommend_frame([USERS[0], "nobody"])
     assert len(client.recommend_frame([USERS[0], "nobody"], k=3, unknown_user="popular")) == 6
+
+
+@pytest.mark.parametrize("wrong", [{"k": -1}, {"k": 3, "diversity": float("nan")}])
+def test_a_failed_entry_of_a_frame_is_raised_as_the_call_alone_would_be(client, wrong):
+    with pytest.raises(errors.InvalidArgumentError) as alone:
+        client.recommend(USERS[0], **wrong)
+    with pytest.raises(errors.InvalidArgumentError) as one_of_many:
+        client.recommend_frame(USERS, **wrong)
+    for attribute in ("status", "reason", "message"):
+        assert getattr(one_of_many.value, attribute) == getattr(alone.value, attribute)
+
+
+@pytest.mark.parametrize("known", REQUEST_ERRORS, ids=lambda known: known.reason)
+def test_the_client_knows_the_status_and_the_class_of_every_reason(known):
+    code = grpc.StatusCode[known.code]
+    info = error_details_pb2.ErrorInfo(reason=known.reason, domain="cofactor")
+    packed = any_pb2.Any()
+    packed.Pack(info)
+    details = status_pb2.Status(code=code.value[0], message="why", details=[packed]).SerializeToString()
+    alone = errors.rpc_error(code, "why", [("grpc-status-details-bin", details)])
+    entry = errors.entry_exception(known.reason, "why")
+    assert type(entry) is type(alone) is not errors.RpcError
+    assert (entry.status, entry.reason, entry.message) == (alone.status, alone.reason, alone.message)
+
+
+def test_the_client_lists_no_reason_that_the_server_does_not_have():
+    assert errors._STATUS_OF_REASON.keys() == {known.reason for known in REQUEST_ERRORS}
+
+
+def test_a_reason_of_a_later_server_is_an_error_of_unknown_status():
+    error = errors.entry_exception("SOMETHING_NEW", "why")
+    assert type(error) is errors.RpcError
+    assert (error.status, error.reason) == (grpc.StatusCode.UNKNOWN, "SOMETHING_NEW")
