@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from cofactor_trainer.dataset import RatingsDataset
+from cofactor_trainer.errors import RecipeError
+from cofactor_trainer.recipes import Recipe
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -21,6 +23,20 @@ def columns_on(device: str, ratings: RatingsDataset) -> Batch:
         torch.from_numpy(column).to(device) for column in (ratings.user_rows, ratings.item_rows, ratings.ratings)
     )
     return users, items, values
+
+
+def check_batches(recipe: Recipe, n_ratings: int) -> None:
+    """Refuse what `rating_batches` makes no batch of, as it leaves out those of one rating.
+
+    Raises:
+        RecipeError: there is one rating only, or one a step.
+    """
+    if recipe.objective == "ranking":
+        return  # its batches are of users
+    if n_ratings < 2:
+        raise RecipeError(f"{n_ratings} rating to train on: at least 2 are needed; let a smaller fraction validate")
+    if recipe.batch_size_for(n_ratings) < 2:
+        raise RecipeError(f"batch_size is 1: recipe {recipe.name} needs at least 2 ratings a step")
 
 
 def rating_batches(user_rows: Tensor, item_rows: Tensor, ratings: Tensor, size: int) -> Iterator[Batch]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cofactor_trainer.batches import Batch, columns_on
+from cofactor_trainer.batches import Batch, check_batches, columns_on
 from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.errors import TrainerError
 from cofactor_trainer.models import RatingModel, build_model
@@ -46,9 +46,11 @@ def find_learning_rate(
     """Train for some steps with a rate that rises from 1e-5 to 1, until the loss diverges.
 
     Raises:
+        RecipeError: the recipe does not fit the ratings.
         TrainerError: the loss is no number from the beginning.
     """
     rating_range = resolve_range(recipe, ratings)
+    check_batches(recipe, ratings.n_ratings)
     rates: list[float] = []
     losses: list[float] = []
     batch_size = recipe.batch_size_for(ratings.n_ratings)

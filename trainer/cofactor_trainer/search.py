@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cofactor_trainer.batches import check_batches
 from cofactor_trainer.checkpoints import run_fingerprint
 from cofactor_trainer.errors import InputError, MissingExtraError, TrainerError
 from cofactor_trainer.recipes import Recipe
@@ -50,9 +51,11 @@ def search(
 
     Raises:
         MissingExtraError: optuna is not installed.
+        RecipeError: the recipe does not fit the ratings.
         InputError: the study is of another recipe, seed or split, or its file no study.
     """
     optuna = _optuna()
+    check_batches(recipe, split.train.n_ratings)
     kept = _open_study(optuna, recipe, study)
     purpose = [run_fingerprint(recipe, seed, part) for part in (split.train, split.validation)]
     if kept.user_attrs.setdefault("purpose", purpose) != purpose:

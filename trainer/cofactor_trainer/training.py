@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from cofactor_trainer.batches import columns_on
+from cofactor_trainer.batches import check_batches, columns_on
 from cofactor_trainer.checkpoints import Checkpoint, read_checkpoint, run_fingerprint, write_checkpoint
 from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.errors import InputError, RecipeError, TrainerError
@@ -104,6 +104,7 @@ def train(
     if patience is not None and (patience < 1 or validation is None):
         raise RecipeError("early stopping needs ratings held out and a patience of at least 1 epoch")
     rating_range = resolve_range(recipe, train_ratings, allow_misfit=allow_misfit_range)
+    check_batches(recipe, train_ratings.n_ratings)
     if recipe.model == "blend":
         if patience is not None or checkpoint is not None:
             raise RecipeError(
