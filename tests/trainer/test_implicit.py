@@ -111,9 +111,23 @@ def test_genres_have_unit_length_and_years_and_ages_fall_into_bins():
     np.testing.assert_allclose(features[:, :2], [[0, 0], [0, 1], [0.5**0.5, 0.5**0.5], [1, 0]], atol=1e-7)
     np.testing.assert_array_equal(features[:, 2:].sum(1), [0, 1, 1, 1])
     assert len({tuple(row) for row in features[1:, 2:]}) == 3
-    profiles = user_features(pd.DataFrame({"age": [20, 60, None], "work": ["x", None, "y"]}), 3)
-    np.testing.assert_array_equal(profiles.sum(1), [2, 1, 1])
+    answers = pd.DataFrame({"age": [20, 60, None] * 5, "work": ["x", None, "y"] * 5})
+    np.testing.assert_array_equal(user_features(answers, 15).sum(1), [2, 1, 1] * 5)
     assert user_features(None, 3).shape == (3, 0)
+
+
+def test_identifiers_and_rare_answers_are_no_features():
+    """An identifier of 100,000 users would take 40 GB, and say of each user nothing but who it is."""
+    n_users = 1200
+    answers = pd.DataFrame(
+        {
+            "work": ["x", "y", "z"] * (n_users // 3 - 1) + ["rare"] * 3,
+            "mail": [f"{user}@example.org" for user in range(n_users)],
+            "street": [f"street {user // 5}" for user in range(n_users)],
+        }
+    )
+    features = user_features(answers, n_users)
+    np.testing.assert_array_equal(features, [*np.tile(np.eye(3), (n_users // 3 - 1, 1)), *np.zeros((3, 3))])
 
 
 def test_side_information_predicts_where_ratings_are_few(split):

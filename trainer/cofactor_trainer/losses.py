@@ -24,13 +24,13 @@ def validation_loss(model: TrainedModel, validation: RatingsDataset) -> float:
     judged = places < _JUDGED_USERS
     if not judged.any():
         return float("nan")
-    users, places = users[:_JUDGED_USERS].astype(np.int64), places[judged]
+    user_rows, places = users[:_JUDGED_USERS].astype(np.int64), places[judged]
     item_rows = validation.item_rows[known][judged]
     pairs = np.split(np.argsort(places, kind="stable"), np.cumsum(np.bincount(places))[:-1])
     losses = np.empty(len(places))
     per_block = max(1, _SCORES_AT_ONCE // validation.n_items)
-    for start in range(0, len(users), per_block):
-        block = predict_all_logits(model, users[start : start + per_block])
+    for start in range(0, len(user_rows), per_block):
+        block = predict_all_logits(model, user_rows[start : start + per_block])
         for of_user, line in zip(pairs[start : start + per_block], block, strict=True):
             logits = line.astype(np.float64)
             logits -= logits.max()

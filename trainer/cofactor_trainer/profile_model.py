@@ -39,6 +39,13 @@ class ProfileModel:
     weight: Float64Array
 
 
+def categories(answers: pd.Series) -> list[str]:
+    """The answers to learn from, ascending; none where there is but one, or the column tells users apart too well."""
+    counts = answers.dropna().astype(str).value_counts()
+    names = sorted(counts.index[counts >= MIN_USERS_PER_CATEGORY])
+    return names if 2 <= len(names) <= MAX_CATEGORIES else []
+
+
 def encode(features: tuple[manifest_pb2.ProfileFeature, ...], profiles: pd.DataFrame) -> Float64Array:
     """Answers as columns, (n_users, n_columns)."""
     return np.hstack([_columns(feature, profiles[feature.key]) for feature in features])
@@ -75,12 +82,8 @@ def _feature(name: str, answers: pd.Series) -> list[manifest_pb2.ProfileFeature]
             return []
         feature.numeric.mean, feature.numeric.scale = float(values.mean()), float(values.std())
         return [feature]
-    counts = answers.dropna().astype(str).value_counts()
-    categories = sorted(counts.index[counts >= MIN_USERS_PER_CATEGORY])
-    if not 2 <= len(categories) <= MAX_CATEGORIES:
-        return []
-    feature.categorical.categories.extend(categories)
-    return [feature]
+    feature.categorical.categories.extend(categories(answers))
+    return [feature] if feature.categorical.categories else []
 
 
 def _columns(feature: manifest_pb2.ProfileFeature, answers: pd.Series) -> Float64Array:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cofactor_trainer.dataset import BoolArray, Catalogue, Float32Array, Int64Array
+from cofactor_trainer.profile_model import categories
 
 # Ten bins hold enough users or items each to learn from, and let a numeric answer have any shape of effect.
 _BINS = 10
@@ -30,7 +31,7 @@ def item_features(catalogue: Catalogue) -> Float32Array:
 
 
 def user_features(profiles: pd.DataFrame | None, n_users: int) -> Float32Array:
-    """Every sign-up answer, numbers in bins and categories as they are: (n_users, n_features)."""
+    """Sign-up answers, numbers in bins, and of the categories those to learn from: (n_users, n_features)."""
     if profiles is None:
         return np.zeros((n_users, 0), np.float32)
     columns = []
@@ -40,7 +41,7 @@ def user_features(profiles: pd.DataFrame | None, n_users: int) -> Float32Array:
         if pd.api.types.is_numeric_dtype(answers) and not pd.api.types.is_bool_dtype(answers):
             codes = _bins(answers.to_numpy(np.float64, na_value=0.0), known)
         else:
-            codes = pd.factorize(answers, sort=True)[0].astype(np.int64)
+            codes = pd.Index(categories(answers), dtype=object).get_indexer(answers.astype(str)).astype(np.int64)
         columns.append(_one_hot(codes, known))
     return np.concatenate(columns, axis=1) if columns else np.zeros((n_users, 0), np.float32)
 
