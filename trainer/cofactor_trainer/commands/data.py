@@ -14,6 +14,7 @@ from cofactor_trainer.download import ARCHIVES, cache_dir, fetch
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.splits import Split, per_user_last_split, per_user_split, random_split, time_split
 
+MAX_SEED = 2**32 - 1
 SPLITS: dict[str, Callable[[RatingsDataset, float, int], Split]] = {
     "random": random_split,
     "per-user": per_user_split,
@@ -43,7 +44,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--split", choices=SPLITS, default="random", help="which ratings validate (default: %(default)s)"
     )
-    group.add_argument("--split-seed", type=int, default=42, metavar="N", help="default: %(default)s")
+    group.add_argument("--split-seed", type=parse_seed, default=42, metavar="N", help="default: %(default)s")
 
 
 def load_dataset(arguments: argparse.Namespace) -> RatingsDataset:
@@ -81,6 +82,13 @@ def parse_columns(text: str) -> tables.Columns:
         raise InputError(f"--columns is {text!r}: give USER,ITEM,RATING or USER,ITEM,RATING,TIME")
     columns = tables.Columns(*names[:3])
     return columns if len(names) == 3 else replace(columns, timestamp=names[3])
+
+
+def parse_seed(text: str) -> int:
+    """A whole number of 32 bits: what numpy takes, and torch with the number of an epoch beside it."""
+    if not (text.isascii() and text.isdigit() and int(text) <= MAX_SEED):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {MAX_SEED}")
+    return int(text)
 
 
 def parse_pair(text: str) -> tuple[float, float]:

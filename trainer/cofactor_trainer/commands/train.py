@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from cofactor_trainer.approximate import require_faiss
-from cofactor_trainer.commands.data import add_data_flags, load_dataset, parse_pair, split_dataset
+from cofactor_trainer.commands.data import add_data_flags, load_dataset, parse_pair, parse_seed, split_dataset
 from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.datasets import without_duplicates
 from cofactor_trainer.errors import InputError
@@ -75,7 +75,7 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--allow-misfit-range", action="store_true", help="train even if the range does not hold the ratings"
     )
-    group.add_argument("--seed", type=int, default=42, metavar="N", help="default: %(default)s")
+    group.add_argument("--seed", type=parse_seed, default=42, metavar="N", help="default: %(default)s")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
 
 
