@@ -20,6 +20,8 @@ Provider = Literal["auto", "cuda", "cpu"]
 Batching = Literal["auto", "on", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
+# Eleven days. gRPC counts milliseconds in 32 bits, which end after 24 days.
+_LONGEST_S = 1_000_000
 
 
 def _about(about: str, low: float | None = None, high: float | None = None) -> dict[str, Any]:
@@ -38,7 +40,7 @@ class ServerConfig:
         metadata=_about("folder of models, or an fsspec address such as s3://bucket/models: <name>/<version>/ in it")
     )
     poll_interval_s: float = field(
-        default=5.0, metadata=_about("mean time between two looks for new versions; 0: never", 0)
+        default=5.0, metadata=_about("mean time between two looks for new versions; 0: never", 0, _LONGEST_S)
     )
     copies: str = field(
         default="", metadata=_about("folder for private copies of the versions; empty: a temporary one")
@@ -102,12 +104,15 @@ class ServerConfig:
         default=64, metadata=_about("memory for answers to give again, MiB for each version and worker; 0: none", 0)
     )
     max_connection_age_s: float = field(
-        default=300.0, metadata=_about("age at which clients are asked to reconnect and so find new replicas", 1)
+        default=300.0,
+        metadata=_about(
+            "age at which clients are asked to reconnect and so find new replicas, at least 1; 0: never", 0, _LONGEST_S
+        ),
     )
     drain_delay_s: float = field(
-        default=0.5, metadata=_about("time between NOT_SERVING and refusing calls at shutdown", 0)
+        default=0.5, metadata=_about("time between NOT_SERVING and refusing calls at shutdown", 0, _LONGEST_S)
     )
-    grace_s: float = field(default=10.0, metadata=_about("time that running calls get at shutdown", 0))
+    grace_s: float = field(default=10.0, metadata=_about("time that running calls get at shutdown", 0, _LONGEST_S))
     log_level: LogLevel = field(default="info", metadata=_about("least severe message logged"))
     log_format: LogFormat = field(default="text", metadata=_about("how messages are logged"))
 
@@ -115,6 +120,10 @@ class ServerConfig:
         hints = typing.get_type_hints(type(self))
         for each in dataclasses.fields(self):
             _check_range(each, hints[each.name], getattr(self, each.name))
+        if 0 < self.max_connection_age_s < 1:
+            raise ConfigurationError(
+                f"max_connection_age_s must be at least 1, or 0 for never, not {self.max_connection_age_s}"
+            )
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ConfigurationError("tls_certificate and tls_key belong together; set both or neither")
         if self.tls_client_authority and not self.tls_certificate:

@@ -37,6 +37,7 @@ _LOGGER = logging.getLogger(__name__)
 CONTROL_THREADS = 4
 CONTROL_QUEUE = 1024
 MAX_WATCHES = 512
+NEVER = 2**31 - 1  # as gRPC writes it
 
 
 class RunningServer:
@@ -185,7 +186,7 @@ def _options(config: ServerConfig, shares_port: bool) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_receive_message_length", config.max_message_mib * 2**20),
         # Clients reconnect now and then, or new replicas behind a long-lived connection get no traffic.
-        ("grpc.max_connection_age_ms", int(config.max_connection_age_s * 1000)),
+        ("grpc.max_connection_age_ms", int(config.max_connection_age_s * 1000) or NEVER),
         ("grpc.max_connection_age_grace_ms", int(config.grace_s * 1000)),
         # Keepalive pings of well-behaved clients are never answered with too_many_pings: they send one in 10 s, and the
         # network may bring two closer together.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tomllib
 from pathlib import Path
 
+import grpc
 import pytest
 
 from cofactor_server.config import ServerConfig, load_config, to_toml
 from cofactor_server.errors import ConfigurationError
+from cofactor_server.server import create_server
 from cofactor_server.settings_page import documentation
+from waiting import until
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path):
@@ -47,7 +51,13 @@ def test_every_setting_can_be_given_in_each_of_the_three_ways(tmp_path):
         (["--models", "m", "--port", "70000"], "port must be between 0 and 65535, not 70000"),
         (["--models", "m", "--provider", "tpu"], "provider must be one of auto, cuda, cpu, not tpu"),
         (["--models", "m", "--threads", "0"], "threads must be between 1 and 1024"),
-        (["--models", "m", "--grace-s", "nan"], "grace_s must be at least 0"),
+        (["--models", "m", "--grace-s", "nan"], "grace_s must be between 0 and 1000000, not nan"),
+        (["--models", "m", "--grace-s", "inf"], "grace_s must be between 0 and 1000000, not inf"),
+        (["--models", "m", "--drain-delay-s", "1e10"], "drain_delay_s must be between 0 and 1000000"),
+        (["--models", "m", "--poll-interval-s", "inf"], "poll_interval_s must be between 0 and 1000000"),
+        (["--models", "m", "--max-connection-age-s", "3000000"], "max_connection_age_s must be between 0 and 1000000"),
+        (["--models", "m", "--max-connection-age-s", "inf"], "max_connection_age_s must be between 0 and 1000000"),
+        (["--models", "m", "--max-connection-age-s", "0.5"], "max_connection_age_s must be at least 1, or 0 for never"),
         (["--models", "m", "--host", "0.0.0.0"], "host 0.0.0.0 is not loopback.*--insecure-plaintext"),
         (["--models", "m", "--host", "example.org"], "is not loopback"),
         (["--models", "m", "--config", "absent.toml"], "cannot read absent.toml"),
@@ -78,6 +88,30 @@ def test_a_bad_file_is_refused(tmp_path, text, message):
     file.write_text(text)
     with pytest.raises(ConfigurationError, match=message):
         load_config(["--models", "m", "--config", str(file)], {})
+
+
+def test_the_longest_times_are_ones_that_a_server_can_have(dot_version):
+    longest = {
+        each.name: each.metadata["high"] for each in dataclasses.fields(ServerConfig) if each.name.endswith("_s")
+    }
+    assert len(longest) == 4
+    longest["drain_delay_s"] = 0  # or its end would wait for that long
+    with create_server(ServerConfig(models=str(dot_version.parents[1]), port=0, provider="cpu", **longest)) as server:
+        assert server.port
+
+
+def test_a_connection_ends_at_its_age_and_never_at_age_0(dot_version):
+    common = {"models": str(dot_version.parents[1]), "port": 0, "provider": "cpu", "drain_delay_s": 0, "grace_s": 1}
+    seen = {0: [], 1: []}
+    with contextlib.ExitStack() as stack:
+        for age, states in seen.items():
+            server = stack.enter_context(create_server(ServerConfig(**common, max_connection_age_s=age)))
+            channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.port}"))
+            channel.subscribe(states.append, try_to_connect=True)
+            until(lambda states=states: grpc.ChannelConnectivity.READY in states)
+        until(lambda: seen[1][-1] == grpc.ChannelConnectivity.IDLE)
+        assert seen[0][-1] == grpc.ChannelConnectivity.READY
+        assert grpc.ChannelConnectivity.READY not in seen[0][:-1]
 
 
 def test_the_page_of_settings_is_the_one_in_the_code():
