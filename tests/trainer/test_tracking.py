@@ -1,10 +1,11 @@
 """Experiment tracking."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
-from cofactor_trainer.errors import MissingExtraError
+from cofactor_trainer.errors import InputError, MissingExtraError
 from cofactor_trainer.recipes import RECIPES
 from cofactor_trainer.splits import random_split
 from cofactor_trainer.tracking import Observers, TensorBoardLog
@@ -32,6 +33,27 @@ def test_tensorboard_holds_every_epoch(tmp_path):
     text = events.Tensors("recipe/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "| weight_decay | 0.2 |" in text
     assert "| seed | 3 |" in text
+
+
+def test_tensorboard_holds_the_validation_loss_of_a_ranking_model(tmp_path):
+    reading = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="the tracking extra is not installed"
+    )
+    split = random_split(make_dataset())
+    recipe = replace(RECIPES["ranking"], n_factors=8, epochs=2)
+    history = train(split.train, split.validation, recipe, observer=TensorBoardLog(tmp_path, recipe, 42)).history
+    events = reading.EventAccumulator(str(tmp_path))
+    events.Reload()
+    logged = [scalar.value for scalar in events.Scalars("loss/validation")]
+    assert logged == pytest.approx([epoch.validation_loss for epoch in history])
+    assert set(events.Tags()["scalars"]) == {"loss/train", "seconds", "loss/validation"}
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    pytest.importorskip("tensorboard", reason="the tracking extra is not installed")
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match=r"log: logs cannot be written there \(.+\): .*--tensorboard"):
+        TensorBoardLog(tmp_path / "file" / "log", RECIPES["p7"], 3)
 
 
 def test_without_tensorboard_the_extra_is_named(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cofactor_trainer.errors import MissingExtraError
+from cofactor_trainer.errors import InputError, MissingExtraError
 from cofactor_trainer.recipes import Recipe
 from cofactor_trainer.training import EpochResult, Observer
 
@@ -15,6 +15,7 @@ class TensorBoardLog:
 
     Raises:
         MissingExtraError: tensorboard is not installed.
+        InputError: nothing can be written to the folder.
     """
 
     def __init__(self, folder: Path, recipe: Recipe, seed: int) -> None:
@@ -22,7 +23,12 @@ class TensorBoardLog:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise MissingExtraError("--tensorboard", "tensorboard", "tracking") from None
-        self._writer = SummaryWriter(str(folder))
+        try:
+            self._writer = SummaryWriter(str(folder))
+        except OSError as error:
+            raise InputError(
+                f"logs cannot be written there ({error.strerror}): name another folder with --tensorboard", folder
+            ) from None
         settings = {**recipe.hyperparameters(), "seed": str(seed)}
         lines = "\n".join(f"| {name} | {value} |" for name, value in settings.items())
         self._writer.add_text("recipe", f"| setting | value |\n|---|---|\n{lines}")
@@ -33,8 +39,10 @@ class TensorBoardLog:
     def on_epoch(self, result: EpochResult) -> None:
         """Write the losses and the time, and flush them, for an interrupted run is worth looking at too."""
         measures = {"loss/train": result.train_loss, "seconds": result.seconds}
-        if result.validation_loss is not None and result.rmse is not None:
-            measures |= {"loss/validation": result.validation_loss, "rmse/validation": result.rmse}
+        if result.validation_loss is not None:
+            measures["loss/validation"] = result.validation_loss
+        if result.rmse is not None:
+            measures["rmse/validation"] = result.rmse
         for name, value in measures.items():
             self._writer.add_scalar(name, value, result.epoch)
         self._writer.flush()
