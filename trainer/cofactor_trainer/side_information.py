@@ -41,7 +41,7 @@ def user_features(profiles: pd.DataFrame | None, n_users: int) -> Float32Array:
         if pd.api.types.is_numeric_dtype(answers) and not pd.api.types.is_bool_dtype(answers):
             codes = _bins(answers.to_numpy(np.float64, na_value=0.0), known)
         else:
-            codes = pd.Index(categories(answers), dtype=object).get_indexer(answers.astype(str)).astype(np.int64)
+            codes = pd.Index(categories(answers), dtype=object).get_indexer(pd.Index(answers.astype(str)))
         columns.append(_one_hot(codes, known))
     return np.concatenate(columns, axis=1) if columns else np.zeros((n_users, 0), np.float32)
 

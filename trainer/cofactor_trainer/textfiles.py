@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,8 @@ def records(path: Path, text_format: TextFormat) -> Iterator[tuple[int, list[str
                 if record:
                     yield line, record
                 line = reader.line_num + 1
+        except csv.Error as error:
+            raise InputError(f"{error}: a double quote that stands alone has to go", path, line=line) from None
         except UnicodeDecodeError:
             refuse_bad_bytes(path, text_format)
             raise
@@ -110,13 +113,43 @@ def refuse_bad_bytes(path: Path, text_format: TextFormat) -> None:
 
 def _open_bytes(path: Path) -> IO[bytes]:
     try:
-        return cast(IO[bytes], gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
+        if path.suffix.lower() != ".gz":
+            return path.open("rb")
+        return cast(IO[bytes], io.BufferedReader(_Unpacked(path), _CHUNK_BYTES))
     except FileNotFoundError:
         raise InputError("no such file", path) from None
     except IsADirectoryError:
         raise InputError("is a folder; name the file in it", path) from None
     except PermissionError:
         raise InputError("may not be read", path) from None
+
+
+class _Unpacked(io.RawIOBase):
+    """What a gzipped file holds."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream = gzip.open(path)  # noqa: SIM115  closed by close()
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Fill the buffer with unpacked bytes."""
+        try:
+            return self._stream.readinto(buffer)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise InputError(
+                f"cannot be unpacked ({error}): get a whole copy of it, or drop .gz from its name if it is not packed",
+                self._path,
+            ) from None
+
+    def close(self) -> None:
+        """Close the file."""
+        if not self.closed:
+            self._stream.close()
+        super().close()
 
 
 class _Replacing(io.RawIOBase):
