@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -49,7 +49,6 @@ class Catalogue:
         self._genre_numbers = {name: number for number, name in enumerate(self._genre_names)}
         self._genre_offsets: IndexArray = tables["item_genres.offsets"]  # type: ignore[assignment]
         self._genre_indices: npt.NDArray[np.int32] = tables["item_genres.indices"]  # type: ignore[assignment]
-        self.rows_of_genre = lru_cache(maxsize=256)(self._rows_of_genre)
 
     def record(self, row: int) -> ItemRecord:
         """The item of a row."""
@@ -68,7 +67,7 @@ class Catalogue:
         for genre in genres:
             number = self._genre_numbers.get(genre)
             if number is not None:
-                mask[self.rows_of_genre(number)] = True
+                mask[self._rows_of_genre(number)] = True
         return mask
 
     def _rows_of_genre(self, number: int) -> npt.NDArray[np.int32]:

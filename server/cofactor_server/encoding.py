@@ -8,6 +8,7 @@ compares it with protobuf's own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -81,6 +82,28 @@ class _Heads(dict[int, bytes]):
         return head
 
 
+def _item(item_ids: Sequence[str], catalogue: Catalogue, row: int) -> Item:
+    record = catalogue.record(row)
+    return Item(
+        item_id=item_ids[row],
+        title=record.title,
+        genres=record.genres,
+        release_year=record.release_year,
+        rating_count=record.rating_count,
+        bias=record.bias,
+    )
+
+
+def _head(item_ids: Sequence[str], tail_size: int, row: int, item: bytes = b"") -> bytes:
+    content = _field(_ITEM_ID, item_ids[row].encode()) + item
+    return _RESULT + varint(len(content) + tail_size) + content
+
+
+def _head_with_item(item_ids: Sequence[str], catalogue: Catalogue, tail_size: int, row: int) -> bytes:
+    item = _item(item_ids, catalogue, row)
+    return _head(item_ids, tail_size, row, _field(_ITEM, item.SerializeToString()))
+
+
 class AnswerEncoder:
     """Encodes the answers of one version."""
 
@@ -93,27 +116,14 @@ class AnswerEncoder:
         self._model = _field(_MODEL, served.SerializeToString())
         self._tail = _RATED if with_ratings else _SCORED
         self._opaque = np.dtype((np.void, self._tail.itemsize))
-        self._heads = _Heads(self._head)
-        self._heads_with_item = _Heads(self._head_with_item)
+        # Of functions, not of methods: what refers to its owner keeps a replaced version from being freed.
+        size = self._tail.itemsize
+        self._heads = _Heads(partial(_head, item_ids, size))
+        self._heads_with_item = _Heads(partial(_head_with_item, item_ids, catalogue, size))
 
     def item(self, row: int) -> Item:
         """The item of a row, as a message."""
-        record = self._catalogue.record(row)
-        return Item(
-            item_id=self._ids[row],
-            title=record.title,
-            genres=record.genres,
-            release_year=record.release_year,
-            rating_count=record.rating_count,
-            bias=record.bias,
-        )
-
-    def _head(self, row: int, item: bytes = b"") -> bytes:
-        content = _field(_ITEM_ID, self._ids[row].encode()) + item
-        return _RESULT + varint(len(content) + self._tail.itemsize) + content
-
-    def _head_with_item(self, row: int) -> bytes:
-        return self._head(row, _field(_ITEM, self.item(row).SerializeToString()))
+        return _item(self._ids, self._catalogue, row)
 
     def results(self, rankings: Sequence[Ranking], with_items: Sequence[bool]) -> list[bytes]:
         """The encoded results of several rankings, each with or without what the catalogue says of its items."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -51,7 +51,8 @@ class ItemFilters:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._select = lru_cache(maxsize=CACHED_FILTERS)(self._resolve)
+        # Of the catalogue, not of a method: a cache that refers to its owner keeps a replaced version from being freed.
+        self._select = lru_cache(maxsize=CACHED_FILTERS)(partial(_resolve, catalogue))
 
     def select(
         self, conditions: AttributeFilter, candidate_rows: IndexArray | None, excluded_rows: IndexArray
@@ -60,7 +61,7 @@ class ItemFilters:
         if candidate_rows is not None:
             allowed = candidate_rows
             if not conditions.is_empty:
-                allowed = allowed[self._mask(conditions)[allowed]]
+                allowed = allowed[_mask(self._catalogue, conditions)[allowed]]
             return ItemSelection(allowed, excluded_rows)
         if conditions.is_empty:
             return ItemSelection(None, excluded_rows) if len(excluded_rows) else EVERYTHING
@@ -69,26 +70,27 @@ class ItemFilters:
             return selection
         return ItemSelection(selection.allowed_rows, np.union1d(selection.excluded_rows, excluded_rows))
 
-    def _resolve(self, conditions: AttributeFilter) -> ItemSelection:
-        mask = self._mask(conditions)
-        if 2 * np.count_nonzero(mask) > len(mask):
-            return ItemSelection(None, np.flatnonzero(~mask))
-        return ItemSelection(np.flatnonzero(mask), NO_ROWS)
 
-    def _mask(self, conditions: AttributeFilter) -> BoolArray:
-        """(n_items,): which items meet the conditions."""
-        catalogue = self._catalogue
-        mask = np.ones(catalogue.n_items, dtype=bool)
-        if conditions.any_genres:
-            mask &= catalogue.has_any_genre(conditions.any_genres)
-        if conditions.excluded_genres:
-            mask &= ~catalogue.has_any_genre(conditions.excluded_genres)
-        if conditions.min_release_year is not None or conditions.max_release_year is not None:
-            mask &= catalogue.release_years != 0
-        if conditions.min_release_year is not None:
-            mask &= catalogue.release_years >= conditions.min_release_year
-        if conditions.max_release_year is not None:
-            mask &= catalogue.release_years <= conditions.max_release_year
-        if conditions.min_rating_count > 0:
-            mask &= catalogue.rating_counts >= conditions.min_rating_count
-        return mask
+def _resolve(catalogue: Catalogue, conditions: AttributeFilter) -> ItemSelection:
+    mask = _mask(catalogue, conditions)
+    if 2 * np.count_nonzero(mask) > len(mask):
+        return ItemSelection(None, np.flatnonzero(~mask))
+    return ItemSelection(np.flatnonzero(mask), NO_ROWS)
+
+
+def _mask(catalogue: Catalogue, conditions: AttributeFilter) -> BoolArray:
+    """(n_items,): which items meet the conditions."""
+    mask = np.ones(catalogue.n_items, dtype=bool)
+    if conditions.any_genres:
+        mask &= catalogue.has_any_genre(conditions.any_genres)
+    if conditions.excluded_genres:
+        mask &= ~catalogue.has_any_genre(conditions.excluded_genres)
+    if conditions.min_release_year is not None or conditions.max_release_year is not None:
+        mask &= catalogue.release_years != 0
+    if conditions.min_release_year is not None:
+        mask &= catalogue.release_years >= conditions.min_release_year
+    if conditions.max_release_year is not None:
+        mask &= catalogue.release_years <= conditions.max_release_year
+    if conditions.min_rating_count > 0:
+        mask &= catalogue.rating_counts >= conditions.min_rating_count
+    return mask
