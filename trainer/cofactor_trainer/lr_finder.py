@@ -41,15 +41,23 @@ class Sweep:
 
 
 def find_learning_rate(
-    ratings: RatingsDataset, recipe: Recipe, *, seed: int = 42, device: str = "cpu", n_steps: int = 300
+    ratings: RatingsDataset,
+    recipe: Recipe,
+    *,
+    seed: int = 42,
+    device: str = "cpu",
+    n_steps: int = 300,
+    allow_misfit_range: bool = False,
 ) -> Sweep:
     """Train for some steps with a rate that rises from 1e-5 to 1, until the loss diverges.
+
+    With allow_misfit_range even where the model can never predict some of the ratings.
 
     Raises:
         RecipeError: the recipe does not fit the ratings.
         TrainerError: the loss is no number from the beginning.
     """
-    rating_range = resolve_range(recipe, ratings)
+    rating_range = resolve_range(recipe, ratings, allow_misfit=allow_misfit_range)
     check_batches(recipe, ratings.n_ratings)
     rates: list[float] = []
     losses: list[float] = []

@@ -11,7 +11,7 @@ from typing import Any
 from cofactor_trainer.batches import check_batches
 from cofactor_trainer.checkpoints import run_fingerprint
 from cofactor_trainer.errors import InputError, MissingExtraError, TrainerError
-from cofactor_trainer.recipes import Recipe
+from cofactor_trainer.recipes import Recipe, resolve_range
 from cofactor_trainer.splits import Split
 from cofactor_trainer.training import train
 
@@ -35,6 +35,7 @@ def search(
     n_trials: int,
     seed: int = 42,
     device: str = "cpu",
+    allow_misfit_range: bool = False,
     study: Path | None = None,
     on_trial: Callable[[int, Trial], None] | None = None,
 ) -> list[Trial]:
@@ -46,6 +47,7 @@ def search(
         n_trials: in all, those that ``study`` holds already included.
         seed: of the training, and with the number of trials that ``study`` holds of the sampling.
         device: to train on.
+        allow_misfit_range: train even if the model can never predict some of the ratings.
         study: SQLite file that keeps the trials, so that a search that was interrupted goes on.
         on_trial: told the number of each trial and how it went.
 
@@ -55,6 +57,7 @@ def search(
         InputError: the study is of another recipe, seed or split, or its file no study.
     """
     optuna = _optuna()
+    resolve_range(recipe, split.train, allow_misfit=allow_misfit_range)
     check_batches(recipe, split.train.n_ratings)
     kept = _open_study(optuna, recipe, study)
     purpose = [run_fingerprint(recipe, seed, part) for part in (split.train, split.validation)]
@@ -73,7 +76,9 @@ def search(
     def loss_of(trial: Any) -> float:
         tried = replace(recipe, **_suggest(trial, recipe))
         try:
-            result = train(split.train, split.validation, tried, seed=seed, device=device)
+            result = train(
+                split.train, split.validation, tried, seed=seed, device=device, allow_misfit_range=allow_misfit_range
+            )
         except TrainerError as error:
             raise optuna.TrialPruned(str(error)) from error
         loss = result.history[-1].validation_loss

@@ -19,7 +19,7 @@ from cofactor_trainer.errors import InputError, RecipeError, TrainerError
 from cofactor_trainer.losses import validation_loss
 from cofactor_trainer.models import RatingModel, build_model
 from cofactor_trainer.optimizer import FlatAdamW, schedule
-from cofactor_trainer.recipes import Recipe, resolve_range
+from cofactor_trainer.recipes import Range, Recipe, resolve_range
 from cofactor_trainer.threads import threads_for
 from cofactor_trainer.trained import Objective, TrainedModel
 
@@ -110,7 +110,7 @@ def train(
             raise RecipeError(
                 f"recipe {recipe.name} has no epochs to stop at: leave out the patience and the checkpoint"
             )
-        return _train_blend(train_ratings, validation, recipe, seed, device, observer)
+        return _train_blend(train_ratings, validation, recipe, rating_range, seed, device, observer)
     with threads_for(recipe.batch_size_for(train_ratings.n_ratings)), torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build_model(recipe, train_ratings, rating_range).to(device)
@@ -131,13 +131,13 @@ def _train_blend(
     train_ratings: RatingsDataset,
     validation: RatingsDataset | None,
     recipe: Recipe,
+    rating_range: Range | None,
     seed: int,
     device: str,
     observer: Observer | None,
 ) -> TrainingResult:
     from cofactor_trainer.blending import train_blend  # here, for that module trains its members by this one
 
-    rating_range = resolve_range(recipe, train_ratings)
     return train_blend(train_ratings, validation, recipe, rating_range, seed=seed, device=device, observer=observer)
 
 

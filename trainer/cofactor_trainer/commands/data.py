@@ -14,6 +14,9 @@ from cofactor_trainer.download import ARCHIVES, cache_dir, fetch
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.splits import Split, per_user_last_split, per_user_split, random_split, time_split
 
+_ENCODING = "utf-8"
+# What MovieLens says itself.
+_FLAGS_OF_FILES = ("columns", "encoding", "items", "users", "scale")
 MAX_SEED = 2**32 - 1
 SPLITS: dict[str, Callable[[RatingsDataset, float, int], Split]] = {
     "random": random_split,
@@ -36,10 +39,16 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--data-dir", type=Path, metavar="DIR", help="of downloads (default: the user's cache)")
     group.add_argument("--by-title", action="store_true", help="ml-100k: one item per title, as in published figures")
     group.add_argument("--columns", metavar="USER,ITEM,RATING[,TIME]", help="names of the columns of a file")
-    group.add_argument("--encoding", default="utf-8", help="of a text file (default: %(default)s)")
-    group.add_argument("--items", type=Path, metavar="FILE", help="table with the item column and title, genres, year")
-    group.add_argument("--users", type=Path, metavar="FILE", help="table with the user column and sign-up answers")
-    group.add_argument("--scale", type=parse_pair, metavar="LOW,HIGH", help="of the ratings (default: what they span)")
+    group.add_argument("--encoding", metavar="NAME", help=f"of a text file (default: {_ENCODING})")
+    group.add_argument(
+        "--items", type=Path, metavar="FILE", help="of a file: table with the item column and title, genres, year"
+    )
+    group.add_argument(
+        "--users", type=Path, metavar="FILE", help="of a file: table with the user column and sign-up answers"
+    )
+    group.add_argument(
+        "--scale", type=parse_pair, metavar="LOW,HIGH", help="of the ratings of a file (default: what they span)"
+    )
     group.add_argument("--validation-fraction", type=float, default=0.2, metavar="F", help="default: %(default)s")
     group.add_argument(
         "--split", choices=SPLITS, default="random", help="which ratings validate (default: %(default)s)"
@@ -48,23 +57,41 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def load_dataset(arguments: argparse.Namespace) -> RatingsDataset:
-    """The ratings that the flags name."""
+    """The ratings that the flags name.
+
+    Raises:
+        InputError: they cannot be read, or a flag does not apply to them.
+    """
     named: str = arguments.dataset
     path = Path(named)
     if named == "ml-latest-small" and not path.exists():
+        _refuse(arguments, named, *_FLAGS_OF_FILES, "by_title")
         return movielens.load_embedded_small()
     if named in ARCHIVES and not path.exists():
+        _refuse(arguments, named, *_FLAGS_OF_FILES, *(() if named == "ml-100k" else ("by_title",)))
         path = fetch(ARCHIVES[named], arguments.data_dir or cache_dir())
     if path.is_dir():
+        _refuse(arguments, f"the folder {named}", *_FLAGS_OF_FILES)
         return movielens.load_folder(path, by_title=arguments.by_title)
+    if path.exists():
+        _refuse(arguments, f"the file {named}", "by_title")
+        if all(table is None or tables.is_parquet(table) for table in (path, arguments.items, arguments.users)):
+            _refuse(arguments, "Parquet", "encoding")
     return tables.read_ratings(
         path,
         None if arguments.columns is None else parse_columns(arguments.columns),
-        encoding=arguments.encoding,
+        encoding=arguments.encoding or _ENCODING,
         items_path=arguments.items,
         users_path=arguments.users,
         scale=None if arguments.scale is None else Scale(*arguments.scale),
     )
+
+
+def _refuse(arguments: argparse.Namespace, what: str, *flags: str) -> None:
+    """Refuse flags that would change nothing about these ratings."""
+    for flag in flags:
+        if getattr(arguments, flag) not in (None, False):
+            raise InputError(f"--{flag.replace('_', '-')} does not apply to {what}: leave it out")
 
 
 def split_dataset(dataset: RatingsDataset, arguments: argparse.Namespace) -> Split | None:

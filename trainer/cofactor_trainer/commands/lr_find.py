@@ -42,7 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
     split = split_dataset(dataset, arguments)
     print_dataset(console, dataset, None if split is None else split.validation.n_ratings)
     ratings = dataset if split is None else split.train
-    sweep = find_learning_rate(ratings, recipe, seed=arguments.seed, device=device, n_steps=arguments.steps)
+    sweep = find_learning_rate(
+        ratings,
+        recipe,
+        seed=arguments.seed,
+        device=device,
+        n_steps=arguments.steps,
+        allow_misfit_range=arguments.allow_misfit_range,
+    )
     _print(console, sweep)
     if arguments.plot is not None:
         write_plot(sweep, recipe.name, arguments.plot)

@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         n_trials=arguments.trials,
         seed=arguments.seed,
         device=device,
+        allow_misfit_range=arguments.allow_misfit_range,
         study=arguments.study,
         on_trial=show,
     )[0]
