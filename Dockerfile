@@ -1,6 +1,7 @@
 # The server's image: the server extra alone, no torch, no pandas, no compiler, not root.
 #   docker build -t cofactor-server .
-#   docker run -p 50051:50051 -v ./models:/models:ro cofactor-server
+#   docker run -p 50051:50051 -v "$PWD/models:/models:ro" cofactor-server --insecure-plaintext
+# (or --tls-certificate and --tls-key in its place: the container listens beyond loopback).
 # On a CUDA machine: --build-arg REQUIREMENTS=requirements/server-cuda.txt, and run with --gpus all.
 ARG BASE=docker.io/library/python:3.12-slim
 

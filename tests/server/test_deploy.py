@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -90,6 +91,25 @@ def test_the_flags_of_the_manifests_are_ones_that_the_server_has() -> None:
     assert flags_of(compose["services"]["cofactor"]["command"]).metrics_port == config.metrics_port
     scrape = yaml.safe_load((DEPLOY / "compose" / "prometheus.yaml").read_text())
     assert scrape["scrape_configs"][0]["static_configs"][0]["targets"] == [f"cofactor:{config.metrics_port}"]
+
+
+@pytest.mark.parametrize("page", ["Dockerfile", "README.md"])
+def test_docker_run_as_documented_has_the_flags_that_the_server_needs(page) -> None:
+    dockerfile = (DEPLOY.parent / "Dockerfile").read_text()
+    entrypoint = json.loads(re.search(r"^ENTRYPOINT (.+)$", dockerfile, re.MULTILINE)[1])
+    commands = re.findall(r"docker run .* cofactor-server(.*)", (DEPLOY.parent / page).read_text())
+    assert commands
+    for command in commands:
+        config, _ = load_config([*entrypoint[1:], *shlex.split(command)], {})
+        assert (config.models, config.host) == ("/models", "0.0.0.0")
+
+
+def test_compose_says_where_it_takes_the_versions_from() -> None:
+    text = (DEPLOY / "compose" / "compose.yaml").read_text()
+    said = " ".join(line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
+    variable, default = re.search(r"\$\{(\w+):-\.\./\.\./([^}]+)\}:/models:ro", text).groups()
+    assert f"the folder that {variable} names" in said
+    assert f"by default from {default} at the top of the checkout" in said
 
 
 def test_the_manifests_select_what_they_deploy() -> None:
