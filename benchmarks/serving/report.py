@@ -33,7 +33,8 @@ from the time a call was due. Shares are of one core: what server and driver use
 server's core and of the whole machine. Windows in which others used more than {quiet:.0%} of the server's core are
 measured once more; rows marked † had too few quiet ones to judge. {priority}
 
-Cofactor runs with everything on that it has by default: string ids, exclusion of rated items, interceptors, metrics.
+Cofactor runs with everything on that it has by default but the answer cache, which only the row of cache hits
+has: string ids, exclusion of rated items, interceptors, metrics.
 The bare echo is grpcio's synchronous server answering with a constant of the same size, requests not even parsed.
 Peers run the same ONNX graph with the same ids and exclusions (benchmarks/serving/peers).
 """

@@ -63,11 +63,6 @@ class Context:
         path.write_bytes(workload.constant_answer(self.small[0]))
         return path
 
-    @cached_property
-    def flags(self) -> str:
-        """Flags that this cofactor-serve knows."""
-        return servers.cofactor_flags()
-
     def calls(self, size: Catalogue) -> Path:
         """Folder of the workload files of a catalogue."""
         return tools.CACHE / "calls" / size.name
@@ -98,14 +93,10 @@ def unary(context: Context) -> Sequence[Row]:
     packed = Load(workload.msgpack(folder, users), 64)
     compact = Load(workload.json_bodies(folder, users, (",", ":")), 64)
     spaced = Load(workload.json_bodies(folder, users, (", ", ": ")), 64)
-    rows = [
+    return [
         Row("echo", context.echo_server(), Load(context.echo, 64)),
         Row("Recommend", context.cofactor(), Load(context.recommend, 64)),
-    ]
-    if "--cache" in context.flags:
-        rows.append(Row("Recommend, cache hits", context.cofactor("--cache-mib", "64"), Load(context.recommend, 64)))
-    return [
-        *rows,
+        Row("Recommend, cache hits", context.cofactor("--cache-mib", "64"), Load(context.recommend, 64)),
         Row("mosec HTTP", servers.mosec("mosec", version), packed),
         Row("mosec HTTP, batches of 64", servers.mosec("mosec-batched", version, servers.MOSEC_BATCH), packed),
         Row("MLServer gRPC", servers.mlserver("mlserver", version), Load(workload.open_inference(folder, users), 64)),
@@ -191,8 +182,6 @@ def million(context: Context) -> Sequence[Row]:
 
 def workers(context: Context) -> Sequence[Row]:
     """One and two worker processes; the driver shares the cores with the two."""
-    if "--workers" not in context.flags:
-        return []
     two = context.cofactor("--workers", "2")
     return [
         Row("one worker on one core", context.cofactor(), Load(context.recommend, 64)),

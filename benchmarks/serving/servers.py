@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -49,12 +48,6 @@ def cofactor(name: str, catalogue: Catalogue, *flags: str, cores: tuple[int, ...
         f"{SERVICE}/Recommend",
         cores=cores,
     )
-
-
-def cofactor_flags() -> str:
-    """What `cofactor-serve --help` says."""
-    command = [sys.executable, "-m", "cofactor_server", "--help"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def echo(name: str, front: str, answer: Path, *options: str) -> ServerSpec:
