@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,8 @@ import pytest
 
 from cofactor_trainer import tables
 from cofactor_trainer.datasets import Scale
+from cofactor_trainer.errors import InputError, RecipeError
+from cofactor_trainer.recipes import RECIPES, resolve_range
 from cofactor_trainer.tables import Columns, read_ratings
 
 ROWS = [("ann", "10", 4.0, 100), ("bob", "9", 5.0, 200), ("ann", "9", 3.5, 300), ("zoë", "10", 1.0, 400)]
@@ -112,6 +115,21 @@ def test_the_scale_may_be_wider_than_the_ratings(tmp_path):
     (tmp_path / "r.csv").write_text(text(), encoding="utf-8")
     dataset = read_ratings(tmp_path / "r.csv", scale=Scale(0.0, 10.0))
     assert (dataset.rating_min, dataset.rating_max) == (0.0, 10.0)
+
+
+def test_bounds_may_be_ratings_that_no_binary_number_is(tmp_path):
+    """Ratings are single-precision numbers; 0.7 and 4.9 in double precision lie inside of theirs."""
+    path = tmp_path / "r.csv"
+    path.write_text("user_id,item_id,rating\na,x,0.7\na,y,4.9\nb,x,2\n", encoding="utf-8")
+    recipe = replace(RECIPES["dot-bias"], rating_range=(0.7, 4.9))
+    for scale in (Scale(0.7, 4.9), None):
+        dataset = read_ratings(path, scale=scale)
+        assert (dataset.rating_min, dataset.rating_max) == (np.float32(0.7), np.float32(4.9))
+        assert resolve_range(recipe, dataset) == (0.7, 4.9)
+    with pytest.raises(InputError, match=r"off the scale of 0\.7 to 4\.89999:"):
+        read_ratings(path, scale=Scale(0.7, 4.89999))
+    with pytest.raises(RecipeError, match=r"0\.70001 to 4\.9 .* does not hold the ratings"):
+        resolve_range(replace(recipe, rating_range=(0.70001, 4.9)), dataset)
 
 
 def test_items_and_users_tables_describe_who_rated_and_what(tmp_path):

@@ -152,8 +152,9 @@ def build_dataset(
         item_rows=columns.item_rows,
         ratings=ratings,
         timestamps=columns.timestamps if len(columns.timestamps) else None,
-        rating_min=float(ratings.min()) if scale is None else scale.low,
-        rating_max=float(ratings.max()) if scale is None else scale.high,
+        # In single precision, as the ratings are: in double precision 0.7 is more than the rating 0.7.
+        rating_min=float(ratings.min() if scale is None else np.float32(scale.low)),
+        rating_max=float(ratings.max() if scale is None else np.float32(scale.high)),
         profiles=None if profiles is None else profiles.reindex(columns.user_ids).reset_index(drop=True),
     )
     _check(dataset, source)

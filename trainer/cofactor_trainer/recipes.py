@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
+import numpy as np
+
 from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.errors import RecipeError
 from cofactor_trainer.trained import Objective
@@ -128,7 +130,9 @@ def resolve_range(recipe: Recipe, dataset: RatingsDataset, *, allow_misfit: bool
     low, high = recipe.rating_range
     if not low < high:
         raise RecipeError(f"the rating range {low:g} to {high:g} is empty")
-    if not allow_misfit and not low <= dataset.rating_min <= dataset.rating_max <= high:
+    # In single precision, as the ratings are: in double precision 0.7 is more than the rating 0.7.
+    lowest, highest = np.float32(low), np.float32(high)
+    if not allow_misfit and not lowest <= dataset.rating_min <= dataset.rating_max <= highest:
         raise RecipeError(
             f"the rating range {low:g} to {high:g} of recipe {recipe.name} does not hold the ratings, which go from "
             f"{dataset.rating_min:g} to {dataset.rating_max:g}: the model could never predict them. Give another "
