@@ -15,10 +15,10 @@ import torch
 
 from cofactor_trainer.dataset import Float32Array, RatingsDataset
 from cofactor_trainer.errors import RecipeError
+from cofactor_trainer.folding import rare_items, with_unknown
 from cofactor_trainer.gibbs import GibbsSampler
-from cofactor_trainer.implicit import features_of, with_unknown
+from cofactor_trainer.implicit import features_of
 from cofactor_trainer.losses import validation_loss
-from cofactor_trainer.models import rare_items
 from cofactor_trainer.predictions import predict_all_logits, ratings_of_logits
 from cofactor_trainer.recipes import Range, Recipe, find_recipe
 from cofactor_trainer.trained import TrainedModel

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cofactor_trainer.dataset import Float32Array, Int64Array, RatingsDataset, RowArray, row_counts
-from cofactor_trainer.models import RatingModel, fill_unknown, fold_perceptron, perceptron, rare_items, table, to_array
+from cofactor_trainer.dataset import Float32Array, RatingsDataset, RowArray, row_counts
+from cofactor_trainer.folding import fold_perceptron, rare_items, with_unknown
+from cofactor_trainer.models import RatingModel, perceptron, table
 from cofactor_trainer.optimizer import DecayGroup
 from cofactor_trainer.recipes import Range, Recipe, embedding_size
 from cofactor_trainer.side_information import item_features, user_features
@@ -196,11 +197,6 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         return ctx.transposed @ gradients[0].contiguous(), None, None
-
-
-def with_unknown(rows: Tensor, like: Int64Array | None = None) -> Float32Array:
-    """Rows with one more, the mean of some of them (all of them where None)."""
-    return fill_unknown(to_array(torch.cat([rows, rows[:1]])), like)
 
 
 def features_of(recipe: Recipe, train: RatingsDataset) -> tuple[Float32Array, Float32Array]:

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cofactor_trainer.batches import Batch, rating_batches
-from cofactor_trainer.dataset import Float32Array, Int64Array, RatingsDataset
+from cofactor_trainer.dataset import RatingsDataset
 from cofactor_trainer.errors import RecipeError
+from cofactor_trainer.folding import fill_unknown, fold_perceptron, rare_items, to_array
 from cofactor_trainer.optimizer import DecayGroup
 from cofactor_trainer.recipes import Range, Recipe, embedding_size
-from cofactor_trainer.trained import Layer, TrainedModel
+from cofactor_trainer.trained import TrainedModel
 
-RARE_ITEM_RATINGS = 2
 # The vectors of so many ratings stay in a CPU's cache, and those of a batch of millions out of the memory.
 _CACHED_RATINGS = 1 << 14
 
@@ -65,18 +65,6 @@ class RatingModel(nn.Module, ABC):
         loss = functional.mse_loss(self.ratings(self.logits(user_rows, item_rows)), ratings)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
-
-    def errors_and_logit_gradient(self, logits: Tensor, ratings: Tensor, n_ratings: int) -> tuple[Tensor, Tensor]:
-        """Errors (n,), and by each logit (n,) the derivative of the mean square of n_ratings errors, in closed form."""
-        scale = 2.0 / n_ratings
-        if self.rating_range is None:
-            errors = logits - ratings
-            return errors, errors * scale
-        low, high = self.rating_range
-        probability = torch.sigmoid(logits)
-        errors = torch.add(low - ratings, probability, alpha=high - low)
-        slope = torch.addcmul(probability, probability, probability, value=-1.0)
-        return errors, errors.mul(slope).mul_(scale * (high - low))
 
 
 class DotProduct(RatingModel):
@@ -132,7 +120,7 @@ class DotProduct(RatingModel):
         if self.has_bias:
             logits += self.user_bias.view(-1).index_select(0, user_rows)
             logits += self.item_bias.view(-1).index_select(0, item_rows)
-        errors, slope = self.errors_and_logit_gradient(logits, ratings, n_ratings)
+        errors, slope = self._errors_and_logit_gradient(logits, ratings, n_ratings)
         column = slope.unsqueeze(1)
         gradient(self.user_factors).index_add_(0, user_rows, items.mul_(column))
         gradient(self.item_factors).index_add_(0, item_rows, users.mul_(column))
@@ -140,6 +128,18 @@ class DotProduct(RatingModel):
             gradient(self.user_bias).view(-1).index_add_(0, user_rows, slope)
             gradient(self.item_bias).view(-1).index_add_(0, item_rows, slope)
         return errors
+
+    def _errors_and_logit_gradient(self, logits: Tensor, ratings: Tensor, n_ratings: int) -> tuple[Tensor, Tensor]:
+        """Errors (n,), and by each logit (n,) the derivative of the mean square of n_ratings errors, in closed form."""
+        scale = 2.0 / n_ratings
+        if self.rating_range is None:
+            errors = logits - ratings
+            return errors, errors * scale
+        low, high = self.rating_range
+        probability = torch.sigmoid(logits)
+        errors = torch.add(low - ratings, probability, alpha=high - low)
+        slope = torch.addcmul(probability, probability, probability, value=-1.0)
+        return errors, errors.mul(slope).mul_(scale * (high - low))
 
     def fold(self, train: RatingsDataset) -> TrainedModel:
         """The tables themselves."""
@@ -264,48 +264,6 @@ def perceptron(n_inputs: int, recipe: Recipe) -> nn.Sequential:
         modules.append(nn.Dropout(recipe.hidden_dropout))
         n_inputs = width
     return nn.Sequential(*modules, nn.Linear(n_inputs, 1))
-
-
-def fold_perceptron(network: nn.Sequential) -> tuple[Layer, ...]:
-    """Linear layers that compute what the network does when it does not train.
-
-    Batch normalisation is x * scale + shift, so the next layer's weight W becomes W * scale and its bias b + W shift.
-    """
-    layers = []
-    scale: Tensor | None = None
-    shift: Tensor | None = None
-    for module in network:
-        if isinstance(module, nn.BatchNorm1d):
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            scale = module.weight.double() / torch.sqrt(module.running_var.double() + module.eps)
-            shift = module.bias.double() - module.running_mean.double() * scale
-        elif isinstance(module, nn.Linear):
-            weight = module.weight.double()
-            bias = torch.zeros_like(weight[:, 0]) if module.bias is None else module.bias.double()
-            if scale is not None and shift is not None:
-                weight, bias = weight * scale, bias + weight @ shift
-                scale = shift = None
-            layers.append(Layer(to_array(weight), to_array(bias)))
-    return tuple(layers)
-
-
-def fill_unknown(rows: Float32Array, like: Int64Array | None = None) -> Float32Array:
-    """The same rows with the last one replaced by the mean of some of the others (all of them where None)."""
-    filled = rows.copy()
-    filled[-1] = (rows[:-1] if like is None else rows[like]).mean(axis=0, dtype=np.float64)
-    return filled
-
-
-def rare_items(train: RatingsDataset) -> Int64Array:
-    """Items with at most 2 ratings, or else the least rated ones: an item never seen is most like them."""
-    counts = train.item_rating_counts()
-    return np.flatnonzero(counts <= max(RARE_ITEM_RATINGS, counts.min())).astype(np.int64)
-
-
-def to_array(tensor: Tensor) -> Float32Array:
-    """A copy as a float32 array."""
-    return cast(Float32Array, tensor.detach().to("cpu", torch.float32).numpy().copy())
 
 
 def gradient(parameter: Tensor) -> Tensor:

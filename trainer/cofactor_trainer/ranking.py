@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from cofactor_trainer.batches import Batch, user_batches
 from cofactor_trainer.dataset import RatingsDataset, row_counts
-from cofactor_trainer.implicit import with_unknown
-from cofactor_trainer.models import RatingModel, rare_items, table
+from cofactor_trainer.folding import rare_items, with_unknown
+from cofactor_trainer.models import RatingModel, table
 from cofactor_trainer.optimizer import DecayGroup
 from cofactor_trainer.recipes import Recipe
 from cofactor_trainer.trained import TrainedModel

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -14,9 +14,6 @@ class IdCollector:
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._codes)
 
     def codes(self, distinct_ids: Iterable[str]) -> RowArray:
         """The number of each id, new ids included; (n_distinct_ids,)."""
@@ -32,11 +29,6 @@ class IdCollector:
         rows = np.empty(len(ids), dtype=np.int32)
         rows[[self._codes[value] for value in ids]] = np.arange(len(ids))
         return ids, rows
-
-
-def rows_by_id(ids: Sequence[str]) -> Mapping[str, int]:
-    """The row of each id."""
-    return {value: row for row, value in enumerate(ids)}
 
 
 def compact_rows(rows: RowArray, n_rows: int) -> tuple[Int64Array, RowArray]:
