@@ -16,6 +16,7 @@ from server_process import ServerProcess
 from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
 from cofactor_server.config import ServerConfig
 from cofactor_server.server import create_server
+from waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
@@ -159,7 +160,8 @@ def test_t10_exactly_the_calls_over_the_limit_are_refused(versions, n_too_many) 
         fitting = [stub.Recommend.future(request, timeout=60) for _ in range(3 + 20)]
         for _ in range(3):
             assert blocked.acquire(timeout=30)
-        time.sleep(0.5)  # the others are on their way into the queue
+        calls = server._pools[0]  # another one holds the channel's watch of the server's health
+        until(lambda: calls.n_held == 3 + 20, 30, "the others are in the queue")
         refused = [stub.Recommend.future(request, timeout=60) for _ in range(n_too_many)]
         codes = Counter(call.code().name for call in refused)
         assert codes == {"RESOURCE_EXHAUSTED": n_too_many}

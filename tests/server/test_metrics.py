@@ -104,9 +104,9 @@ def test_counting_a_call_costs_microseconds() -> None:
     metrics = Metrics()
 
     def batch() -> float:
-        started = time.perf_counter()
+        started = time.thread_time()
         for _ in range(20_000):
             metrics.record("Recommend", "OK", 0.0001, 0.0, 0.0002)
-        return (time.perf_counter() - started) / 20_000
+        return (time.thread_time() - started) / 20_000
 
     assert min(batch() for _ in range(5)) < 10e-6
