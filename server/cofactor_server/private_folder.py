@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
-_LOCK = ".lock"
+LOCK = ".lock"
 
 
 class PrivateFolder:
@@ -29,14 +29,14 @@ class PrivateFolder:
         remove_abandoned(beside, prefix)
         self.path = Path(tempfile.mkdtemp(dir=beside, prefix=prefix))
         try:
-            self._lock = os.open(self.path / f"{_LOCK}.new", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(self.path / f"{LOCK}.new", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError:
             self.path.rmdir()
             raise
         with contextlib.suppress(OSError):  # a file system without locks: nobody can tell that the folder is abandoned
             fcntl.flock(self._lock, fcntl.LOCK_SH)
             # Only now can others see the lock: at no time is it there and free.
-            (self.path / f"{_LOCK}.new").rename(self.path / _LOCK)
+            (self.path / f"{LOCK}.new").rename(self.path / LOCK)
 
     def close(self) -> None:
         """Remove the folder, if it is still there."""
@@ -54,16 +54,43 @@ class PrivateFolder:
         self.close()
 
 
-def share_folder(path: Path) -> int:
-    """Keep another process's folder for as long as this process lives; returns the descriptor that does.
-
-    Raises OSError where the folder is gone already.
-    """
-    lock = os.open(path / _LOCK, os.O_RDWR | os.O_CLOEXEC)
-    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    if os.fstat(lock).st_nlink == 0:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+def lock_folder(path: Path) -> int:
+    """Hold a folder that nobody knows yet, for others to share; returns the descriptor that does until it is closed."""
+    lock = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    _try_lock(lock, fcntl.LOCK_SH)
     return lock
+
+
+def share_folder(path: Path) -> int:
+    """Keep another process's folder; returns the descriptor that does until it is closed, or this process ends.
+
+    Raises FileNotFoundError where the folder is gone already, BlockingIOError while it is being removed.
+    """
+    lock = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        if not _try_lock(lock, fcntl.LOCK_SH):
+            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(path))
+        if not os.path.samestat(os.fstat(lock), (path / LOCK).stat()):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def is_held_elsewhere(lock: int) -> bool:
+    """Whether others hold the folder of this descriptor too; where not, nobody can begin to before it is closed."""
+    return not _try_lock(lock, fcntl.LOCK_EX)
+
+
+def _try_lock(lock: int, kind: int) -> bool:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: nobody can tell who holds what
+        return True
+    return True
 
 
 def remove_abandoned(parent: Path, prefix: str) -> None:
@@ -79,7 +106,7 @@ def _remove_if_abandoned(folder: Path) -> None:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         return
-    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder, ignore_errors=True)

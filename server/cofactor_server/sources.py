@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Protocol
 
 from cofactor_server.errors import ConfigurationError
@@ -25,7 +25,7 @@ _REMOTE_MARKS = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created", 
 class Listing:
     """What a repository holds.
 
-    models: name -> version -> stamp of its files, which changes when any of them does.
+    models: name -> version -> stamp of its files, which no other version has and which changes when any of them does.
     """
 
     models: dict[str, dict[str, str]]
@@ -61,7 +61,7 @@ class LocalSource:
             for version in self._folders(model, VERSION_NAME):
                 marks = self._marks(version)
                 if MANIFEST in marks:
-                    versions[version.name] = _stamp(marks)
+                    versions[version.name] = _stamp(version, marks)
             models[model.name] = versions
         return Listing(models)
 
@@ -119,7 +119,7 @@ class RemoteSource:
             for version in self._folders(str(model), VERSION_NAME):
                 marks = {path.name: mark for path, mark in self._files(version)}
                 if MANIFEST in marks:
-                    models[model.name][version.name] = _stamp(marks)
+                    models[model.name][version.name] = _stamp(version, marks)
         return Listing(models)
 
     def _files(self, folder: PurePosixPath) -> list[tuple[PurePosixPath, str]]:
@@ -153,8 +153,8 @@ class RemoteSource:
             self._filesystem.get_file(str(path), str(target / path.name))
 
 
-def _stamp(marks: dict[str, str]) -> str:
-    return hashlib.sha256(repr(sorted(marks.items())).encode()).hexdigest()[:STAMP_LENGTH]
+def _stamp(folder: PurePath, marks: dict[str, str]) -> str:
+    return hashlib.sha256(repr((str(folder), sorted(marks.items()))).encode()).hexdigest()[:STAMP_LENGTH]
 
 
 def open_source(address: str) -> ModelSource:

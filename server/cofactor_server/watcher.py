@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import logging
 import random
-import shutil
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
+from weakref import ref
 
 from cofactor.admin.v1.admin_pb2 import ServingPolicy
 from cofactor_server.errors import CofactorError
@@ -23,14 +26,15 @@ from cofactor_server.policy import (
     parse_policy,
     wanted_versions,
 )
-from cofactor_server.private_folder import PrivateFolder
-from cofactor_server.sources import STAMP_LENGTH, ModelSource
+from cofactor_server.sources import ModelSource
+from cofactor_server.version_copies import VersionCopies
 
 _log = logging.getLogger(__name__)
 
 V = TypeVar("V")
 
-_STALE_S = 3600.0
+# Copies of a version that are loaded before it waits for the next look at the repository.
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,12 @@ class ModelWatcher(Generic[V]):
         """
         self._source = source
         self._load = load
-        self._copies = copies
+        self._copies = VersionCopies(copies)
         self._on_swap = on_swap
         self._polling = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._dropped: list[ref[V]] = []
         self.snapshot: Snapshot[V] = {}
         self.repository_error = ""
 
@@ -103,10 +108,11 @@ class ModelWatcher(Generic[V]):
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop polling; waits for a load that is under way."""
+        """Stop polling; waits for a load that is under way. What is loaded stays usable."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
+        self._copies.close()
 
     def _run(self, interval_s: float) -> None:
         # Not a secret: the jitter only spreads the replicas' polls.
@@ -119,6 +125,7 @@ class ModelWatcher(Generic[V]):
     def poll(self, *, retry_refused: bool = False) -> None:
         """Bring the served versions in step once; with `retry_refused`, try versions again that were refused."""
         with self._polling:
+            self._free_dropped()
             try:
                 found = self._source.scan().models
                 policies = {name: self._source.read_policy(name) for name in found}
@@ -130,6 +137,15 @@ class ModelWatcher(Generic[V]):
                 self._update(name, stamps, policies[name], retry_refused)
             for name in self.snapshot.keys() - found.keys():
                 _log.warning("model %s is gone from the repository; it is served until a restart", name)
+
+    def _free_dropped(self) -> None:
+        """Free versions that only a reference cycle keeps, such as that of a call that failed with its traceback.
+
+        The interpreter alone would search for cycles hours later, in a server that leaves few.
+        """
+        if self._dropped:
+            gc.collect()
+            self._dropped = [dropped for dropped in self._dropped if dropped() is not None]
 
     def _report_repository_error(self, problem: str) -> None:
         if problem and problem != self.repository_error:
@@ -164,6 +180,8 @@ class ModelWatcher(Generic[V]):
         state = ModelState(ready, make_routing(policy, ready, current), refused, frozenset(stamps), policy)
         if state != before:
             self._swap(name, before, state)
+        # The mappings of requests still in flight outlive the files.
+        self._copies.keep({each.stamp for held in self.snapshot.values() for each in held.loaded.values()})
 
     def _policy(self, name: str, text: str | None, before: ModelState[V]) -> ServingPolicy:
         try:
@@ -202,33 +220,28 @@ class ModelWatcher(Generic[V]):
     def _load_copy(self, name: str, version: str, stamp: str) -> V:
         """Load from a copy that no publisher can touch: files that shrink under a mapping end the process.
 
-        Worker processes share the copy, and with it the pages of the mapped tables.
+        A verdict on the version needs a copy that was made for it and is whole at the end: what is wrong with another
+        may have happened to the copy.
         """
-        home = self._copies / stamp
-        copy = home / name / version
-        if not copy.is_dir():
-            self._copies.mkdir(parents=True, exist_ok=True)
-            with PrivateFolder(self._copies, ".copying-") as draft:
-                fresh = draft.path / "version"
-                (fresh / name / version).mkdir(parents=True)
-                self._source.copy(name, version, fresh / name / version)
-                try:
-                    fresh.rename(home)
-                except OSError:
-                    if not copy.is_dir():  # another worker did not do it first
-                        raise
-        try:
-            return self._load(copy)
-        except BaseException:
-            shutil.rmtree(home, ignore_errors=True)
-            raise
+        for _ in range(_ATTEMPTS):
+            copy, is_new = self._copies.hold(name, version, stamp, partial(self._source.copy, name, version))
+            files = _names(copy)
+            try:
+                return self._load(copy)
+            except CofactorError as error:
+                if is_new and _names(copy) == files:
+                    self._copies.release(stamp)
+                    raise
+                _log.warning("%s/%s is copied again, its private copy may be damaged: %s", name, version, error)
+                self._copies.discard(stamp)
+            except BaseException:
+                self._copies.release(stamp)
+                raise
+        raise OSError(errno.ESTALE, "its private copies are damaged while they are read")
 
     def remove_stale_copies(self) -> None:
-        """Remove copies that a server left which was killed: none is loaded, or so young that somebody may load it."""
-        loaded = {each.stamp for state in self.snapshot.values() for each in state.loaded.values()}
-        for copy in self._copies.glob("[0-9a-f]" * STAMP_LENGTH):
-            if copy.name not in loaded and time.time() - copy.stat().st_mtime > _STALE_S:
-                shutil.rmtree(copy, ignore_errors=True)
+        """Remove old copies that a server left which was killed."""
+        self._copies.remove_stale()
 
     def _swap(self, name: str, before: ModelState[V], state: ModelState[V]) -> None:
         snapshot = dict(self.snapshot)
@@ -238,11 +251,14 @@ class ModelWatcher(Generic[V]):
             _log.info("model %s: serving %s, current %s", name, ", ".join(state.loaded), state.routing.current)
         if self._on_swap is not None:
             self._on_swap(snapshot)
-        kept = {each.stamp for each in state.loaded.values()}
-        for each in before.loaded.values():
-            if each.stamp not in kept:
-                # The mappings of requests still in flight outlive the files.
-                shutil.rmtree(self._copies / each.stamp, ignore_errors=True)
+        self._dropped += [ref(each.value) for each in before.loaded.values() if each not in state.loaded.values()]
+
+
+def _names(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(path.name for path in folder.iterdir())
+    except FileNotFoundError:
+        return frozenset()
 
 
 def _must_load(loaded: LoadedVersion[V] | None, stamp: str | None) -> bool:

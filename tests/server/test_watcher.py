@@ -76,9 +76,27 @@ def test_a_request_keeps_its_version_and_then_it_is_freed_with_its_copy(root, wa
     watcher.poll()
     assert in_flight.text == "1"
     del in_flight
-    gc.collect()
     assert freed() is None
     assert len(list((tmp_path / "copies").iterdir())) == 1
+
+
+def test_a_version_that_only_a_cycle_keeps_is_freed_at_the_next_look(root, watcher) -> None:
+    publish(root, "1")
+    watcher.poll()
+    content = watcher.snapshot["m"].loaded["1"].value
+    content.own = content
+    freed = weakref.ref(content)
+    publish(root, "2")
+    gc.disable()
+    try:
+        watcher.poll()
+        watcher.poll()
+        assert freed() is not None, "a call is under way"
+        del content
+        watcher.poll()
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 def test_latest_pinned_and_labels_say_what_is_loaded(root, watcher) -> None:
