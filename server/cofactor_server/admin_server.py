@@ -30,7 +30,8 @@ class AdminServer:
     def __init__(self, live: LiveRepository, gate: Gate | None, port: int) -> None:
         """Start on 127.0.0.1; tokens, where they are asked for, are asked for here too. Raises ConfigurationError."""
         calls, control = BoundedPool("admin", _THREADS, _THREADS), BoundedPool("admin-control", _THREADS, _THREADS)
-        interceptor = RequestInterceptor(calls, calls, control, control, Guard(gate), Metrics())
+        refusals = BoundedPool("admin-refusal", 1)
+        interceptor = RequestInterceptor(calls, calls, control, control, refusals, Guard(gate), Metrics())
         self._server = grpc.server(
             ThreadPoolExecutor(_THREADS), interceptors=[interceptor], options=[("grpc.so_reuseport", 0)]
         )

@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
+from cofactor_server import bodies
 from cofactor_server.timing import TIMING
 
 _LOGGER = logging.getLogger(__name__)
@@ -68,7 +70,23 @@ class BoundedPool(ThreadPoolExecutor):
         return self._calls.qsize()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **_kwargs: Any) -> Future[Any]:
-        """Queues a call, and starts a thread for it while there are fewer than calls."""
+        """Queues a call, once its body is there, and starts a thread for it while there are fewer than calls."""
+        if bodies.comes_in_one_message(args):
+            bodies.receive(args, self._refusal_now, partial(self._received, fn))
+        else:
+            self._queue(fn, args)
+        return _UNWATCHED
+
+    def _refusal_now(self, behavior: Any) -> Any:
+        """What is to answer in the place of `behavior`; None while there is room."""
+        return getattr(behavior, "refusal", None) if self.is_full else None
+
+    def _received(self, fn: Callable[..., Any], args: tuple[Any, ...], refusal: Any) -> None:
+        """Queues a call whose body has come, or what refuses it."""
+        pool = self if refusal is None else refusal.experimental_thread_pool
+        pool._queue(fn, args)
+
+    def _queue(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         with self._counting:
             self._held += 1
             needs_thread = len(self._running) < min(self._held, self._most_threads)
@@ -78,7 +96,6 @@ class BoundedPool(ThreadPoolExecutor):
         if needs_thread:
             thread.start()
         self._calls.put((time.perf_counter(), fn, args))
-        return _UNWATCHED
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Ends the threads once they have done what was queued; nothing is submitted after this."""

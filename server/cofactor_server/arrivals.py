@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from cofactor_server.errors import RequestError
-from cofactor_server.scheduling import let_others_run
 from cofactor_server.timing import TIMING
 
 _LOGGER = logging.getLogger(__name__)
@@ -61,20 +60,18 @@ class Arrivals:
     Args:
         parse: a body to a request; raises what its caller is to be told.
         joint: answers several requests.
-        n_held: how many calls the method's pool holds, arrived or not.
     """
 
-    def __init__(self, parse: Callable[[bytes], Any], joint: JointBehavior, n_held: Callable[[], int]) -> None:
+    def __init__(self, parse: Callable[[bytes], Any], joint: JointBehavior) -> None:
         self._parse = parse
         self._joint = joint
-        self._n_held = n_held
         self._lock = threading.Lock()
         self._waiting: deque[Arrival] = deque()
 
     def add(self, body: bytes) -> Arrival:
         """Takes a body, in gRPC's polling thread, just before the call's own thread is woken.
 
-        The thread of a call that is cancelled at this moment never comes. It is answered in vain, in the next run;
+        The thread of a call that is cancelled before its turn never comes. It is answered in vain, in the next run;
         where there is none, nothing may wait for it.
         """
         arrival = Arrival(body)
@@ -107,8 +104,6 @@ class Arrivals:
 
     def _joined(self, own: Arrival) -> bool:
         """Whether the call is done, by this thread or another; not where it arrived alone."""
-        if not own.is_taken and self._n_held() > len(self._waiting):
-            let_others_run()  # and gRPC take in what is there to be read
         while not own.is_taken:
             batch = self._take()
             if len(batch) == 1 and batch[0] is own:

@@ -32,7 +32,7 @@ Parse = Callable[[bytes], Any]
 class RequestInterceptor(grpc.ServerInterceptor):
     """Wraps every handler of this API once, and answers calls over the limit itself.
 
-    Health and reflection run in their own small pools, so that they answer however busy the server is.
+    Health and reflection run in their own small pools, and so do refusals: they answer however busy the server is.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class RequestInterceptor(grpc.ServerInterceptor):
         streams: BoundedPool,
         control: BoundedPool,
         watches: BoundedPool,
+        refusals: BoundedPool,
         guard: Guard,
         metrics: Metrics,
         joint: Mapping[str, JointBehavior] | None = None,
@@ -50,6 +51,7 @@ class RequestInterceptor(grpc.ServerInterceptor):
         self._streams = streams
         self._control = control
         self._watches = watches
+        self._refusals = refusals
         self._guard = guard
         self._metrics = metrics
         self._joint = joint or {}
@@ -73,11 +75,12 @@ class RequestInterceptor(grpc.ServerInterceptor):
     def _wrap(self, method: str, handler: Handler) -> tuple[Handler, Handler, BoundedPool]:
         """The handler, what answers in its place when its pool is full, and its pool."""
         refuse = _refusing(_Call(method, self._guard, self._metrics), handler.response_streaming)
-        busy = _with_behavior(handler, _in_pool(refuse, self._control), None)
+        refusal = _in_pool(refuse, self._refusals)
+        busy = _with_behavior(handler, refusal, None)
         if not method.startswith(OUR_METHODS):
             pool = self._watches if handler.response_streaming else self._control
             admitted = _admitting(method, self._guard, _behavior(handler), handler.response_streaming)
-            return _with_behavior(handler, _in_pool(admitted, pool), handler.request_deserializer), busy, pool
+            return _with_behavior(handler, _in_pool(admitted, pool, refusal), handler.request_deserializer), busy, pool
         pool = self._streams if handler.response_streaming else self._calls
         call = _Call(method, self._guard, self._metrics)
         assert handler.request_deserializer is not None
@@ -85,11 +88,12 @@ class RequestInterceptor(grpc.ServerInterceptor):
         # The body is parsed by `answer`: not before the caller is admitted, and a malformed one is not INTERNAL.
         joint = self._joint.get(method)
         if joint is not None and not self._guard.is_needed:
-            arrivals = Arrivals(parse, joint, lambda: pool.n_held)
+            arrivals = Arrivals(parse, joint)
             answered = _answer_arrived(call, arrivals, parse, _behavior(handler))
-            return _with_behavior(handler, _in_pool(answered, pool), arrivals.add), busy, pool
+            return _with_behavior(handler, _in_pool(answered, pool, refusal), arrivals.add), busy, pool
         answer = _answer_stream if handler.response_streaming else _answer
-        return _with_behavior(handler, _in_pool(answer(call, parse, _behavior(handler)), pool), None), busy, pool
+        behavior = _in_pool(answer(call, parse, _behavior(handler)), pool, refusal)
+        return _with_behavior(handler, behavior, None), busy, pool
 
 
 class _Call:
@@ -143,13 +147,14 @@ def _serializer(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], byt
     return lambda answer: answer if type(answer) is bytes else serialize(answer)
 
 
-def _in_pool(behavior: Behavior, pool: BoundedPool) -> Behavior:
-    """A function of its own that gRPC runs in this pool."""
+def _in_pool(behavior: Behavior, pool: BoundedPool, refusal: Behavior | None = None) -> Behavior:
+    """A function of its own that gRPC runs in this pool; `refusal` in its place where that is full by then."""
 
     def run(request: Any, context: grpc.ServicerContext) -> Any:
         return behavior(request, context)
 
     run.experimental_thread_pool = pool  # type: ignore[attr-defined]
+    run.refusal = refusal  # type: ignore[attr-defined]
     return run
 
 

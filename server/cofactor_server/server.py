@@ -36,6 +36,7 @@ _LOGGER = logging.getLogger(__name__)
 
 CONTROL_THREADS = 4
 CONTROL_QUEUE = 1024
+REFUSAL_THREADS = 2
 MAX_WATCHES = 512
 NEVER = 2**31 - 1  # as gRPC writes it
 
@@ -119,10 +120,12 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
     streams = BoundedPool("stream", config.max_streams)
     control = BoundedPool("control", CONTROL_THREADS, CONTROL_QUEUE)
     watches = BoundedPool("watch", MAX_WATCHES)
+    refusals = BoundedPool("refusal", REFUSAL_THREADS)
+    pools = (calls, streams, control, watches, refusals)
     shadow = ShadowTraffic(metrics, lambda: calls.is_busy)
     recommender = RecommenderServicer(lambda: live.current, config, metrics, shadow)
     interceptors: list[grpc.ServerInterceptor] = [
-        RequestInterceptor(calls, streams, control, watches, Guard(gate, limiter), metrics, recommender.joint)
+        RequestInterceptor(*pools, Guard(gate, limiter), metrics, recommender.joint)
     ]
     flush_traces: Callable[[], None] = _nothing
     if config.tracing:
@@ -143,9 +146,7 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
     live.follow(config.poll_interval_s)
     _LOGGER.info("listening on %s port %d, default model %s", config.host, port, live.current.default_name)
     reporter = ProcessReporter(metrics, ServingGauges(live, calls))
-    return RunningServer(
-        server, port, health, live, config, (calls, streams, control, watches), shadow, reporter, flush_traces, admin
-    )
+    return RunningServer(server, port, health, live, config, pools, shadow, reporter, flush_traces, admin)
 
 
 def _nothing() -> None:

@@ -24,15 +24,16 @@ class TracingInterceptor(grpc.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        """Wrap the handler, and keep the thread pool it asked for, which the instrumentation does not know of."""
+        """Wrap the handler, and keep what it asked for, of which the instrumentation does not know."""
         inner = continuation(handler_call_details)
         if inner is None:
             return None
         outer = self._instrumentation.intercept_service(lambda _: inner, handler_call_details)
         for name in _BEHAVIORS:
-            pool = getattr(getattr(inner, name), "experimental_thread_pool", None)
-            if pool is not None:
-                getattr(outer, name).experimental_thread_pool = pool
+            for attribute in ("experimental_thread_pool", "refusal"):
+                asked_for = getattr(getattr(inner, name), attribute, None)
+                if asked_for is not None:
+                    setattr(getattr(outer, name), attribute, asked_for)
         return outer
 
 

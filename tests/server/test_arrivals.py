@@ -53,7 +53,7 @@ def joint():
 
 @pytest.fixture
 def arrivals(joint):
-    return Arrivals(parse, joint, lambda: 100)
+    return Arrivals(parse, joint)
 
 
 def test_the_first_answers_all_that_have_arrived(arrivals, joint) -> None:
