@@ -1,6 +1,6 @@
 """A model trained on the embedded MovieLens and served by the installed programs, as a user would do it."""
 
-import socket
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from cofactor_client import Client
+from waiting import until
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,12 @@ def frame(ratings):
     )
 
 
+def port_in(log: Path) -> int:
+    """Where the server of a log listens; 0: nowhere yet."""
+    found = re.search(r"listening on \S+ port (\d+)", log.read_text())
+    return int(found[1]) if found else 0
+
+
 @pytest.fixture(scope="session")
 def served(tmp_path_factory):
     """cofactor-train, then cofactor-serve until the tests are over."""
@@ -48,15 +55,16 @@ def served(tmp_path_factory):
     done = subprocess.run(train, check=False, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     split = random_split(load_embedded_small(), 0.2, 42)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    serve = [sys.executable, "-m", "cofactor_server", "--models", models, "--port", str(port)]
-    with (folder / "log").open("w") as log, subprocess.Popen(serve, stdout=log, stderr=log) as server:
+    serve = [sys.executable, "-m", "cofactor_server", "--models", models, "--port", "0"]
+    path = folder / "log"
+    with path.open("w") as log, subprocess.Popen(serve, stdout=log, stderr=log) as server:
         try:
-            with Client(f"127.0.0.1:{port}") as client:
+            until(lambda: port_in(path) or server.poll() is not None, 60, "the server listens")
+            assert server.poll() is None, path.read_text()
+            address = f"127.0.0.1:{port_in(path)}"
+            with Client(address) as client:
                 client.wait_until_ready(60)
-            yield Served(f"127.0.0.1:{port}", models, done.stdout, frame(split.validation), frame(split.train))
+            yield Served(address, models, done.stdout, frame(split.validation), frame(split.train))
         finally:
             server.terminate()
             assert server.wait(30) == 0
