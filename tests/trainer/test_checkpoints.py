@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cofactor_trainer.__main__ import main
+from cofactor_trainer.checkpoints import run_fingerprint
 from cofactor_trainer.errors import InputError, RecipeError
 from cofactor_trainer.metrics import mean_squared_error
 from cofactor_trainer.movielens import load_embedded_small
@@ -155,6 +156,11 @@ def test_a_checkpoint_of_other_side_information_is_refused_where_the_recipe_uses
     train(split.train, None, NET, checkpoint=path)
     first = train(split.train, None, NET)
     assert_same_model(train(other(split.train), None, NET, checkpoint=path, resume=True).model, first.model)
+
+
+def test_what_a_blend_is_trained_on_includes_side_information(split):
+    first, second = (run_fingerprint(RECIPES["best"], 1, part) for part in (split.train, swapped_genres(split.train)))
+    assert first != second
 
 
 def test_a_checkpoint_that_cannot_be_written_is_named(split, tmp_path):

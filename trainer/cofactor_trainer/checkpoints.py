@@ -6,7 +6,7 @@ import hashlib
 import os
 import pickle
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,9 @@ class Checkpoint:
 
 def run_fingerprint(recipe: Recipe, seed: int, ratings: RatingsDataset) -> str:
     """A text that is the same for the same recipe, seed, ratings, scale and features of users and items only."""
-    features = features_of(recipe, ratings)
+    # A blend's members learn from features, whatever its own recipe says.
+    learns_from_features = recipe.side_information or recipe.model == "blend"
+    features = features_of(replace(recipe, side_information=learns_from_features), ratings)
     scale = ratings.rating_min, ratings.rating_max
     shapes = ratings.n_users, ratings.n_items, *(side.shape for side in features)
     digest = hashlib.sha256(repr((recipe, seed, scale, shapes)).encode())
