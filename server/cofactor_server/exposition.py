@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ from cofactor_server.metrics import (
     Totals,
 )
 from cofactor_server.repository import LiveRepository
+
+_LOGGER = logging.getLogger(__name__)
 
 REQUESTS = "cofactor_requests"
 REQUEST_SECONDS = "cofactor_request_seconds"
@@ -243,8 +246,17 @@ class MetricsEndpoint:
         self._thread.join()
 
 
-def wait_and_report(reporter: ProcessReporter, path: Path, stopping: Callable[[float], bool]) -> None:
-    """Leave a report each second until `stopping(seconds)` says so, and a last one then."""
-    while not stopping(1.0):
-        reporter.report().write(path)
-    reporter.report().write(path)
+def wait_and_report(reporter: ProcessReporter, path: Path, drained: Callable[[float], bool]) -> None:
+    """Leave a report each second until `drained(seconds)` says that no call comes any more, and a last one then."""
+    is_failing = False
+    is_last = False
+    while not is_last:
+        is_last = drained(1.0)
+        try:
+            reporter.report().write(path)
+        except Exception:  # a full disk, say: the next report may have room
+            if not is_failing:
+                _LOGGER.exception("the metrics of this worker stand still")
+            is_failing = True
+        else:
+            is_failing = False

@@ -129,8 +129,8 @@ class Metrics:
         """Add the threads up."""
         total = Totals()
         for each in list(self._all):
-            # A thread may add a key meanwhile: copy before walking.
-            counters = {k: dict(v) for k, v in each.counters.items()}
+            # A thread may add a key meanwhile: copy before walking, at every depth.
+            counters = {k: dict(v) for k, v in dict(each.counters).items()}
             total.add(Totals(dict(each.requests), list(each.batches), counters, dict(each.shadows)))
         return total
 

@@ -72,21 +72,22 @@ def serve_with_workers(config: ServerConfig) -> int:
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: supervisor.request_stop())
-        try:
-            is_up = supervisor.start()
-        except WorkersFailedError as error:
-            return error.exit_code
         workers = WorkerReports(reports, supervisor.process_ids)
-        own = (
+        # Before the workers: with its port taken nothing has been started that would have to be stopped.
+        endpoint = (
             _metrics_endpoint(config, lambda: [*workers.reports(), ProcessReport(metrics.totals(), {})])
             if config.metrics_port
             else None
         )
-        if is_up:
-            _LOGGER.info("%d workers listening on %s port %d", config.workers, config.host, port)
-        supervisor.run()
-        if own is not None:
-            own.close()
+        try:
+            if supervisor.start():
+                _LOGGER.info("%d workers listening on %s port %d", config.workers, config.host, port)
+            supervisor.run()
+        except WorkersFailedError as error:
+            return error.exit_code
+        finally:
+            if endpoint is not None:
+                endpoint.close()
     return 0
 
 
@@ -107,15 +108,19 @@ def run_worker_server(link: SupervisorLink, slot: int, config: ServerConfig, rep
     except CofactorError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
+    drained = threading.Event()
+    reporting = threading.Thread(
+        target=wait_and_report, args=(server.reporter, reports / f"{os.getpid()}.json", drained.wait), daemon=True
+    )
     with server:
-        reporting = threading.Thread(
-            target=wait_and_report, args=(server.reporter, reports / f"{os.getpid()}.json", stopping.wait), daemon=True
-        )
         if config.metrics_port:
             reporting.start()
         link.announce_ready()
         stopping.wait()
         _LOGGER.info("stopping")
+    drained.set()
+    if config.metrics_port:
+        reporting.join()
 
 
 def _pin(slot: int, n_workers: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import urllib.request
@@ -9,8 +10,15 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cofactor_server.exposition import COUNTERS, GAUGES, MetricsEndpoint, ProcessReporter, WorkerReports
-from cofactor_server.metrics import Metrics
+from cofactor_server.exposition import (
+    COUNTERS,
+    GAUGES,
+    MetricsEndpoint,
+    ProcessReporter,
+    WorkerReports,
+    wait_and_report,
+)
+from cofactor_server.metrics import Metrics, ProcessReport
 
 
 def scrape(port: int) -> dict[tuple[str, ...], float]:
@@ -70,6 +78,50 @@ def test_threads_lose_no_count_even_when_they_are_gone() -> None:
     assert sum(totals.batches[:-1]) == 80_000
     assert totals.batches[-1] == 240_000
     assert totals.counters["cofactor_model_loads"] == {"ready": 80_000}
+
+
+def test_counting_goes_on_while_totals_are_taken() -> None:
+    metrics = Metrics()
+    counting = threading.Event()
+
+    def work() -> None:
+        for number in range(3_000):
+            metrics.count(f"counter {number}", "ready")
+            metrics.count("counter", f"label {number}")
+            metrics.record(f"method {number}", "OK", 0.0, 0.0, 0.001)
+            metrics.count_shadow("m", str(number), "dropped")
+            counting.set()
+
+    thread = threading.Thread(target=work)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        thread.start()
+        assert counting.wait(10)
+        while thread.is_alive():
+            metrics.totals()
+    finally:
+        sys.setswitchinterval(interval)
+        thread.join()
+    assert len(metrics.totals().counters) == 3_001
+
+
+def test_a_report_that_fails_is_not_the_last_one(tmp_path, caplog) -> None:
+    metrics = Metrics()
+    path = tmp_path / "reports" / "1.json"  # the folder is not there at first, as when the disk is full
+    rounds = []
+
+    def drained(_seconds: float) -> bool:
+        rounds.append(path.exists())
+        if len(rounds) == 3:
+            path.parent.mkdir()
+        metrics.record("Predict", "OK", 0.0, 0.0, 0.001)
+        return len(rounds) == 5
+
+    wait_and_report(ProcessReporter(metrics, dict), path, drained)
+    assert rounds == [False, False, False, True, True]
+    assert sum(ProcessReport.read(path).totals.requests["Predict", "OK"][:15]) == 5
+    assert [record.message for record in caplog.records] == ["the metrics of this worker stand still"]
 
 
 def test_workers_are_added_up_and_a_dead_one_keeps_its_counts_only(serve, tmp_path) -> None:
