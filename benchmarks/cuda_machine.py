@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import shutil
 import platform
 import socket
 import subprocess
@@ -138,7 +139,8 @@ def served_alone(models: Path, n_items: int) -> Path:
     if not alone.exists():
         version = version_of(models, "dot-product", n_items)
         alone.mkdir()
-        (alone / version.parent.name).symlink_to(version.parent, target_is_directory=True)
+        # Hard links: the server follows no others.
+        shutil.copytree(version.parent, alone / version.parent.name, copy_function=os.link)
     return alone
 
 

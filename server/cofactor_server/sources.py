@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import logging
 import os
 import re
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from cofactor_server.errors import ConfigurationError
+from cofactor_server.policy import PolicyError
+
+_log = logging.getLogger(__name__)
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MANIFEST = "manifest.json"
 POLICY = "serving.json"
 STAMP_LENGTH = 32
+_LONGEST_POLICY = 2**20
 # How the file systems of fsspec say that a file has changed; each has some of these.
 _REMOTE_MARKS = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created", "size")
 
@@ -38,7 +45,10 @@ class ModelSource(Protocol):
         """List the complete versions: those that have a manifest."""
 
     def read_policy(self, name: str) -> str | None:
-        """Return the text of a model's serving.json, or None where it has none."""
+        """Return the text of a model's serving.json, or None where it has none.
+
+        Raises PolicyError where what is there is not read.
+        """
 
     def write_policy(self, name: str, text: str) -> None:
         """Replace a model's serving.json in one step."""
@@ -48,10 +58,14 @@ class ModelSource(Protocol):
 
 
 class LocalSource:
-    """Versions in a folder: <root>/<name>/<version>/."""
+    """Versions in a folder: <root>/<name>/<version>/.
+
+    The root may be a link, nothing below it: whoever can write to a repository must not have other files read.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._links: set[str] = set()  # that the log has told of
 
     def scan(self) -> Listing:
         """List the complete versions."""
@@ -71,27 +85,41 @@ class LocalSource:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_file(follow_symlinks=False):
-                    stat = entry.stat(follow_symlinks=False)
-                    marks[entry.name] = f"{stat.st_ino}-{stat.st_mtime_ns}-{stat.st_size}"
+                    found = entry.stat(follow_symlinks=False)
+                    marks[entry.name] = f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
         return marks
 
-    @staticmethod
-    def _folders(parent: Path, name: re.Pattern[str]) -> list[Path]:
+    def _folders(self, parent: Path, name: re.Pattern[str]) -> list[Path]:
+        found = []
         with os.scandir(parent) as entries:
-            return sorted(Path(entry.path) for entry in entries if name.fullmatch(entry.name) and entry.is_dir())
+            for entry in entries:
+                if not name.fullmatch(entry.name):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    found.append(Path(entry.path))
+                elif entry.is_symlink() and entry.path not in self._links:
+                    self._links.add(entry.path)
+                    _log.warning("%s is a link, and links in a repository are not followed", entry.path)
+        return sorted(found)
 
     def read_policy(self, name: str) -> str | None:
         """Return the text of serving.json."""
         try:
-            return (self._root / name / POLICY).read_text("utf-8", errors="replace")
+            with _open_plain(self._root / name / POLICY) as file:
+                raw = file.read(_LONGEST_POLICY + 1)
         except FileNotFoundError:
             return None
+        if len(raw) > _LONGEST_POLICY:
+            raise PolicyError(f"{POLICY} is longer than {_LONGEST_POLICY} bytes")
+        return raw.decode("utf-8", errors="replace")
 
     def write_policy(self, name: str, text: str) -> None:
         """Replace serving.json."""
         path = self._root / name / POLICY
         temporary = path.with_name(f".{POLICY}.{os.getpid()}")
-        temporary.write_text(text, "utf-8")
+        temporary.unlink(missing_ok=True)
+        with temporary.open("x", encoding="utf-8") as file:  # "x" follows no link
+            file.write(text)
         temporary.replace(path)
 
     def copy(self, name: str, version: str, target: Path) -> None:
@@ -101,6 +129,20 @@ class LocalSource:
             for entry in entries:
                 if entry.is_file(follow_symlinks=False):
                     shutil.copyfile(entry.path, target / entry.name, follow_symlinks=False)
+
+
+def _open_plain(path: Path) -> BinaryIO:
+    try:
+        # A pipe is opened without waiting for somebody to write to it.
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise PolicyError(f"{path.name} is a link, which is not followed; put the file itself there") from None
+        raise
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise PolicyError(f"{path.name} is no plain file")
+    return os.fdopen(file, "rb")
 
 
 class RemoteSource:

@@ -128,7 +128,7 @@ class ModelWatcher(Generic[V]):
             self._free_dropped()
             try:
                 found = self._source.scan().models
-                policies = {name: self._source.read_policy(name) for name in found}
+                policies = {name: self._read_policy(name) for name in found}
             except Exception as error:  # the file systems of fsspec raise whatever their libraries do
                 self._report_repository_error(f"{type(error).__name__}: {error}")
                 return
@@ -154,9 +154,9 @@ class ModelWatcher(Generic[V]):
             _log.info("the model repository can be read again")
         self.repository_error = problem
 
-    def _update(self, name: str, stamps: dict[str, str], policy_text: str | None, retry_refused: bool) -> None:
+    def _update(self, name: str, stamps: dict[str, str], new_policy: ServingPolicy | None, retry_refused: bool) -> None:
         before = self.snapshot.get(name, ModelState[V]())
-        policy = self._policy(name, policy_text, before)
+        policy = before.policy if new_policy is None else new_policy
         refused = {
             version: refusal
             for version, refusal in before.refused.items()
@@ -183,12 +183,14 @@ class ModelWatcher(Generic[V]):
         # The mappings of requests still in flight outlive the files.
         self._copies.keep({each.stamp for held in self.snapshot.values() for each in held.loaded.values()})
 
-    def _policy(self, name: str, text: str | None, before: ModelState[V]) -> ServingPolicy:
+    def _read_policy(self, name: str) -> ServingPolicy | None:
+        """What serving.json says; None where that cannot be followed, and the policy before it stays."""
         try:
+            text = self._source.read_policy(name)
             return parse_policy(text) if text is not None else ServingPolicy()
         except PolicyError as error:
             _log.error("model %s: %s; the policy before it stays", name, error)
-            return before.policy
+            return None
 
     def _kept(
         self, policy: ServingPolicy, wanted: list[str], loaded: dict[str, LoadedVersion[V]], current: str | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import shutil
 import weakref
 from pathlib import Path
@@ -231,6 +232,75 @@ def test_links_in_a_version_are_not_followed(root, watcher, tmp_path) -> None:
     (folder / "tables.bin").symlink_to(tmp_path / "secret")
     watcher.poll()
     assert not list((tmp_path / "copies").rglob("tables.bin"))
+
+
+@pytest.mark.parametrize("target", ["outside", "inside"])
+def test_versions_and_models_that_are_links_are_not_followed_and_the_log_says_so_once(
+    root, watcher, tmp_path, target, caplog
+) -> None:
+    elsewhere = tmp_path / "elsewhere" if target == "outside" else root
+    publish(root, "1")
+    publish(elsewhere, "1", model="other")
+    (root / "m" / "2").symlink_to(elsewhere / "other" / "1")
+    (root / "linked").symlink_to(elsewhere / "other")
+    watcher.poll()
+    watcher.poll()
+    assert served(watcher) == (["1"], "1")
+    assert "linked" not in watcher.snapshot
+    assert caplog.text.count("is a link") == 2
+
+
+def test_the_folder_of_the_repository_itself_may_be_a_link(root, tmp_path) -> None:
+    publish(root, "1")
+    (tmp_path / "current").symlink_to(root)
+    watcher = ModelWatcher(LocalSource(tmp_path / "current"), load, tmp_path / "copies")
+    watcher.poll()
+    assert served(watcher) == (["1"], "1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("link", "serving.json is a link, which is not followed; put the file itself there"),
+        ("endless", "serving.json is a link, which is not followed; put the file itself there"),
+        ("pipe", "serving.json is no plain file"),
+        ("folder", "serving.json is no plain file"),
+        ("long", "serving.json is longer than 1048576 bytes"),
+    ],
+)
+def test_a_policy_that_is_no_plain_file_is_not_read(root, watcher, tmp_path, kind, problem, caplog) -> None:
+    """Links, so that nobody has the server read another file; a pipe, because it would wait for it for ever."""
+    publish(root, "1")
+    publish(root, "2")
+    policy(root, labels={"stable": "1"})
+    watcher.poll()
+    path = root / "m" / "serving.json"
+    path.rename(tmp_path / "elsewhere.json")
+    (tmp_path / "elsewhere.json").write_text('{"labels": {"stable": "2"}}')
+    make = {
+        "link": lambda: path.symlink_to(tmp_path / "elsewhere.json"),
+        "endless": lambda: path.symlink_to("/dev/zero"),
+        "pipe": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "long": lambda: path.write_text('{"labels": {"stable": "2"}}' + " " * 2**20),
+    }
+    make[kind]()
+    watcher.poll()
+    assert served(watcher) == (["2", "1"], "1")
+    assert watcher.repository_error == ""
+    assert f"model m: {problem}; the policy before it stays" in caplog.text
+
+
+def test_a_policy_is_not_written_through_a_link(root, tmp_path) -> None:
+    publish(root, "1")
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    (root / "m" / "serving.json").symlink_to(victim)
+    (root / "m" / f".serving.json.{os.getpid()}").symlink_to(victim)
+    LocalSource(root).write_policy("m", "{}")
+    assert victim.read_text() == "untouched"
+    assert LocalSource(root).read_policy("m") == "{}"
+    assert sorted(path.name for path in (root / "m").iterdir()) == ["1", "serving.json"]
 
 
 def test_the_watcher_polls_by_itself_until_it_is_stopped(root, watcher) -> None:
