@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import shutil
 import platform
+import shutil
 import socket
 import subprocess
 import sys
