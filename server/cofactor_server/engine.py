@@ -25,6 +25,8 @@ _LOGGER = logging.getLogger(__name__)
 ROWS_PER_RUN = 65_536
 # Most float32 numbers in a run whose memory is kept for the next: 16 MiB, some times over.
 FLOATS_KEPT = 2**22
+# A large catalogue's search looks at 16 items for each result; of each it holds the row and the score, some times over.
+FLOATS_PER_RESULT = 64
 _GIVES_BACK = onnxruntime.RunOptions()
 _GIVES_BACK.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 # What ONNX Runtime calls CUDA's memory.
@@ -117,7 +119,8 @@ class Engine:
             "excluded_rows": excluded_rows,
             "k": _count(k),
         }
-        keeps_memory = self._fixed_shapes is not None or len(user_bias) * self._floats_per_user <= FLOATS_KEPT
+        floats = len(user_bias) * (self._floats_per_user + FLOATS_PER_RESULT * k)
+        keeps_memory = self._fixed_shapes is not None or floats <= FLOATS_KEPT
         options = () if keeps_memory else (_GIVES_BACK,)
         item_rows, scores, ratings = self._recommend.run(RECOMMEND_OUTPUTS, inputs, *options)
         return item_rows, scores, ratings

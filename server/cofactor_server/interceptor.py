@@ -212,6 +212,9 @@ def _answer_stream(call: _Call, parse: Parse, behavior: Behavior) -> Behavior:
         try:
             call.begin(context)
             yield from behavior(map(parse, bodies), context)
+        except GeneratorExit:  # the caller left while an answer was on its way
+            code = "CANCELLED"
+            raise
         except Exception as error:
             code = _code_of(error, context)
             _fail(context, error)

@@ -14,7 +14,7 @@ from cofactor_server.arrays import NO_ROWS
 from cofactor_server.batching import BatchedTopK, batching_pays
 from cofactor_server.errors import DeadlineExceeded
 from cofactor_server.recommender import TopKQuery, UserVector, best_positions
-from cofactor_server.top_k import LONGEST_SHARED_EXCLUSION, DirectTopK
+from cofactor_server.top_k import LONGEST_SHARED_EXCLUSION, MOST_SHARED_RESULTS, DirectTopK
 from waiting import until
 
 N_ITEMS = 500
@@ -83,21 +83,23 @@ def test_a_batch_of_one_caller_equals_its_queries_one_by_one():
     assert direct.many([]) == []
 
 
-def test_a_query_with_a_very_long_exclusion_does_not_stretch_its_neighbours():
+def test_a_query_that_leaves_out_or_asks_for_very_much_does_not_stretch_its_neighbours():
     n_items = 3 * LONGEST_SHARED_EXCLUSION
-    widths = []
+    runs = []
 
     class Graph:
         def recommend(self, user_factors, user_bias, popularity_weight, excluded_rows, k):
-            widths.append(excluded_rows.shape)
+            runs.append((*excluded_rows.shape, k))
             rows = np.zeros((len(user_factors), k), dtype=np.int64)
             return rows, rows.astype(np.float32), rows.astype(np.float32)
 
     user = UserVector(np.zeros((1, 2), np.float32), np.zeros(1, np.float32))
     long = TopKQuery(user, 0.0, np.arange(LONGEST_SHARED_EXCLUSION + 1), 3)
+    deep = TopKQuery(user, 0.0, np.arange(5), MOST_SHARED_RESULTS + 1)
     short = TopKQuery(user, 0.0, np.arange(5), 3)
-    DirectTopK(Graph(), n_items, 16).many([short, long, short])
-    assert sorted(widths) == [(1, LONGEST_SHARED_EXCLUSION + 1), (2, 5)]
+    answers = DirectTopK(Graph(), n_items, 16).many([short, long, deep, short])
+    assert sorted(runs) == [(1, 5, MOST_SHARED_RESULTS + 1), (1, LONGEST_SHARED_EXCLUSION + 1, 3), (2, 5, 3)]
+    assert [len(answer.rows) for answer in answers] == [3, 3, MOST_SHARED_RESULTS + 1, 3]
 
 
 def test_a_query_whose_caller_gave_up_while_it_waited_never_runs():

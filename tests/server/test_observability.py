@@ -21,6 +21,7 @@ from cofactor.v1 import recommender_pb2
 from cofactor_server import recommender_servicer
 from cofactor_server.exposition import MetricsEndpoint
 from cofactor_server.logs import JsonFormatter
+from waiting import until
 
 REQUEST = recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id="u003"))
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -175,3 +176,22 @@ def test_a_caller_that_goes_away_leaves_no_error_in_the_log(serve, served_models
     assert answered.wait(10)
     api.server.stop()
     assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_a_stream_that_its_caller_leaves_is_counted_as_cancelled(serve, served_models) -> None:
+    api = serve(served_models, model="dot")
+
+    def without_end():
+        while True:
+            yield recommender_pb2.StreamRecommendRequest(request=REQUEST)
+
+    def counted():
+        return {key: row for key, row in api.server.reporter.report().totals.requests.items() if row}
+
+    for _ in range(5):
+        stream = api.recommender.StreamRecommend(without_end(), timeout=30)
+        next(stream)
+        stream.cancel()
+    until(lambda: ("StreamRecommend", "CANCELLED") in counted())
+    until(lambda: api.server._pools[1].n_held == 0)
+    assert ("StreamRecommend", "OK") not in counted()
