@@ -1,4 +1,4 @@
-"""Logs for people or, as one JSON object a line, for machines; both know the request they were written in."""
+"""Logs for people or, as one JSON object a line, for machines; these know the request they were written in."""
 
 from __future__ import annotations
 
