@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from cofactor_server.errors import RequestError
+from cofactor_server.scheduling import let_others_run
 from cofactor_server.timing import TIMING
 
 _LOGGER = logging.getLogger(__name__)
@@ -104,6 +105,8 @@ class Arrivals:
 
     def _joined(self, own: Arrival) -> bool:
         """Whether the call is done, by this thread or another; not where it arrived alone."""
+        if not own.is_taken:
+            let_others_run()  # and gRPC take in what is there to be read
         while not own.is_taken:
             batch = self._take()
             if len(batch) == 1 and batch[0] is own:
