@@ -17,6 +17,10 @@ from cofactor_server.timing import TIMING
 
 _LOGGER = logging.getLogger(__name__)
 
+# Bodies of the calls that run and wait, together: a queue of the largest messages would be more than a server has. One
+# alone may be larger.
+MOST_HELD_BYTES = 128 * 2**20
+
 
 class _Unwatched(Future[None]):
     """What submit() returns. gRPC does nothing with it but count calls for a limit that this server does not use."""
@@ -45,9 +49,10 @@ class BoundedPool(ThreadPoolExecutor):
         self._limit = threads + max_waiting
         self._busy_from = min((threads + 1) // 2, 4 * len(os.sched_getaffinity(0)))
         self._held = 0
+        self._held_bytes = 0
         self._running: list[threading.Thread] = []
         self._counting = threading.Lock()
-        self._calls: SimpleQueue[tuple[float, Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[float, int, Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
 
     @property
     def is_full(self) -> bool:
@@ -74,28 +79,32 @@ class BoundedPool(ThreadPoolExecutor):
         if bodies.comes_in_one_message(args):
             bodies.receive(args, self._refusal_now, partial(self._received, fn))
         else:
-            self._queue(fn, args)
+            self._queue(fn, args, 0)
         return _UNWATCHED
 
-    def _refusal_now(self, behavior: Any) -> Any:
-        """What is to answer in the place of `behavior`; None while there is room."""
-        return getattr(behavior, "refusal", None) if self.is_full else None
+    def _refusal_now(self, behavior: Any, n_bytes: int) -> Any:
+        """What is to answer in the place of `behavior` to a body of so many bytes; None while there is room."""
+        has_room = self._held_bytes == 0 or self._held_bytes + n_bytes <= MOST_HELD_BYTES
+        return None if has_room and not self.is_full else getattr(behavior, "refusal", None)
 
-    def _received(self, fn: Callable[..., Any], args: tuple[Any, ...], refusal: Any) -> None:
+    def _received(self, fn: Callable[..., Any], args: tuple[Any, ...], n_bytes: int, refusal: Any) -> None:
         """Queues a call whose body has come, or what refuses it."""
-        pool = self if refusal is None else refusal.experimental_thread_pool
-        pool._queue(fn, args)
+        if refusal is None:
+            self._queue(fn, args, n_bytes)
+        else:
+            refusal.experimental_thread_pool._queue(fn, args, 0)
 
-    def _queue(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def _queue(self, fn: Callable[..., Any], args: tuple[Any, ...], n_bytes: int) -> None:
         with self._counting:
             self._held += 1
+            self._held_bytes += n_bytes
             needs_thread = len(self._running) < min(self._held, self._most_threads)
             if needs_thread:
                 thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._running)}", daemon=True)
                 self._running.append(thread)
         if needs_thread:
             thread.start()
-        self._calls.put((time.perf_counter(), fn, args))
+        self._calls.put((time.perf_counter(), n_bytes, fn, args))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Ends the threads once they have done what was queued; nothing is submitted after this."""
@@ -108,7 +117,7 @@ class BoundedPool(ThreadPoolExecutor):
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
-            arrived, fn, args = call
+            arrived, n_bytes, fn, args = call
             TIMING.arrived = arrived
             TIMING.queue_s = time.perf_counter() - arrived
             TIMING.compute_s = 0.0
@@ -120,4 +129,5 @@ class BoundedPool(ThreadPoolExecutor):
             finally:
                 with self._counting:
                     self._held -= 1
+                    self._held_bytes -= n_bytes
             del call, fn, args  # or the thread would keep the last call's messages until its next

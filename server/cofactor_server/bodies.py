@@ -33,6 +33,7 @@ def _is_as_expected() -> bool:
             and takes("_stream_response_in_pool", *_ARGUMENTS)
             and takes("_unary_request", "rpc_event", "state", "request_deserializer")
             and takes("_receive_message", "state", "call", "request_deserializer")
+            and takes("_serialized_request", "request_event")
             and takes("_abort", "state", "call", "code", "details")
             and takes("_is_rpc_state_active", "state")
             and {"_RECEIVE_MESSAGE_TOKEN", "_EMPTY_FLAGS", "_CLOSED"} <= vars(_server).keys()
@@ -57,15 +58,16 @@ def comes_in_one_message(arguments: Arguments) -> bool:
 
 def receive(
     arguments: Arguments,
-    refusal_of: Callable[[Any], Any],
-    hand_over: Callable[[Arguments, Any], None],
+    refusal_of: Callable[[Any, int], Any],
+    hand_over: Callable[[Arguments, int, Any], None],
 ) -> None:
     """Asks for a call's body; runs in the thread that polls, which then calls `hand_over`.
 
     Args:
         arguments: what the pool is to run.
-        refusal_of: asked with the call's behavior when the body has come: what is to answer instead, or None.
-        hand_over: told what to run, and that refusal. Not called for a call that ends before its body comes.
+        refusal_of: asked with the call's behavior and the bytes of its body: what is to answer instead, or None.
+        hand_over: told what to run, those bytes and that refusal. Not called for a call that ends before its body
+            comes.
     """
     pool_function, rpc_event, state, behavior, _, deserializer, serializer = arguments
 
@@ -76,11 +78,12 @@ def receive(
             return message if _server._is_rpc_state_active(state) else None
 
     def received(event: Any) -> Any:
-        refusal = refusal_of(behavior)
+        n_bytes = len(_server._serialized_request(event) or b"")
+        refusal = refusal_of(behavior, n_bytes)
         chosen, parse = (behavior, deserializer) if refusal is None else (refusal, None)
         result = _server._receive_message(state, rpc_event.call, parse)(event)
         if state.request is not None:
-            hand_over((pool_function, rpc_event, state, chosen, request, parse, serializer), refusal)
+            hand_over((pool_function, rpc_event, state, chosen, request, parse, serializer), n_bytes, refusal)
             return result
         with state.condition:
             if state.client is _server._CLOSED and not state.statused:

@@ -10,7 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cofactor.v1.recommender_pb2 import RecommendRequest, RecommendResponse, SimilarItemsRequest, User
-from cofactor_server import bodies
+from cofactor_server import admission, bodies
 from waiting import until
 
 RECOMMEND = "/cofactor.v1.RecommenderService/Recommend"
@@ -110,3 +110,32 @@ def test_a_call_cancelled_while_it_waits_for_a_thread_never_runs(serve, served_m
     assert first.result().results
     assert last.result().results
     assert len(n_runs) == 2
+
+
+def test_large_bodies_are_refused_before_they_fill_the_memory(serve, served_models, monkeypatch) -> None:
+    monkeypatch.setattr(admission, "MOST_HELD_BYTES", 10 * 2**20)
+    api = serve(served_models, model="dot", threads=1)
+    pool = api.server._pools[0]
+    opened, n_runs = threading.Event(), []
+    engine = api.server.repository.versions["dot"][0].engine
+    similar_items = engine.similar_items
+
+    def hold(*arguments):
+        n_runs.append(1)
+        opened.wait(30)
+        return similar_items(*arguments)
+
+    engine.similar_items = hold
+    holding = api.recommender.SimilarItems.future(SimilarItemsRequest(item_ids=["i001"]), timeout=60)
+    until(lambda: n_runs)
+    send = api.channel.unary_unary("/cofactor.v1.RecommenderService/Predict")
+    large = [send.future(b"\x0a" + bytes(3 * 2**20), timeout=60) for _ in range(6)]
+    until(lambda: sum(call.done() for call in large) == 3)
+    assert pool.n_held == 4
+    refused = [call for call in large if call.done()]
+    assert {call.code() for call in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    opened.set()
+    assert holding.result().results
+    assert {call.code() for call in large if call not in refused} == {grpc.StatusCode.INVALID_ARGUMENT}
+    until(lambda: pool.n_held == 0)
+    assert pool._held_bytes == 0
