@@ -212,6 +212,8 @@ def _answer_stream(call: _Call, parse: Parse, behavior: Behavior) -> Behavior:
         try:
             call.begin(context)
             yield from behavior(map(parse, bodies), context)
+            if not context.is_active():  # the requests ended because the caller left
+                code = "CANCELLED"
         except GeneratorExit:  # the caller left while an answer was on its way
             code = "CANCELLED"
             raise
