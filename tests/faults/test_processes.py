@@ -80,7 +80,7 @@ def test_sigint_drains_as_sigterm_does(versions, tmp_path) -> None:
         started = time.monotonic()
         assert server.stop(signal.SIGINT) == 0
         assert time.monotonic() - started >= 0.5  # the drain delay
-        assert not any(child.is_running() and child.status() != "zombie" for child in children)
+        until(lambda children=children: not any(map(lives, children)), 10, "every process of the server ends")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -98,7 +98,7 @@ def test_ctrl_c_in_a_terminal_drains_and_leaves_no_stack_trace(versions, tmp_pat
         assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert stub.Recommend(request, timeout=5).results, "calls are answered while clients go elsewhere"
         assert server.process.wait(20) == 0
-    assert not any(child.is_running() and child.status() != "zombie" for child in children)
+    until(lambda children=children: not any(map(lives, children)), 10, "every process of the server ends")
     assert "Traceback" not in server.text()
     assert "KeyboardInterrupt" not in server.text()
 
@@ -241,6 +241,13 @@ def is_connected(worker: int, port: int) -> bool:
     """Whether a client has a connection to this process of those that share the port."""
     connections = psutil.Process(worker).net_connections("tcp")
     return any(each.status == psutil.CONN_ESTABLISHED and each.laddr.port == port for each in connections)
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def answers(stub: recommender_pb2_grpc.RecommenderServiceStub, request: recommender_pb2.RecommendRequest) -> bool:
