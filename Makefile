@@ -29,10 +29,10 @@ $(INSTALLED): $(UV) $(LOCK) pyproject.toml
 	@touch $@
 
 demo: $(INSTALLED) ## Train on MovieLens, export, serve, and call every RPC
-	@$(BIN)/python client/demo
+	@$(BIN)/python -m examples.demo
 
 serve: $(INSTALLED) ## The same, and keep the server up
-	@$(BIN)/python client/demo --serve
+	@$(BIN)/python -m examples.demo --serve
 
 test: $(INSTALLED) ## Run every test that needs no other language's toolchain
 	@$(BIN)/python -m pytest -q -m 'not clients' $(PYTEST_ARGS)

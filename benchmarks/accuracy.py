@@ -1,6 +1,6 @@
 """Error of every recipe on the splits 42 to 46, against its bar.
 
-    python benchmarks/accuracy.py [--quick] [--seeds 42 43 44 45 46] [--only dot-bias hybrid]
+    python -m benchmarks.accuracy [--quick] [--seeds 42 43 44 45 46] [--only dot-bias hybrid]
         [--data ML-100k] [--output docs/benchmarks-accuracy.md]
 
 --quick trains split 42 alone. COFACTOR_ML100K says where MovieLens 100k is; ml-latest-small comes with the demo extra.
@@ -23,13 +23,13 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import torch
 
-from cofactor_trainer.baselines import bias_only
-from cofactor_trainer.evaluation import evaluate_ratings
-from cofactor_trainer.movielens import load_100k, load_embedded_small
-from cofactor_trainer.recipes import RECIPES, Recipe
-from cofactor_trainer.splits import Split, random_split
-from cofactor_trainer.trained import TrainedModel
-from cofactor_trainer.training import train
+from cofactor_trainer.architectures.recipes import RECIPES, Recipe
+from cofactor_trainer.data.movielens import load_100k, load_embedded_small
+from cofactor_trainer.data.splits import Split, random_split
+from cofactor_trainer.evaluation.baselines import bias_only
+from cofactor_trainer.evaluation.evaluate import evaluate_ratings
+from cofactor_trainer.scoring.trained_model import TrainedModel
+from cofactor_trainer.training.loop import train
 
 FOLDER = Path(os.environ.get("COFACTOR_ML100K", Path(__file__).parents[2] / "shared/data/ml-100k"))
 SEEDS = (42, 43, 44, 45, 46)

@@ -5,7 +5,7 @@ user factor j as 1 / j (with equal variances no index finds anything). Popularit
 exported and served as any other.
 
     export OMP_NUM_THREADS=1
-    python benchmarks/approximate.py [--items 1000000 5000000] [--output docs/benchmarks-approximate.md]
+    python -m benchmarks.approximate [--items 1000000 5000000] [--output docs/benchmarks-approximate.md]
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ import faiss
 import numpy as np
 import torch
 
-from cofactor_server.approximate import ApproximateTopK
-from cofactor_server.bundle import Bundle, open_bundle
-from cofactor_server.engine import Engine
-from cofactor_server.providers import CPU
-from cofactor_server.recommender import TopKQuery
-from cofactor_server.top_k import DirectTopK
-from cofactor_server.users import Users
-from cofactor_trainer.approximate import build_index
-from cofactor_trainer.dataset import Catalogue, RatingsDataset
-from cofactor_trainer.export import export_version
-from cofactor_trainer.trained import TrainedModel
+from cofactor_server.inference.ann_index import ApproximateTopK
+from cofactor_server.inference.catalogue_top_k import DirectTopK
+from cofactor_server.inference.engine import Engine
+from cofactor_server.inference.execution_providers import CPU
+from cofactor_server.ranking.ranker import TopKQuery
+from cofactor_server.ranking.user_vectors import Users
+from cofactor_server.repository.version_directory import Bundle, open_bundle
+from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
+from cofactor_trainer.export.ann_index_builder import build_index
+from cofactor_trainer.export.version_writer import export_version
+from cofactor_trainer.scoring.trained_model import TrainedModel
 
 N_FACTORS = 64
 N_USERS = 100_000
@@ -185,7 +185,7 @@ def main() -> None:
 
 def document(lines: list[str], sizes: list[int]) -> str:
     """The page."""
-    command = f"OMP_NUM_THREADS=1 python benchmarks/approximate.py --items {' '.join(map(str, sizes))}"
+    command = f"OMP_NUM_THREADS=1 python -m benchmarks.approximate --items {' '.join(map(str, sizes))}"
     return f"""# Recommend from an index
 
 `{command}`

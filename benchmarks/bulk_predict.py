@@ -1,7 +1,7 @@
 """How long does a DataFrame of pairs take through a local server, and what memory do client and server need?
 
     make demo                                      # trains the models that are served here
-    .venv/bin/python benchmarks/bulk_predict.py    # [--models DIR] [--pairs 1000000] [--repeats 3]
+    .venv/bin/python -m benchmarks.bulk_predict    # [--models DIR] [--pairs 1000000] [--repeats 3]
 
 Starts cofactor-serve, predicts random pairs of the model's users and items with Client.predict_frame, and compares
 a sample of the answers with single calls.
@@ -51,7 +51,7 @@ def peak_mib(process):
 
 def pairs_of(version, n_pairs):
     """(n_pairs,) random pairs of the ids in a version directory."""
-    from cofactor_server.bundle import open_bundle
+    from cofactor_server.repository.version_directory import open_bundle
 
     bundle = open_bundle(version)
     random = np.random.default_rng(1)

@@ -1,6 +1,6 @@
 """How long a server takes from nothing to its first answer, and how much memory it then holds.
 
-    python benchmarks/cold_start.py --models .demo/models --runs 5 --check
+    python -m benchmarks.cold_start --models .demo/models --runs 5 --check
 
 The bars on ml-latest-small, CPU: 1.5 s and 150 MB resident.
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,15 +12,14 @@ import numpy as np
 import onnxruntime
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-import synthetic
-from cofactor_server.bound_session import BoundSession
-from cofactor_server.bundle import open_bundle
-from cofactor_server.engine import RECOMMEND_OUTPUTS, Engine
-from cofactor_server.fixed_shapes import FixedShapes
-from cofactor_server.providers import CPU, CUDA, n_cuda_devices, requested_providers
-from cofactor_server.timing import TimedSession
-from cofactor_trainer.export import export_version
+from cofactor_server.inference.engine import RECOMMEND_OUTPUTS, Engine
+from cofactor_server.inference.execution_providers import CPU, CUDA, n_cuda_devices, requested_providers
+from cofactor_server.inference.io_binding import BoundSession
+from cofactor_server.inference.shape_buckets import FixedShapes
+from cofactor_server.observability.call_timing import TimedSession
+from cofactor_server.repository.version_directory import open_bundle
+from cofactor_trainer.export.version_writer import export_version
+from tests.support import synthetic
 
 ARCHITECTURES = ("dot-product", "neural-network", "hybrid")
 BATCHES = (1, 8, 32, 128)

@@ -1,6 +1,6 @@
 """A CUDA machine's answers in one run: parity, every graph's time, memory, the server, its workers, training.
 
-    python benchmarks/cuda_machine.py [--quick] [--output docs/benchmarks-cuda.md]
+    python -m benchmarks.cuda_machine [--quick] [--output docs/benchmarks-cuda.md]
 
 Every part is a ratio against a reference of the same run: the CPU provider for parity, a copy in device memory for the
 graphs (bytes of the table over measured bandwidth is the least a score of the whole catalogue can take), one worker
@@ -31,15 +31,13 @@ import numpy as np
 import onnxruntime
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from cuda_graphs import K, bound_runs, device_memory, graph_times, has_cuda, parity, version_of
-
-import synthetic
+from benchmarks.cuda_graphs import K, bound_runs, device_memory, graph_times, has_cuda, parity, version_of
 from cofactor_client import Client
-from cofactor_trainer.dataset import Catalogue, RatingsDataset
-from cofactor_trainer.recipes import find_recipe
-from cofactor_trainer.splits import random_split
-from cofactor_trainer.training import train
+from cofactor_trainer.architectures.recipes import find_recipe
+from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
+from cofactor_trainer.data.splits import random_split
+from cofactor_trainer.training.loop import train
+from tests.support import synthetic
 
 SECONDS_OF_LOAD = 5.0
 

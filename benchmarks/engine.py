@@ -4,7 +4,7 @@ Random tables of 64 factors. Every round measures every engine once, in turn, so
 of them; medians and quartiles are of the rounds. faiss, implicit and matplotlib are used where they are installed.
 
     export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
-    python benchmarks/engine.py [--items 1700 100000 1000000] [--rounds 30] [--table docs/benchmarks-engine.md]
+    python -m benchmarks.engine [--items 1700 100000 1000000] [--rounds 30] [--table docs/benchmarks-engine.md]
 
 At 10 million items the tables take 6 GB of disk, and memory for three times the factors while they are made.
 """
@@ -25,28 +25,28 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-from engine_page import Results, plot, summary, table
 
-from cofactor_server.engine import session_options
-from cofactor_trainer.fold_in import EmbedUser
-from cofactor_trainer.graph_sources import (
+from benchmarks.engine_page import Results, plot, summary, table
+from cofactor_server.inference.engine import session_options
+from cofactor_trainer.export.table_file import write_tables
+from cofactor_trainer.export.version_graphs import LARGE_TABLES
+from cofactor_trainer.graphs.exact_top_k import TWO_STAGE_ITEMS
+from cofactor_trainer.graphs.fold_in import EmbedUser
+from cofactor_trainer.graphs.graph_sources import (
     embed_user_source,
     predict_source,
     recommend_source,
     similar_items_source,
     similarity_source,
 )
-from cofactor_trainer.graphs import Recommend, Scorer
-from cofactor_trainer.item_codes import quantize
-from cofactor_trainer.item_columns import RecommendOne, item_columns
-from cofactor_trainer.large_catalogue import RecommendMany
-from cofactor_trainer.onnx_file import write_graph
-from cofactor_trainer.prior import rows_prior
-from cofactor_trainer.quantized import RecommendQuantized
-from cofactor_trainer.table_file import write_tables
-from cofactor_trainer.top_k import TWO_STAGE_ITEMS
-from cofactor_trainer.trained import TrainedModel
-from cofactor_trainer.version_graphs import LARGE_TABLES
+from cofactor_trainer.graphs.item_codes import quantize
+from cofactor_trainer.graphs.item_columns import RecommendOne, item_columns
+from cofactor_trainer.graphs.modules import Recommend, Scorer
+from cofactor_trainer.graphs.onnx_writer import write_graph
+from cofactor_trainer.graphs.recommend_large import RecommendMany
+from cofactor_trainer.graphs.recommend_quantized import RecommendQuantized
+from cofactor_trainer.graphs.user_prior import rows_prior
+from cofactor_trainer.scoring.trained_model import TrainedModel
 
 N_FACTORS = 64
 # The variance of scores falls by 0.82 from one direction to the next, as in a dot-bias model of ml-latest-small, the
@@ -211,7 +211,7 @@ def load_cost(folder: Path) -> tuple[float, float]:
     code = f"""
 import time
 import onnxruntime
-from cofactor_server.engine import session_options
+from cofactor_server.inference.engine import session_options
 def anonymous():
     with open("/proc/self/smaps_rollup") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("Anonymous:")) / 1024
@@ -257,7 +257,7 @@ def main() -> None:
             "set OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1: the libraries compared read them when they load"
         )
     torch.set_num_threads(1)
-    command = f"python benchmarks/engine.py --items {' '.join(map(str, arguments.items))} --rounds {arguments.rounds}"
+    command = f"python -m benchmarks.engine --items {' '.join(map(str, arguments.items))} --rounds {arguments.rounds}"
     lines = [
         "# The engine, measured",
         "",

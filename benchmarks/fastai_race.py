@@ -1,7 +1,7 @@
 """Time to fastai's published error, fastai beside us in the same run, both on one thread.
 
     pip install -r benchmarks/requirements.txt
-    python benchmarks/fastai_race.py [--output docs/benchmarks-fastai.md]
+    python -m benchmarks.fastai_race [--output docs/benchmarks-fastai.md]
 
 fastai trains its collab_learner as published: 50 factors, weight decay 0.1, 5 epochs of one-cycle at 5e-3, batches of
 64. We train the recipe `fast`. Both get the same 80 % of MovieLens 100k by title, split 42. fastai 2.8 draws its epochs
@@ -25,11 +25,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cofactor_trainer.evaluation import evaluate_ratings
-from cofactor_trainer.movielens import load_100k
-from cofactor_trainer.recipes import RECIPES
-from cofactor_trainer.splits import Split, random_split
-from cofactor_trainer.training import train
+from cofactor_trainer.architectures.recipes import RECIPES
+from cofactor_trainer.data.movielens import load_100k
+from cofactor_trainer.data.splits import Split, random_split
+from cofactor_trainer.evaluation.evaluate import evaluate_ratings
+from cofactor_trainer.training.loop import train
 
 FOLDER = Path(os.environ.get("COFACTOR_ML100K", Path(__file__).parents[2] / "shared/data/ml-100k"))
 ERROR_BAR, SECONDS_BAR, FACTOR_BAR = 0.8113, 1.0, 30.0

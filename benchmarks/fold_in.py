@@ -4,7 +4,7 @@
 folds the hidden users in from their first n ratings, in random order; the error is that of their ratings beyond the
 20th. COFACTOR_ML100K says where MovieLens 100k is.
 
-    python benchmarks/fold_in.py [--recipe dot-bias ...] [--seeds 42 43 44]
+    python -m benchmarks.fold_in [--recipe dot-bias ...] [--seeds 42 43 44]
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import numpy as np
 import onnxruntime
 import torch
 
-from cofactor_trainer.empirical_bayes import empirical_prior
-from cofactor_trainer.export import export_version
-from cofactor_trainer.movielens import load_100k
-from cofactor_trainer.parity import cpu_session
-from cofactor_trainer.profile_model import encode
-from cofactor_trainer.recipes import find_recipe
-from cofactor_trainer.training import train
+from cofactor_trainer.architectures.recipes import find_recipe
+from cofactor_trainer.data.movielens import load_100k
+from cofactor_trainer.data.profile_regression import encode
+from cofactor_trainer.export.verification.parity import cpu_session
+from cofactor_trainer.export.version_writer import export_version
+from cofactor_trainer.graphs.empirical_bayes import empirical_prior
+from cofactor_trainer.training.loop import train
 
 FOLDER = Path(os.environ.get("COFACTOR_ML100K", Path(__file__).parents[2] / "shared/data/ml-100k"))
 N_HIDDEN = 94

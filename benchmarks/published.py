@@ -1,6 +1,6 @@
 """Train every published model and write the comparison: published, ours, difference, time.
 
-    python benchmarks/published.py --ml-100k FOLDER [--seed 42] [--output docs/benchmarks-published.md]
+    python -m benchmarks.published --ml-100k FOLDER [--seed 42] [--output docs/benchmarks-published.md]
 
 One split decides nothing (splits differ by about 0.008), so --seeds takes several and the table shows their mean.
 """
@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
-from cofactor_trainer.dataset import RatingsDataset
-from cofactor_trainer.movielens import load_100k, load_embedded_small
-from cofactor_trainer.recipes import find_recipe
-from cofactor_trainer.splits import random_split
-from cofactor_trainer.training import train
+from cofactor_trainer.architectures.recipes import find_recipe
+from cofactor_trainer.data.dataset import RatingsDataset
+from cofactor_trainer.data.movielens import load_100k, load_embedded_small
+from cofactor_trainer.data.splits import random_split
+from cofactor_trainer.training.loop import train
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def main() -> int:
         f"{table(rows)}\n\n"
         f"Measured with torch {torch.__version__} on one thread of {os.cpu_count()} CPU cores ({platform.machine()}, "
         "shared with other work, so that the times are upper bounds):\n"
-        f"`python benchmarks/published.py --seeds {' '.join(map(str, arguments.seeds))}`\n"
+        f"`python -m benchmarks.published --seeds {' '.join(map(str, arguments.seeds))}`\n"
     )
     if arguments.output is not None:
         arguments.output.write_text(text, encoding="utf-8")

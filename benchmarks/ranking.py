@@ -1,7 +1,7 @@
 """What is recommended, judged on ratings held out: our recipes beside popularity, implicit ALS and EASE.
 
     pip install -r benchmarks/requirements.txt
-    python benchmarks/ranking.py [--seeds 42 43 44 45 46] [--output docs/benchmarks-ranking.md]
+    python -m benchmarks.ranking [--seeds 42 43 44 45 46] [--output docs/benchmarks-ranking.md]
 
 MovieLens 100k by title; a random 20 % of each user's ratings is held out, those of at least 4 are relevant, and every
 item that the user has not rated in the rest is a candidate. COFACTOR_ML100K says where the data is. Exits with 1 where
@@ -28,14 +28,14 @@ import scipy.sparse
 import torch
 from implicit.als import AlternatingLeastSquares
 
-from cofactor_trainer.baselines import popularity
-from cofactor_trainer.evaluation import evaluate_ranking
-from cofactor_trainer.metrics import RankingMetrics
-from cofactor_trainer.movielens import load_100k
-from cofactor_trainer.recipes import RECIPES
-from cofactor_trainer.splits import Split, per_user_split
-from cofactor_trainer.trained import TrainedModel
-from cofactor_trainer.training import train
+from cofactor_trainer.architectures.recipes import RECIPES
+from cofactor_trainer.data.movielens import load_100k
+from cofactor_trainer.data.splits import Split, per_user_split
+from cofactor_trainer.evaluation.baselines import popularity
+from cofactor_trainer.evaluation.evaluate import evaluate_ranking
+from cofactor_trainer.evaluation.metrics import RankingMetrics
+from cofactor_trainer.scoring.trained_model import TrainedModel
+from cofactor_trainer.training.loop import train
 
 FOLDER = Path(os.environ.get("COFACTOR_ML100K", Path(__file__).parents[2] / "shared/data/ml-100k"))
 NDCG_BAR, RECALL_BAR = 0.365, 0.283

@@ -1,6 +1,6 @@
 """Seconds an epoch and memory on 20 million synthetic ratings, 138,000 users by 27,000 items, 50 factors, two threads.
 
-    python benchmarks/scale.py [--ratings 20000000] [--output docs/benchmarks-scale.md]
+    python -m benchmarks.scale [--ratings 20000000] [--output docs/benchmarks-scale.md]
 
 Popularity of items and activity of users follow a power law, and the ratings have a planted structure of rank 4, so
 that a falling loss shows that the model learns. Exits with 1 where a bar is missed.
@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cofactor_trainer.dataset import Catalogue, RatingsDataset
-from cofactor_trainer.recipes import RECIPES
-from cofactor_trainer.training import train
+from cofactor_trainer.architectures.recipes import RECIPES
+from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
+from cofactor_trainer.training.loop import train
 
 N_USERS, N_ITEMS, RANK = 138_000, 27_000, 4
 SECONDS_BAR, GIGABYTES_BAR = 8.0, 1.0

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import synthetic
+from tests.support import synthetic
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def models_dir(tmp_path_factory):
 
 
 def _export(models_dir, name, architecture, dataset=None):
-    from cofactor_trainer.export import export_version
+    from cofactor_trainer.export.version_writer import export_version
 
     model, dataset = synthetic.make_model(architecture), dataset or synthetic.make_dataset()
     return export_version(model, dataset, models_dir, name, "1", metrics={"mse": 0.8}, hyperparameters={"seed": "7"})
@@ -36,7 +36,7 @@ def indexed_version(models_dir):
     Every second item is the one before it again, with the same ratings: pairs of equal scores. Popularity follows a
     power law.
     """
-    from cofactor_trainer.export import export_version
+    from cofactor_trainer.export.version_writer import export_version
 
     n_users, n_items = 100, 6000
     model = synthetic.make_model(n_items=n_items, n_users=n_users)

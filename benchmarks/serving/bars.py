@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from driver import QUIET, Measurement
-from machine import CORES
-from scenarios import Results
+from benchmarks.serving.driver import QUIET, Measurement
+from benchmarks.serving.machine import CORES
+from benchmarks.serving.scenarios import Results
 
 ROUNDS_TO_JUDGE = 3
 

@@ -10,11 +10,10 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import catalogue
-import tools
-from catalogue import Catalogue
-from scenarios import Results
-from tables import Tables
+from benchmarks.serving import catalogue, tools
+from benchmarks.serving.catalogue import Catalogue
+from benchmarks.serving.scenarios import Results
+from benchmarks.serving.tables import Tables
 
 PAGE = tools.ROOT / "docs/capacity.md"
 NEEDED = ("unary/Recommend", "100k/direct, 16 in flight", "100k/batched, 16 in flight", "1m/direct, 16 in flight")
@@ -137,7 +136,7 @@ def _memory(servers: Mapping[str, Mapping[str, float]]) -> str:
 
 TEXT = """# Capacity
 
-Written by `python benchmarks/serving/run.py` on {date} from [the benchmark](benchmarks.md); do not edit.
+Written by `python -m benchmarks.serving.run` on {date} from [the benchmark](benchmarks.md); do not edit.
 Machine: {machine}.
 
 ## Requests per second of one core

@@ -39,10 +39,10 @@ def write(catalogue: Catalogue, cache: Path) -> Path:
     place = models_dir / catalogue.name / "1"
     if place.exists():
         return place
-    from cofactor_trainer.dataset import Catalogue as Items
-    from cofactor_trainer.dataset import RatingsDataset
-    from cofactor_trainer.export import export_version
-    from cofactor_trainer.trained import TrainedModel
+    from cofactor_trainer.data.dataset import Catalogue as Items
+    from cofactor_trainer.data.dataset import RatingsDataset
+    from cofactor_trainer.export.version_writer import export_version
+    from cofactor_trainer.scoring.trained_model import TrainedModel
 
     random = np.random.default_rng(7)
     n_users, n_items = catalogue.n_users, catalogue.n_items

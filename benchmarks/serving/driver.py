@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from machine import CORES, DRIVER_CORE, has_priority, on_cores, prioritise, usage
-from server_process import RunningServer
-from workload import Workload
+
+from benchmarks.serving.machine import CORES, DRIVER_CORE, has_priority, on_cores, prioritise, usage
+from benchmarks.serving.server_process import RunningServer
+from benchmarks.serving.workload import Workload
 
 QUIET = 0.15
 """Most of one core that others may use of the server's cores; a measurement beyond is not judged."""

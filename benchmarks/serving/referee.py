@@ -6,13 +6,12 @@ import json
 import subprocess
 
 import psutil
-import tools
-import workload
 from google.protobuf import descriptor, descriptor_pb2
-from machine import DRIVER_CORE, on_cores, prioritise
-from scenarios import Context
-from server_process import RunningServer
 
+from benchmarks.serving import tools, workload
+from benchmarks.serving.machine import DRIVER_CORE, on_cores, prioritise
+from benchmarks.serving.scenarios import Context
+from benchmarks.serving.server_process import RunningServer
 from cofactor.v1 import recommender_pb2
 
 IN_FLIGHT = 64

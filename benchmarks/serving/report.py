@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 
-import tools
-from bars import BARS, Judgement
-from driver import QUIET, Measurement
-from scenarios import SCENARIOS, Results
+from benchmarks.serving import tools
+from benchmarks.serving.bars import BARS, Judgement
+from benchmarks.serving.driver import QUIET, Measurement
+from benchmarks.serving.scenarios import SCENARIOS, Results
 
 PAGE = tools.ROOT / "docs/benchmarks.md"
 PLOTS = tools.ROOT / "docs/benchmarks"

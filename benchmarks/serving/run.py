@@ -17,17 +17,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import capacity
-import referee
-import report
-import tools
-from bars import BARS
-from driver import Measurement, measure
-from machine import describe
-from scenarios import NEEDS, SCENARIOS, STREAM_METHOD, Context, Results, Row
-from server_process import RunningServer, ServerSpec
+from benchmarks.serving import capacity, referee, report, tools
+from benchmarks.serving.bars import BARS
+from benchmarks.serving.driver import Measurement, measure
+from benchmarks.serving.machine import describe
+from benchmarks.serving.scenarios import NEEDS, SCENARIOS, STREAM_METHOD, Context, Results, Row
+from benchmarks.serving.server_process import RunningServer, ServerSpec
 
 REPEATS = 30
 """Most windows measured again in a run because others used the machine."""
@@ -133,7 +128,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     pace = QUICK if arguments.quick else FULL
-    command = " ".join(["python benchmarks/serving/run.py", *sys.argv[1:]])
+    command = " ".join(["python -m benchmarks.serving.run", *sys.argv[1:]])
     run = Run(f"{describe()}, revision {revision()}", command, time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()))
     context, driver = Context(run.results), tools.driver()
     for name in chosen(arguments.scenario):

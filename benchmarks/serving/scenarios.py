@@ -8,14 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-import catalogue
-import servers
-import tools
-import workload
-from catalogue import Catalogue
-from driver import Load, Measurement
-from server_process import ServerSpec
-from workload import Recommendation, Truth, Workload
+from benchmarks.serving import catalogue, servers, tools, workload
+from benchmarks.serving.catalogue import Catalogue
+from benchmarks.serving.driver import Load, Measurement
+from benchmarks.serving.server_process import ServerSpec
+from benchmarks.serving.workload import Recommendation, Truth, Workload
 
 Results = dict[str, list[Measurement]]
 BATCH_METHOD = f"{servers.SERVICE}/BatchRecommend"

@@ -14,7 +14,8 @@ from typing import IO
 
 import grpc
 import psutil
-from machine import SERVER_CORE, memory, on_cores, prioritise
+
+from benchmarks.serving.machine import SERVER_CORE, memory, on_cores, prioritise
 
 READY_SECONDS = 120.0
 

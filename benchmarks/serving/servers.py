@@ -7,10 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-import tools
-from catalogue import Catalogue
-from machine import CORES, SERVER_CORE
-from server_process import ServerSpec
+from benchmarks.serving import tools
+from benchmarks.serving.catalogue import Catalogue
+from benchmarks.serving.machine import CORES, SERVER_CORE
+from benchmarks.serving.server_process import ServerSpec
 
 PEERS = tools.HERE / "peers"
 SERVICE = "/cofactor.v1.RecommenderService"
@@ -73,7 +73,7 @@ def pyvoy(name: str, answer: Path, loop: str) -> ServerSpec:
 
 
 def _peer_environment(version: Path) -> dict[str, str]:
-    return {"VERSION_DIR": str(version), "PYTHONPATH": f"{tools.HERE}:{PEERS}"}
+    return {"VERSION_DIR": str(version), "PYTHONPATH": f"{tools.ROOT}:{PEERS}"}
 
 
 def mosec(name: str, version: Path, batch: int = 1) -> ServerSpec:

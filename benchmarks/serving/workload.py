@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tables import Tables
 
+from benchmarks.serving.tables import Tables
 from cofactor.v1 import recommender_pb2 as pb
 
 K = 10

@@ -20,8 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if print_config:
             sys.stdout.write(to_toml(config))
             return 0
-        from cofactor_server.logs import configure_logging
-        from cofactor_server.processes import serve_alone, serve_with_workers
+        from cofactor_server.observability.logs import configure_logging
+        from cofactor_server.runtime.launcher import serve_alone, serve_with_workers
 
         configure_logging(config.log_level, config.log_format)
         return serve_alone(config) if config.workers == 1 else serve_with_workers(config)

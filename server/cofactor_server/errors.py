@@ -1,4 +1,4 @@
-"""Every way a request or a model can be refused; errors_page.py makes docs/errors.md of it.
+"""Every way a request or a model can be refused; tools/docs/errors_page.py makes docs/errors.md of it.
 
 CofactorError
 ├── RequestError                     answered to a caller; interceptor.py maps it to a gRPC status, once

@@ -13,24 +13,24 @@ from types import TracebackType
 import grpc
 
 from cofactor.v1 import catalog_pb2_grpc, recommender_pb2_grpc
-from cofactor_server.admin_server import AdminServer
-from cofactor_server.admission import BoundedPool
-from cofactor_server.auth import Gate, JsonWebTokens, StaticTokens
-from cofactor_server.catalog_servicer import CatalogServicer
+from cofactor_server.admin.server import AdminServer
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ConfigurationError
-from cofactor_server.exposition import ProcessReporter, ServingGauges
-from cofactor_server.guard import Guard
-from cofactor_server.health import Health, add_reflection
-from cofactor_server.interceptor import RequestInterceptor
-from cofactor_server.metrics import Metrics
-from cofactor_server.oip_servicer import OpenInferenceServicer
-from cofactor_server.rate_limit import RateLimiter
-from cofactor_server.recommender_servicer import RecommenderServicer
-from cofactor_server.repository import LiveRepository, ModelRepository
-from cofactor_server.shadow import ShadowTraffic
-from cofactor_server.telemetry import tracing_interceptor
-from cofactor_server.tls import TlsError, TlsFiles, server_credentials
+from cofactor_server.observability.counters import Metrics
+from cofactor_server.observability.prometheus import ProcessReporter, ServingGauges
+from cofactor_server.observability.tracing import tracing_interceptor
+from cofactor_server.security.access_control import Guard
+from cofactor_server.security.rate_limit import RateLimiter
+from cofactor_server.security.tls import TlsError, TlsFiles, server_credentials
+from cofactor_server.security.tokens import Gate, JsonWebTokens, StaticTokens
+from cofactor_server.services.catalog_servicer import CatalogServicer
+from cofactor_server.services.open_inference.servicer import OpenInferenceServicer
+from cofactor_server.services.recommender_servicer import RecommenderServicer
+from cofactor_server.services.shadow import ShadowTraffic
+from cofactor_server.serving.registry import LiveRepository, ModelRepository
+from cofactor_server.transport.health import Health, add_reflection
+from cofactor_server.transport.interceptor import RequestInterceptor
+from cofactor_server.transport.thread_pools import BoundedPool
 
 _LOGGER = logging.getLogger(__name__)
 

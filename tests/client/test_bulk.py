@@ -1,7 +1,5 @@
 """Whole columns: the same answers as single calls, whatever the chunks."""
 
-import sys
-
 import grpc
 import numpy as np
 import pandas as pd
@@ -11,8 +9,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from cofactor_client import errors
 from cofactor_server.errors import REQUEST_ERRORS
+from tests.support import synthetic
 
-synthetic = sys.modules["synthetic"]
 DATASET = synthetic.make_dataset()
 USERS, ITEMS = DATASET.user_ids, DATASET.catalogue.item_ids
 

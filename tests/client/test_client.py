@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -17,8 +16,8 @@ from cofactor_client import (
     errors,
     recommend_request,
 )
+from tests.support import synthetic
 
-synthetic = sys.modules["synthetic"]
 MODEL = synthetic.make_model("dot-product")
 DATASET = synthetic.make_dataset()
 USERS, ITEMS = DATASET.user_ids, DATASET.catalogue.item_ids

@@ -11,8 +11,8 @@ import pytest
 
 from cofactor_client import Client
 from cofactor_client.__main__ import main
+from tests.support import synthetic
 
-synthetic = sys.modules["synthetic"]
 DATASET = synthetic.make_dataset()
 USER, ITEMS = DATASET.user_ids[4], DATASET.catalogue.item_ids
 

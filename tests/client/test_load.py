@@ -8,11 +8,11 @@ from collections import Counter
 import grpc
 import pytest
 
-import synthetic
 from cofactor_client import Client
 from cofactor_client.__main__ import main
 from cofactor_client._load import load
 from cofactor_client.errors import RpcError
+from tests.support import synthetic
 
 USERS = synthetic.make_dataset().user_ids[:5]
 

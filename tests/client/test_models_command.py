@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from cofactor_client.__main__ import main
-from cofactor_server.admin_server import AdminServer
-from cofactor_server.auth import Gate, StaticTokens
+from cofactor_server.admin.server import AdminServer
 from cofactor_server.config import ServerConfig
+from cofactor_server.security.tokens import Gate, StaticTokens
 from cofactor_server.server import create_server
 
 

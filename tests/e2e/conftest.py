@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from cofactor_client import Client
-from waiting import until
+from tests.support.waiting import until
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def port_in(log: Path) -> int:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory):
     """cofactor-train, then cofactor-serve until the tests are over."""
-    from cofactor_trainer.movielens import load_embedded_small
-    from cofactor_trainer.splits import random_split
+    from cofactor_trainer.data.movielens import load_embedded_small
+    from cofactor_trainer.data.splits import random_split
 
     folder = tmp_path_factory.mktemp("served")
     models = folder / "models"

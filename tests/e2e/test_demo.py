@@ -3,8 +3,8 @@
 import numpy as np
 
 from cofactor_client import EntryError
-from tour import tour
-from training import parity
+from examples.demo.tour import tour
+from examples.demo.training import parity
 
 METHODS = [
     "GetModel",

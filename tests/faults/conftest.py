@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from figures import FULL, SEED
-from known_versions import Versions
+
+from tests.support.figures import FULL, SEED
+from tests.support.known_versions import Versions
 
 
 @pytest.fixture(scope="session")

@@ -8,14 +8,14 @@ from collections import Counter
 
 import grpc
 import pytest
-from checking_clients import connect
-from figures import FULL, SEED, figures
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from server_process import ServerProcess
 
 from cofactor.v1 import catalog_pb2, recommender_pb2
+from tests.support.checking_clients import connect
+from tests.support.figures import FULL, SEED, figures
+from tests.support.server_process import ServerProcess
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 

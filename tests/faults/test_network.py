@@ -11,18 +11,17 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
-from checking_clients import Clients
-from figures import FULL, figures
-from lateness import assert_on_time
-from network import UNPROTECTED, BadLink, Witness, connect_as_shipped, start_servers
 
 from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
-from waiting import until
+from tests.support.checking_clients import Clients
+from tests.support.figures import FULL, figures
+from tests.support.lateness import assert_on_time
+from tests.support.network import UNPROTECTED, BadLink, Witness, connect_as_shipped, start_servers
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
@@ -195,9 +194,8 @@ def test_t12_lost_packets_and_a_partition(source, tmp_path) -> None:
     problem = can_drop_packets()
     if problem:
         pytest.skip(f"T12, loss and partition: packets cannot be dropped here: {problem}")
-    program = Path(__file__).with_name("lost_packets.py")
     done = subprocess.run(
-        [*IN_NAMESPACE, sys.executable, program, source, tmp_path],
+        [*IN_NAMESPACE, sys.executable, "-m", "tests.support.lost_packets", source, tmp_path],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,

@@ -9,14 +9,14 @@ from collections import Counter
 import grpc
 import numpy as np
 import pytest
-from checking_clients import connect
-from figures import FULL, figures
-from server_process import ServerProcess
 
 from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
 from cofactor_server.config import ServerConfig
 from cofactor_server.server import create_server
-from waiting import until
+from tests.support.checking_clients import connect
+from tests.support.figures import FULL, figures
+from tests.support.server_process import ServerProcess
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 

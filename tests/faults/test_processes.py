@@ -14,14 +14,14 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from checking_clients import Clients, connect
-from figures import FULL, SEED, figures
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from lateness import assert_on_time
-from server_process import ServerProcess, free_port
 
 from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
-from waiting import until
+from tests.support.checking_clients import Clients, connect
+from tests.support.figures import FULL, SEED, figures
+from tests.support.lateness import assert_on_time
+from tests.support.server_process import ServerProcess, free_port
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 

@@ -14,18 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checking_clients import Clients, connect
-from figures import FULL, SEED, figures
-from known_versions import seal
-from server_process import ServerProcess, current_version
 
-from cofactor_server.bundle import check_seal, open_bundle
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ModelRefused
-from cofactor_server.sources import LocalSource
-from cofactor_server.version import ModelVersion
-from cofactor_server.watcher import ModelWatcher
-from waiting import until
+from cofactor_server.repository.sources import LocalSource
+from cofactor_server.repository.version_directory import check_seal, open_bundle
+from cofactor_server.repository.watcher import ModelWatcher
+from cofactor_server.serving.loaded_version import ModelVersion
+from tests.support.checking_clients import Clients, connect
+from tests.support.figures import FULL, SEED, figures
+from tests.support.known_versions import seal
+from tests.support.server_process import ServerProcess, current_version
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
@@ -85,7 +85,7 @@ PUBLISHER = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from known_versions import Versions, seal
+from tests.support.known_versions import Versions, seal
 
 root = sys.argv[3]
 versions = Versions(Path(sys.argv[2]), Path(root))
@@ -121,7 +121,7 @@ class Publisher:
     def __init__(self, source: Path, models: Path, script: Path) -> None:
         script.write_text(PUBLISHER)
         self._process = subprocess.Popen(
-            [sys.executable, script, Path(__file__).parent, source, models],
+            [sys.executable, script, Path(__file__).parents[2], source, models],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

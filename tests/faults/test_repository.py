@@ -11,15 +11,15 @@ import time
 import grpc
 import psutil
 import pytest
-from checking_clients import Clients, connect
-from figures import FULL, figures
-from server_process import ServerProcess, current_version, free_port
 
 from cofactor.admin.v1 import admin_pb2, admin_pb2_grpc
-from cofactor_server.bundle import open_bundle
 from cofactor_server.config import ServerConfig
-from cofactor_server.version import ModelVersion
-from waiting import until
+from cofactor_server.repository.version_directory import open_bundle
+from cofactor_server.serving.loaded_version import ModelVersion
+from tests.support.checking_clients import Clients, connect
+from tests.support.figures import FULL, figures
+from tests.support.server_process import ServerProcess, current_version, free_port
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 

@@ -9,17 +9,16 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import grpc
 import numpy as np
 import psutil
 import pytest
-from checking_clients import Clients, connect
-from figures import FULL, SEED, figures
-from server_process import ServerProcess
 
 from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
+from tests.support.checking_clients import Clients, connect
+from tests.support.figures import FULL, SEED, figures
+from tests.support.server_process import ServerProcess
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3 * 3600)]
 
@@ -155,7 +154,7 @@ def test_t9_control_a_leak_is_noticed(versions, tmp_path) -> None:
             tmp_path / "log",
             "--poll-interval-s",
             "0",
-            program=(Path(__file__).with_name("leaky_server.py"),),
+            program=("-m", "tests.support.leaky_server"),
         ) as server,
     ):
         found.update(soak(versions, server, 0.5, rate=600))

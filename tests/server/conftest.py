@@ -15,7 +15,7 @@ from google.protobuf import json_format
 from cofactor.v1 import catalog_pb2_grpc, manifest_pb2, recommender_pb2_grpc
 from cofactor_server.config import ServerConfig
 from cofactor_server.server import create_server
-from expected import ARCHITECTURES
+from tests.support.expected import ARCHITECTURES
 
 
 def read_manifest(version):

@@ -13,8 +13,8 @@ import pytest
 from cofactor_server.config import ServerConfig, load_config, to_toml
 from cofactor_server.errors import ConfigurationError
 from cofactor_server.server import create_server
-from cofactor_server.settings_page import documentation
-from waiting import until
+from tests.support.waiting import until
+from tools.docs.settings_page import documentation
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path):
@@ -116,7 +116,7 @@ def test_a_connection_ends_at_its_age_and_never_at_age_0(dot_version):
 
 def test_the_page_of_settings_is_the_one_in_the_code():
     page = Path(__file__).resolve().parents[2] / "docs/settings.md"
-    assert page.read_text() == documentation(), "run: python -m cofactor_server.settings_page > docs/settings.md"
+    assert page.read_text() == documentation(), "run: python -m tools.docs.settings_page > docs/settings.md"
 
 
 def test_every_setting_has_a_row_of_six_cells():

@@ -21,9 +21,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cofactor.v1 import catalog_pb2, catalog_pb2_grpc
 from cofactor_server.config import load_config
-from cofactor_server.exposition import COUNTERS, GAUGES, ProcessReporter, ReportCollector
-from cofactor_server.metrics import Metrics
-from waiting import until
+from cofactor_server.observability.counters import Metrics
+from cofactor_server.observability.prometheus import COUNTERS, GAUGES, ProcessReporter, ReportCollector
+from tests.support.waiting import until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KUBERNETES = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "cofactor.yaml").read_text()))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from tables import Tables
+
+from benchmarks.serving.tables import Tables
 
 
 class Engine:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from cofactor_trainer import movielens, tables
-from cofactor_trainer.dataset import RatingsDataset
-from cofactor_trainer.datasets import Scale
-from cofactor_trainer.download import ARCHIVES, cache_dir, fetch
+from cofactor_trainer.data import movielens
+from cofactor_trainer.data import rating_files as tables
+from cofactor_trainer.data.dataset import RatingsDataset
+from cofactor_trainer.data.dataset_builder import Scale
+from cofactor_trainer.data.download import ARCHIVES, cache_dir, fetch
+from cofactor_trainer.data.splits import Split, per_user_last_split, per_user_split, random_split, time_split
 from cofactor_trainer.errors import InputError
-from cofactor_trainer.splits import Split, per_user_last_split, per_user_split, random_split, time_split
 
 _ENCODING = "utf-8"
 # What MovieLens says itself.

@@ -12,16 +12,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from cofactor_trainer.baselines import bias_only, popularity
+from cofactor_trainer.architectures.recipes import Recipe
 from cofactor_trainer.commands.data import add_data_flags, load_dataset, split_dataset
 from cofactor_trainer.commands.train import add_recipe_flags, print_dataset, recipe_of, resolve_device
-from cofactor_trainer.dataset import RatingsDataset
+from cofactor_trainer.data.dataset import RatingsDataset
+from cofactor_trainer.data.splits import Split, k_folds
 from cofactor_trainer.errors import InputError
-from cofactor_trainer.evaluation import evaluate_ranking, evaluate_ratings
-from cofactor_trainer.recipes import Recipe
-from cofactor_trainer.splits import Split, k_folds
-from cofactor_trainer.trained import TrainedModel
-from cofactor_trainer.training import train
+from cofactor_trainer.evaluation.baselines import bias_only, popularity
+from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
+from cofactor_trainer.scoring.trained_model import TrainedModel
+from cofactor_trainer.training.loop import train
 
 Measures = dict[str, float]
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from cofactor_trainer.commands.data import add_data_flags, load_dataset, split_dataset
 from cofactor_trainer.commands.train import add_recipe_flags, print_dataset, recipe_of, resolve_device
 from cofactor_trainer.errors import InputError, MissingExtraError
-from cofactor_trainer.lr_finder import Sweep, find_learning_rate
+from cofactor_trainer.training.lr_finder import Sweep, find_learning_rate
 
 _SHOWN = 12
 _BAR = 40

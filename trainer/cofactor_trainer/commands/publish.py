@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cofactor_trainer.publication import publish_version
+from cofactor_trainer.export.publish import publish_version
 
 
 def add_parser(commands: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cofactor_trainer.commands.data import add_data_flags, load_dataset, split_dataset
 from cofactor_trainer.errors import MissingExtraError
-from cofactor_trainer.version_reader import read_version
+from cofactor_trainer.export.version_reader import read_version
 
 
 def add_parser(commands: Any) -> None:

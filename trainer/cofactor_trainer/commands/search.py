@@ -11,7 +11,7 @@ from rich.console import Console
 from cofactor_trainer.commands.data import add_data_flags, load_dataset, split_dataset
 from cofactor_trainer.commands.train import add_recipe_flags, print_dataset, recipe_of, resolve_device
 from cofactor_trainer.errors import InputError
-from cofactor_trainer.search import Trial, search
+from cofactor_trainer.training.hyperparameter_search import Trial, search
 
 _FLAGS = {
     "learning_rate": "--learning-rate",

@@ -12,19 +12,19 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from cofactor_trainer.approximate import require_faiss
+from cofactor_trainer.architectures.recipes import DEFAULT_RECIPE, RECIPES, Recipe, find_recipe, resolve_range
 from cofactor_trainer.commands.data import add_data_flags, load_dataset, parse_pair, parse_seed, split_dataset
-from cofactor_trainer.dataset import RatingsDataset
-from cofactor_trainer.datasets import without_duplicates
+from cofactor_trainer.data.dataset import RatingsDataset
+from cofactor_trainer.data.dataset_builder import without_duplicates
+from cofactor_trainer.data.splits import Split
 from cofactor_trainer.errors import InputError
-from cofactor_trainer.evaluation import evaluate_ranking, evaluate_ratings
-from cofactor_trainer.export import export_version
-from cofactor_trainer.manifest import check_names
-from cofactor_trainer.progress import EpochTable
-from cofactor_trainer.recipes import DEFAULT_RECIPE, RECIPES, Recipe, find_recipe, resolve_range
-from cofactor_trainer.splits import Split
-from cofactor_trainer.tracking import Observers, TensorBoardLog
-from cofactor_trainer.training import Observer, TrainingResult, train
+from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
+from cofactor_trainer.export.ann_index_builder import require_faiss
+from cofactor_trainer.export.manifest import check_names
+from cofactor_trainer.export.version_writer import export_version
+from cofactor_trainer.training.console import EpochTable
+from cofactor_trainer.training.loop import Observer, TrainingResult, train
+from cofactor_trainer.training.tensorboard import Observers, TensorBoardLog
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from cofactor_trainer.dataset import Float32Array, Int64Array, RatingsDataset
-from cofactor_trainer.version_reader import ExportedVersion
+from cofactor_trainer.data.dataset import Float32Array, Int64Array, RatingsDataset
+from cofactor_trainer.export.version_reader import ExportedVersion
 
 Float64Array = npt.NDArray[np.float64]
 

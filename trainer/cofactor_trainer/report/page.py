@@ -12,10 +12,10 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from cofactor_trainer.dataset import Int64Array, RatingsDataset
+from cofactor_trainer.data.dataset import Int64Array, RatingsDataset
 from cofactor_trainer.errors import InputError
+from cofactor_trainer.export.version_reader import ExportedVersion
 from cofactor_trainer.report import evidence, figures
-from cofactor_trainer.version_reader import ExportedVersion
 
 _MAPPED_ITEMS = 400
 _LISTED_BY_BIAS = 10

@@ -1,0 +1,1 @@
+"""Train on MovieLens, export, serve, and call every RPC: `make demo`."""

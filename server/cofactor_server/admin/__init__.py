@@ -1,0 +1,1 @@
+"""Answer the admin API: load, unload and label versions while serving."""

@@ -1,0 +1,1 @@
+"""Run the ONNX graphs of a version with ONNX Runtime."""

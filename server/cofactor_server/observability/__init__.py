@@ -1,0 +1,1 @@
+"""Measure and log: counters, Prometheus metrics, logs, traces."""

@@ -1,0 +1,1 @@
+"""Read model repositories: find, verify, copy and follow version directories."""

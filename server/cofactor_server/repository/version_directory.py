@@ -1,0 +1,233 @@
+"""A version directory on disk: its manifest, checksums and memory-mapped tables (docs/model-format.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from google.protobuf import json_format
+
+from cofactor.v1.manifest_pb2 import Graph, Manifest, Table
+from cofactor_server.arrays import AnyArray
+from cofactor_server.errors import ModelRefused
+from cofactor_server.repository.string_table import StringTable
+
+FORMAT_VERSION = 1
+TABLES = "tables.bin"
+GOLDEN = "golden.npz"
+SEAL = "manifest.sha256"
+DTYPES = frozenset({"int8", "uint8", "int32", "int64", "float32"})
+GRAPHS = frozenset({"predict", "recommend", "similar_items", "similarity"})
+OPTIONAL_GRAPHS = frozenset({"embed_user"})
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified version directory.
+
+    Attributes:
+        path: the directory.
+        manifest: its manifest.
+        tables: every table by name, read-only views of the mapped file.
+    """
+
+    path: Path
+    manifest: Manifest
+    tables: dict[str, AnyArray]
+
+    @property
+    def label(self) -> str:
+        """Name and version, for messages."""
+        return f"{self.manifest.name}/{self.manifest.version}"
+
+    def graph_path(self, name: str) -> Path | None:
+        """Where the graph called `name` is; None where the version has none."""
+        graph = self._graph(name)
+        return None if graph is None else self.path / graph.path
+
+    def is_prepacked(self, name: str) -> bool:
+        """Whether the graph's kernels need their weights prepacked, as those for 8-bit weights do."""
+        graph = self._graph(name)
+        return graph is not None and graph.prepacked
+
+    def whole_tables(self, name: str) -> dict[str, str]:
+        """The table that an initializer of the graph is, by the initializer's name."""
+        graph = self._graph(name)
+        return {} if graph is None else {key: table for key, table in graph.tables.items() if table in self.tables}
+
+    def _graph(self, name: str) -> Graph | None:
+        return next((graph for graph in self.manifest.graphs if graph.name == name), None)
+
+    def strings(self, name: str) -> StringTable:
+        """The strings in `<name>.bytes` and `<name>.offsets`."""
+        return StringTable(self.tables[f"{name}.bytes"], self.tables[f"{name}.offsets"])  # type: ignore[arg-type]
+
+    @property
+    def golden_path(self) -> Path:
+        """The golden answers."""
+        return self.path / GOLDEN
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Reads and verifies a version directory; raises ModelRefused for the first thing that is wrong with it."""
+    label = f"{path.parent.name}/{path.name}"
+    try:
+        manifest = _read_manifest(path)
+        _check_names(path, manifest)
+        for file in manifest.files:
+            _verify_file(path, file.path, file.size, file.sha256)
+        return Bundle(path, manifest, _map_tables(path, manifest))
+    except OSError as error:
+        raise ModelRefused(
+            f"model {label} refused: cannot read {Path(error.filename or '').name}: {error.strerror}"
+        ) from None
+    except ValueError as error:
+        raise ModelRefused(f"model {label} refused: {error}") from None
+
+
+def check_seal(path: Path) -> None:
+    """Raises ModelRefused unless manifest.json is what manifest.sha256 says; the other checksums are as good as it."""
+    label = f"{path.parent.name}/{path.name}"
+    try:
+        seal = (path / SEAL).read_bytes()
+        digest = hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest()
+    except OSError as error:
+        name = Path(error.filename or "").name
+        raise ModelRefused(f"model {label} refused: cannot read {name}: {error.strerror}") from None
+    if seal != f"{digest}  manifest.json\n".encode():
+        raise ModelRefused(
+            f"model {label} refused: manifest.json does not match {SEAL}; copy it again from where it was published"
+        )
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        manifest = json_format.Parse(
+            (path / "manifest.json").read_text("utf-8"), Manifest(), ignore_unknown_fields=True
+        )
+    except FileNotFoundError:
+        raise ValueError("it has no manifest.json, so it was never published completely") from None
+    except (json_format.ParseError, UnicodeDecodeError):
+        raise ValueError("manifest.json is not a manifest") from None
+    if manifest.format_version != FORMAT_VERSION:
+        raise ValueError(
+            f"format version {manifest.format_version} is not {FORMAT_VERSION}; export it with this release"
+        )
+    return manifest
+
+
+def _check_names(path: Path, manifest: Manifest) -> None:
+    if (manifest.name, manifest.version) != (path.parent.name, path.name):
+        raise ValueError(
+            f"its manifest is that of {manifest.name}/{manifest.version}; a version keeps its directory's name"
+        )
+    listed = {file.path for file in manifest.files}
+    graphs = {graph.name for graph in manifest.graphs}
+    for name in listed:
+        if not _PLAIN_NAME.fullmatch(name):
+            raise ValueError("manifest.json names a file outside the directory")
+    needed_files = {TABLES, GOLDEN} | {graph.path for graph in manifest.graphs}
+    if manifest.HasField("approximate_index"):
+        needed_files.add(manifest.approximate_index.path)
+    for needed in needed_files:
+        if needed not in listed:
+            raise ValueError(f"manifest.json has no checksum of {needed}")
+    if not graphs >= GRAPHS or not graphs <= GRAPHS | OPTIONAL_GRAPHS:
+        raise ValueError(
+            f"its graphs are {', '.join(sorted(graphs)) or 'missing'}; needed: {', '.join(sorted(GRAPHS))}"
+        )
+
+
+def _verify_file(path: Path, name: str, size: int, sha256: str) -> None:
+    with (path / name).open("rb") as file:
+        actual = file.seek(0, 2)
+        if actual != size:
+            raise ValueError(f"{name} has {actual} bytes, not the {size} of the manifest")
+        file.seek(0)
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256.lower():
+            raise ValueError(f"{name} does not match its checksum; copy the version again from where it was published")
+
+
+def _map_tables(path: Path, manifest: Manifest) -> dict[str, AnyArray]:
+    raw = np.memmap(path / TABLES, dtype=np.uint8, mode="r")
+    tables = {table.name: _table(raw, table) for table in manifest.tables}
+    for name, (dtype, shape) in _layout(manifest, tables).items():
+        if name not in tables:
+            raise ValueError(f"table {name} is missing")
+        table = tables[name]
+        if table.dtype != dtype or len(table.shape) != len(shape):
+            raise ValueError(f"table {name} is {table.dtype}{list(table.shape)}, not {dtype}{list(shape)}")
+        if any(wanted not in (-1, found) for wanted, found in zip(shape, table.shape, strict=True)):
+            raise ValueError(f"table {name} has shape {list(table.shape)}, not {list(shape)}")
+    _check_contents(manifest, tables)
+    return tables
+
+
+def _table(raw: np.memmap[tuple[int, ...], np.dtype[np.uint8]], table: Table) -> AnyArray:
+    if table.dtype not in DTYPES:
+        raise ValueError(f"table {table.name} has the unknown element type {table.dtype}")
+    dtype = np.dtype(table.dtype).newbyteorder("<")
+    size = math.prod(table.shape) * dtype.itemsize
+    if min(table.shape, default=1) < 0 or table.offset < 0 or table.offset % 4096 or table.offset + size > len(raw):
+        raise ValueError(f"table {table.name} does not lie within {TABLES}")
+    # A plain array over the mapping: np.memmap's own indexing is ten times slower.
+    return np.asarray(raw)[table.offset : table.offset + size].view(dtype).reshape(tuple(table.shape))
+
+
+def _layout(manifest: Manifest, tables: dict[str, AnyArray]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape of the tables that every model has; -1 for any length."""
+    n_users, n_items = manifest.user_count, manifest.item_count
+    d, q = manifest.user_factor_count, manifest.item_factor_count
+    if min(n_users, n_items, d, q) < 1:
+        raise ValueError("manifest.json lacks the number of users, items or factors")
+    layout: dict[str, tuple[str, tuple[int, ...]]] = {
+        "user_factors": ("float32", (n_users + 1, d)),
+        "user_bias": ("float32", (n_users + 1,)),
+        "item_factors": ("float32", (n_items + 1, q)),
+        "item_bias": ("float32", (n_items + 1,)),
+        "item_inverse_norms": ("float32", (n_items + 1,)),
+        "item_log_popularity": ("float32", (n_items + 1,)),
+        "item_genres.offsets": ("int64", (n_items + 1,)),
+        "item_genres.indices": ("int32", (-1,)),
+        "item_release_years": ("int32", (n_items,)),
+        "item_rating_counts": ("int64", (n_items,)),
+        "rated.offsets": ("int64", (n_users + 1,)),
+        "rated.item_rows": ("int32", (-1,)),
+        "rated.ratings": ("float32", (-1,)),
+        "user_ids.offsets": ("int64", (n_users + 1,)),
+        "item_ids.offsets": ("int64", (n_items + 1,)),
+        "item_titles.offsets": ("int64", (n_items + 1,)),
+        "genre_names.offsets": ("int64", (-1,)),
+    }
+    for name in ("user_ids", "item_ids", "item_titles", "genre_names"):
+        layout[f"{name}.bytes"] = ("uint8", (-1,))
+    if "user_prior_mean" in tables or "user_prior_precision" in tables:
+        layout["user_prior_mean"] = ("float32", (d + 1,))
+        layout["user_prior_precision"] = ("float32", (d + 1, d + 1))
+    return layout
+
+
+def _check_contents(manifest: Manifest, tables: dict[str, AnyArray]) -> None:
+    """Refuses indices that point outside: CUDA's Gather would read whatever lies there."""
+    n_genres = len(tables["genre_names.offsets"]) - 1
+    _check_lists(tables["rated.offsets"], tables["rated.item_rows"], manifest.item_count, "rated")
+    _check_lists(tables["item_genres.offsets"], tables["item_genres.indices"], n_genres, "item_genres")
+    if len(tables["rated.ratings"]) != len(tables["rated.item_rows"]):
+        raise ValueError("table rated.ratings is not as long as rated.item_rows")
+    for name in ("user_factors", "user_bias", "item_factors", "item_bias", "item_log_popularity"):
+        # The sum is finite only if every element is; it needs no array of flags.
+        if not np.isfinite(np.sum(tables[name], dtype=np.float64)):
+            raise ValueError(f"table {name} holds numbers that are not finite")
+
+
+def _check_lists(offsets: AnyArray, indices: AnyArray, limit: int, name: str) -> None:
+    steps = np.diff(offsets)
+    if offsets[0] != 0 or offsets[-1] != len(indices) or np.any(steps < 0):
+        raise ValueError(f"table {name}.offsets does not fit its lists")
+    if len(indices) and (int(indices.min()) < 0 or int(indices.max()) >= limit):
+        raise ValueError(f"table {name} points outside its range")

@@ -1,0 +1,1 @@
+"""Start processes: one server alone, or a supervisor with worker processes."""

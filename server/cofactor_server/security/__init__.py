@@ -1,0 +1,1 @@
+"""Decide who may call: TLS, tokens, rate limits."""

@@ -1,0 +1,1 @@
+"""Hold the loaded model versions, and encode and cache their responses."""

@@ -1,0 +1,203 @@
+"""The model versions a server holds, and which of them answers a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from cofactor.v1 import model_pb2
+from cofactor.v1.model_pb2 import ModelRef
+from cofactor_server.config import ServerConfig
+from cofactor_server.errors import ConfigurationError, ModelNotFound, ModelRefused, NotServing, RequestError, quoted
+from cofactor_server.inference.ann_index import load_faiss
+from cofactor_server.inference.execution_providers import requested_providers
+from cofactor_server.observability.counters import Metrics
+from cofactor_server.repository.locked_folder import PrivateFolder
+from cofactor_server.repository.serving_policy import newest_first
+from cofactor_server.repository.signatures import SignatureVerifier
+from cofactor_server.repository.sources import open_source
+from cofactor_server.repository.version_directory import check_seal, open_bundle
+from cofactor_server.repository.watcher import ModelState, ModelWatcher, Snapshot
+from cofactor_server.serving.loaded_version import ModelVersion
+
+VersionState = ModelState[ModelVersion]
+
+
+class ModelRepository:
+    """Versions by name; immutable, so that a request sees one state throughout.
+
+    Attributes:
+        versions: by name, newest first.
+        default_name: the model that answers when a request names none.
+        has_shadows: whether a policy has requests run on a second version.
+        joins_arrivals: whether calls that arrive together are best answered together, whatever version they are for.
+    """
+
+    def __init__(self, states: Mapping[str, VersionState], default_name: str) -> None:
+        self.default_name = default_name
+        self._routings = {name: state.routing for name, state in states.items() if state.routing is not None}
+        self.has_shadows = any(routing.shadows for routing in self._routings.values())
+        self.versions = {
+            name: [loaded.value for loaded in state.loaded.values()] for name, state in states.items() if state.loaded
+        }
+        self._by_key = {version.key: version for held in self.versions.values() for version in held}
+        self.joins_arrivals = not self.has_shadows and all(held.joins_arrivals for held in self._by_key.values())
+        self._current = {name: self._by_key[f"{name}/{routing.current}"] for name, routing in self._routings.items()}
+        self._descriptions = {key: self._describe(version) for key, version in self._by_key.items()}
+        self._refused = {
+            name: [_refused(name, version, refusal.reason) for version, refusal in state.refused.items()]
+            for name, state in states.items()
+        }
+
+    def held(self, key: str) -> ModelVersion | None:
+        """The version "name/version", or None when it is not held."""
+        return self._by_key.get(key)
+
+    def resolve(self, ref: ModelRef, user_id: str = "") -> ModelVersion:
+        """The version that a request means; raises ModelNotFound.
+
+        A request that names neither version nor label goes to the current one, or to the canary that `user_id` is
+        dealt to.
+        """
+        name = ref.name or self.default_name
+        choice = ref.WhichOneof("choice")
+        if choice is None:
+            return self._routed(name, user_id)
+        routing = self._routings.get(name)
+        if routing is None:
+            raise self._not_found(name)
+        if choice == "label":
+            labelled = routing.labels.get(ref.label)
+            if labelled is None:
+                raise ModelNotFound(f"no version of {quoted(name)} is labelled {quoted(ref.label)}")
+            return self._by_key[f"{name}/{labelled}"]
+        found = self._by_key.get(f"{name}/{ref.version}")
+        if found is None:
+            raise ModelNotFound(f"version {quoted(ref.version)} of {quoted(name)} is not served")
+        return found
+
+    def default(self, user_id: str = "") -> ModelVersion:
+        """The version for a request that says nothing about models; see `resolve`."""
+        return self._routed(self.default_name, user_id)
+
+    def _routed(self, name: str, user_id: str) -> ModelVersion:
+        current = self._current.get(name)
+        if current is None:
+            raise self._not_found(name)
+        routing = self._routings[name]
+        return self._by_key[f"{name}/{routing.version_for(user_id)}"] if routing.canaries and user_id else current
+
+    def _not_found(self, name: str) -> RequestError:
+        return ModelNotFound(f"no model is called {quoted(name)}") if self._current else NotServing()
+
+    def shadow_of(self, version: ModelVersion, user_id: str) -> ModelVersion | None:
+        """The other version that requests of this user, answered by `version`, are tried with; None for most."""
+        name = version.manifest.name
+        shadow = self._routings[name].shadow_for(user_id) if name in self._routings else None
+        return self._by_key[f"{name}/{shadow}"] if shadow not in (None, version.manifest.version) else None
+
+    def describe(self, version: ModelVersion) -> model_pb2.Model:
+        """The version with the labels it has now."""
+        return self._descriptions[version.key]
+
+    def descriptions(self) -> list[model_pb2.Model]:
+        """Every version that is held or was refused, by name, newest first."""
+        found = []
+        for name in sorted({*self.versions, *self._refused}):
+            models = {held.manifest.version: self.describe(held) for held in self.versions.get(name, [])}
+            for refused in self._refused.get(name, []):
+                models.setdefault(refused.version, refused)  # a held version may be refused in its new shape
+            found += [models[version] for version in newest_first(models)]
+        return found
+
+    def _describe(self, version: ModelVersion) -> model_pb2.Model:
+        routing = self._routings[version.manifest.name]
+        described = model_pb2.Model()
+        described.CopyFrom(version.description)
+        described.labels.extend(sorted(k for k, labelled in routing.labels.items() if labelled == described.version))
+        return described
+
+
+def _refused(name: str, version: str, reason: str) -> model_pb2.Model:
+    return model_pb2.Model(name=name, version=version, state=model_pb2.Model.STATE_FAILED, state_message=reason)
+
+
+class LiveRepository:
+    """What a server answers from: `current` is swapped, never changed in place.
+
+    Raises ModelRefused, ProviderUnavailable or ConfigurationError unless the default model can be served.
+    """
+
+    def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
+        """Verify and load what is to be served."""
+        self._private = None if config.copies else PrivateFolder()
+        copies = self._private.path if self._private else Path(config.copies)
+        self.source = open_source(str(config.models))
+        self.watcher = ModelWatcher(self.source, _counted(_loader(config), metrics), copies, self._swap)
+        self._default_name = config.model
+        self.current = ModelRepository({}, "")
+        self.watcher.poll()
+        self._check_default(config)
+        self.watcher.remove_stale_copies()
+
+    def follow(self, interval_s: float) -> None:
+        """Look for new versions every `interval_s` from now on; 0: never."""
+        if interval_s > 0:
+            self.watcher.start(interval_s)
+
+    def close(self) -> None:
+        """Stop looking, and remove the private copies; what is loaded stays usable."""
+        self.watcher.stop()
+        if self._private is not None:
+            self._private.close()
+
+    def _swap(self, snapshot: Snapshot[ModelVersion]) -> None:
+        # The first model by name, until _check_default settles it.
+        self.current = ModelRepository(snapshot, self._default_name or min(snapshot))
+
+    def _check_default(self, config: ServerConfig) -> None:
+        if self.watcher.repository_error:
+            raise ConfigurationError(f"--models: cannot read {config.models}: {self.watcher.repository_error}")
+        snapshot = self.watcher.snapshot
+        names = sorted(name for name, state in snapshot.items() if state.available)
+        if not names:
+            raise ConfigurationError(
+                f"--models: {config.models} holds no <name>/<version>/manifest.json; cofactor-train writes one"
+            )
+        self._default_name = config.model or names[0]
+        if self._default_name not in names:
+            raise ConfigurationError(
+                f"--model {config.model}: there is no such model in {config.models}, only {', '.join(names)}"
+            )
+        default = snapshot[self._default_name]
+        if default.routing is None:
+            raise ModelRefused(default.refused[newest_first(default.refused)[0]].reason)
+        self._swap(snapshot)
+
+
+def _counted(load: Callable[[Path], ModelVersion], metrics: Metrics) -> Callable[[Path], ModelVersion]:
+    def load_and_count(path: Path) -> ModelVersion:
+        try:
+            version = load(path)
+        except Exception:
+            metrics.count("cofactor_model_loads", "refused")
+            raise
+        metrics.count("cofactor_model_loads", "ready")
+        return version
+
+    return load_and_count
+
+
+def _loader(config: ServerConfig) -> Callable[[Path], ModelVersion]:
+    providers = requested_providers(config.provider, config.gpu_memory_mib)
+    if config.approximate:
+        load_faiss()
+    verifier = SignatureVerifier(Path(config.require_signature)) if config.require_signature else None
+
+    def load(path: Path) -> ModelVersion:
+        check_seal(path)
+        if verifier is not None:
+            verifier.verify(path)
+        return ModelVersion(open_bundle(path), providers, config)
+
+    return load

@@ -1,0 +1,189 @@
+"""Recommend's answers as bytes of their messages, without the messages.
+
+An answer of 10 results costs 20 to 30 microseconds as protobuf objects, a third of the whole call, and 4 so: what does
+not change about an item is encoded once. The encoding is https://protobuf.dev/programming-guides/encoding/; a test
+compares it with protobuf's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from cofactor.v1.model_pb2 import Item, ServedModel
+from cofactor.v1.recommender_pb2 import (
+    BatchRecommendResponse,
+    RecommendResponse,
+    ScoredItem,
+    StreamRecommendResponse,
+)
+from cofactor_server.arrays import FloatArray
+from cofactor_server.ranking.catalogue import Catalogue
+from cofactor_server.ranking.ranker import Ranking
+
+# Items whose encoding is kept; beyond, all are forgotten and encoded again as they come.
+CACHED_ITEMS = 100_000
+_LENGTH_DELIMITED, _FIXED_32 = 2, 5
+
+
+def varint(number: int) -> bytes:
+    """A number that is not negative, in protobuf's base-128 form."""
+    parts = bytearray()
+    while number > 127:
+        parts.append(number & 127 | 128)
+        number >>= 7
+    parts.append(number)
+    return bytes(parts)
+
+
+def _tag(message: type, field: str, wire_type: int) -> bytes:
+    number: int = message.DESCRIPTOR.fields_by_name[field].number  # type: ignore[attr-defined]
+    return varint(number << 3 | wire_type)
+
+
+def _field(tag: bytes, content: bytes) -> bytes:
+    return tag + varint(len(content)) + content
+
+
+_RESULT = _tag(RecommendResponse, "results", _LENGTH_DELIMITED)
+_NEXT_PAGE = _tag(RecommendResponse, "next_page_token", _LENGTH_DELIMITED)
+_ID = _tag(RecommendResponse, "recommendation_id", _LENGTH_DELIMITED)
+_MISSING = _tag(RecommendResponse, "missing_item_ids", _LENGTH_DELIMITED)
+_FALLBACK = _tag(RecommendResponse, "is_fallback", 0) + b"\1"
+_MODEL = _tag(RecommendResponse, "model", _LENGTH_DELIMITED)
+_ITEM_ID = _tag(ScoredItem, "item_id", _LENGTH_DELIMITED)
+_SCORE = _tag(ScoredItem, "score", _FIXED_32)
+_RATING = _tag(ScoredItem, "predicted_rating", _FIXED_32)
+_ITEM = _tag(ScoredItem, "item", _LENGTH_DELIMITED)
+_ENTRY = _tag(BatchRecommendResponse, "entries", _LENGTH_DELIMITED)
+_ENTRY_RESPONSE = _tag(BatchRecommendResponse.Entry, "response", _LENGTH_DELIMITED)
+_BATCH_MODEL = _tag(BatchRecommendResponse, "model", _LENGTH_DELIMITED)
+_REQUEST_ID = _tag(StreamRecommendResponse, "request_id", _LENGTH_DELIMITED)
+_STREAM_RESPONSE = _tag(StreamRecommendResponse, "response", _LENGTH_DELIMITED)
+
+# The end of a result: its score, and its rating where the model has one.
+_SCORED = np.dtype([("score_tag", "u1"), ("score", "<f4")])
+_RATED = np.dtype([("score_tag", "u1"), ("score", "<f4"), ("rating_tag", "u1"), ("rating", "<f4")])
+
+
+class _Heads(dict[int, bytes]):
+    """The beginning of a result by item row: everything up to its score."""
+
+    def __init__(self, encode: Callable[[int], bytes]) -> None:
+        super().__init__()
+        self._encode = encode
+
+    def __missing__(self, row: int) -> bytes:
+        if len(self) >= CACHED_ITEMS:
+            self.clear()
+        head = self[row] = self._encode(row)
+        return head
+
+
+def _item(item_ids: Sequence[str], catalogue: Catalogue, row: int) -> Item:
+    record = catalogue.record(row)
+    return Item(
+        item_id=item_ids[row],
+        title=record.title,
+        genres=record.genres,
+        release_year=record.release_year,
+        rating_count=record.rating_count,
+        bias=record.bias,
+    )
+
+
+def _head(item_ids: Sequence[str], tail_size: int, row: int, item: bytes = b"") -> bytes:
+    content = _field(_ITEM_ID, item_ids[row].encode()) + item
+    return _RESULT + varint(len(content) + tail_size) + content
+
+
+def _head_with_item(item_ids: Sequence[str], catalogue: Catalogue, tail_size: int, row: int) -> bytes:
+    item = _item(item_ids, catalogue, row)
+    return _head(item_ids, tail_size, row, _field(_ITEM, item.SerializeToString()))
+
+
+class AnswerEncoder:
+    """Encodes the answers of one version."""
+
+    def __init__(
+        self, item_ids: Sequence[str], catalogue: Catalogue, served: ServedModel, *, with_ratings: bool
+    ) -> None:
+        self._ids = item_ids
+        self._catalogue = catalogue
+        self._with_ratings = with_ratings
+        self._model = _field(_MODEL, served.SerializeToString())
+        self._tail = _RATED if with_ratings else _SCORED
+        self._opaque = np.dtype((np.void, self._tail.itemsize))
+        # Of functions, not of methods: what refers to its owner keeps a replaced version from being freed.
+        size = self._tail.itemsize
+        self._heads = _Heads(partial(_head, item_ids, size))
+        self._heads_with_item = _Heads(partial(_head_with_item, item_ids, catalogue, size))
+
+    def item(self, row: int) -> Item:
+        """The item of a row, as a message."""
+        return _item(self._ids, self._catalogue, row)
+
+    def results(self, rankings: Sequence[Ranking], with_items: Sequence[bool]) -> list[bytes]:
+        """The encoded results of several rankings, each with or without what the catalogue says of its items."""
+        tails = self._tails(rankings)
+        encoded, start = [], 0
+        for ranking, wants_items in zip(rankings, with_items, strict=True):
+            heads = self._heads_with_item if wants_items else self._heads
+            end = start + len(ranking.rows)
+            parts = [b""] * (2 * (end - start))
+            parts[::2] = map(heads.__getitem__, ranking.rows.tolist())
+            parts[1::2] = tails[start:end]
+            encoded.append(b"".join(parts))
+            start = end
+        return encoded
+
+    def response(
+        self,
+        results: bytes,
+        *,
+        next_page_token: str = "",
+        missing_item_ids: Sequence[str] = (),
+        is_fallback: bool = False,
+    ) -> bytes:
+        """A RecommendResponse of encoded results, without what differs from answer to answer: see `complete`."""
+        if next_page_token:
+            results += _field(_NEXT_PAGE, next_page_token.encode())
+        if missing_item_ids:
+            results += b"".join(_field(_MISSING, item_id.encode()) for item_id in missing_item_ids)
+        return results + _FALLBACK if is_fallback else results
+
+    def complete(self, response: bytes, recommendation_id: str, *, with_model: bool = True) -> bytes:
+        """What `response` gave, with the id of this answer and the model: fields may come in any order."""
+        named = response + _field(_ID, recommendation_id.encode())
+        return named + self._model if with_model else named
+
+    def _tails(self, rankings: Sequence[Ranking]) -> list[bytes]:
+        """The ends of all results, one ranking after another: made in one array, not result by result."""
+        tails = np.empty(sum(len(ranking.rows) for ranking in rankings), self._tail)
+        tails["score_tag"] = _SCORE[0]
+        tails["score"] = _joined([ranking.scores for ranking in rankings])
+        if self._with_ratings:
+            tails["rating_tag"] = _RATING[0]
+            tails["rating"] = _joined([ranking.ratings for ranking in rankings])
+        ends: list[bytes] = np.ndarray(len(tails), self._opaque, tails).tolist()
+        return ends
+
+
+def _joined(parts: Sequence[FloatArray]) -> FloatArray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def batch_response(entries: Sequence[bytes | BatchRecommendResponse.Entry], served: ServedModel) -> bytes:
+    """A BatchRecommendResponse of encoded responses, and of entries with errors."""
+    parts = [
+        _field(_ENTRY, _field(_ENTRY_RESPONSE, entry) if isinstance(entry, bytes) else entry.SerializeToString())
+        for entry in entries
+    ]
+    return b"".join([*parts, _field(_BATCH_MODEL, served.SerializeToString())])
+
+
+def stream_response(request_id: str, response: bytes) -> bytes:
+    """A StreamRecommendResponse of an encoded response."""
+    return _field(_REQUEST_ID, request_id.encode()) + _field(_STREAM_RESPONSE, response)

@@ -1,0 +1,173 @@
+"""Operators move labels while the server answers: what is served then, to whom, and what the admin API says."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import grpc
+import pytest
+
+from cofactor.admin.v1 import admin_pb2, admin_pb2_grpc
+from cofactor.v1 import catalog_pb2, model_pb2, recommender_pb2
+
+READY, REFUSED, AVAILABLE = (getattr(admin_pb2.Version, f"STATE_{name}") for name in ("READY", "REFUSED", "AVAILABLE"))
+
+
+@pytest.fixture
+def models(dot_version, versions, tmp_path):
+    """A repository with versions 1 and 2 of `dot`."""
+    for number in ("1", "2"):
+        versions.copy(dot_version, tmp_path / "models", version=number)
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def operate(serve):
+    """Starts a server that never polls by itself, with its admin API."""
+    channels = []
+
+    def start(models, **settings):
+        from cofactor_server.admin.server import AdminServer
+
+        api = serve(models, poll_interval_s=0, **settings)
+        api.server.admin = AdminServer(api.server._live, None, 0)
+        channel = grpc.insecure_channel(f"127.0.0.1:{api.server.admin.port}")
+        channels.append(channel)
+        return SimpleNamespace(**vars(api), admin=admin_pb2_grpc.AdminServiceStub(channel))
+
+    yield start
+    for channel in channels:
+        channel.close()
+
+
+def answering(api, user_id="u003", **ref):
+    request = recommender_pb2.RecommendRequest(
+        user=recommender_pb2.User(user_id=user_id), model=model_pb2.ModelRef(**ref)
+    )
+    return api.recommender.Recommend(request, timeout=10).model.version
+
+
+def states(answer):
+    return {
+        version.version: (version.state, list(version.labels), version.is_current)
+        for version in answer.models[0].versions
+    }
+
+
+def test_promote_moves_everybody_and_rollback_moves_them_back(operate, models) -> None:
+    api = operate(models)
+    assert answering(api) == "2"
+    api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="1"), timeout=10)
+    assert answering(api) == "1"
+    api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="2"), timeout=10)
+    assert answering(api) == "2"
+    api.admin.Rollback(admin_pb2.RollbackRequest(name="dot"), timeout=10)
+    assert answering(api) == "1"
+    assert json.loads((models / "dot" / "serving.json").read_text()) == {
+        "labels": {"stable": "1"},
+        "previous_labels": {"stable": "2"},
+    }
+
+
+def test_labels_choose_a_version_and_are_shown(operate, models) -> None:
+    api = operate(models)
+    api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="1", label="stable"), timeout=10)
+    api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="2", label="canary"), timeout=10)
+    assert answering(api, label="canary") == "2"
+    assert answering(api, label="stable") == "1"
+    assert answering(api, version="2") == "2"
+    with pytest.raises(grpc.RpcError, match="labelled") as unknown:
+        answering(api, label="nightly")
+    assert unknown.value.code() == grpc.StatusCode.NOT_FOUND
+    described = api.catalog.GetModel(
+        catalog_pb2.GetModelRequest(model=model_pb2.ModelRef(label="canary")), timeout=10
+    ).model
+    assert (described.version, list(described.labels)) == ("2", ["canary"])
+    assert states(api.admin.ListVersions(admin_pb2.ListVersionsRequest(), timeout=10)) == {
+        "2": (READY, ["canary"], False),
+        "1": (READY, ["stable"], True),
+    }
+
+
+def test_a_canary_answers_its_share_of_users_and_always_the_same_ones(operate, models) -> None:
+    (models / "dot" / "serving.json").write_text(
+        json.dumps({"labels": {"stable": "1", "canary": "2"}, "canary_percent": {"canary": 30}})
+    )
+    api = operate(models)
+    users = [f"u{number:03d}" for number in range(1, 40)]
+    first = {user: answering(api, user) for user in users}
+    assert set(first.values()) == {"1", "2"}
+    assert {user: answering(api, user) for user in users} == first
+    in_canary = next(user for user in users if first[user] == "2")
+    predict = recommender_pb2.PredictRequest(user=recommender_pb2.User(user_id=in_canary), item_ids=["i001"])
+    assert api.recommender.Predict(predict, timeout=10).model.version == "2"
+    batch = recommender_pb2.BatchRecommendRequest(
+        requests=[recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id=in_canary))]
+    )
+    assert api.recommender.BatchRecommend(batch, timeout=10).model.version == "1"
+    stream = [recommender_pb2.StreamRecommendRequest(request_id="1", request=batch.requests[0])]
+    [streamed] = api.recommender.StreamRecommend(iter(stream), timeout=10)
+    assert streamed.response.model.version == "2"
+
+
+def test_a_page_token_stays_with_its_version_across_a_swap(operate, models) -> None:
+    (models / "dot" / "serving.json").write_text(json.dumps({"labels": {"stable": "1"}, "pinned": ["1", "2"]}))
+    api = operate(models)
+    request = recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id="u003"), page_size=5)
+    first = api.recommender.Recommend(request, timeout=10)
+    api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="2"), timeout=10)
+    assert answering(api) == "2"
+    request.page_token = first.next_page_token
+    assert api.recommender.Recommend(request, timeout=10).model.version == "1"
+
+
+def test_a_refused_version_is_listed_with_its_reason_and_tried_again_on_reload(operate, models, versions) -> None:
+    (models / "dot" / "2" / "golden.npz").write_bytes(b"damaged")
+    api = operate(models)
+    assert answering(api) == "1"
+    listed = api.admin.ListVersions(admin_pb2.ListVersionsRequest(), timeout=10)
+    assert states(listed) == {"2": (REFUSED, [], False), "1": (READY, [], True)}
+    assert "golden.npz" in listed.models[0].versions[0].state_message
+    public = api.catalog.ListModels(catalog_pb2.ListModelsRequest(), timeout=10).models
+    assert [(m.version, m.state) for m in public] == [
+        ("2", model_pb2.Model.STATE_FAILED),
+        ("1", model_pb2.Model.STATE_READY),
+    ]
+    assert str(models) not in public[0].state_message
+    versions.copy(models / "dot" / "1", models, version="3")
+    reloaded = api.admin.Reload(admin_pb2.ReloadRequest(), timeout=10)
+    assert states(reloaded)["3"] == (READY, [], True)
+    assert states(reloaded)["1"] == (AVAILABLE, [], False)
+
+
+def test_what_cannot_be_promoted_or_rolled_back_is_refused_by_name(operate, models) -> None:
+    api = operate(models)
+    for call, request, code in (
+        (api.admin.Promote, admin_pb2.PromoteRequest(name="none", version="1"), "NOT_FOUND"),
+        (api.admin.Promote, admin_pb2.PromoteRequest(name="dot", version="9"), "NOT_FOUND"),
+        (api.admin.Promote, admin_pb2.PromoteRequest(name="dot", version="1", label="A B"), "INVALID_ARGUMENT"),
+        (api.admin.Rollback, admin_pb2.RollbackRequest(name="dot"), "INVALID_ARGUMENT"),
+        (api.admin.Rollback, admin_pb2.RollbackRequest(name="../dot"), "NOT_FOUND"),
+    ):
+        with pytest.raises(grpc.RpcError) as refused:
+            call(request, timeout=10)
+        assert refused.value.code().name == code
+    assert not (models / "dot" / "serving.json").exists()
+
+
+def test_admin_asks_for_tokens_where_the_api_does(serve, models, tmp_path) -> None:
+    from cofactor_server.admin.server import AdminServer
+    from cofactor_server.security.tokens import Gate, StaticTokens
+
+    tokens = tmp_path / "tokens.toml"
+    digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"  # of "test"
+    tokens.write_text(f'[clients.web]\nsha256 = "{digest}"\nmethods = ["cofactor.v1.*/*"]\n')
+    api = serve(models)
+    api.server.admin = AdminServer(api.server._live, Gate([StaticTokens(tokens)]), 0)
+    with grpc.insecure_channel(f"127.0.0.1:{api.server.admin.port}") as channel:
+        admin = admin_pb2_grpc.AdminServiceStub(channel)
+        for metadata, code in (((), "UNAUTHENTICATED"), ((("authorization", "Bearer test"),), "PERMISSION_DENIED")):
+            with pytest.raises(grpc.RpcError) as refused:
+                admin.Reload(admin_pb2.ReloadRequest(), metadata=metadata, timeout=10)
+            assert refused.value.code().name == code

@@ -1,0 +1,54 @@
+"""A version whose Recommend looks among 8-bit factors ranks as the exact one does."""
+
+import numpy as np
+import pytest
+
+from cofactor_server.inference.engine import Engine
+from cofactor_server.inference.execution_providers import CPU
+from cofactor_server.repository.version_directory import open_bundle
+from cofactor_trainer.export.version_writer import export_version
+from tests.support import synthetic
+
+
+@pytest.fixture(scope="module")
+def quantized_version(tmp_path_factory):
+    return export_version(
+        synthetic.make_model("dot-product"),
+        synthetic.make_dataset(),
+        tmp_path_factory.mktemp("models"),
+        "dot",
+        "int8",
+        metrics={},
+        hyperparameters={},
+        quantize_to="int8",
+    )
+
+
+def recommended(engine, tables):
+    users = slice(0, 8)
+    weights, nothing = np.zeros(8, np.float32), np.full((8, 1), synthetic.N_ITEMS)
+    return engine.recommend(tables["user_factors"][users], tables["user_bias"][users], weights, nothing, 10)
+
+
+def test_it_recommends_what_the_exact_version_does(quantized_version, dot_version):
+    answers = []
+    for version in (quantized_version, dot_version):
+        bundle = open_bundle(version)
+        answers.append(recommended(Engine(bundle, [CPU], must_use_first=True), bundle.tables))
+    for ours, exact in zip(*answers, strict=True):
+        np.testing.assert_allclose(ours, exact, atol=1e-5)
+
+
+def test_graphs_are_prepacked_where_the_manifest_says_so(dot_version, versions, tmp_path):
+    """As that of versions quantized by the first release does."""
+    version = versions.copy(dot_version, tmp_path)
+    manifest = versions.read(version)
+    for graph in manifest.graphs:
+        graph.prepacked = graph.name == "recommend"
+    versions.write(version, manifest)
+    engine = Engine(open_bundle(version), [CPU], must_use_first=True)
+    entries = {
+        name: getattr(engine, f"_{name}").get_session_options().get_session_config_entry("session.disable_prepacking")
+        for name in ("recommend", "predict")
+    }
+    assert entries == {"recommend": "0", "predict": "1"}

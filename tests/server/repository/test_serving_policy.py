@@ -1,0 +1,94 @@
+"""serving.json: what it may say, and who answers whom."""
+
+from __future__ import annotations
+
+import pytest
+
+from cofactor.admin.v1.admin_pb2 import ServingPolicy
+from cofactor_server.repository.serving_policy import (
+    PolicyError,
+    format_policy,
+    make_routing,
+    newest_first,
+    parse_policy,
+    promoted,
+    rolled_back,
+    wanted_versions,
+)
+
+
+def test_versions_are_ordered_by_their_digits_as_numbers() -> None:
+    versions = ["2", "10", "20261121T203000Z", "1.10", "1.9", "1"]
+    assert newest_first(versions) == ["20261121T203000Z", "10", "2", "1.10", "1.9", "1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is not a serving policy"),
+        ("[]", "is not a serving policy"),
+        ('{"lables": {}}', "lables"),
+        ('{"latest": -1}', "latest must be at least 0"),
+        ('{"labels": {"A B": "1"}}', "a label is 1 to 64"),
+        ('{"canary_percent": {"x": 5}}', "the label x is used"),
+        ('{"labels": {"c": "1"}, "canary_percent": {"c": 101}}', "between 0 and 100"),
+        ('{"shadow_percent": {"x": 5}}', "the label x is used"),
+        ('{"labels": {"c": "1"}, "shadow_percent": {"c": -1}}', "shadow_percent must lie between 0 and 100"),
+        ('{"labels": {"c": "1", "d": "2"}, "shadow_percent": {"c": 60, "d": 60}}', "shadow_percent must not add up"),
+        ('{"labels": {"c": "1"}, "canary_percent": {"c": "NaN"}}', "between 0 and 100"),
+        ('{"labels": {"c": "1", "d": "2"}, "canary_percent": {"c": 60, "d": 60}}', "add up to more than 100"),
+    ],
+)
+def test_a_policy_that_contradicts_itself_is_refused_by_name(text: str, problem: str) -> None:
+    with pytest.raises(PolicyError, match=problem):
+        parse_policy(text)
+
+
+def test_the_policy_survives_being_written_and_read() -> None:
+    policy = ServingPolicy(latest=2, pinned=["1"], labels={"stable": "2"}, canary_percent={"stable": 5.5})
+    assert parse_policy(format_policy(policy)) == policy
+
+
+def test_wanted_versions_leave_out_what_nobody_holds() -> None:
+    policy = ServingPolicy(latest=2, pinned=["1", "gone"], labels={"stable": "2", "old": "lost"})
+    assert wanted_versions(policy, ["1", "2", "3", "4", "5"], ["lost"]) == ["5", "4", "2", "1", "lost"]
+
+
+def test_canary_users_are_the_same_ones_every_time_and_in_their_share() -> None:
+    policy = ServingPolicy(labels={"stable": "1", "canary": "2", "dark": "3"}, canary_percent={"canary": 5, "dark": 10})
+    routing = make_routing(policy, ["1", "2", "3"])
+    answers = {str(user): routing.version_for(str(user)) for user in range(100_000)}
+    shares = {version: sum(v == version for v in answers.values()) / len(answers) for version in "123"}
+    assert shares == pytest.approx({"1": 0.85, "2": 0.05, "3": 0.10}, abs=0.005)
+    assert all(routing.version_for(user) == version for user, version in answers.items())
+    assert routing.version_for("") == "1"
+
+
+def test_a_canary_that_is_not_loaded_leaves_the_shares_of_the_others() -> None:
+    policy = ServingPolicy(labels={"stable": "1", "a": "2", "b": "3"}, canary_percent={"a": 30, "b": 10})
+    with_both, without = make_routing(policy, ["1", "2", "3"]), make_routing(policy, ["1", "3"])
+    users = [str(user) for user in range(2_000)]
+    of_b = {user for user in users if with_both.version_for(user) == "3"}
+    assert of_b
+    assert {user for user in users if without.version_for(user) == "3"} == of_b
+
+
+def test_shadowed_users_are_dealt_apart_from_the_canarys() -> None:
+    labels = {"stable": "1", "canary": "2", "next": "3"}
+    policy = ServingPolicy(labels=labels, canary_percent={"canary": 10}, shadow_percent={"next": 20})
+    routing = make_routing(policy, ["1", "2", "3"])
+    users = [str(user) for user in range(50_000)]
+    shadowed = [user for user in users if routing.shadow_for(user) == "3"]
+    assert len(shadowed) / len(users) == pytest.approx(0.20, abs=0.01)
+    in_canary = sum(routing.version_for(user) == "2" for user in shadowed)
+    assert in_canary / len(shadowed) == pytest.approx(0.10, abs=0.01)
+    assert routing.shadow_for("") is None
+    assert make_routing(policy, ["1", "2"]).shadow_for(shadowed[0]) is None
+
+
+def test_rollback_undoes_promote_and_itself() -> None:
+    policy = promoted(promoted(ServingPolicy(), "stable", "1"), "stable", "2")
+    assert rolled_back(policy, "stable").labels["stable"] == "1"
+    assert rolled_back(rolled_back(policy, "stable"), "stable").labels["stable"] == "2"
+    with pytest.raises(PolicyError, match="nothing to roll back"):
+        rolled_back(promoted(ServingPolicy(), "stable", "1"), "stable")

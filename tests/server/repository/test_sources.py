@@ -1,0 +1,89 @@
+"""Repositories behind fsspec addresses, on a real S3-compatible server."""
+
+from __future__ import annotations
+
+import uuid
+from types import SimpleNamespace
+
+import pytest
+
+from cofactor.v1 import catalog_pb2
+from cofactor_server.errors import ConfigurationError
+from cofactor_server.repository.sources import LocalSource, RemoteSource, open_source
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """An empty bucket on moto's server, as a file system and a name."""
+    moto_server = pytest.importorskip("moto.server", reason="needs moto[server]")
+    s3fs = pytest.importorskip("s3fs")
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    files = s3fs.S3FileSystem()
+    bucket = f"bucket-{uuid.uuid4().hex}"  # moto keeps its buckets for the life of the process
+    files.mkdir(bucket)
+    yield SimpleNamespace(files=files, bucket=bucket)
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+def upload(files, version, address):
+    """As a publisher does: the manifest last."""
+    names = sorted((path.name for path in version.iterdir()), key=lambda name: (name == "manifest.json", name))
+    for name in names:
+        files.put_file(str(version / name), f"{address}/{version.parent.name}/{version.name}/{name}")
+
+
+def test_a_server_follows_a_bucket(s3, dot_version, versions, serve, tmp_path) -> None:
+    first = versions.copy(dot_version, tmp_path, version="1")
+    second = versions.copy(dot_version, tmp_path, version="2")
+    address = f"{s3.bucket}/models"
+    upload(s3.files, first, address)
+    api = serve(f"s3://{s3.bucket}/models", poll_interval_s=0)
+    watcher = api.server._live.watcher
+
+    def current():
+        return api.catalog.GetModel(catalog_pb2.GetModelRequest(), timeout=10).model.version
+
+    assert current() == "1"
+    for name in ("tables.bin", "predict.onnx"):
+        s3.files.put_file(str(second / name), f"{address}/dot/2/{name}")
+    watcher.poll()
+    assert current() == "1", "half an upload is not there yet"
+    upload(s3.files, second, address)
+    watcher.poll()
+    assert current() == "2"
+    s3.files.pipe_file(f"{address}/dot/serving.json", b'{"labels": {"stable": "1"}}')
+    watcher.poll()
+    assert current() == "1"
+    s3.files.pipe_file(f"{address}/dot/1/tables.bin", b"damaged")
+    watcher.poll()
+    assert current() == "1"
+    assert "tables.bin" in watcher.snapshot["dot"].refused["1"].reason
+
+
+def test_a_bucket_that_is_gone_is_reported_and_serving_goes_on(s3, dot_version, serve) -> None:
+    upload(s3.files, dot_version, f"{s3.bucket}/models")
+    api = serve(f"s3://{s3.bucket}/models", poll_interval_s=0)
+    s3.files.rm(f"{s3.bucket}/models", recursive=True)
+    api.server._live.watcher.poll()
+    assert api.server._live.watcher.repository_error
+    assert api.catalog.GetModel(catalog_pb2.GetModelRequest(), timeout=10).model.version == "1"
+
+
+def test_addresses_are_told_apart(tmp_path) -> None:
+    assert isinstance(open_source(str(tmp_path)), LocalSource)
+    assert isinstance(open_source("memory://models"), RemoteSource)
+    with pytest.raises(ConfigurationError, match="no folder"):
+        open_source(str(tmp_path / "none"))
+    with pytest.raises(ConfigurationError, match="not an address that fsspec knows"):
+        open_source("nonsense://models")

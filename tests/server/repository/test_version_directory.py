@@ -1,0 +1,171 @@
+"""A version that is damaged in any way is refused with one sentence that names what is wrong."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cofactor_server.config import ServerConfig
+from cofactor_server.errors import ModelRefused
+from cofactor_server.repository.version_directory import check_seal, open_bundle
+from cofactor_server.server import create_server
+
+
+@pytest.fixture
+def version(dot_version, tmp_path, versions):
+    return versions.copy(dot_version, tmp_path / "models")
+
+
+def refusal(version):
+    """Why a server does not start on this version."""
+    with pytest.raises(ModelRefused) as caught:
+        create_server(ServerConfig(models=version.parents[1], port=0, provider="cpu"))
+    message = str(caught.value)
+    assert message.startswith(f"model {version.parent.name}/{version.name} refused: ")
+    assert str(version) not in message
+    assert "\n" not in message
+    return message
+
+
+def test_an_intact_version_opens_with_its_tables(version):
+    bundle = open_bundle(version)
+    assert bundle.tables["user_factors"].shape == (41, 8)
+    assert bundle.strings("item_ids")[7] == "i007"
+    assert bundle.strings("item_titles").strings()[7] == "The Film of 7"
+    with pytest.raises(ValueError, match="read-only"):
+        bundle.tables["user_bias"][0] = 1
+
+
+def verify(version):
+    check_seal(version)
+    return open_bundle(version)
+
+
+def test_every_flipped_bit_is_refused(version):
+    draw = random.Random(11)
+    files = sorted(version.iterdir())
+    assert {"manifest.json", "tables.bin", "golden.npz", "recommend.onnx"} <= {path.name for path in files}
+    for _ in range(60):
+        path = draw.choice(files)
+        content = bytearray(path.read_bytes())
+        place, bit = draw.randrange(len(content)), 1 << draw.randrange(8)
+        content[place] ^= bit
+        path.write_bytes(content)
+        with pytest.raises(ModelRefused, match="does not match"):
+            verify(version)
+        content[place] ^= bit
+        path.write_bytes(content)
+    verify(version)
+
+
+@pytest.mark.parametrize("kind", ["empty", "half", "one byte less", "one byte more", "missing"])
+@pytest.mark.parametrize("name", ["manifest.json", "tables.bin", "golden.npz", "recommend.onnx"])
+def test_every_truncation_is_refused(version, name, kind):
+    path = version / name
+    content = path.read_bytes()
+    if kind == "missing":
+        path.unlink()
+    else:
+        size = len(content)
+        end = {"empty": 0, "half": size // 2, "one byte less": size - 1, "one byte more": size}[kind]
+        path.write_bytes(content[:end] + (b"}" if kind == "one byte more" else b""))
+    with pytest.raises(ModelRefused) as caught:
+        verify(version)
+    assert name in str(caught.value)
+
+
+def edit(version, versions, change):
+    manifest = versions.read(version)
+    change(manifest)
+    versions.write(version, manifest)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda m: setattr(m, "format_version", 2), "format version 2 is not 1"),
+        (lambda m: setattr(m, "name", "other"), "its manifest is that of other/1"),
+        (lambda m: setattr(m, "version", "2"), "its manifest is that of dot/2"),
+        (lambda m: setattr(m.tables[0], "offset", 2**40), "does not lie within tables.bin"),
+        (lambda m: setattr(m.tables[0], "offset", 4095), "does not lie within tables.bin"),
+        (lambda m: setattr(m.tables[0], "offset", -4096), "does not lie within tables.bin"),
+        (lambda m: setattr(m.tables[0], "dtype", "object"), "unknown element type object"),
+        (lambda m: m.tables[0].shape.__setitem__(0, 40), "shape"),
+        (lambda m: m.tables[0].shape.__setitem__(0, -41), "does not lie within tables.bin"),
+        (lambda m: m.tables.pop(0), "is missing"),
+        (lambda m: m.graphs.pop(0), "needed: predict, recommend"),
+        (lambda m: setattr(m.graphs[0], "path", "absent.onnx"), "no checksum of absent.onnx"),
+        (lambda m: setattr(m, "user_count", 0), "lacks the number of users"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(version, versions, change, reason):
+    edit(version, versions, change)
+    assert reason in refusal(version)
+
+
+def test_a_file_outside_the_directory_is_refused(version, versions):
+    (version.parents[2] / "secret").write_text("x")
+    manifest = versions.read(version)
+    versions.write(version, manifest, extra_files=["../../../secret"])
+    assert "names a file outside the directory" in refusal(version)
+
+
+def rewrite_table(version, versions, name, change):
+    """Changes a table and makes the checksums fit again."""
+    manifest = versions.read(version)
+    table = next(table for table in manifest.tables if table.name == name)
+    raw = bytearray((version / "tables.bin").read_bytes())
+    array = np.frombuffer(raw, table.dtype, int(np.prod(table.shape)), table.offset)
+    change(array)
+    (version / "tables.bin").write_bytes(raw)
+    versions.write(version, manifest)
+
+
+@pytest.mark.parametrize(
+    ("table", "place", "value", "reason"),
+    [
+        ("rated.item_rows", 3, 120, "rated points outside its range"),
+        ("rated.item_rows", 3, -1, "rated points outside its range"),
+        ("item_genres.indices", 0, 4, "item_genres points outside its range"),
+        ("rated.offsets", 1, 10**9, "rated.offsets does not fit"),
+        ("item_ids.offsets", 1, 10**9, "string offsets do not fit"),
+        ("user_factors", 0, np.nan, "user_factors holds numbers that are not finite"),
+        ("item_bias", 5, np.inf, "item_bias holds numbers that are not finite"),
+        ("item_bias", 5, 0.125, "golden case"),  # plausible, and not what the trainer computed with
+    ],
+)
+def test_tables_with_wrong_contents_are_refused(version, versions, table, place, value, reason):
+    rewrite_table(version, versions, table, lambda array: array.__setitem__(place, value))
+    assert reason in refusal(version)
+
+
+def test_repeated_ids_are_refused(version, versions):
+    def repeat(array):
+        array[4:8] = array[0:4]
+
+    rewrite_table(version, versions, "item_ids.bytes", repeat)
+    assert "ids are repeated" in refusal(version)
+
+
+def test_a_graph_without_golden_cases_and_a_graph_that_does_not_load_are_refused(version, versions):
+    manifest = versions.read(version)
+    (version / "embed_user.onnx").write_bytes(b"no graph")
+    versions.write(version, manifest)
+    assert "graph embed_user does not load" in refusal(version)
+    del manifest.graphs[-1]
+    versions.write(version, manifest)
+    assert "do not match in embed_user" in refusal(version)
+
+
+def test_the_command_refuses_with_one_line_and_status_2(version):
+    (version / "predict.onnx").write_bytes(b"x")
+    command = [sys.executable, "-m", "cofactor_server", "--models", str(version.parents[1]), "--port", "0"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.splitlines()[-1].startswith("error: model dot/1 refused: predict.onnx has 1 bytes")
+    assert "Traceback" not in result.stderr

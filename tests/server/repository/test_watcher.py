@@ -1,0 +1,332 @@
+"""The watcher on a folder of one-file versions: what is loaded, who answers, and what a bad version does not change."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+import weakref
+from pathlib import Path
+
+import pytest
+
+from cofactor_server.errors import ModelRefused
+from cofactor_server.repository.sources import LocalSource, RemoteSource
+from cofactor_server.repository.watcher import ModelWatcher
+
+
+class Content:
+    """What the loader of these tests makes of a version."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def load(path: Path) -> Content:
+    text = (path / "manifest.json").read_text()
+    if text == "bad":
+        raise ModelRefused(f"{path.parent.name}/{path.name} is bad")
+    if text == "crash":
+        raise RuntimeError("a bug")
+    return Content(text)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "models").mkdir()
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def watcher(root: Path, tmp_path: Path) -> ModelWatcher[Content]:
+    return ModelWatcher(LocalSource(root), load, tmp_path / "copies")
+
+
+def publish(root: Path, version: str, text: str = "", model: str = "m") -> Path:
+    folder = root / model / version
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text(text or version)
+    return folder
+
+
+def policy(root: Path, **fields: object) -> None:
+    (root / "m" / "serving.json").write_text(json.dumps(fields))
+
+
+def served(watcher: ModelWatcher[Content]) -> tuple[list[str], str | None]:
+    state = watcher.snapshot["m"]
+    return list(state.loaded), state.routing.current if state.routing else None
+
+
+def test_the_newest_version_is_served_and_replaces_the_one_before(root, watcher) -> None:
+    publish(root, "2")
+    watcher.poll()
+    assert served(watcher) == (["2"], "2")
+    publish(root, "10")
+    watcher.poll()
+    assert served(watcher) == (["10"], "10")
+
+
+def test_a_request_keeps_its_version_and_then_it_is_freed_with_its_copy(root, watcher, tmp_path) -> None:
+    publish(root, "1")
+    watcher.poll()
+    in_flight = watcher.snapshot["m"].loaded["1"].value
+    freed = weakref.ref(in_flight)
+    publish(root, "2")
+    watcher.poll()
+    assert in_flight.text == "1"
+    del in_flight
+    assert freed() is None
+    assert len(list((tmp_path / "copies").iterdir())) == 1
+
+
+def test_a_version_that_only_a_cycle_keeps_is_freed_at_the_next_look(root, watcher) -> None:
+    publish(root, "1")
+    watcher.poll()
+    content = watcher.snapshot["m"].loaded["1"].value
+    content.own = content
+    freed = weakref.ref(content)
+    publish(root, "2")
+    gc.disable()
+    try:
+        watcher.poll()
+        watcher.poll()
+        assert freed() is not None, "a call is under way"
+        del content
+        watcher.poll()
+        assert freed() is None
+    finally:
+        gc.enable()
+
+
+def test_latest_pinned_and_labels_say_what_is_loaded(root, watcher) -> None:
+    for version in "12345":
+        publish(root, version)
+    policy(root, latest=2, pinned=["1"], labels={"stable": "3"})
+    watcher.poll()
+    assert served(watcher) == (["5", "4", "3", "1"], "3")
+
+
+@pytest.mark.parametrize("text", ["bad", "crash"])
+def test_a_bad_version_is_reported_once_and_the_old_one_serves(root, watcher, text, caplog) -> None:
+    publish(root, "1")
+    watcher.poll()
+    publish(root, "2", text)
+    watcher.poll()
+    watcher.poll()
+    assert served(watcher) == (["1"], "1")
+    assert "2" in watcher.snapshot["m"].refused
+    assert caplog.text.count("version m/2 is not served") == 1
+
+
+def test_a_bad_version_is_tried_again_when_its_files_change_or_on_demand(root, watcher, caplog) -> None:
+    publish(root, "1")
+    publish(root, "2", "bad")
+    watcher.poll()
+    watcher.poll(retry_refused=True)
+    assert caplog.text.count("version m/2 is not served") == 2
+    publish(root, "2", "mended")
+    watcher.poll()
+    assert served(watcher) == (["2"], "2")
+    assert watcher.snapshot["m"].refused == {}
+
+
+def test_a_bad_first_version_leaves_the_next_older_one(root, watcher) -> None:
+    publish(root, "1")
+    publish(root, "2", "bad")
+    publish(root, "3", "bad")
+    watcher.poll()
+    assert served(watcher) == (["1"], "1")
+
+
+def test_stable_on_a_bad_version_leaves_the_current_one(root, watcher) -> None:
+    for version, text in (("1", ""), ("2", "bad"), ("3", "")):
+        publish(root, version, text)
+    policy(root, labels={"stable": "1"})
+    watcher.poll()
+    policy(root, labels={"stable": "2"})
+    watcher.poll()
+    assert served(watcher) == (["3", "1"], "1")
+
+
+def test_a_loaded_version_that_is_damaged_in_the_repository_serves_on(root, watcher) -> None:
+    folder = publish(root, "1")
+    watcher.poll()
+    (folder / "manifest.json").write_text("bad")
+    watcher.poll()
+    assert watcher.snapshot["m"].loaded["1"].value.text == "1"
+    assert "1" in watcher.snapshot["m"].refused
+
+
+def test_a_broken_policy_leaves_the_one_before(root, watcher, caplog) -> None:
+    publish(root, "1")
+    publish(root, "2")
+    policy(root, labels={"stable": "1"})
+    watcher.poll()
+    (root / "m" / "serving.json").write_text('{"labels": ')
+    watcher.poll()
+    policy(root, canary_percent={"canary": 5})
+    watcher.poll()
+    assert served(watcher) == (["2", "1"], "1")
+    assert "serving.json is not a serving policy" in caplog.text
+    assert "the label canary is used, and on no version" in caplog.text
+
+
+def test_a_version_without_a_manifest_is_not_there_yet(root, watcher) -> None:
+    publish(root, "1")
+    (root / "m" / "2").mkdir()
+    (root / "m" / "2" / "tables.bin").write_bytes(b"half")
+    watcher.poll()
+    assert served(watcher) == (["1"], "1")
+    assert watcher.snapshot["m"].refused == {}
+
+
+@pytest.mark.parametrize("loss", ["repository", "model", "versions"])
+def test_a_repository_that_vanishes_leaves_what_is_loaded(root, watcher, loss) -> None:
+    publish(root, "1")
+    watcher.poll()
+    shutil.rmtree({"repository": root, "model": root / "m", "versions": root / "m" / "1"}[loss])
+    watcher.poll()
+    assert served(watcher) == (["1"], "1")
+    assert bool(watcher.repository_error) == (loss == "repository")
+    publish(root, "2")
+    watcher.poll()
+    assert served(watcher) == (["2"], "2")
+    assert watcher.repository_error == ""
+
+
+def test_a_labelled_version_that_the_repository_lost_serves_on(root, watcher) -> None:
+    publish(root, "1")
+    publish(root, "2")
+    policy(root, labels={"stable": "1"})
+    watcher.poll()
+    shutil.rmtree(root / "m" / "1")
+    watcher.poll()
+    assert served(watcher) == (["2", "1"], "1")
+
+
+def test_a_full_disk_is_no_verdict_on_the_version(root, tmp_path) -> None:
+    class FullOnce(LocalSource):
+        full = True
+
+        def copy(self, name: str, version: str, target: Path) -> None:
+            if self.full:
+                raise OSError(28, "No space left on device")
+            super().copy(name, version, target)
+
+    source = FullOnce(root)
+    watcher = ModelWatcher(source, load, tmp_path / "copies")
+    publish(root, "1")
+    watcher.poll()
+    assert watcher.snapshot["m"].refused["1"].reason == "cannot be copied now: No space left on device"
+    assert list((tmp_path / "copies").iterdir()) == []
+    source.full = False
+    watcher.poll()
+    assert served(watcher) == (["1"], "1")
+
+
+def test_links_in_a_version_are_not_followed(root, watcher, tmp_path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    folder = publish(root, "1")
+    (folder / "tables.bin").symlink_to(tmp_path / "secret")
+    watcher.poll()
+    assert not list((tmp_path / "copies").rglob("tables.bin"))
+
+
+@pytest.mark.parametrize("target", ["outside", "inside"])
+def test_versions_and_models_that_are_links_are_not_followed_and_the_log_says_so_once(
+    root, watcher, tmp_path, target, caplog
+) -> None:
+    elsewhere = tmp_path / "elsewhere" if target == "outside" else root
+    publish(root, "1")
+    publish(elsewhere, "1", model="other")
+    (root / "m" / "2").symlink_to(elsewhere / "other" / "1")
+    (root / "linked").symlink_to(elsewhere / "other")
+    watcher.poll()
+    watcher.poll()
+    assert served(watcher) == (["1"], "1")
+    assert "linked" not in watcher.snapshot
+    assert caplog.text.count("is a link") == 2
+
+
+def test_the_folder_of_the_repository_itself_may_be_a_link(root, tmp_path) -> None:
+    publish(root, "1")
+    (tmp_path / "current").symlink_to(root)
+    watcher = ModelWatcher(LocalSource(tmp_path / "current"), load, tmp_path / "copies")
+    watcher.poll()
+    assert served(watcher) == (["1"], "1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("link", "serving.json is a link, which is not followed; put the file itself there"),
+        ("endless", "serving.json is a link, which is not followed; put the file itself there"),
+        ("pipe", "serving.json is no plain file"),
+        ("folder", "serving.json is no plain file"),
+        ("long", "serving.json is longer than 1048576 bytes"),
+    ],
+)
+def test_a_policy_that_is_no_plain_file_is_not_read(root, watcher, tmp_path, kind, problem, caplog) -> None:
+    """Links, so that nobody has the server read another file; a pipe, because it would wait for it for ever."""
+    publish(root, "1")
+    publish(root, "2")
+    policy(root, labels={"stable": "1"})
+    watcher.poll()
+    path = root / "m" / "serving.json"
+    path.rename(tmp_path / "elsewhere.json")
+    (tmp_path / "elsewhere.json").write_text('{"labels": {"stable": "2"}}')
+    make = {
+        "link": lambda: path.symlink_to(tmp_path / "elsewhere.json"),
+        "endless": lambda: path.symlink_to("/dev/zero"),
+        "pipe": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "long": lambda: path.write_text('{"labels": {"stable": "2"}}' + " " * 2**20),
+    }
+    make[kind]()
+    watcher.poll()
+    assert served(watcher) == (["2", "1"], "1")
+    assert watcher.repository_error == ""
+    assert f"model m: {problem}; the policy before it stays" in caplog.text
+
+
+def test_a_policy_is_not_written_through_a_link(root, tmp_path) -> None:
+    publish(root, "1")
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    (root / "m" / "serving.json").symlink_to(victim)
+    (root / "m" / f".serving.json.{os.getpid()}").symlink_to(victim)
+    LocalSource(root).write_policy("m", "{}")
+    assert victim.read_text() == "untouched"
+    assert LocalSource(root).read_policy("m") == "{}"
+    assert sorted(path.name for path in (root / "m").iterdir()) == ["1", "serving.json"]
+
+
+def test_the_watcher_polls_by_itself_until_it_is_stopped(root, watcher) -> None:
+    publish(root, "1")
+    seen: list[object] = []
+    watcher._on_swap = lambda snapshot: (seen.append(snapshot), watcher._stopping.set())
+    watcher.start(interval_s=0.01)
+    watcher._thread.join(10)
+    watcher.stop()
+    assert served(watcher) == (["1"], "1")
+    assert len(seen) == 1
+
+
+def test_a_repository_in_memory_of_fsspec_is_watched_as_a_folder_is(tmp_path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    watcher = ModelWatcher(RemoteSource(memory, "/watched"), load, tmp_path / "copies")
+    watcher.poll()
+    assert "FileNotFoundError" in watcher.repository_error
+    memory.pipe_file("/watched/m/1/manifest.json", b"1")
+    watcher.poll()
+    assert served(watcher) == (["1"], "1")
+    memory.pipe_file("/watched/m/2/manifest.json", b"bad")
+    memory.pipe_file("/watched/m/serving.json", b'{"labels": {"stable": "1"}}')
+    watcher.poll()
+    assert served(watcher) == (["1"], "1")
+    memory.pipe_file("/watched/m/2/manifest.json", b"mended")
+    watcher.poll()
+    assert served(watcher) == (["2", "1"], "1")

@@ -1,0 +1,93 @@
+"""The command with worker processes: what it does where it cannot start, and what it counts until it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
+from tests.support.waiting import until
+
+REQUEST = recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id="u003"))
+
+
+@contextlib.contextmanager
+def command(models: Path, log: Path, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
+    """cofactor-serve in a process group of its own, which is gone afterwards."""
+    program = [sys.executable, "-m", "cofactor_server", "--models", str(models), "--port", "0", "--provider", "cpu"]
+    with log.open("wb") as output:
+        process = subprocess.Popen([*program, *flags], stdout=output, stderr=output, start_new_session=True)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_metrics_port_that_is_taken_ends_the_command_with_one_line_and_no_process_left(
+    served_models, tmp_path, workers
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        flags = ("--workers", str(workers), "--metrics-port", str(port), "--log-level", "error", "--drain-delay-s", "0")
+        with command(served_models, tmp_path / "log", *flags) as process:
+            assert process.wait(60) == 2
+            with pytest.raises(ProcessLookupError):
+                os.killpg(process.pid, 0)
+    said = (tmp_path / "log").read_text()
+    assert (
+        said
+        == f"error: cannot listen on 127.0.0.1 port {port}: Address already in use; choose another --metrics-port\n"
+    )
+
+
+def answered(port: int) -> float:
+    """Calls of Recommend that the metrics tell of."""
+    text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "cofactor_requests_total" and sample.labels["method"] == "Recommend"
+    )
+
+
+def test_calls_that_workers_answer_while_they_drain_are_counted(served_models, tmp_path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        metrics = free.getsockname()[1]
+    log = tmp_path / "log"
+    flags = ("--workers", "2", "--metrics-port", str(metrics), "--model", "dot", "--drain-delay-s", "2.5")
+    with command(served_models, log, *flags) as process:
+        until(lambda: "workers listening" in log.read_text(), 60, "the workers are up")
+        port = re.search(r"workers listening on \S+ port (\d+)", log.read_text())[1]
+        workers = [each for each in psutil.Process(process.pid).children() if "spawn_main" in " ".join(each.cmdline())]
+        assert len(workers) == 2
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            recommend = recommender_pb2_grpc.RecommenderServiceStub(channel).Recommend
+            recommend(REQUEST, timeout=30)
+            for worker in workers:
+                worker.send_signal(signal.SIGTERM)
+            until(lambda: log.read_text().count("stopping") == 2, 10, "the workers drain")
+            time.sleep(0.2)
+            for _ in range(10):
+                recommend(REQUEST, timeout=30)
+        psutil.wait_procs(workers, 30)
+        assert answered(metrics) == 11
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0

@@ -1,0 +1,148 @@
+"""GetModel, ListModels, SearchItems and ListTopItems on a real server; the order of a search on titles made for it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import grpc
+import numpy as np
+import pytest
+
+from cofactor.v1.catalog_pb2 import GetModelRequest, ListModelsRequest, ListTopItemsRequest, SearchItemsRequest
+from cofactor.v1.model_pb2 import Model, ModelRef
+from cofactor_server.ranking.title_search import TitleSearch, folded
+from cofactor_server.repository.serving_policy import newest_first
+from tests.support import synthetic
+
+
+def test_get_model_describes_the_version_and_the_limits(api):
+    response = api.catalog.GetModel(GetModelRequest(model=ModelRef(name="net", version="1")))
+    model, limits = response.model, response.limits
+    assert (model.name, model.version, model.architecture, model.objective) == ("net", "1", "neural-network", "rating")
+    assert (model.user_count, model.item_count, model.state) == (40, 120, Model.STATE_READY)
+    assert (model.rating_min, model.rating_max) == (0.5, 5.0)
+    assert list(model.execution_providers) == ["CPUExecutionProvider"]
+    assert model.supports_new_users
+    assert model.metrics["mse"] == 0.8
+    assert model.load_time.seconds >= model.train_time.seconds > 0
+    assert (limits.max_page_size, limits.max_items_per_request, limits.max_requests_per_batch) == (1000, 10_000, 256)
+    nofold = api.catalog.GetModel(GetModelRequest(model=ModelRef(name="nofold"))).model
+    assert not nofold.supports_new_users
+    assert api.catalog.GetModel(GetModelRequest()).model.name == "dot"
+
+
+def test_list_models_names_every_version_once_over_its_pages(api):
+    request, names = ListModelsRequest(page_size=2), []
+    while True:
+        response = api.catalog.ListModels(request)
+        names += [(model.name, model.version) for model in response.models]
+        if not response.next_page_token:
+            break
+        request.page_token = response.next_page_token
+    assert names == [("dot", "1"), ("hybrid", "1"), ("net", "1"), ("nofold", "1"), ("ranker", "1")]
+
+
+def test_search_finds_words_by_their_beginning_and_pages(api):
+    request, titles = SearchItemsRequest(query="FILM of 1", page_size=7), []
+    while True:
+        response = api.catalog.SearchItems(request)
+        titles += [item.title for item in response.items]
+        if not response.next_page_token:
+            break
+        request.page_token = response.next_page_token
+    expected = {f"The Film of {row}" for row in range(synthetic.N_ITEMS) if str(row).startswith("1")}
+    assert (len(titles), set(titles)) == (len(expected), expected)
+    assert titles[0] == "The Film of 1"  # the only one with all words whole
+    assert not api.catalog.SearchItems(SearchItemsRequest(query="film nowhere")).items
+    assert not api.catalog.SearchItems(SearchItemsRequest(query="!?")).items
+
+
+@pytest.mark.parametrize(
+    ("order", "key"),
+    [
+        (ListTopItemsRequest.ORDER_HIGHEST_BIAS, lambda bias, counts: -bias),
+        (ListTopItemsRequest.ORDER_UNSPECIFIED, lambda bias, counts: -bias),
+        (ListTopItemsRequest.ORDER_LOWEST_BIAS, lambda bias, counts: bias),
+        (ListTopItemsRequest.ORDER_MOST_RATED, lambda bias, counts: -counts),
+    ],
+)
+def test_top_items_come_in_the_order_asked_for_over_all_pages(api, order, key):
+    bias = synthetic.make_model("dot-product").item_bias[:-1]
+    counts = synthetic.make_dataset().item_rating_counts()
+    request, ids = ListTopItemsRequest(order=order, page_size=50), []
+    while True:
+        response = api.catalog.ListTopItems(request)
+        ids += [item.item_id for item in response.items]
+        if not response.next_page_token:
+            break
+        request.page_token = response.next_page_token
+    assert ids == [f"i{row:03}" for row in np.argsort(key(bias, counts), kind="stable")]
+
+
+TITLES = [
+    "Heat (1995)",
+    "The Heat (2013)",
+    "Heathers (1989)",
+    "In the Heat of the Night (1967)",
+    "Amélie (Le Fabuleux destin d'Amélie Poulain) (2001)",
+    "The The (1999)",
+    "The\nTheory of Everything (2014)",
+    "STRASSE (1980)",
+    "",
+    "Heat",
+    "\N{FULLWIDTH LATIN CAPITAL LETTER F}ull Width",
+]
+
+
+@pytest.fixture
+def search():
+    catalogue = SimpleNamespace(
+        titles=TITLES,
+        release_years=np.array([1995, 2013, 1989, 1967, 2001, 1999, 2014, 1980, 0, 0, 0]),
+        rating_counts=np.array([10, 50, 90, 70, 5, 1, 2, 3, 4, 20, 0]),
+    )
+    return TitleSearch(catalogue)
+
+
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [
+        ("heat", [9, 0, 3, 1, 2]),  # whole titles (by count), whole words (by count), then beginnings
+        ("HEAT the", [3, 1]),
+        ("heat 1995", [0]),
+        ("amelie", [4]),
+        ("Amélie d'amélie", [4]),
+        ("the the", [5, 3, 1, 6]),
+        ("the", [3, 1, 6, 5]),
+        ("straße", [7]),
+        ("full width", [10]),
+        ("eat", []),
+        ("heat zzz", []),
+        ("...", []),
+        ("(", []),
+    ],
+)
+def test_search_orders_whole_titles_then_whole_words_then_beginnings(search, query, rows):
+    assert search.rows(query).tolist() == rows
+
+
+def test_folding_drops_case_accents_and_punctuation():
+    assert folded("Crème-Brûlée: ÉTÉ_2!").split() == ["creme", "brulee", "ete", "2"]
+
+
+def test_versions_are_ordered_by_their_digits_as_numbers():
+    versions = ["10", "2", "1.9", "1.10", "20261121T203000Z", "20261121T093000Z"]
+    assert newest_first(versions) == ["20261121T203000Z", "20261121T093000Z", "10", "2", "1.10", "1.9"]
+
+
+def test_the_server_takes_the_highest_version_of_each_model(dot_version, tmp_path, versions, serve):
+    for version in ("9", "10", "1.5"):
+        versions.copy(dot_version, tmp_path, "dot", version)
+    (tmp_path / "dot" / ".11.tmp").mkdir()
+    (tmp_path / "dot" / "12").mkdir()  # never published: no manifest
+    (tmp_path / "Not-a-model").mkdir()
+    api = serve(tmp_path)
+    assert api.catalog.GetModel(GetModelRequest()).model.version == "10"
+    with pytest.raises(grpc.RpcError) as caught:
+        api.catalog.GetModel(GetModelRequest(model=ModelRef(version="9")))
+    assert 'version "9" of "dot" is not served' in caught.value.details()

@@ -1,0 +1,110 @@
+"""A version that was replaced is freed with its last request, without a search for unreachable cycles.
+
+A server that runs for weeks searches for them now and then only: until then each old version would keep its memory.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cofactor.v1 import catalog_pb2, recommender_pb2
+from cofactor_server.arrays import NO_ROWS
+from cofactor_server.config import ServerConfig
+from cofactor_server.inference.execution_providers import requested_providers
+from cofactor_server.ranking.filters import AttributeFilter
+from cofactor_server.ranking.ranker import Recommender
+from cofactor_server.repository.version_directory import open_bundle
+from cofactor_server.serving.loaded_version import ModelVersion
+from tests.support.waiting import until
+
+USER = recommender_pb2.User(user_id="u003")
+
+
+@pytest.fixture(autouse=True)
+def no_search_for_cycles():
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def watched(version: ModelVersion) -> Callable[[], bool]:
+    """Says whether the version and the parts that keep answers and selections are gone."""
+    parts = (version, version.engine, version.catalogue, version.filters, version.search, version.encoder)
+    references = [weakref.ref(part) for part in parts]
+    return lambda: all(reference() is None for reference in references)
+
+
+@pytest.mark.parametrize("batching", ["on", "off"])
+def test_a_version_is_freed_with_its_parts_as_soon_as_nobody_refers_to_it(dot_version, batching) -> None:
+    config = ServerConfig(models=str(dot_version.parent.parent), provider="cpu", batching=batching)
+    version = ModelVersion(open_bundle(dot_version), requested_providers("cpu", 0), config)
+    version.filters.select(AttributeFilter(any_genres=("Drama",)), None, NO_ROWS)
+    is_freed = watched(version)
+    del version
+    assert is_freed()
+
+
+def use(api) -> None:
+    """Calls that fill every cache of a version."""
+    condition = recommender_pb2.ItemFilter(any_genres=["Drama"])
+    plain = recommender_pb2.RecommendRequest(user=USER)
+    rich = recommender_pb2.RecommendRequest(user=USER, return_items=True, filter=condition)
+    for request in (plain, plain, rich, rich):
+        assert api.recommender.Recommend(request, timeout=10).results
+    batch = recommender_pb2.BatchRecommendRequest(requests=[plain, rich])
+    assert len(api.recommender.BatchRecommend(batch, timeout=10).entries) == 2
+    stream = iter([recommender_pb2.StreamRecommendRequest(request=rich)])
+    assert len(list(api.recommender.StreamRecommend(stream, timeout=10))) == 1
+    api.catalog.SearchItems(catalog_pb2.SearchItemsRequest(query="a"), timeout=10)
+
+
+def mappings(copies: Path) -> set[str]:
+    """The files below `copies` that this process has mapped, as the kernel names them."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return {line[line.index(str(copies)) :] for line in lines if str(copies) in line}
+
+
+def test_versions_that_served_are_freed_when_they_are_replaced(dot_version, versions, tmp_path, serve) -> None:
+    versions.copy(dot_version, tmp_path / "models", version="1")
+    copies = tmp_path / "copies"
+    api = serve(tmp_path / "models", poll_interval_s=0, copies=str(copies))
+    for number in range(2, 6):
+        use(api)
+        is_freed = watched(api.server.repository.versions["dot"][0])
+        versions.copy(dot_version, tmp_path / "models", version=str(number))
+        api.server._live.watcher.poll()
+        until(is_freed, what="the version that was replaced is freed")
+    (copy,) = copies.iterdir()
+    assert mappings(copies) == {str(copy / "dot" / "5" / "tables.bin")}
+
+
+def test_a_request_in_flight_keeps_its_version_and_frees_it_when_it_ends(
+    dot_version, versions, tmp_path, serve, monkeypatch
+) -> None:
+    versions.copy(dot_version, tmp_path / "models", version="1")
+    api = serve(tmp_path / "models", poll_interval_s=0, batching="off")
+    is_freed = watched(api.server.repository.versions["dot"][0])
+    entered, may_go_on = threading.Event(), threading.Event()
+    rank = Recommender.rank
+
+    def wait_and_rank(self, query):
+        entered.set()
+        assert may_go_on.wait(30)
+        return rank(self, query)
+
+    monkeypatch.setattr(Recommender, "rank", wait_and_rank)
+    call = api.recommender.Recommend.future(recommender_pb2.RecommendRequest(user=USER), timeout=30)
+    assert entered.wait(10)
+    versions.copy(dot_version, tmp_path / "models", version="2")
+    api.server._live.watcher.poll()
+    assert api.server.repository.versions["dot"][0].manifest.version == "2"
+    assert not is_freed()
+    may_go_on.set()
+    assert call.result().model.version == "1"
+    until(is_freed, what="the version of the request is freed")

@@ -1,0 +1,106 @@
+"""Answers encoded by hand are the messages that protobuf itself would read and write."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cofactor.v1.model_pb2 import Item, ServedModel
+from cofactor.v1.recommender_pb2 import BatchRecommendResponse, EntryError, RecommendResponse, StreamRecommendResponse
+from cofactor_server.ranking.catalogue import ItemRecord
+from cofactor_server.ranking.ranker import NOTHING, Ranking
+from cofactor_server.serving import response_encoder as encoding
+from cofactor_server.serving.response_encoder import AnswerEncoder, batch_response, stream_response, varint
+
+SERVED = ServedModel(name="dot", version="1", execution_provider="CPUExecutionProvider")
+IDS = ["a", "é" * 200, "x" * 127, "y" * 128, "z" * 20_000]
+
+
+class Records:
+    def record(self, row):
+        return ItemRecord("Título " * row, ("Drama", "Comedy")[:row], 1990 + row, 10**row, -0.5 * row)
+
+
+def ranking(rows):
+    numbers = np.array(rows, dtype=np.float32)
+    return Ranking(np.array(rows), numbers - 1, numbers / 7, has_more=True)
+
+
+def encoder(*, with_ratings=True):
+    return AnswerEncoder(IDS, Records(), SERVED, with_ratings=with_ratings)
+
+
+def message(rows, *, with_ratings, with_items, **fields):
+    """The same answer built with protobuf."""
+    response = RecommendResponse(model=SERVED, **fields)
+    for row in rows:
+        result = response.results.add(item_id=IDS[row], score=float(np.float32(row) - 1))
+        if with_ratings:
+            result.predicted_rating = float(np.float32(row) / np.float32(7))
+        if with_items:
+            record = Records().record(row)
+            result.item.CopyFrom(
+                Item(
+                    item_id=IDS[row], title=record.title, genres=record.genres, release_year=record.release_year,
+                    rating_count=record.rating_count, bias=record.bias,
+                )
+            )  # fmt: skip
+    return response
+
+
+@pytest.mark.parametrize("with_ratings", [True, False])
+@pytest.mark.parametrize("with_items", [True, False])
+@pytest.mark.parametrize("rows", [[3], [4, 0, 2, 1, 3], list(range(5)) * 300, []])
+def test_an_answer_reads_as_the_message_it_stands_for(rows, with_items, with_ratings):
+    fields = {
+        "next_page_token": "t" * 40,
+        "missing_item_ids": ["", "ö"],
+        "is_fallback": True,
+    }
+    made = encoder(with_ratings=with_ratings)
+    for _ in range(2):  # the second time from what was kept
+        response = made.response(made.results([ranking(rows)], [with_items])[0], **fields)
+        read = RecommendResponse.FromString(made.complete(response, "id-1"))
+        expected = message(rows, with_ratings=with_ratings, with_items=with_items, recommendation_id="id-1", **fields)
+        assert read == expected
+
+
+def test_rankings_encoded_together_are_what_each_is_alone():
+    rankings = [ranking([3, 1]), NOTHING, ranking([0, 1, 2, 4])]
+    wanted = [False, True, True]
+    alone = [encoder().results([each], [with_items])[0] for each, with_items in zip(rankings, wanted, strict=True)]
+    assert encoder().results(rankings, wanted) == alone
+    assert alone[1] == b""
+
+
+def test_an_empty_answer_holds_its_id_and_the_model_alone():
+    encoded = encoder().complete(encoder().response(b""), "x")
+    assert RecommendResponse.FromString(encoded) == RecommendResponse(recommendation_id="x", model=SERVED)
+    encoded = encoder().complete(encoder().response(b""), "x", with_model=False)
+    assert RecommendResponse.FromString(encoded) == RecommendResponse(recommendation_id="x")
+
+
+def test_batches_and_streams_hold_the_answers():
+    answer = encoder().complete(encoder().response(encoder().results([ranking([1, 2])], [False])[0]), "x")
+    response = RecommendResponse.FromString(answer)
+    failed = BatchRecommendResponse.Entry(error=EntryError(index=1, reason="R"))
+    batch = BatchRecommendResponse.FromString(batch_response([answer, failed, answer], SERVED))
+    entry = BatchRecommendResponse.Entry(response=response)
+    assert batch == BatchRecommendResponse(entries=[entry, failed, entry], model=SERVED)
+    stream = StreamRecommendResponse.FromString(stream_response("ä" * 100, answer))
+    assert stream == StreamRecommendResponse(request_id="ä" * 100, response=response)
+
+
+def test_what_is_kept_of_the_items_is_bounded(monkeypatch):
+    monkeypatch.setattr(encoding, "CACHED_ITEMS", 3)
+    made = encoder()
+    for rows in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0]):
+        encoded = made.results([ranking(rows)], [False])[0]
+        assert [r.item_id for r in RecommendResponse.FromString(encoded).results] == [IDS[row] for row in rows]
+        assert len(made._heads) <= 3
+
+
+def test_varints_are_protobufs():
+    for number in (0, 1, 127, 128, 300, 16_383, 16_384, 2**31 - 1):
+        encoded = b"\x08" + varint(number)  # EntryError.index
+        assert EntryError.FromString(encoded).index == number

@@ -1,0 +1,1 @@
+"""Support that several tests share: synthetic data, clients that check answers, faulty networks."""

@@ -1,0 +1,45 @@
+"""What a server must answer on the versions of synthetic.py, by numpy on the same construction."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cofactor.v1.recommender_pb2 import User
+from tests.support import synthetic
+
+ARCHITECTURES = {"dot": "dot-product", "net": "neural-network", "hybrid": "hybrid"}
+N_ITEMS = synthetic.N_ITEMS
+ITEM_IDS = [f"i{row:03}" for row in range(N_ITEMS)]
+USER = 3
+KNOWN = User(user_id="u003")
+DATASET = synthetic.make_dataset()
+RATED = DATASET.item_rows[DATASET.user_rows == USER]
+COUNTS = DATASET.item_rating_counts()
+
+
+def logits_of(name, user=USER):
+    """Every item's logit for a user, from the definition in docs/model-format.md."""
+    model = synthetic.make_model(ARCHITECTURES[name])
+    factors, items = model.user_factors[user], model.item_factors[:-1]
+    n = model.n_dot_factors
+    logits = items[:, :n] @ factors[:n] + model.item_bias[:-1] + model.user_bias[user] + model.global_bias
+    if model.layers:
+        hidden = np.hstack([np.tile(factors[n:], (len(items), 1)), items[:, n:]])
+        for layer in model.layers[:-1]:
+            hidden = np.maximum(hidden @ layer.weight.T + layer.bias, 0)
+        logits = logits + (hidden @ model.layers[-1].weight.T + model.layers[-1].bias)[:, 0]
+    return logits
+
+
+def ratings_of(logits):
+    return 0.5 + 5 / (1 + np.exp(-logits))
+
+
+def ids_of(response):
+    return [result.item_id for result in response.results]
+
+
+def ordered(scores, allowed):
+    """Ids of the allowed rows, best first, equal scores by id."""
+    rows = np.array(sorted(allowed), dtype=int)
+    return [ITEM_IDS[row] for row in rows[np.argsort(-scores[rows], kind="stable")]]

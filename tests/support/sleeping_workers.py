@@ -1,0 +1,37 @@
+"""Worker processes for test_supervisor.py; a module of its own because their processes import it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from cofactor_server.runtime.supervisor import SupervisorLink
+
+
+def sleeper(link: SupervisorLink, slot: int, folder: Path) -> None:
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    link.on_orphaned(stopping.set)
+    (folder / str(os.getpid())).touch()
+    link.announce_ready()
+    stopping.wait()
+    (folder / f"{os.getpid()}.drained").touch()
+
+
+def stubborn(link: SupervisorLink, slot: int, folder: Path) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    link.announce_ready()
+    time.sleep(60)
+
+
+def misconfigured(link: SupervisorLink, slot: int, folder: Path) -> None:
+    sys.exit(2)
+
+
+def crashes_at_once(link: SupervisorLink, slot: int, folder: Path) -> None:
+    link.announce_ready()
+    os._exit(3)

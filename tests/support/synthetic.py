@@ -1,0 +1,109 @@
+"""Models and ratings by construction: nothing is trained, and every answer can be computed by hand."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
+from cofactor_trainer.scoring.trained_model import Architecture, Layer, Objective, TrainedModel
+
+N_USERS = 40
+N_ITEMS = 120
+GENRES = ("Action", "Comedy", "Drama", "Sci-Fi")
+
+
+def make_model(
+    architecture: Architecture = "dot-product",
+    *,
+    n_users: int = N_USERS,
+    n_items: int = N_ITEMS,
+    n_factors: int = 8,
+    rating_range: tuple[float, float] | None = (0.5, 5.5),
+    objective: Objective = "rating",
+    seed: int = 7,
+) -> TrainedModel:
+    """A model with random rows; its unknown rows are the means."""
+    random = np.random.default_rng(seed)
+
+    def table(n_rows: int, width: int, scale: float) -> np.ndarray:
+        rows = random.normal(0, scale, (n_rows + 1, width)).astype(np.float32)
+        rows[-1] = rows[:-1].mean(0)
+        return rows
+
+    n_dot = 0 if architecture == "neural-network" else n_factors
+    n_net = 0 if architecture == "dot-product" else n_factors
+    n_net_item = n_net + 2 if n_net else 0
+    layers: tuple[Layer, ...] = ()
+    if n_net:
+        sizes = (n_net + n_net_item, 12, 6, 1)
+        layers = tuple(
+            Layer(
+                random.normal(0, 1.5 / np.sqrt(n_in), (n_out, n_in)).astype(np.float32),
+                random.normal(0, 0.1, n_out).astype(np.float32),
+            )
+            for n_in, n_out in itertools.pairwise(sizes)
+        )
+    return TrainedModel(
+        architecture=architecture,
+        objective=objective,
+        user_factors=table(n_users, n_dot + n_net, 0.6),
+        user_bias=table(n_users, 1, 0.3)[:, 0],
+        item_factors=table(n_items, n_dot + n_net_item, 0.6),
+        item_bias=table(n_items, 1, 0.4)[:, 0],
+        global_bias=0.3,
+        rating_range=rating_range,
+        n_dot_factors=n_dot,
+        layers=layers,
+    )
+
+
+def make_dataset(n_users: int = N_USERS, n_items: int = N_ITEMS, *, ratings_per_user: int = 12) -> RatingsDataset:
+    """Half-star ratings; users u000..., items i000..., each with a title, a year and one or two genres.
+
+    Every user but the last has rated; item i0..0 is rated by everyone who has.
+    """
+    random = np.random.default_rng(3)
+    raters = n_users - 1
+    item_rows = np.stack(
+        [
+            np.append(0, 1 + random.choice(n_items - 1, min(ratings_per_user, n_items) - 1, replace=False))
+            for _ in range(raters)
+        ]
+    )
+    width = len(str(max(n_users, n_items) - 1))
+    catalogue = Catalogue(
+        item_ids=[f"i{row:0{width}}" for row in range(n_items)],
+        titles=[f"The Film of {row}" for row in range(n_items)],
+        genres=[tuple(sorted({GENRES[row % 4], GENRES[row // 4 % 4]})) for row in range(n_items)],
+        release_years=np.array([1960 + row % 60 if row % 10 else 0 for row in range(n_items)], dtype=np.int64),
+    )
+    return RatingsDataset(
+        name="synthetic",
+        user_ids=[f"u{row:0{width}}" for row in range(n_users)],
+        catalogue=catalogue,
+        user_rows=np.repeat(np.arange(raters), item_rows.shape[1]).astype(np.int32),
+        item_rows=item_rows.ravel().astype(np.int32),
+        ratings=(random.integers(1, 11, item_rows.size) / 2).astype(np.float32),
+        timestamps=None,
+        rating_min=0.5,
+        rating_max=5.0,
+    )
+
+
+def with_profiles(dataset: RatingsDataset) -> RatingsDataset:
+    """The same with sign-up answers that tell how generous a user is: "mood", and "age", the older the stricter.
+
+    The last user, who has not rated, has not answered.
+    """
+    totals = np.bincount(dataset.user_rows, dataset.ratings, minlength=dataset.n_users)
+    means = totals / np.maximum(1, np.bincount(dataset.user_rows, minlength=dataset.n_users))
+    typical = np.median(means[:-1])
+    answers = {
+        "age": [*(np.round(40 + 30 * (typical - mean)) for mean in means[:-1]), np.nan],
+        "mood": [*("generous" if mean > typical else "strict" for mean in means[:-1]), None],
+    }
+    return replace(dataset, profiles=pd.DataFrame(answers, index=list(dataset.user_ids)))

@@ -1,0 +1,50 @@
+"""Rows of users and items take 4 bytes, and nothing that is computed from them overflows."""
+
+import numpy as np
+import torch
+
+from cofactor_trainer.architectures.batches import columns_on, rating_batches, user_batches
+from cofactor_trainer.data.dataset import row_counts
+from cofactor_trainer.data.dataset_builder import last_of_each_pair
+from cofactor_trainer.data.movielens import load_embedded_small
+from cofactor_trainer.data.rating_files import read_ratings
+from cofactor_trainer.data.splits import per_user_split, random_split
+from tests.support.synthetic import make_dataset
+
+
+def test_what_is_read_and_what_is_split_has_rows_of_4_bytes(tmp_path):
+    (tmp_path / "r.csv").write_text("user,item,rating\nann,x,1\nbob,y,2\nann,y,1\nann,y,2\n", encoding="utf-8")
+    embedded = load_embedded_small()
+    datasets = [read_ratings(tmp_path / "r.csv"), embedded]
+    for split in (random_split(embedded), per_user_split(embedded)):
+        datasets += [split.train, split.validation]
+    for dataset in datasets:
+        assert (dataset.user_rows.dtype, dataset.item_rows.dtype) == (np.int32, np.int32)
+
+
+def test_pairs_of_large_tables_are_told_apart():
+    """Users times items is beyond 32 bits: there, user 65,536 and item 0 would be user 0 and item 0."""
+    n_items = 65_535
+    users = np.array([0, 65_536, 98_304, 32_768], np.int32)
+    items = np.array([0, 0, 7, 7], np.int32)
+    assert last_of_each_pair(users, items, n_items) is None
+    again = last_of_each_pair(np.append(users, users[1]), np.append(items, items[1]), n_items)
+    assert again.tolist() == [True, False, True, True, True]
+
+
+def test_rows_are_counted_over_all_parts():
+    rows = np.random.default_rng(0).integers(0, 9, (1 << 20) + 5).astype(np.int32)
+    assert row_counts(rows, 11).tolist() == np.bincount(rows, minlength=11).tolist()
+    assert row_counts(rows[:0], 2).tolist() == [0, 0]
+
+
+def test_an_epoch_is_torchs_permutation_of_the_ratings_in_8_byte_rows():
+    columns = columns_on("cpu", make_dataset())
+    torch.manual_seed(7)
+    batches = list(rating_batches(*columns, 64))
+    torch.manual_seed(7)
+    order = torch.randperm(len(columns[0]))
+    for number, column in enumerate(columns):
+        assert torch.equal(torch.cat([batch[number] for batch in batches]), column[order].to(batches[0][number].dtype))
+    for batch in (batches[0], next(user_batches(*columns, 4))):
+        assert [column.dtype for column in batch] == [torch.int64, torch.int64, torch.float32]

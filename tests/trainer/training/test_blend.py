@@ -1,0 +1,154 @@
+"""The Bayesian sampler draws from the right distributions, and a blend folds into one dot product."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cofactor_trainer.architectures import bayesian_mf as gibbs
+from cofactor_trainer.architectures.bayesian_mf import GibbsSampler
+from cofactor_trainer.architectures.recipes import RECIPES
+from cofactor_trainer.errors import RecipeError
+from cofactor_trainer.scoring.numpy_scorer import predict_all_logits, ratings_of_logits
+from cofactor_trainer.training import blend as blending
+from cofactor_trainer.training.blend import distil
+from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.lr_finder import find_learning_rate
+from tests.support.synthetic import make_dataset, with_profiles
+
+BEST = replace(RECIPES["best"], n_factors=8, epochs=blending.BURN_IN + 3)
+
+
+class Noiseless:
+    """Stands for a random generator: every normal draw is 0, so that what is drawn is the mean."""
+
+    def standard_normal(self, shape, dtype=np.float64):
+        return np.zeros(shape, dtype)
+
+    def chisquare(self, freedom):
+        return freedom
+
+    def permutation(self, n):
+        return np.arange(n)
+
+
+@pytest.fixture
+def sampler():
+    dataset = make_dataset(25, 18, ratings_per_user=7)
+    drawn = GibbsSampler(dataset, np.zeros((25, 0), np.float32), np.zeros((18, 0), np.float32), 3, seed=0)
+    for side in (drawn.users, drawn.items):
+        random = np.random.default_rng(1)
+        side.own = random.normal(0, 0.6, side.own.shape).astype(np.float32)
+        side.implicit = random.normal(0, 0.6, side.implicit.shape).astype(np.float32)
+        side.noise = random.uniform(0.5, 2, side.n_rows).astype(np.float32)
+    return drawn
+
+
+def squared_error(sampler):
+    """Half of what a Gibbs step sees as minus the log-likelihood."""
+    users, items = sampler.users, sampler.items
+    precision = gibbs.NOISE_PRECISION * users.noise[users.rows] * items.noise[items.rows]
+    return float((precision * np.square(sampler._errors().astype(np.float64))).sum()) / 2
+
+
+def gradient(vectors, loss, row, step=0.05):
+    """Central differences in the elements of one row: exact for a quadratic."""
+    slopes = []
+    for column in range(vectors.shape[1]):
+        before, ends = vectors[row, column], []
+        for sign in (1, -1):
+            vectors[row, column] = before + sign * step
+            ends.append(loss())
+        vectors[row, column] = before
+        slopes.append((ends[0] - ends[1]) / (2 * step))
+    return np.array(slopes)
+
+
+@pytest.mark.parametrize("side", ["users", "items"])
+@pytest.mark.parametrize("kind", ["own", "implicit"])
+def test_what_is_drawn_has_the_mean_of_the_posterior(sampler, monkeypatch, side, kind):
+    """There the slopes of likelihood and prior cancel; for implicit vectors in the one that is drawn last."""
+    sampler._random = Noiseless()
+    priors = {}
+    draw_prior = sampler._draw_prior
+
+    def remember(vectors, features, scale):
+        priors[scale] = draw_prior(vectors, features, scale)
+        return priors[scale]
+
+    monkeypatch.setattr(sampler, "_draw_prior", remember)
+    one, other = (getattr(sampler, name) for name in (side, "items" if side == "users" else "users"))
+    if kind == "own":
+        monkeypatch.setattr(sampler, "_draw_implicit", lambda *_: None)
+    precision = np.float32(gibbs.NOISE_PRECISION) * sampler.users.noise[sampler.users.rows]
+    sampler._draw_side(one, other, precision * sampler.items.noise[sampler.items.rows])
+    drawn, scale = (one.own, gibbs.OWN_SCALE) if kind == "own" else (other.implicit, gibbs.IMPLICIT_SCALE)
+    mean, prior_precision = priors[scale]
+    for row in range(len(drawn)) if kind == "own" else [len(drawn) - 1]:
+        slope = gradient(drawn, lambda: squared_error(sampler), row)
+        np.testing.assert_allclose(slope, prior_precision @ (mean[row] - drawn[row]), atol=0.02, rtol=0.02)
+
+
+def test_draws_scatter_as_the_posterior_says(sampler):
+    precision = np.array([[[4.0, 1.0], [1.0, 2.0]]], np.float32)
+    covariance, _ = sampler._posterior(precision)
+    draws = np.concatenate([sampler._posterior(np.repeat(precision, 500, axis=0))[1] for _ in range(20)])
+    np.testing.assert_allclose(covariance[0], np.linalg.inv(precision[0]), atol=1e-6)
+    np.testing.assert_allclose(np.cov(draws.T), covariance[0], atol=0.02)
+
+
+def test_the_mean_of_the_samples_finds_what_was_planted():
+    """Ratings of rank 2 with noise: the error of the mean is below that of any one sample."""
+    random = np.random.default_rng(0)
+    dataset = make_dataset(90, 50, ratings_per_user=25)
+    truth = random.normal(0, 0.8, (90, 2)) @ random.normal(0, 0.8, (50, 2)).T
+    noisy = truth[dataset.user_rows, dataset.item_rows] + random.normal(0, 0.4, dataset.n_ratings) + 3
+    sampler = GibbsSampler(
+        replace(dataset, ratings=noisy.astype(np.float32)),
+        np.zeros((90, 0), np.float32),
+        np.zeros((50, 0), np.float32),
+        4,
+        0,
+    )
+    samples = []
+    for sweep in range(50):
+        sampler.sweep()
+        if sweep >= 15:
+            users, items = sampler.folded()
+            samples.append(users[:-1, :-1] @ items[:, :-1].T + users[:-1, -1:] + items[:, -1] + sampler.mean - 3)
+    errors = [np.square(sample - truth[:-1]).mean() for sample in [np.mean(samples, 0), *samples]]
+    assert errors[0] < 0.3 * np.square(truth).mean()
+    assert errors[0] < min(errors[1:])
+
+
+def test_distilling_keeps_a_matrix_of_low_rank_as_it_is():
+    random = np.random.default_rng(0)
+    dataset = make_dataset(40, 30)
+    logits = random.normal(0, 0.5, (40, 3)) @ random.normal(0, 0.5, (3, 30)) + random.normal(0, 0.5, (40, 1)) + 0.4
+    ratings = (5 / (1 + np.exp(-logits)) + 0.25).astype(np.float32)
+    model = distil(ratings, dataset, (0.25, 5.25), 6, seed=0)
+    given = ratings_of_logits(model, predict_all_logits(model, np.arange(40)))
+    np.testing.assert_allclose(given, ratings, atol=1e-3)
+    assert model.user_factors.shape == (41, 6)
+    np.testing.assert_allclose(model.user_factors[-1], model.user_factors[:-1].mean(0), atol=1e-6)
+
+
+def test_the_blend_is_repeatable_and_close_to_its_members():
+    dataset = with_profiles(make_dataset(40, 30))
+    first, second = (train(dataset, dataset, BEST, seed=2) for _ in range(2))
+    assert np.array_equal(first.model.user_factors, second.model.user_factors)
+    assert first.history[-1].epoch == BEST.epochs
+    assert first.history[-1].validation_loss < np.var(dataset.ratings)
+
+
+def test_a_blend_that_cannot_be_trained_is_refused(monkeypatch, tmp_path):
+    dataset = make_dataset(20, 15)
+    with pytest.raises(RecipeError, match="needs more than 20, its burn-in"):
+        train(dataset, None, replace(BEST, epochs=20))
+    with pytest.raises(RecipeError, match="leave out the patience and the checkpoint"):
+        train(dataset, None, BEST, checkpoint=tmp_path / "state")
+    with pytest.raises(RecipeError, match="no single model"):
+        find_learning_rate(dataset, BEST)
+    monkeypatch.setattr(blending, "MAX_CELLS", 299)
+    with pytest.raises(RecipeError, match="300 cells of at most 299: use dot-bias or hybrid"):
+        train(dataset, None, BEST)

@@ -1,0 +1,66 @@
+"""The learning-rate range test."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cofactor_trainer.__main__ import main
+from cofactor_trainer.architectures.recipes import RECIPES
+from cofactor_trainer.data.movielens import load_embedded_small
+from cofactor_trainer.data.splits import random_split
+from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.lr_finder import HIGHEST, LOWEST, find_learning_rate
+from tests.support.synthetic import make_dataset
+
+RECIPE = replace(RECIPES["p7"], batch_size=512)
+
+
+@pytest.fixture(scope="module")
+def split():
+    return random_split(load_embedded_small())
+
+
+def test_rates_rise_until_the_loss_diverges(split):
+    sweep = find_learning_rate(split.train, RECIPE)
+    assert sweep.rates[0] == pytest.approx(LOWEST)
+    assert list(sweep.rates) == sorted(sweep.rates)
+    assert sweep.rates[-1] <= HIGHEST
+    assert len(sweep.losses) == len(sweep.rates)
+    assert min(sweep.losses) < sweep.losses[0]
+    assert sweep.losses[-1] > min(sweep.losses)
+    assert sweep.suggestion == pytest.approx(sweep.rates[sweep.losses.index(min(sweep.losses))] / 10)
+
+
+def test_the_suggestion_trains_better_than_a_tenth_and_ten_times_of_it(split):
+    suggestion = find_learning_rate(split.train, RECIPE).suggestion
+    losses = [
+        train(split.train, split.validation, replace(RECIPE, learning_rate=suggestion * factor))
+        .history[-1]
+        .validation_loss
+        for factor in (0.1, 1, 10)
+    ]
+    assert losses[1] == min(losses)
+
+
+def test_a_sweep_repeats_itself_and_leaves_the_callers_random_numbers_alone():
+    ratings = make_dataset()
+    torch.manual_seed(1)
+    expected = torch.rand(2)
+    torch.manual_seed(1)
+    assert find_learning_rate(ratings, RECIPE) == find_learning_rate(ratings, RECIPE)
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_the_command_shows_the_curve_suggests_and_plots(tmp_path, capsys):
+    plot = tmp_path / "curve.html"
+    flags = ["--recipe", "p7", "--batch-size", "512", "--device", "cpu", "--steps", "60"]
+    assert main(["lr-find", *flags, "--plot", str(plot)]) == 0
+    said = capsys.readouterr().out
+    assert "learning rate      loss" in said
+    assert "suggestion: --learning-rate" in said
+    page = plot.read_text(encoding="utf-8")
+    assert "Learning-rate range test of p7" in page
+    assert 'src="http' not in page
+    assert main(["lr-find", *flags[:-1], "5"]) == 2
+    assert "--steps is 5" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Define the models and their recipes, and collapse trained models to plain arrays."""

@@ -1,0 +1,1 @@
+"""Read ratings and side information, number their ids, split them."""

@@ -1,0 +1,1 @@
+"""Measure models: prediction error, ranking quality, baselines."""

@@ -1,0 +1,1 @@
+"""Write, read, sign and publish version directories."""

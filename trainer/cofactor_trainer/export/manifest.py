@@ -1,0 +1,94 @@
+"""What a version says of itself."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cofactor.v1 import manifest_pb2
+from cofactor_trainer.data.dataset import RatingsDataset
+from cofactor_trainer.scoring.trained_model import TrainedModel
+from cofactor_trainer.training.loop import EpochResult
+
+FORMAT_VERSION = 1
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def check_names(name: str, version: str) -> None:
+    """Refuse what is no plain name of a folder: both become part of paths.
+
+    Raises:
+        ValueError: docs/model-format.md does not allow the name or the version.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"model name {name!r}: use lower-case letters, digits, '.', '_', '-', at most 64, a letter or digit first"
+        )
+    if not VERSION.fullmatch(version):
+        raise ValueError(
+            f"version {version!r}: use letters, digits, '.', '_', '-', at most 64, a letter or digit first"
+        )
+
+
+def describe(model: TrainedModel, dataset: RatingsDataset, name: str, version: str) -> manifest_pb2.Manifest:
+    """The manifest as far as it is known before anything is written."""
+    manifest = manifest_pb2.Manifest(
+        format_version=FORMAT_VERSION,
+        name=name,
+        version=version,
+        architecture=model.architecture,
+        objective=model.objective,
+        user_count=dataset.n_users,
+        item_count=dataset.n_items,
+        rating_count=dataset.n_ratings,
+        user_factor_count=model.user_factors.shape[1],
+        item_factor_count=model.item_factors.shape[1],
+        rating_min=dataset.rating_min,
+        rating_max=dataset.rating_max,
+        global_bias=model.global_bias,
+        dataset=dataset.name,
+        producer=f"cofactor {installed_version('cofactor')}, torch {torch.__version__}",
+        default_popularity_weight=1.0 if model.objective == "rating" else 0.0,
+    )
+    if model.rating_range is not None:
+        manifest.rating_range.low, manifest.rating_range.high = model.rating_range
+    return manifest
+
+
+def epoch(result: EpochResult) -> manifest_pb2.Epoch:
+    """An epoch as the manifest keeps it."""
+    return manifest_pb2.Epoch(
+        number=result.epoch,
+        train_loss=result.train_loss,
+        validation_loss=result.validation_loss,
+        seconds=result.seconds,
+    )
+
+
+def fingerprint(model: TrainedModel, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """Of everything that gives a user's factors their meaning."""
+    digest = hashlib.sha256(repr((model.architecture, model.global_bias, model.rating_range)).encode())
+    parts = [
+        arrays["item_factors"],
+        arrays["item_bias"],
+        *(a for layer in model.layers for a in (layer.weight, layer.bias)),
+    ]
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()[:32]
+
+
+def file_entry(path: Path) -> manifest_pb2.File:
+    """A file's name, size and checksum."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    return manifest_pb2.File(path=path.name, size=path.stat().st_size, sha256=digest.hexdigest())

@@ -1,0 +1,123 @@
+"""Inputs on which every graph is compared with torch: everyday ones, and the edges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cofactor_trainer.data.dataset import RatingsDataset
+from cofactor_trainer.data.profile_regression import ProfileModel, encode
+from cofactor_trainer.scoring.trained_model import TrainedModel
+
+Case = Mapping[str, Tensor]
+
+# Users of a batch; large catalogues take much memory for each in plain torch.
+BATCH = 3
+
+
+class CaseMaker:
+    """Draws the cases of a model; the same for the same model."""
+
+    def __init__(self, model: TrainedModel) -> None:
+        self.model = model
+        self.n_users = len(model.user_bias) - 1
+        self.n_items = len(model.item_bias) - 1
+        self.random = np.random.default_rng(0)
+
+    def cases(self) -> dict[str, Sequence[Case]]:
+        """Cases of every graph but embed_user."""
+        return {
+            "predict": [self._predict(1, 1), self._predict(5, 5), self._predict(1, 7)],
+            "recommend": self._recommend(),
+            "similar_items": self._similar_items(),
+            "similarity": [self._similarity(1, 1), self._similarity(3, 7)],
+        }
+
+    def embed_user_cases(self, dataset: RatingsDataset, profile: ProfileModel | None) -> Sequence[Case]:
+        """No rating, one, a few of different lengths in one batch, more than factors, and all at one end."""
+        low, high = dataset.rating_min, dataset.rating_max
+        many = min(self.n_items, self.model.user_factors.shape[1] + 20)
+        cases = [
+            self._histories([0], 1, low, high),
+            self._histories([1], 1, low, high),
+            self._histories([5], 5, low, high),
+            self._histories([0, 1, 2, min(9, self.n_items)], 12, low, high),
+            self._histories([many], many, low, high),
+            self._histories([min(20, self.n_items)], 20, high, high),
+        ]
+        if profile is None or dataset.profiles is None:
+            return cases
+        answers = encode(profile.features, dataset.profiles).astype(np.float32)
+        # The first case stays without an answer.
+        users = [self.random.integers(0, len(answers), len(case["item_rows"])) for case in cases]
+        return [
+            {**case, "profile": torch.from_numpy(answers[rows] * (number > 0))}
+            for number, (case, rows) in enumerate(zip(cases, users, strict=True))
+        ]
+
+    def _items(self, count: int) -> Tensor:
+        return torch.from_numpy(self.random.integers(0, self.n_items, count))
+
+    def _users(self, count: int) -> dict[str, Tensor]:
+        """Trained users, the unknown one last."""
+        rows = self.random.integers(0, self.n_users + 1, count)
+        rows[-1] = self.n_users if count > 1 else rows[-1]
+        return {
+            "user_factors": torch.from_numpy(self.model.user_factors[rows]),
+            "user_bias": torch.from_numpy(self.model.user_bias[rows]),
+        }
+
+    def _predict(self, n_users: int, n_items: int) -> Case:
+        item_rows = self._items(n_items)
+        item_rows[0] = self.n_items
+        return {**self._users(n_users), "item_rows": item_rows}
+
+    def _recommend(self) -> Sequence[Case]:
+        nothing = torch.full((BATCH, 1), self.n_items)
+        some = torch.stack([self._items(6) for _ in range(BATCH)])
+        some[0, 2:] = self.n_items
+        largest = min(self.n_items, 1000)
+        everything = torch.arange(self.n_items)[None]
+        return [
+            self._query(1, nothing[:1], 10, [0.0]),
+            self._query(1, some[1:2], 10, [1.0]),
+            self._query(BATCH, some, 10, [1.0, 0.0, -0.5]),
+            self._query(1, everything, 3, [1.0]),
+            self._query(1, everything[:, 2:], 5, [0.0]),
+            self._query(1, some[:1], largest, [1.0]),
+            self._query(BATCH, nothing, 1, [0.0, 0.0, 0.0]),
+        ]
+
+    def _query(self, n_users: int, excluded_rows: Tensor, k: int, popularity_weight: Sequence[float]) -> Case:
+        return {
+            **self._users(n_users),
+            "popularity_weight": torch.tensor(popularity_weight),
+            "excluded_rows": excluded_rows,
+            "k": torch.tensor([min(k, self.n_items)]),
+        }
+
+    def _similar_items(self) -> Sequence[Case]:
+        nothing = torch.tensor([self.n_items])
+        return [
+            {"item_rows": rows, "excluded_rows": excluded, "k": torch.tensor([min(k, self.n_items)])}
+            for rows, excluded, k in [
+                (self._items(1), nothing, 10),
+                (self._items(4), self._items(5), 10),
+                (self._items(1), torch.arange(self.n_items), 3),
+                (self._items(2), nothing, 1000),
+            ]
+        ]
+
+    def _similarity(self, n_items: int, n_candidates: int) -> Case:
+        return {"item_rows": self._items(n_items), "candidate_rows": self._items(n_candidates)}
+
+    def _histories(self, counts: Sequence[int], width: int, low: float, high: float) -> Case:
+        """Histories of these lengths, or of all items, each of different items, filled up with n_items."""
+        item_rows = np.full((len(counts), width), self.n_items)
+        for row, count in zip(item_rows, np.minimum(counts, self.n_items), strict=True):
+            row[:count] = self.random.choice(self.n_items, count, replace=False)
+        ratings = self.random.uniform(low, high, item_rows.shape).astype(np.float32)
+        return {"item_rows": torch.from_numpy(item_rows), "ratings": torch.from_numpy(ratings)}

@@ -1,0 +1,108 @@
+"""The graphs again in plain torch, for comparison: no blocks, no unrolled loops, no halves of a layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cofactor_trainer.scoring.trained_model import TrainedModel
+
+
+class Reference:
+    """What every graph is to answer, in float32."""
+
+    def __init__(self, model: TrainedModel, item_log_popularity: Tensor) -> None:
+        self.model = model
+        self.item_factors = torch.from_numpy(model.item_factors)
+        self.item_bias = torch.from_numpy(model.item_bias)
+        self.item_log_popularity = item_log_popularity
+        self.n_items = len(model.item_bias) - 1
+
+    def logits(self, user_factors: Tensor, user_bias: Tensor, item_rows: Tensor) -> Tensor:
+        """(N, d), (N,), (N,) -> (N,)."""
+        model, factors = self.model, self.item_factors[item_rows]
+        user_factors = user_factors.expand(len(item_rows), -1)
+        logits = user_bias + self.item_bias[item_rows] + model.global_bias
+        n_dot = model.n_dot_factors
+        logits = logits + (user_factors[:, :n_dot] * factors[:, :n_dot]).sum(1)
+        if model.layers:
+            hidden = torch.cat([user_factors[:, n_dot:], factors[:, n_dot:]], 1)
+            for number, layer in enumerate(model.layers):
+                hidden = hidden if number == 0 else hidden.relu()
+                hidden = functional.linear(hidden, torch.from_numpy(layer.weight), torch.from_numpy(layer.bias))
+            logits = logits + hidden[:, 0]
+        return logits
+
+    def ratings(self, logits: Tensor) -> Tensor:
+        """Of the shape of logits."""
+        if self.model.rating_range is None:
+            return logits
+        low, high = self.model.rating_range
+        return low + (high - low) * torch.sigmoid(logits)
+
+    def predict(self, user_factors: Tensor, user_bias: Tensor, item_rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Graph predict."""
+        logits = self.logits(user_factors, user_bias, item_rows)
+        return logits, self.ratings(logits)
+
+    def recommend(
+        self, user_factors: Tensor, user_bias: Tensor, popularity_weight: Tensor, excluded_rows: Tensor, k: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Graph recommend."""
+        everything = torch.arange(self.n_items)
+        rows, scores, ratings = [], [], []
+        for user in range(len(user_factors)):
+            logits = self.logits(user_factors[user : user + 1], user_bias[user : user + 1], everything)
+            score = logits + popularity_weight[user] * self.item_log_popularity[:-1]
+            row, best = self._top(score, excluded_rows[user], int(k))
+            rows.append(row)
+            scores.append(best)
+            ratings.append(self.ratings(torch.where(best > -1e29, logits[row], best)))
+        return torch.stack(rows), torch.stack(scores), torch.stack(ratings)
+
+    def of_recommended(
+        self,
+        rows: Tensor,
+        user_factors: Tensor,
+        user_bias: Tensor,
+        popularity_weight: Tensor,
+        excluded_rows: Tensor,
+        k: Tensor,  # noqa: ARG002 - the same inputs as recommend
+    ) -> tuple[Tensor, Tensor]:
+        """Scores and ratings of the rows that recommend chose: (B, k) -> (B, k), (B, k)."""
+        scores, ratings = [], []
+        for user, chosen in enumerate(rows):
+            logits = self.logits(user_factors[user : user + 1], user_bias[user : user + 1], chosen)
+            score = logits + popularity_weight[user] * self.item_log_popularity[chosen]
+            excluded = torch.isin(chosen, excluded_rows[user])
+            scores.append(score.masked_fill(excluded, -1e30))
+            ratings.append(self.ratings(logits.masked_fill(excluded, -1e30)))
+        return torch.stack(scores), torch.stack(ratings)
+
+    def of_similar(
+        self,
+        rows: Tensor,
+        item_rows: Tensor,
+        excluded_rows: Tensor,
+        k: Tensor,  # noqa: ARG002 - the same inputs as similar_items
+    ) -> Tensor:
+        """Scores of the rows that similar_items chose, (k,) -> (k,)."""
+        excluded = torch.isin(rows, torch.cat([item_rows, excluded_rows]))
+        return self.similarity(item_rows, rows).masked_fill(excluded, -1e30)
+
+    def similarity(self, item_rows: Tensor, candidate_rows: Tensor) -> Tensor:
+        """Graph similarity."""
+        query = functional.normalize(self.item_factors[item_rows], eps=0.0).nan_to_num().mean(0, keepdim=True)
+        return functional.cosine_similarity(query, self.item_factors[candidate_rows], eps=1e-20).nan_to_num()
+
+    def similar_items(self, item_rows: Tensor, excluded_rows: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Graph similar_items."""
+        scores = self.similarity(item_rows, torch.arange(self.n_items))
+        return self._top(scores, torch.cat([item_rows, excluded_rows]), int(k))
+
+    def _top(self, scores: Tensor, excluded_rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        scores = scores.clone()
+        scores[excluded_rows[excluded_rows < self.n_items]] = -1e30
+        best, rows = torch.sort(scores, descending=True, stable=True)
+        return rows[:k], best[:k]

@@ -1,0 +1,76 @@
+"""The arrays of a version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cofactor_trainer.data.dataset import RatingsDataset, row_counts
+from cofactor_trainer.export.table_file import encode_strings
+from cofactor_trainer.graphs.modules import item_hidden
+from cofactor_trainer.graphs.user_prior import UserPrior
+from cofactor_trainer.scoring.trained_model import TrainedModel
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def model_arrays(model: TrainedModel, prior: UserPrior) -> Arrays:
+    """The learnt ones."""
+    norms = np.sqrt(np.einsum("ij,ij->i", model.item_factors, model.item_factors))
+    arrays: Arrays = {
+        "user_factors": model.user_factors,
+        "user_bias": model.user_bias,
+        "item_factors": model.item_factors,
+        "item_bias": model.item_bias,
+        "item_inverse_norms": np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0),
+        "user_prior_mean": prior.mean,
+        "user_prior_precision": prior.precision,
+    }
+    if model.layers:
+        arrays["item_hidden"] = item_hidden(model).numpy()
+    return {name: np.asarray(array, dtype=np.float32) for name, array in arrays.items()}
+
+
+def log_popularity(dataset: RatingsDataset) -> npt.NDArray[np.float32]:
+    """log(rating count + 1) of each item and of the unknown one, (n_items + 1,)."""
+    counts = row_counts(dataset.item_rows, dataset.n_items + 1)
+    return np.log1p(counts).astype(np.float32)
+
+
+def catalogue_arrays(dataset: RatingsDataset) -> Arrays:
+    """What is known of users and items by name."""
+    catalogue = dataset.catalogue
+    genre_names = sorted({genre for genres in catalogue.genres for genre in genres})
+    number = {genre: index for index, genre in enumerate(genre_names)}
+    genres = [sorted({number[genre] for genre in names}) for names in catalogue.genres]
+    return {
+        **encode_strings("user_ids", dataset.user_ids),
+        **encode_strings("item_ids", catalogue.item_ids),
+        **encode_strings("item_titles", catalogue.titles),
+        **encode_strings("genre_names", genre_names),
+        "item_genres.offsets": _offsets(np.fromiter(map(len, genres), np.int64, len(genres))),
+        "item_genres.indices": np.array([index for row in genres for index in row], dtype=np.int32),
+        "item_release_years": np.asarray(catalogue.release_years, dtype=np.int32),
+        "item_rating_counts": dataset.item_rating_counts(),
+    }
+
+
+def rated_arrays(dataset: RatingsDataset) -> Arrays:
+    """What each known user rated, of the known items; the last rating of an item where there are several."""
+    known = np.flatnonzero((dataset.user_rows < dataset.n_users) & (dataset.item_rows < dataset.n_items))
+    order = known[np.lexsort((known, dataset.item_rows[known], dataset.user_rows[known]))]
+    users, items = dataset.user_rows[order], dataset.item_rows[order]
+    last = np.ones(len(order), dtype=bool)
+    last[:-1] = (users[1:] != users[:-1]) | (items[1:] != items[:-1])
+    order, users, items = order[last], users[last], items[last]
+    return {
+        "rated.offsets": _offsets(row_counts(users, dataset.n_users)),
+        "rated.item_rows": np.asarray(items, dtype=np.int32),
+        "rated.ratings": np.asarray(dataset.ratings[order], dtype=np.float32),
+    }
+
+
+def _offsets(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

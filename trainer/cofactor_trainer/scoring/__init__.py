@@ -1,0 +1,1 @@
+"""Hold a trained model as plain arrays and score with numpy."""

@@ -1,0 +1,1 @@
+"""Train recipes: epochs, blends, checkpoints, searches."""
