@@ -29,7 +29,7 @@ from cofactor_trainer.data.splits import Split, random_split
 from cofactor_trainer.evaluation.baselines import bias_only
 from cofactor_trainer.evaluation.evaluate import evaluate_ratings
 from cofactor_trainer.scoring.trained_model import TrainedModel
-from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.train import train
 
 FOLDER = Path(os.environ.get("COFACTOR_ML100K", Path(__file__).parents[2] / "shared/data/ml-100k"))
 SEEDS = (42, 43, 44, 45, 46)

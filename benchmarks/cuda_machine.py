@@ -36,7 +36,7 @@ from cofactor_client import Client
 from cofactor_trainer.architectures.recipes import find_recipe
 from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
 from cofactor_trainer.data.splits import random_split
-from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.train import train
 from tests.support import synthetic
 
 SECONDS_OF_LOAD = 5.0

@@ -29,7 +29,7 @@ from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.data.movielens import load_100k
 from cofactor_trainer.data.splits import Split, random_split
 from cofactor_trainer.evaluation.evaluate import evaluate_ratings
-from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.train import train
 
 FOLDER = Path(os.environ.get("COFACTOR_ML100K", Path(__file__).parents[2] / "shared/data/ml-100k"))
 ERROR_BAR, SECONDS_BAR, FACTOR_BAR = 0.8113, 1.0, 30.0

@@ -26,7 +26,7 @@ from cofactor_trainer.data.profile_regression import encode
 from cofactor_trainer.export.verification.parity import cpu_session
 from cofactor_trainer.export.version_writer import export_version
 from cofactor_trainer.graphs.empirical_bayes import empirical_prior
-from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.train import train
 
 FOLDER = Path(os.environ.get("COFACTOR_ML100K", Path(__file__).parents[2] / "shared/data/ml-100k"))
 N_HIDDEN = 94

@@ -21,7 +21,7 @@ from cofactor_trainer.architectures.recipes import find_recipe
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.movielens import load_100k, load_embedded_small
 from cofactor_trainer.data.splits import random_split
-from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.train import train
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from cofactor_trainer.evaluation.baselines import popularity
 from cofactor_trainer.evaluation.evaluate import evaluate_ranking
 from cofactor_trainer.evaluation.metrics import RankingMetrics
 from cofactor_trainer.scoring.trained_model import TrainedModel
-from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.train import train
 
 FOLDER = Path(os.environ.get("COFACTOR_ML100K", Path(__file__).parents[2] / "shared/data/ml-100k"))
 NDCG_BAR, RECALL_BAR = 0.365, 0.283

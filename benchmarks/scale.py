@@ -23,7 +23,7 @@ import torch
 
 from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
-from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.train import train
 
 N_USERS, N_ITEMS, RANK = 138_000, 27_000, 4
 SECONDS_BAR, GIGABYTES_BAR = 8.0, 1.0

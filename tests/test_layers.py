@@ -1,38 +1,185 @@
-"""Which package may import which: the rule drawn in docs/architecture.md."""
+"""Check which package may import which: the lists are those of docs/architecture.md."""
+
+from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+SERVER, TRAINER, CLIENT = "server/cofactor_server", "trainer/cofactor_trainer", "client/cofactor_client"
+# Top-level packages that a package never imports.
 FORBIDDEN = {
-    "trainer/cofactor_trainer": {"cofactor_server", "cofactor_client"},
-    "server/cofactor_server": {"cofactor_trainer", "cofactor_client", "torch", "pandas", "onnx"},
-    "client/cofactor_client": {"cofactor_trainer", "cofactor_server", "torch", "onnxruntime"},
+    TRAINER: {"cofactor_server", "cofactor_client"},
+    SERVER: {"cofactor_trainer", "cofactor_client", "torch", "pandas", "onnx"},
+    CLIENT: {"cofactor_trainer", "cofactor_server", "torch", "onnxruntime"},
 }
+# From the top: a module imports its own package and the layers below. Packages in one line do not import each other. A
+# module at the root of a package is a layer by its own name.
+LAYERS = {
+    SERVER: (
+        ("__main__",),
+        ("runtime",),
+        ("server",),
+        ("services", "admin"),
+        ("transport",),
+        ("serving",),
+        ("inference",),
+        ("ranking",),
+        ("repository",),
+        ("security", "observability"),
+        ("config", "scheduling"),
+        ("errors", "arrays", "__init__"),
+    ),
+    TRAINER: (
+        ("__main__",),
+        ("commands",),
+        ("report",),
+        ("export",),
+        ("graphs",),
+        ("training",),
+        ("architectures", "evaluation"),
+        ("scoring",),
+        ("data",),
+        ("errors", "__init__"),
+    ),
+}
+# Where more is known than the order of the layers: package -> top-level packages that nothing in it imports.
+PURE = {
+    f"{SERVER}/ranking": {"grpc", "onnxruntime"},
+    f"{TRAINER}/scoring": {"torch", "onnx", "onnxruntime"},
+}
+# The one module that reads grpcio's private names; docs/decisions/0008 says why.
+GRPC_INTERNALS = f"{SERVER}/transport/early_bodies.py"
+MOST_MODULES = 20
 
 
-def imported_packages(source: str) -> set[str]:
-    """Top-level names of every import in a module, at whatever depth it stands."""
-    names: set[str] = set()
+def modules_of(package: str, root: Path = ROOT) -> list[Path]:
+    found = sorted((root / package).rglob("*.py"))
+    assert found
+    return found
+
+
+def imports(source: str) -> Iterator[str]:
+    """Yield the dotted name of every import, wherever it stands; `from a import b` yields a.b."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names.update(alias.name.partition(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.partition(".")[0])
-    return names
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def top_level(source: str) -> set[str]:
+    return {name.partition(".")[0] for name in imports(source)}
+
+
+def module_name(path: Path, top: Path) -> str:
+    """Return the dotted name of a file, cofactor_server.ranking.filters."""
+    parts = path.relative_to(top).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def import_graph(package: str, root: Path = ROOT) -> dict[str, set[str]]:
+    """Return the imports of each module of a package, among themselves."""
+    top = (root / package).parent
+    names = {module_name(path, top): path for path in modules_of(package, root)}
+    graph: dict[str, set[str]] = {}
+    for name, path in names.items():
+        # What `from a.b import c` names is the module a.b.c or, failing that, a name in the module a.b.
+        targets = {n if n in names else n.rpartition(".")[0] for n in imports(path.read_text("utf-8"))}
+        graph[name] = {target for target in targets if target in names and target != name}
+    return graph
+
+
+def upward_imports(package: str, root: Path = ROOT) -> list[str]:
+    """Return each import that goes up, or across to another member of the same layer."""
+    rank = {name: number for number, layer in enumerate(LAYERS[package]) for name in layer}
+
+    def layer_of(module: str) -> str:
+        parts = module.split(".")
+        return parts[1] if len(parts) > 1 else "__init__"
+
+    found = []
+    for module, targets in import_graph(package, root).items():
+        own = layer_of(module)
+        for target in sorted(targets):
+            other = layer_of(target)
+            if own != other and rank[other] <= rank[own]:
+                found.append(f"{module} imports {target}")
+    return found
 
 
 @pytest.mark.parametrize("package", FORBIDDEN)
-def test_a_package_imports_no_other_room(package):
-    modules = sorted((ROOT / package).rglob("*.py"))
-    assert modules
-    for module in modules:
-        assert not imported_packages(module.read_text(encoding="utf-8")) & FORBIDDEN[package], module
+def test_a_package_imports_none_of_the_other_packages(package):
+    for module in modules_of(package):
+        assert not top_level(module.read_text("utf-8")) & FORBIDDEN[package], module
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_imports_go_down_the_layers(package):
+    assert upward_imports(package) == []
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_every_folder_and_module_has_a_layer(package):
+    members = {
+        path.stem for path in (ROOT / package).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert members == {name for layer in LAYERS[package] for name in layer}
+
+
+@pytest.mark.parametrize(
+    ("package", "module", "statement"),
+    [
+        (SERVER, "ranking/filters.py", "from cofactor_server.services import recommend"),
+        (SERVER, "repository/sources.py", "import cofactor_server.inference.engine"),
+        (SERVER, "security/tls.py", "from cofactor_server.observability.logs import call_ids"),
+        (TRAINER, "data/splits.py", "from cofactor_trainer.training.train import train"),
+    ],
+)
+def test_a_planted_upward_import_is_found(package, module, statement, tmp_path):
+    for path in modules_of(package):
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text("utf-8"), "utf-8")
+    planted = tmp_path / package / module
+    assert upward_imports(package, tmp_path) == []
+    planted.write_text(f"{planted.read_text('utf-8')}\n\ndef planted():\n    {statement}\n", "utf-8")
+    assert len(upward_imports(package, tmp_path)) == 1
+
+
+@pytest.mark.parametrize("package", [SERVER, TRAINER, CLIENT])
+def test_no_modules_import_each_other_in_a_circle(package):
+    try:
+        TopologicalSorter(import_graph(package)).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("package", PURE)
+def test_a_pure_package_imports_only_what_it_may(package):
+    for module in modules_of(package):
+        assert not top_level(module.read_text("utf-8")) & PURE[package], module
+
+
+def test_one_module_reads_the_private_names_of_grpcio():
+    private = re.compile(r"\bgrpc(\.\w+)?\._[a-z]|from grpc import _|import_module\(\"grpc")
+    users = [module for module in modules_of(SERVER) if private.search(module.read_text("utf-8"))]
+    assert users == [ROOT / GRPC_INTERNALS]
+
+
+@pytest.mark.parametrize("package", [SERVER, TRAINER, CLIENT, "benchmarks", "tests", "examples"])
+def test_no_folder_is_crowded(package):
+    folders = {path.parent for path in modules_of(package)}
+    crowded = {str(f.relative_to(ROOT)): n for f in folders if (n := len(list(f.glob("*.py")))) > MOST_MODULES + 1}
+    assert crowded == {}  # __init__.py comes on top
 
 
 @pytest.mark.parametrize(

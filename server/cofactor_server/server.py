@@ -17,7 +17,7 @@ from cofactor_server.admin.server import AdminServer
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ConfigurationError
 from cofactor_server.observability.counters import Metrics
-from cofactor_server.observability.prometheus import ProcessReporter, ServingGauges
+from cofactor_server.observability.prometheus import ProcessReporter
 from cofactor_server.observability.tracing import tracing_interceptor
 from cofactor_server.security.access_control import Guard
 from cofactor_server.security.rate_limit import RateLimiter
@@ -27,6 +27,7 @@ from cofactor_server.services.catalog_servicer import CatalogServicer
 from cofactor_server.services.open_inference.servicer import OpenInferenceServicer
 from cofactor_server.services.recommender_servicer import RecommenderServicer
 from cofactor_server.services.shadow import ShadowTraffic
+from cofactor_server.serving.gauges import ServingGauges
 from cofactor_server.serving.registry import LiveRepository, ModelRepository
 from cofactor_server.transport.health import Health, add_reflection
 from cofactor_server.transport.interceptor import RequestInterceptor
@@ -145,7 +146,7 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
     health.set_serving(True)
     live.follow(config.poll_interval_s)
     _LOGGER.info("listening on %s port %d, default model %s", config.host, port, live.current.default_name)
-    reporter = ProcessReporter(metrics, ServingGauges(live, calls))
+    reporter = ProcessReporter(metrics, ServingGauges(live, lambda: calls.n_waiting))
     return RunningServer(server, port, health, live, config, pools, shadow, reporter, flush_traces, admin)
 
 

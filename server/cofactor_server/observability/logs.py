@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from cofactor_server.transport.rich_status import REQUEST_ID_KEY
+from cofactor_server.observability.request_ids import REQUEST_ID_KEY
 
 # W3C Trace Context: version, trace id, span id, flags.
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")

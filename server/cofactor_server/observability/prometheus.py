@@ -22,8 +22,6 @@ from cofactor_server.observability.counters import (
     ProcessReport,
     Totals,
 )
-from cofactor_server.serving.registry import LiveRepository
-from cofactor_server.transport.thread_pools import BoundedPool
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -53,34 +51,6 @@ GAUGES = {
 }
 _SUMMED = frozenset({"cofactor_queue_depth", "cofactor_memory_bytes", "cofactor_model_info", "cofactor_workers"})
 _LOWEST = frozenset({"cofactor_repository_reachable"})
-
-
-class ServingGauges:
-    """What a server holds at this moment, as gauges."""
-
-    def __init__(self, live: LiveRepository, calls: BoundedPool) -> None:
-        self._live = live
-        self._calls = calls
-
-    def __call__(self) -> Gauges:
-        """Take stock."""
-        watcher = self._live.watcher
-        gauges: Gauges = {name: [] for name in GAUGES}
-        gauges["cofactor_queue_depth"] = [({}, float(self._calls.n_waiting))]
-        gauges["cofactor_repository_reachable"] = [({}, 0.0 if watcher.repository_error else 1.0)]
-        for model, state in watcher.snapshot.items():
-            for version, loaded in state.loaded.items():
-                labels = {"model": model, "version": version}
-                is_current = state.routing is not None and state.routing.current == version
-                provider, manifest = loaded.value.served.execution_provider, loaded.value.manifest
-                gauges["cofactor_model_info"].append(({**labels, "provider": provider}, 1.0))
-                gauges["cofactor_model_current"].append((labels, float(is_current)))
-                gauges["cofactor_model_load_timestamp_seconds"].append((labels, loaded.load_time))
-                trained = float(manifest.train_time.seconds)
-                gauges["cofactor_model_train_timestamp_seconds"].append((labels, trained))
-            for version in state.refused:
-                gauges["cofactor_model_refused"].append(({"model": model, "version": version}, 1.0))
-        return gauges
 
 
 class ProcessReporter:

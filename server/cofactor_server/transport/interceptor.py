@@ -14,9 +14,10 @@ from cofactor_server.errors import DeadlineExceeded, InternalError, MalformedReq
 from cofactor_server.observability.call_timing import TIMING
 from cofactor_server.observability.counters import Metrics
 from cofactor_server.observability.logs import CURRENT_CALL
+from cofactor_server.observability.request_ids import request_id
 from cofactor_server.security.access_control import Guard
 from cofactor_server.transport.request_coalescing import Arrival, Arrivals, JointBehavior
-from cofactor_server.transport.rich_status import abort, request_id
+from cofactor_server.transport.rich_status import abort
 from cofactor_server.transport.thread_pools import BoundedPool
 
 _LOGGER = logging.getLogger(__name__)

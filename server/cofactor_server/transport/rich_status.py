@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import uuid
-from collections.abc import Iterable
-
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from cofactor_server.errors import DOMAIN, InvalidField, RequestError
+from cofactor_server.observability.request_ids import REQUEST_ID_KEY
 
 DETAILS_KEY = "grpc-status-details-bin"
-REQUEST_ID_KEY = "x-request-id"
-_LEGAL_REQUEST_ID = re.compile(r"[!-~]{1,128}")
-
-
-def request_id(metadata: Iterable[tuple[str, str | bytes]]) -> str:
-    """The caller's own request id, or a new one."""
-    for key, value in metadata:
-        if key == REQUEST_ID_KEY and isinstance(value, str) and _LEGAL_REQUEST_ID.fullmatch(value):
-            return value
-    return uuid.uuid4().hex
 
 
 def rich_status(error: RequestError, request: str) -> status_pb2.Status:

@@ -10,8 +10,8 @@ from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.data.splits import random_split, split_by_mask
 from cofactor_trainer.errors import RecipeError
 from cofactor_trainer.training.hyperparameter_search import search
-from cofactor_trainer.training.loop import train
 from cofactor_trainer.training.lr_finder import find_learning_rate
+from cofactor_trainer.training.train import train
 from tests.support.synthetic import make_dataset
 
 

@@ -9,15 +9,15 @@ import torch
 
 from cofactor_trainer.__main__ import main
 from cofactor_trainer.architectures import softmax_ranking as ranking
-from cofactor_trainer.architectures.base import build_model
 from cofactor_trainer.architectures.batches import user_batches
+from cofactor_trainer.architectures.factory import build_model
 from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.data.splits import per_user_split
 from cofactor_trainer.evaluation import validation_loss as losses
 from cofactor_trainer.evaluation.evaluate import evaluate_ranking
 from cofactor_trainer.evaluation.validation_loss import validation_loss
 from cofactor_trainer.scoring.numpy_scorer import predict_all_logits
-from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.train import train
 from tests.support.synthetic import make_dataset, make_model
 
 RECIPE = replace(RECIPES["ranking"], n_factors=16, batch_size=16)

@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
-from cofactor_trainer.architectures.base import build_model
+from cofactor_trainer.architectures.factory import build_model
 from cofactor_trainer.architectures.recipes import Recipe, resolve_range
 from cofactor_trainer.architectures.svdpp import ImplicitModel, implicit_sums
 from cofactor_trainer.data.dataset import Catalogue
 from cofactor_trainer.data.features import item_features, user_features
 from cofactor_trainer.data.splits import random_split
 from cofactor_trainer.scoring.numpy_scorer import predict_ratings
-from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.train import train
 from tests.support.synthetic import make_dataset, with_profiles
 
 DOT = Recipe("dot", "implicit-dot-product", n_factors=5, rating_range="auto", centred=True, side_information=True)

@@ -13,7 +13,7 @@ from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.commands.data import split_dataset
 from cofactor_trainer.commands.train import metrics_of
 from cofactor_trainer.data.rating_files import read_ratings
-from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.train import train
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from cofactor_trainer.errors import RecipeError
 from cofactor_trainer.scoring.numpy_scorer import predict_all_logits, ratings_of_logits
 from cofactor_trainer.training import blend as blending
 from cofactor_trainer.training.blend import distil
-from cofactor_trainer.training.loop import train
 from cofactor_trainer.training.lr_finder import find_learning_rate
+from cofactor_trainer.training.train import train
 from tests.support.synthetic import make_dataset, with_profiles
 
 BEST = replace(RECIPES["best"], n_factors=8, epochs=blending.BURN_IN + 3)

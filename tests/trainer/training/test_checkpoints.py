@@ -17,7 +17,7 @@ from cofactor_trainer.errors import InputError, RecipeError
 from cofactor_trainer.evaluation.metrics import mean_squared_error
 from cofactor_trainer.scoring.numpy_scorer import predict_ratings
 from cofactor_trainer.training.checkpoints import run_fingerprint
-from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.train import train
 from tests.support.synthetic import make_dataset, with_profiles
 
 NET = Recipe(
@@ -38,7 +38,7 @@ import sys
 from pathlib import Path
 from cofactor_trainer.data.movielens import load_embedded_small
 from cofactor_trainer.data.splits import random_split
-from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.train import train
 from cofactor_trainer.architectures.recipes import Recipe
 
 class Told:

@@ -10,7 +10,7 @@ from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.data.splits import random_split
 from cofactor_trainer.errors import InputError, MissingExtraError
 from cofactor_trainer.training.hyperparameter_search import search
-from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.train import train
 from tests.support.synthetic import make_dataset
 
 # A rate far too low, which any search should leave behind.

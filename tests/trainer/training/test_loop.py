@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from cofactor_trainer.architectures import base as models
-from cofactor_trainer.architectures.base import build_model, embedding_size
+from cofactor_trainer.architectures import dot_product
+from cofactor_trainer.architectures.factory import build_model
 from cofactor_trainer.architectures.optimizer import DecayGroup, FlatAdamW, one_cycle
-from cofactor_trainer.architectures.recipes import RECIPES, Recipe, resolve_range
+from cofactor_trainer.architectures.recipes import RECIPES, Recipe, embedding_size, resolve_range
 from cofactor_trainer.data.movielens import load_embedded_small
 from cofactor_trainer.data.splits import random_split
 from cofactor_trainer.errors import RecipeError, TrainerError
 from cofactor_trainer.scoring.numpy_scorer import predict_ratings
-from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.train import train
 from tests.support.synthetic import make_dataset
 
 FAMILIES = {
@@ -86,7 +86,7 @@ def test_unknown_rows_are_the_average_user_and_the_rare_item(split, recipe):
 @pytest.mark.parametrize("name", ["plain", "range", "bias"])
 @pytest.mark.parametrize("n_slices", [1, 4])
 def test_the_closed_form_gradient_is_that_of_autograd(split, name, n_slices, monkeypatch):
-    monkeypatch.setattr(models, "_CACHED_RATINGS", 49 // n_slices + 1)
+    monkeypatch.setattr(dot_product, "_CACHED_RATINGS", 49 // n_slices + 1)
     recipe = FAMILIES[name]
     torch.manual_seed(0)
     model = build_model(recipe, split.train, resolve_range(recipe, split.train))

@@ -9,8 +9,8 @@ from cofactor_trainer.__main__ import main
 from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.data.movielens import load_embedded_small
 from cofactor_trainer.data.splits import random_split
-from cofactor_trainer.training.loop import train
 from cofactor_trainer.training.lr_finder import HIGHEST, LOWEST, find_learning_rate
+from cofactor_trainer.training.train import train
 from tests.support.synthetic import make_dataset
 
 RECIPE = replace(RECIPES["p7"], batch_size=512)

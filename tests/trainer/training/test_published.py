@@ -9,7 +9,7 @@ import pytest
 from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.data.movielens import load_100k
 from cofactor_trainer.data.splits import random_split
-from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.train import train
 
 FOLDER = Path(os.environ.get("COFACTOR_ML100K") or Path(__file__).resolve().parents[2] / "../shared/data/ml-100k")
 pytestmark = pytest.mark.skipif(

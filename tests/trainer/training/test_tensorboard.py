@@ -8,8 +8,8 @@ import pytest
 from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.data.splits import random_split
 from cofactor_trainer.errors import InputError, MissingExtraError
-from cofactor_trainer.training.loop import train
 from cofactor_trainer.training.tensorboard import Observers, TensorBoardLog
+from cofactor_trainer.training.train import train
 from tests.support.synthetic import make_dataset
 
 

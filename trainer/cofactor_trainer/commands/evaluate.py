@@ -21,7 +21,7 @@ from cofactor_trainer.errors import InputError
 from cofactor_trainer.evaluation.baselines import bias_only, popularity
 from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
 from cofactor_trainer.scoring.trained_model import TrainedModel
-from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.train import train
 
 Measures = dict[str, float]
 

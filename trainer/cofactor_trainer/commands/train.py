@@ -23,8 +23,9 @@ from cofactor_trainer.export.ann_index_builder import require_faiss
 from cofactor_trainer.export.manifest import check_names
 from cofactor_trainer.export.version_writer import export_version
 from cofactor_trainer.training.console import EpochTable
-from cofactor_trainer.training.loop import Observer, TrainingResult, train
+from cofactor_trainer.training.epochs import Observer, TrainingResult
 from cofactor_trainer.training.tensorboard import Observers, TensorBoardLog
+from cofactor_trainer.training.train import train
 
 logger = logging.getLogger(__name__)
 

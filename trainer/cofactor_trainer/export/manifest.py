@@ -16,7 +16,7 @@ import torch
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.scoring.trained_model import TrainedModel
-from cofactor_trainer.training.loop import EpochResult
+from cofactor_trainer.training.epochs import EpochResult
 
 FORMAT_VERSION = 1
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")

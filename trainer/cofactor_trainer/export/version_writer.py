@@ -29,7 +29,7 @@ from cofactor_trainer.graphs.item_columns import item_columns
 from cofactor_trainer.graphs.onnx_writer import write_graph
 from cofactor_trainer.graphs.shared_tables import whole_tables
 from cofactor_trainer.scoring.trained_model import TrainedModel
-from cofactor_trainer.training.loop import EpochResult
+from cofactor_trainer.training.epochs import EpochResult
 
 TABLES_FILE = "tables.bin"
 MANIFEST_FILE = "manifest.json"

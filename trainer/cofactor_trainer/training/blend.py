@@ -15,14 +15,15 @@ import torch
 
 from cofactor_trainer.architectures.bayesian_mf import GibbsSampler
 from cofactor_trainer.architectures.collapse import rare_items, with_unknown
-from cofactor_trainer.architectures.recipes import Range, Recipe, find_recipe
+from cofactor_trainer.architectures.recipes import Range, Recipe, find_recipe, resolve_range
 from cofactor_trainer.architectures.svdpp import features_of
 from cofactor_trainer.data.dataset import Float32Array, RatingsDataset
 from cofactor_trainer.errors import RecipeError
 from cofactor_trainer.evaluation.validation_loss import validation_loss
 from cofactor_trainer.scoring.numpy_scorer import predict_all_logits, ratings_of_logits
 from cofactor_trainer.scoring.trained_model import TrainedModel
-from cofactor_trainer.training.loop import EpochResult, Observer, TrainingResult, train
+from cofactor_trainer.training.epochs import EpochResult, Observer, TrainingResult
+from cofactor_trainer.training.loop import train_by_epochs
 
 # The matrix of every user and item is kept whole, in 4 bytes a cell.
 MAX_CELLS = 50_000_000
@@ -65,7 +66,7 @@ def train_blend(
     blend *= GIBBS_WEIGHT
     everyone = np.arange(ratings.n_users)
     for number in range(N_HYBRIDS):
-        member = train(ratings, None, find_recipe("hybrid"), seed=seed + number, device=device).model
+        member = _hybrid(ratings, seed + number, device)
         blend += ratings_of_logits(member, predict_all_logits(member, everyone)) * ((1 - GIBBS_WEIGHT) / N_HYBRIDS)
     model = distil(blend, ratings, rating_range, recipe.n_factors or min(blend.shape), seed)
     loss = None if validation is None else validation_loss(model, validation)
@@ -73,6 +74,12 @@ def train_blend(
     if observer is not None:
         observer.on_epoch(result)
     return TrainingResult(model, (result,))
+
+
+def _hybrid(ratings: RatingsDataset, seed: int, device: str) -> TrainedModel:
+    """Train one hybrid of the blend."""
+    recipe = find_recipe("hybrid")
+    return train_by_epochs(ratings, None, recipe, resolve_range(recipe, ratings), seed=seed, device=device).model
 
 
 def distil(

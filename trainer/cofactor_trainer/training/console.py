@@ -7,7 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cofactor_trainer.training.loop import EpochResult
+from cofactor_trainer.training.epochs import EpochResult
 
 _HEADER = f"{'epoch':>6}{'train loss':>13}{'validation loss':>18}{'RMSE':>10}{'time':>10}"
 _UPDATES = 200

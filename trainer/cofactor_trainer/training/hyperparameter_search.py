@@ -13,7 +13,7 @@ from cofactor_trainer.architectures.recipes import Recipe, resolve_range
 from cofactor_trainer.data.splits import Split
 from cofactor_trainer.errors import InputError, MissingExtraError, TrainerError
 from cofactor_trainer.training.checkpoints import run_fingerprint
-from cofactor_trainer.training.loop import train
+from cofactor_trainer.training.train import train
 
 _BATCH_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
 _FACTORS = (8, 16, 32, 50, 64, 100, 128, 200, 256)

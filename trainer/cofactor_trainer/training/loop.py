@@ -4,113 +4,42 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from cofactor_trainer.architectures.base import RatingModel, build_model
+from cofactor_trainer.architectures.base import RatingModel
 from cofactor_trainer.architectures.batches import check_batches, columns_on
+from cofactor_trainer.architectures.factory import build_model
 from cofactor_trainer.architectures.optimizer import FlatAdamW, schedule
-from cofactor_trainer.architectures.recipes import Range, Recipe, resolve_range
+from cofactor_trainer.architectures.recipes import Range, Recipe
 from cofactor_trainer.data.dataset import RatingsDataset
-from cofactor_trainer.errors import InputError, RecipeError, TrainerError
+from cofactor_trainer.errors import InputError, TrainerError
 from cofactor_trainer.evaluation.validation_loss import validation_loss
-from cofactor_trainer.scoring.trained_model import Objective, TrainedModel
+from cofactor_trainer.scoring.trained_model import TrainedModel
 from cofactor_trainer.training.checkpoints import Checkpoint, read_checkpoint, run_fingerprint, write_checkpoint
+from cofactor_trainer.training.epochs import EpochResult, Observer, TrainingResult
 from cofactor_trainer.training.threads import threads_for
 
 
-@dataclass(frozen=True)
-class EpochResult:
-    """One line of the table of epochs.
-
-    Attributes:
-        epoch: from 1.
-        train_loss: mean squared error (cross-entropy for a ranking model) of the batches as they were trained on.
-        validation_loss: the same of the folded model; None without validation ratings.
-        seconds: of the training, validation not included.
-        objective: of the model.
-    """
-
-    epoch: int
-    train_loss: float
-    validation_loss: float | None
-    seconds: float
-    objective: Objective = "rating"
-
-    @property
-    def rmse(self) -> float | None:
-        """Root of the validation loss where that is a mean squared error."""
-        if self.validation_loss is None or self.objective == "ranking":
-            return None
-        return math.sqrt(self.validation_loss)
-
-
-class Observer(Protocol):
-    """Whoever wants to know how training goes."""
-
-    def on_progress(self, trained: int, total: int) -> None:
-        """``trained`` of ``total`` ratings of all epochs have been used."""
-
-    def on_epoch(self, result: EpochResult) -> None:
-        """An epoch is over; its checkpoint is written."""
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """The model and how it came about."""
-
-    model: TrainedModel
-    history: tuple[EpochResult, ...]
-
-
-def train(
+def train_by_epochs(
     train_ratings: RatingsDataset,
     validation: RatingsDataset | None,
     recipe: Recipe,
+    rating_range: Range | None,
     *,
-    seed: int = 42,
-    device: str = "cpu",
+    seed: int,
+    device: str,
     observer: Observer | None = None,
-    allow_misfit_range: bool = False,
     patience: int | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> TrainingResult:
-    """Train a recipe; on a CPU the same seed and ratings give the same model, bit for bit.
-
-    Args:
-        train_ratings: what to learn from.
-        validation: judged after every epoch, with the rows of ``train_ratings``.
-        recipe: what to train and how.
-        seed: of the initial values, the order of the ratings and dropout.
-        device: "cpu", "cuda" or "cuda:N".
-        observer: told about progress.
-        allow_misfit_range: train even if the model can never predict some of the ratings.
-        patience: stop after this many epochs without a lower validation loss, and return the best epoch's model.
-        checkpoint: file to write the state to after every epoch.
-        resume: go on from that file, to the result that an uninterrupted run would have had.
-
-    Raises:
-        RecipeError: the recipe does not fit the ratings.
-        InputError: the checkpoint is missing, damaged, of another run, or of one that kept no best epoch for the
-            patience to go by.
-        TrainerError: the loss is no longer a number.
-    """
-    if patience is not None and (patience < 1 or validation is None):
-        raise RecipeError("early stopping needs ratings held out and a patience of at least 1 epoch")
-    rating_range = resolve_range(recipe, train_ratings, allow_misfit=allow_misfit_range)
+    """Train a single model by gradient descent; arguments and errors are those of `train`."""
     check_batches(recipe, train_ratings.n_ratings)
-    if recipe.model == "blend":
-        if patience is not None or checkpoint is not None:
-            raise RecipeError(
-                f"recipe {recipe.name} has no epochs to stop at: leave out the patience and the checkpoint"
-            )
-        return _train_blend(train_ratings, validation, recipe, rating_range, seed, device, observer)
     with threads_for(recipe.batch_size_for(train_ratings.n_ratings)), torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build_model(recipe, train_ratings, rating_range).to(device)
@@ -125,20 +54,6 @@ def train(
             if observer is not None:
                 observer.on_epoch(run.history[-1])
         return TrainingResult(run.final_model(), tuple(run.history))
-
-
-def _train_blend(
-    train_ratings: RatingsDataset,
-    validation: RatingsDataset | None,
-    recipe: Recipe,
-    rating_range: Range | None,
-    seed: int,
-    device: str,
-    observer: Observer | None,
-) -> TrainingResult:
-    from cofactor_trainer.training.blend import train_blend  # here, for that module trains its members by this one
-
-    return train_blend(train_ratings, validation, recipe, rating_range, seed=seed, device=device, observer=observer)
 
 
 class _Run:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from cofactor_trainer.architectures.base import RatingModel, build_model
+from cofactor_trainer.architectures.base import RatingModel
 from cofactor_trainer.architectures.batches import Batch, check_batches, columns_on
+from cofactor_trainer.architectures.factory import build_model
 from cofactor_trainer.architectures.optimizer import FlatAdamW
 from cofactor_trainer.architectures.recipes import Recipe, resolve_range
 from cofactor_trainer.data.dataset import RatingsDataset

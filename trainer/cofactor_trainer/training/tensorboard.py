@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cofactor_trainer.architectures.recipes import Recipe
 from cofactor_trainer.errors import InputError, MissingExtraError
-from cofactor_trainer.training.loop import EpochResult, Observer
+from cofactor_trainer.training.epochs import EpochResult, Observer
 
 
 class TensorBoardLog:

@@ -1,0 +1,38 @@
+"""Build the model that a recipe names."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from cofactor_trainer.architectures.base import RatingModel
+from cofactor_trainer.architectures.dot_product import DotProduct
+from cofactor_trainer.architectures.neural_network import NeuralNetwork
+from cofactor_trainer.architectures.recipes import Range, Recipe
+from cofactor_trainer.architectures.softmax_ranking import RankingModel
+from cofactor_trainer.architectures.svdpp import ImplicitModel
+from cofactor_trainer.data.dataset import RatingsDataset
+from cofactor_trainer.errors import RecipeError
+
+
+def build_model(recipe: Recipe, train: RatingsDataset, rating_range: Range | None) -> RatingModel:
+    """Build the untrained model of a recipe; its initial values depend on torch's random state alone."""
+    if recipe.model == "blend":
+        raise RecipeError(f"recipe {recipe.name} is no single model: choose another")
+    if recipe.model == "ranking":
+        return RankingModel(recipe, train)
+    global_bias = _logit_of_mean(train, rating_range) if recipe.centred else 0.0
+    if recipe.model in ("implicit-dot-product", "implicit-neural-network", "hybrid"):
+        return ImplicitModel(recipe, train, rating_range, global_bias)
+    architecture = NeuralNetwork if recipe.model == "neural-network" else DotProduct
+    return architecture(recipe, train.n_users, train.n_items, rating_range, global_bias)
+
+
+def _logit_of_mean(train: RatingsDataset, rating_range: Range | None) -> float:
+    mean = float(train.ratings.mean(dtype=np.float64))
+    if rating_range is None:
+        return mean
+    low, high = rating_range
+    probability = (mean - low) / (high - low)
+    return math.log(probability / (1 - probability)) if 0 < probability < 1 else 0.0
