@@ -28,7 +28,7 @@ from cofactor_server.inference.engine import Engine
 from cofactor_server.inference.execution_providers import CPU
 from cofactor_server.ranking.ranker import TopKQuery
 from cofactor_server.ranking.user_vectors import Users
-from cofactor_server.repository.version_directory import Bundle, open_bundle
+from cofactor_server.repository.version_directory import VersionDirectory, open_version_directory
 from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
 from cofactor_trainer.export.ann_index_builder import build_index
 from cofactor_trainer.export.version_writer import export_version
@@ -89,7 +89,7 @@ def dataset_of(n_items: int) -> RatingsDataset:
 class Service:
     """A version served both ways."""
 
-    bundle: Bundle
+    bundle: VersionDirectory
 
     def __post_init__(self) -> None:
         n_items = self.bundle.manifest.item_count
@@ -144,7 +144,7 @@ def rows_of(n_items: int) -> list[str]:
             hyperparameters={},
             approximate=True,
         )
-        bundle = open_bundle(place)
+        bundle = open_version_directory(place)
         start = time.process_time()
         n_clusters = build_index(bundle.tables).nlist
         seconds = time.process_time() - start

@@ -51,9 +51,9 @@ def peak_mib(process):
 
 def pairs_of(version, n_pairs):
     """(n_pairs,) random pairs of the ids in a version directory."""
-    from cofactor_server.repository.version_directory import open_bundle
+    from cofactor_server.repository.version_directory import open_version_directory
 
-    bundle = open_bundle(version)
+    bundle = open_version_directory(version)
     random = np.random.default_rng(1)
     columns = {}
     for column, table in (("user_id", "user_ids"), ("item_id", "item_ids")):

@@ -15,9 +15,9 @@ import torch
 from cofactor_server.inference.engine import RECOMMEND_OUTPUTS, Engine
 from cofactor_server.inference.execution_providers import CPU, CUDA, n_cuda_devices, requested_providers
 from cofactor_server.inference.io_binding import BoundSession
-from cofactor_server.inference.shape_buckets import FixedShapes
+from cofactor_server.inference.shape_buckets import ShapeBuckets
 from cofactor_server.observability.call_timing import TimedSession
-from cofactor_server.repository.version_directory import open_bundle
+from cofactor_server.repository.version_directory import open_version_directory
 from cofactor_trainer.export.version_writer import export_version
 from tests.support import synthetic
 
@@ -61,19 +61,19 @@ def plain_session(version: Path, graph: str, provider: str) -> onnxruntime.Infer
 def engine_of(version: Path, provider: str) -> Engine:
     """The server's own engine on one provider."""
     wanted = requested_providers("cuda" if provider == CUDA else "cpu", 0)
-    return Engine(open_bundle(version), wanted, must_use_first=True)
+    return Engine(open_version_directory(version), wanted, must_use_first=True)
 
 
 def as_on_a_device(version: Path, engine: Engine) -> Engine:
     """An engine of the CPU whose Recommend is bound and filled up, as that of a device is."""
     bound = BoundSession(plain_session(version, "recommend", CPU), RECOMMEND_OUTPUTS, "cpu")
-    engine._recommend = TimedSession(FixedShapes(bound, int(open_bundle(version).manifest.item_count)))
+    engine._recommend = TimedSession(ShapeBuckets(bound, int(open_version_directory(version).manifest.item_count)))
     return engine
 
 
 def graph_calls(version: Path, engine: Engine, batch: int) -> dict[str, Callable[[], tuple[np.ndarray, ...]]]:
     """One call of every graph for `batch` users (or pairs, or ratings), on the same random inputs each time."""
-    tables = open_bundle(version).tables
+    tables = open_version_directory(version).tables
     n_items, n_users = len(tables["item_bias"]) - 1, len(tables["user_bias"]) - 1
     random = np.random.default_rng(7)
     users = random.integers(0, n_users, batch)
@@ -153,7 +153,7 @@ def graph_times(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[st
             engine = engine_of(version, provider)
             for batch in BATCHES[:: 2 if quick else 1]:
                 timings = {graph: timed(call) for graph, call in graph_calls(version, engine, batch).items()}
-                read = open_bundle(version).tables["item_factors"].nbytes / rate * 1e3 if rate else None
+                read = open_version_directory(version).tables["item_factors"].nbytes / rate * 1e3 if rate else None
                 ratio = f"{timings['recommend'][1] / read:.1f}" if read else "-"
                 cells = [f"{middle:.3f} ({low:.3f} to {high:.3f})" for low, middle, high in timings.values()]
                 lines.append(f"| {architecture} | {n_items:,} | {batch} | " + " | ".join(cells) + f" | {ratio} |")
@@ -168,9 +168,9 @@ def bound_runs(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[str
     for n_items in sizes:
         version = version_of(models, "dot-product", n_items)
         session = plain_session(version, "recommend", provider)
-        tables = open_bundle(version).tables
+        tables = open_version_directory(version).tables
         bound = BoundSession(session, RECOMMEND_OUTPUTS, device)
-        fixed = FixedShapes(bound, n_items)
+        fixed = ShapeBuckets(bound, n_items)
         for batch in (1, 20, 32)[:: 2 if quick else 1]:
             inputs = {
                 "user_factors": np.ascontiguousarray(np.tile(tables["user_factors"][:1], (batch, 1))),
@@ -196,7 +196,7 @@ def device_memory(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[
     lines += ["| items | tables that graphs read, MB | taken, MB |", "|---|---|---|"]
     for n_items in sizes:
         version = version_of(models, "dot-product", n_items)
-        bundle = open_bundle(version)
+        bundle = open_version_directory(version)
         names = {table for graph in bundle.manifest.graphs for table in graph.tables.values()}
         needed = sum(bundle.tables[name].nbytes for name in names) / 2**20
         before = torch.cuda.mem_get_info()[0]

@@ -22,11 +22,11 @@ SPLIT_SEED = 42
 def train(name: str, recipe: str) -> None:
     """A version directory of the model, unless it is there and intact; then how far its graphs are from torch."""
     from cofactor_server.errors import ModelRefused
-    from cofactor_server.repository.version_directory import open_bundle
+    from cofactor_server.repository.version_directory import open_version_directory
 
     place = MODELS / name / VERSION
     try:
-        bundle = open_bundle(place)
+        bundle = open_version_directory(place)
         console.print(f"{name}: trained before, {len(bundle.manifest.files)} files with the right checksums")
     except ModelRefused:
         if place.exists():
@@ -46,7 +46,7 @@ def train(name: str, recipe: str) -> None:
         done = subprocess.run([sys.executable, "-m", "cofactor_trainer", *words], cwd=ROOT)  # noqa: S603 - our own words
         if done.returncode:
             raise SystemExit(f"error: training the {name} model failed with status {done.returncode}") from None
-        bundle = open_bundle(place)
+        bundle = open_version_directory(place)
     parity(bundle.path)
     console.print(f"{name}: held-out RMSE {bundle.manifest.metrics['rmse']:.4f}")
 

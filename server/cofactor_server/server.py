@@ -19,16 +19,16 @@ from cofactor_server.errors import ConfigurationError
 from cofactor_server.observability.counters import Metrics
 from cofactor_server.observability.prometheus import ProcessReporter
 from cofactor_server.observability.tracing import tracing_interceptor
-from cofactor_server.security.access_control import Guard
+from cofactor_server.security.access_control import AccessControl
 from cofactor_server.security.rate_limit import RateLimiter
 from cofactor_server.security.tls import TlsError, TlsFiles, server_credentials
-from cofactor_server.security.tokens import Gate, JsonWebTokens, StaticTokens
+from cofactor_server.security.tokens import Authentication, JsonWebTokens, StaticTokens
 from cofactor_server.services.catalog_servicer import CatalogServicer
 from cofactor_server.services.open_inference.servicer import OpenInferenceServicer
 from cofactor_server.services.recommender_servicer import RecommenderServicer
 from cofactor_server.services.shadow import ShadowTraffic
 from cofactor_server.serving.gauges import ServingGauges
-from cofactor_server.serving.registry import LiveRepository, ModelRepository
+from cofactor_server.serving.registry import LiveRegistry, ModelRegistry
 from cofactor_server.transport.health import Health, add_reflection
 from cofactor_server.transport.interceptor import RequestInterceptor
 from cofactor_server.transport.thread_pools import BoundedPool
@@ -56,7 +56,7 @@ class RunningServer:
         server: grpc.Server,
         port: int,
         health: Health,
-        live: LiveRepository,
+        live: LiveRegistry,
         config: ServerConfig,
         pools: Sequence[BoundedPool],
         shadow: ShadowTraffic,
@@ -78,7 +78,7 @@ class RunningServer:
         self._stopped = False
 
     @property
-    def repository(self) -> ModelRepository:
+    def repository(self) -> ModelRegistry:
         """The models it serves at this moment."""
         return self._live.current
 
@@ -116,7 +116,7 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
     gate = _gate(config)
     limiter = RateLimiter(config.rate_limit, config.rate_burst) if config.rate_limit > 0 else None
     metrics = Metrics()
-    live = LiveRepository(config, metrics)
+    live = LiveRegistry(config, metrics)
     calls = BoundedPool("call", config.threads, config.max_queue_size)
     streams = BoundedPool("stream", config.max_streams)
     control = BoundedPool("control", CONTROL_THREADS, CONTROL_QUEUE)
@@ -126,7 +126,7 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
     shadow = ShadowTraffic(metrics, lambda: calls.is_busy)
     recommender = RecommenderServicer(lambda: live.current, config, metrics, shadow)
     interceptors: list[grpc.ServerInterceptor] = [
-        RequestInterceptor(*pools, Guard(gate, limiter), metrics, recommender.joint)
+        RequestInterceptor(*pools, AccessControl(gate, limiter), metrics, recommender.joint)
     ]
     flush_traces: Callable[[], None] = _nothing
     if config.tracing:
@@ -154,14 +154,14 @@ def _nothing() -> None:
     pass
 
 
-def _gate(config: ServerConfig) -> Gate | None:
+def _gate(config: ServerConfig) -> Authentication | None:
     """What asks for tokens, where the configuration names any kind of them."""
     authenticators: list[StaticTokens | JsonWebTokens] = []
     if config.tokens:
         authenticators.append(StaticTokens(Path(config.tokens)))
     if config.jwt_keys:
         authenticators.append(JsonWebTokens(Path(config.jwt_keys), config.jwt_issuer, config.jwt_audience))
-    return Gate(authenticators, open_services=("grpc.health.v1.Health",)) if authenticators else None
+    return Authentication(authenticators, open_services=("grpc.health.v1.Health",)) if authenticators else None
 
 
 def _listen(server: grpc.Server, config: ServerConfig) -> int:

@@ -18,9 +18,9 @@ import pytest
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ModelRefused
 from cofactor_server.repository.sources import LocalSource
-from cofactor_server.repository.version_directory import check_seal, open_bundle
+from cofactor_server.repository.version_directory import check_seal, open_version_directory
 from cofactor_server.repository.watcher import ModelWatcher
-from cofactor_server.serving.loaded_version import ModelVersion
+from cofactor_server.serving.loaded_version import LoadedVersion
 from tests.support.checking_clients import Clients, connect
 from tests.support.figures import FULL, SEED, figures
 from tests.support.known_versions import seal
@@ -32,9 +32,11 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 FAST_POLL = ("--poll-interval-s", "0.05")
 
 
-def load_version(path: Path) -> ModelVersion:
+def load_version(path: Path) -> LoadedVersion:
     check_seal(path)
-    return ModelVersion(open_bundle(path), ["CPUExecutionProvider"], ServerConfig(models="", provider="cpu"))
+    return LoadedVersion(
+        open_version_directory(path), ["CPUExecutionProvider"], ServerConfig(models="", provider="cpu")
+    )
 
 
 def test_t1_swaps_under_load_drop_and_mix_nothing(versions, tmp_path) -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from cofactor.admin.v1 import admin_pb2, admin_pb2_grpc
 from cofactor_server.config import ServerConfig
-from cofactor_server.repository.version_directory import open_bundle
-from cofactor_server.serving.loaded_version import ModelVersion
+from cofactor_server.repository.version_directory import open_version_directory
+from cofactor_server.serving.loaded_version import LoadedVersion
 from tests.support.checking_clients import Clients, connect
 from tests.support.figures import FULL, figures
 from tests.support.server_process import ServerProcess, current_version, free_port
@@ -26,14 +26,14 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 MIB = 2**20
 
 
-def load_by_many_threads(path, n_threads: int, n_loads: int, keep: list[ModelVersion]) -> list[BaseException]:
+def load_by_many_threads(path, n_threads: int, n_loads: int, keep: list[LoadedVersion]) -> list[BaseException]:
     config = ServerConfig(models="", provider="cpu", batching="off")
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
             for _ in range(n_loads // n_threads):
-                version = ModelVersion(open_bundle(path), ["CPUExecutionProvider"], config)
+                version = LoadedVersion(open_version_directory(path), ["CPUExecutionProvider"], config)
                 if len(keep) < keep_limit:
                     keep.append(version)
         except BaseException as error:
@@ -58,7 +58,9 @@ def test_t7_loads_and_unloads_by_many_threads_leave_no_memory_behind(versions) -
         warm = process.memory_info().rss
         assert load_by_many_threads(path, n_threads, n_loads, []) == []
         grown = process.memory_info().rss - warm
-        kept: list[ModelVersion] = [ModelVersion(open_bundle(path), ["CPUExecutionProvider"], ServerConfig(models=""))]
+        kept: list[LoadedVersion] = [
+            LoadedVersion(open_version_directory(path), ["CPUExecutionProvider"], ServerConfig(models=""))
+        ]
         before = process.memory_info().rss
         n_leaked = n_loads // 4
         assert load_by_many_threads(path, n_threads, n_leaked, kept) == []

@@ -10,9 +10,9 @@ from cofactor.admin.v1 import admin_pb2_grpc
 from cofactor_server.admin.servicer import AdminServicer
 from cofactor_server.errors import ConfigurationError
 from cofactor_server.observability.counters import Metrics
-from cofactor_server.security.access_control import Guard
-from cofactor_server.security.tokens import Gate
-from cofactor_server.serving.registry import LiveRepository
+from cofactor_server.security.access_control import AccessControl
+from cofactor_server.security.tokens import Authentication
+from cofactor_server.serving.registry import LiveRegistry
 from cofactor_server.transport.interceptor import RequestInterceptor
 from cofactor_server.transport.thread_pools import BoundedPool
 
@@ -27,11 +27,11 @@ class AdminServer:
         port: where it listens.
     """
 
-    def __init__(self, live: LiveRepository, gate: Gate | None, port: int) -> None:
+    def __init__(self, live: LiveRegistry, gate: Authentication | None, port: int) -> None:
         """Start on 127.0.0.1; tokens, where they are asked for, are asked for here too. Raises ConfigurationError."""
         calls, control = BoundedPool("admin", _THREADS, _THREADS), BoundedPool("admin-control", _THREADS, _THREADS)
         refusals = BoundedPool("admin-refusal", 1)
-        interceptor = RequestInterceptor(calls, calls, control, control, refusals, Guard(gate), Metrics())
+        interceptor = RequestInterceptor(calls, calls, control, control, refusals, AccessControl(gate), Metrics())
         self._server = grpc.server(
             ThreadPoolExecutor(_THREADS), interceptors=[interceptor], options=[("grpc.so_reuseport", 0)]
         )

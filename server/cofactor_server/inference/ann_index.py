@@ -13,7 +13,7 @@ from cofactor_server.arrays import FloatArray, IndexArray
 from cofactor_server.errors import ConfigurationError, ModelRefused
 from cofactor_server.observability.call_timing import TIMING
 from cofactor_server.ranking.ranker import Ranking, Scores, TopK, TopKQuery, best_positions
-from cofactor_server.repository.version_directory import Bundle
+from cofactor_server.repository.version_directory import VersionDirectory
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class CandidateIndex:
     Raises ModelRefused when it is not an index of the version's items.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: VersionDirectory) -> None:
         self._faiss = load_faiss()
         asked = bundle.manifest.approximate_index
         self._n_items = int(bundle.manifest.item_count)
@@ -90,7 +90,7 @@ class ApproximateTopK:
     leaves out most of what is best, and one for which the index finds too few, are answered exactly.
     """
 
-    def __init__(self, bundle: Bundle, exact: TopK, scores: Scores) -> None:
+    def __init__(self, bundle: VersionDirectory, exact: TopK, scores: Scores) -> None:
         asked = bundle.manifest.approximate_index
         self._index = CandidateIndex(bundle)
         self._n_candidates = asked.candidate_count
@@ -135,7 +135,7 @@ def _without(rows: IndexArray, excluded: IndexArray) -> IndexArray:
     return kept
 
 
-def from_candidates(bundle: Bundle, exact: TopK, scores: Scores, *, on_cpu: bool) -> TopK:
+def from_candidates(bundle: VersionDirectory, exact: TopK, scores: Scores, *, on_cpu: bool) -> TopK:
     """The top k from the version's index, where it has one and the CPU does the work; else the exact one."""
     if not bundle.manifest.HasField("approximate_index"):
         _LOGGER.info("%s has no index: Recommend is exact", bundle.label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnxruntime
 
-from cofactor_server.repository.version_directory import Bundle
+from cofactor_server.repository.version_directory import VersionDirectory
 
 
 class DeviceTables:
@@ -13,7 +13,7 @@ class DeviceTables:
     A session keeps no reference to what it is given: this object is to live as long as the sessions.
     """
 
-    def __init__(self, bundle: Bundle, device: str) -> None:
+    def __init__(self, bundle: VersionDirectory, device: str) -> None:
         self._bundle = bundle
         self._device = device
         self._values: dict[str, onnxruntime.OrtValue] = {}

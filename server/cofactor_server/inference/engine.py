@@ -15,9 +15,9 @@ from cofactor_server.inference.device_tables import DeviceTables
 from cofactor_server.inference.execution_providers import CPU, CUDA, ProviderList
 from cofactor_server.inference.io_binding import BoundSession
 from cofactor_server.inference.memory_budget import floats_per_user
-from cofactor_server.inference.shape_buckets import BATCH_SIZES, FixedShapes
+from cofactor_server.inference.shape_buckets import BATCH_SIZES, ShapeBuckets
 from cofactor_server.observability.call_timing import TimedSession
-from cofactor_server.repository.version_directory import Bundle
+from cofactor_server.repository.version_directory import VersionDirectory
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -43,17 +43,17 @@ class Engine:
     Raises ModelRefused when a graph does not load, ProviderUnavailable when CUDA was demanded and does not run.
     """
 
-    def __init__(self, bundle: Bundle, providers: ProviderList, *, must_use_first: bool) -> None:
+    def __init__(self, bundle: VersionDirectory, providers: ProviderList, *, must_use_first: bool) -> None:
         self._device_tables = DeviceTables(bundle, DEVICE) if _preferred(providers) == CUDA else None
         self._floats_per_user = floats_per_user(bundle)
-        self._fixed_shapes: FixedShapes | None = None
+        self._fixed_shapes: ShapeBuckets | None = None
 
         def session(name: str) -> TimedSession:
             made = _session(bundle, name, providers, self._device_tables, must_use_first=must_use_first)
             if name == "recommend" and made.get_providers()[0] == CUDA:
                 # On the CPU a bound run takes as long as any other, and every filled-up user takes as long as a user.
                 bound = BoundSession(made, RECOMMEND_OUTPUTS, DEVICE)
-                made = self._fixed_shapes = FixedShapes(bound, int(bundle.manifest.item_count))
+                made = self._fixed_shapes = ShapeBuckets(bound, int(bundle.manifest.item_count))
             return TimedSession(made)
 
         self._predict = session("predict")
@@ -175,7 +175,12 @@ def session_options(graph: str, *, is_prepacked: bool = False) -> onnxruntime.Se
 
 
 def _session(
-    bundle: Bundle, name: str, providers: ProviderList, device_tables: DeviceTables | None, *, must_use_first: bool
+    bundle: VersionDirectory,
+    name: str,
+    providers: ProviderList,
+    device_tables: DeviceTables | None,
+    *,
+    must_use_first: bool,
 ) -> Any:
     path = bundle.graph_path(name)
     assert path is not None
@@ -199,7 +204,7 @@ def _session(
     return session
 
 
-def _without_cuda(bundle: Bundle, name: str, must_use_first: bool, session: Any = None) -> Any:
+def _without_cuda(bundle: VersionDirectory, name: str, must_use_first: bool, session: Any = None) -> Any:
     if must_use_first:
         raise ProviderUnavailable(
             "--provider cuda: ONNX Runtime cannot use CUDA here (libraries missing or of another version: install the "

@@ -10,7 +10,7 @@ import numpy as np
 from cofactor_server.arrays import AnyArray, BoolArray
 from cofactor_server.errors import ModelRefused
 from cofactor_server.inference.engine import Engine
-from cofactor_server.repository.version_directory import Bundle
+from cofactor_server.repository.version_directory import VersionDirectory
 
 TOLERANCE = 1e-4
 EXCLUDED_BELOW = -1e29
@@ -18,7 +18,7 @@ EXCLUDED_BELOW = -1e29
 Arrays = dict[str, AnyArray]
 
 
-def check_golden_answers(bundle: Bundle, engine: Engine) -> int:
+def check_golden_answers(bundle: VersionDirectory, engine: Engine) -> int:
     """Runs every golden case; returns how many there were.
 
     Raises ModelRefused when an answer differs by more than 1e-4, or a graph has no case.
@@ -42,7 +42,7 @@ def check_golden_answers(bundle: Bundle, engine: Engine) -> int:
     return len(cases)
 
 
-def _read_cases(bundle: Bundle) -> dict[tuple[str, str], tuple[Arrays, Arrays]]:
+def _read_cases(bundle: VersionDirectory) -> dict[tuple[str, str], tuple[Arrays, Arrays]]:
     cases: dict[tuple[str, str], tuple[Arrays, Arrays]] = defaultdict(lambda: ({}, {}))
     try:
         with np.load(bundle.golden_path, allow_pickle=False) as archive:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from cofactor_server.repository.version_directory import Bundle
+from cofactor_server.repository.version_directory import VersionDirectory
 
 # What one run may take for its intermediate results.
 RUN_BYTES = 256 * 2**20
 
 
-def floats_per_user(bundle: Bundle) -> int:
+def floats_per_user(bundle: VersionDirectory) -> int:
     """float32 numbers: the scores of all items, or a network's hidden layer before them.
 
     Large catalogues of dot products are scored in parts, of which only the maxima of blocks of 16 items are kept, some

@@ -23,7 +23,7 @@ def padded_length(length: int, lengths: Sequence[int]) -> int:
     return 1 << (length - 1).bit_length()
 
 
-class FixedShapes:
+class ShapeBuckets:
     """The recommend graph, its batch, exclusions and results filled up, and the filling taken off the answer.
 
     users are filled up with zeros, exclusions with the unknown item, and as many results more are asked for.

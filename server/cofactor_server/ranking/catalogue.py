@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cofactor_server.arrays import BoolArray, FloatArray, IndexArray
 from cofactor_server.repository.string_table import StringTable
-from cofactor_server.repository.version_directory import Bundle
+from cofactor_server.repository.version_directory import VersionDirectory
 
 Order = Literal["highest_bias", "lowest_bias", "most_rated"]
 
@@ -38,7 +38,7 @@ class Catalogue:
         biases: (n_items,).
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: VersionDirectory) -> None:
         tables = bundle.tables
         self.n_items = int(bundle.manifest.item_count)
         self.titles: StringTable = bundle.strings("item_titles")

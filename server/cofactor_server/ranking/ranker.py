@@ -151,7 +151,7 @@ class Scores(Protocol):
         """(B, d), (B,), (N,) with B = 1 or N -> logits (N,), ratings (N,)."""
 
 
-class Recommender:
+class Ranker:
     """Answers ranking queries for one model version.
 
     item_factors (n_items + 1, q), inverse_norms (n_items + 1,), log_popularity (n_items + 1,).

@@ -20,7 +20,7 @@ from types import TracebackType
 LOCK = ".lock"
 
 
-class PrivateFolder:
+class LockedFolder:
     """A new folder that is removed by close(), or by whoever makes the next one beside it after this process died."""
 
     def __init__(self, parent: Path | None = None, prefix: str = "cofactor-") -> None:
@@ -45,7 +45,7 @@ class PrivateFolder:
             os.close(self._lock)
             self._lock = -1
 
-    def __enter__(self) -> PrivateFolder:
+    def __enter__(self) -> LockedFolder:
         return self
 
     def __exit__(

@@ -45,7 +45,7 @@ class StringTable(Sequence[str]):
         return [text[start:end].decode() for start, end in pairs]
 
 
-class Vocabulary:
+class IdIndex:
     """Ids and their rows; row i is ids[i]. An unknown id has no row: what to do about it is the caller's decision.
 
     Raises ValueError when the ids are empty, repeated or out of order.

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from cofactor_server.repository.locked_folder import LOCK, PrivateFolder, is_held_elsewhere, lock_folder, share_folder
+from cofactor_server.repository.locked_folder import LOCK, LockedFolder, is_held_elsewhere, lock_folder, share_folder
 from cofactor_server.repository.sources import STAMP_LENGTH
 
 _DRAFT = ".copying-"
@@ -55,7 +55,7 @@ class VersionCopies:
     def _make(self, home: Path, version: Path, fill: Callable[[Path], None]) -> int | None:
         """Its lock; None where another process made it first."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        with PrivateFolder(self._folder, _DRAFT) as draft:
+        with LockedFolder(self._folder, _DRAFT) as draft:
             fresh = draft.path / "version"
             (fresh / version).mkdir(parents=True)
             fill(fresh / version)

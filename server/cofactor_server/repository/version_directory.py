@@ -27,7 +27,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
-class Bundle:
+class VersionDirectory:
     """A verified version directory.
 
     Attributes:
@@ -73,7 +73,7 @@ class Bundle:
         return self.path / GOLDEN
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_version_directory(path: Path) -> VersionDirectory:
     """Reads and verifies a version directory; raises ModelRefused for the first thing that is wrong with it."""
     label = f"{path.parent.name}/{path.name}"
     try:
@@ -81,7 +81,7 @@ def open_bundle(path: Path) -> Bundle:
         _check_names(path, manifest)
         for file in manifest.files:
             _verify_file(path, file.path, file.size, file.sha256)
-        return Bundle(path, manifest, _map_tables(path, manifest))
+        return VersionDirectory(path, manifest, _map_tables(path, manifest))
     except OSError as error:
         raise ModelRefused(
             f"model {label} refused: cannot read {Path(error.filename or '').name}: {error.strerror}"

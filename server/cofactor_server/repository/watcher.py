@@ -38,7 +38,7 @@ _ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
-class LoadedVersion(Generic[V]):
+class LoadedValue(Generic[V]):
     """A version in memory: what the loader made of it, the stamp of its files, and when (seconds since 1970)."""
 
     value: V
@@ -59,7 +59,7 @@ class Refusal:
 class ModelState(Generic[V]):
     """One model: what is loaded, who answers, what was refused, what the repository holds."""
 
-    loaded: dict[str, LoadedVersion[V]] = field(default_factory=dict)
+    loaded: dict[str, LoadedValue[V]] = field(default_factory=dict)
     routing: Routing | None = None
     refused: dict[str, Refusal] = field(default_factory=dict)
     available: frozenset[str] = frozenset()
@@ -193,15 +193,15 @@ class ModelWatcher(Generic[V]):
             return None
 
     def _kept(
-        self, policy: ServingPolicy, wanted: list[str], loaded: dict[str, LoadedVersion[V]], current: str | None
-    ) -> dict[str, LoadedVersion[V]]:
+        self, policy: ServingPolicy, wanted: list[str], loaded: dict[str, LoadedValue[V]], current: str | None
+    ) -> dict[str, LoadedValue[V]]:
         keep = [version for version in wanted if version in loaded]
         label_refused = STABLE in policy.labels and policy.labels[STABLE] not in loaded
         if current is not None and current in loaded and current not in keep and (label_refused or not keep):
             keep.append(current)
         return {version: loaded[version] for version in newest_first(keep)}
 
-    def _try(self, name: str, version: str, stamp: str) -> LoadedVersion[V] | Refusal:
+    def _try(self, name: str, version: str, stamp: str) -> LoadedValue[V] | Refusal:
         started = time.monotonic()
         try:
             value = self._load_copy(name, version, stamp)
@@ -215,7 +215,7 @@ class ModelWatcher(Generic[V]):
             refusal = Refusal(stamp, f"loading failed with {type(error).__name__}; the log has the cause", final=True)
         else:
             _log.info("loaded %s/%s in %.2f s", name, version, time.monotonic() - started)
-            return LoadedVersion(value, stamp, time.time())
+            return LoadedValue(value, stamp, time.time())
         _log.error("version %s/%s is not served: %s", name, version, refusal.reason)
         return refusal
 
@@ -263,6 +263,6 @@ def _names(folder: Path) -> frozenset[str]:
         return frozenset()
 
 
-def _must_load(loaded: LoadedVersion[V] | None, stamp: str | None) -> bool:
+def _must_load(loaded: LoadedValue[V] | None, stamp: str | None) -> bool:
     """Whether a version in the repository (None: it no longer is) differs from what is loaded."""
     return stamp is not None and (loaded is None or loaded.stamp != stamp)

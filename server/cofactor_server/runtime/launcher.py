@@ -17,7 +17,7 @@ from cofactor_server.errors import CofactorError, ConfigurationError
 from cofactor_server.observability.counters import Metrics, ProcessReport
 from cofactor_server.observability.logs import configure_logging
 from cofactor_server.observability.prometheus import MetricsEndpoint, WorkerReports, wait_and_report
-from cofactor_server.repository.locked_folder import PrivateFolder, share_folder
+from cofactor_server.repository.locked_folder import LockedFolder, share_folder
 from cofactor_server.runtime.stop_signal import StopSignal
 from cofactor_server.runtime.supervisor import Supervisor, SupervisorLink, WorkersFailedError, reserve_port
 from cofactor_server.server import create_server
@@ -59,7 +59,7 @@ def serve_with_workers(config: ServerConfig) -> int:
             f"cannot listen on {config.host} port {config.port}: {error.strerror}; choose another --port"
         ) from None
     metrics = Metrics()
-    with reserved, PrivateFolder() as folder:
+    with reserved, LockedFolder() as folder:
         reports = folder.path / "reports"
         reports.mkdir()
         shared = replace(config, port=port, copies=config.copies or str(folder.path / "copies"))

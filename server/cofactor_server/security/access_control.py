@@ -6,16 +6,16 @@ import grpc
 
 from cofactor_server.errors import RateLimited
 from cofactor_server.security.rate_limit import RateLimiter
-from cofactor_server.security.tokens import Gate
+from cofactor_server.security.tokens import Authentication
 
 
-class Guard:
+class AccessControl:
     """Admits calls by their token and their client's rate; either may be absent.
 
     A client is the name on the token, or the address where no token is asked for.
     """
 
-    def __init__(self, gate: Gate | None = None, limiter: RateLimiter | None = None) -> None:
+    def __init__(self, gate: Authentication | None = None, limiter: RateLimiter | None = None) -> None:
         self._gate = gate
         self._limiter = limiter
         self.is_needed = gate is not None or limiter is not None

@@ -205,7 +205,7 @@ def _caller_of(claims: dict[str, Any]) -> Caller:
     return Caller(str(claims["sub"]), tuple(p for p in patterns if isinstance(p, str) and _PATTERN.fullmatch(p)))
 
 
-class Gate:
+class Authentication:
     """Decides on a call by its metadata. Methods of `open_services` need no token: a load balancer has none."""
 
     def __init__(self, authenticators: Sequence[Authenticator], open_services: Sequence[str] = ()) -> None:

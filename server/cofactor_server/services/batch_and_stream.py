@@ -16,12 +16,12 @@ from cofactor.v1.recommender_pb2 import (
 from cofactor_server.errors import InvalidField, RequestError
 from cofactor_server.services.recommend import Recommendations
 from cofactor_server.services.response_messages import entry_error
-from cofactor_server.serving.registry import ModelRepository
+from cofactor_server.serving.registry import ModelRegistry
 from cofactor_server.serving.response_encoder import batch_response, stream_response
 
 
 def batch_recommend(
-    repository: ModelRepository, recommendations: Recommendations, request: BatchRecommendRequest, limit: int
+    repository: ModelRegistry, recommendations: Recommendations, request: BatchRecommendRequest, limit: int
 ) -> bytes:
     """Answers BatchRecommend, an encoded BatchRecommendResponse, in as few runs of the engine as possible."""
     if not 1 <= len(request.requests) <= limit:
@@ -120,7 +120,7 @@ class RequestStream:
 
 
 def stream_recommend(
-    repository: Callable[[], ModelRepository],
+    repository: Callable[[], ModelRegistry],
     recommendations: Recommendations,
     requests: Iterator[StreamRecommendRequest],
     limit: int,

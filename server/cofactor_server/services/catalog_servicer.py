@@ -13,7 +13,7 @@ from cofactor_server.ranking.catalogue import Order
 from cofactor_server.services.pagination import list_models, open_page
 from cofactor_server.services.request_parsing import RequestReader, limits_of
 from cofactor_server.services.response_messages import item_messages
-from cofactor_server.serving.registry import ModelRepository
+from cofactor_server.serving.registry import ModelRegistry
 
 _ORDERS: dict[int, Order] = {
     catalog_pb2.ListTopItemsRequest.ORDER_UNSPECIFIED: "highest_bias",
@@ -26,7 +26,7 @@ _ORDERS: dict[int, Order] = {
 class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):  # type: ignore[misc] # generated without annotations
     """Answers CatalogService from the repository of the moment."""
 
-    def __init__(self, repository: Callable[[], ModelRepository], config: ServerConfig) -> None:
+    def __init__(self, repository: Callable[[], ModelRegistry], config: ServerConfig) -> None:
         self._repository = repository
         self._reader = RequestReader(config)
         self._limits = limits_of(config)

@@ -9,8 +9,8 @@ from cofactor.v1.catalog_pb2 import ListModelsRequest, ListModelsResponse
 from cofactor.v1.model_pb2 import Model, ModelRef
 from cofactor_server.errors import InvalidPageToken, PageTokenExpired
 from cofactor_server.services.page_tokens import PageToken, decode_token, encode_token, fingerprint
-from cofactor_server.serving.loaded_version import ModelVersion
-from cofactor_server.serving.registry import ModelRepository
+from cofactor_server.serving.loaded_version import LoadedVersion
+from cofactor_server.serving.registry import ModelRegistry
 
 
 class PagedMessage(Protocol):
@@ -43,7 +43,7 @@ class Page:
         request: what tells the request from all others, its page token aside.
     """
 
-    version: ModelVersion
+    version: LoadedVersion
     offset: int
     request: bytes
 
@@ -56,8 +56,8 @@ class Page:
         return self.next_token(page_size) if n_results > self.offset + page_size else ""
 
 
-def open_page(repository: ModelRepository, request: PagedRequest, user_id: str = "") -> Page:
-    """The page that a request asks for; `user_id` as in ModelRepository.resolve.
+def open_page(repository: ModelRegistry, request: PagedRequest, user_id: str = "") -> Page:
+    """The page that a request asks for; `user_id` as in ModelRegistry.resolve.
 
     Raises ModelNotFound, InvalidPageToken, or PageTokenExpired when the token's version is no longer held.
     """
@@ -86,7 +86,7 @@ def read_token(request: PagedMessage) -> tuple[PageToken | None, bytes]:
     return token, content
 
 
-def list_models(repository: ModelRepository, request: ListModelsRequest, page_size: int) -> ListModelsResponse:
+def list_models(repository: ModelRegistry, request: ListModelsRequest, page_size: int) -> ListModelsResponse:
     """One page of the versions held or refused, by name, newest first. The token names the last of the page before."""
     token, content = read_token(request)
     held = repository.descriptions()

@@ -8,10 +8,10 @@ from cofactor.v1.recommender_pb2 import PredictRequest, PredictResponse
 from cofactor_server.errors import InvalidField, RatingsUnsupported, RequestError, UserNotFound
 from cofactor_server.services.request_parsing import RequestReader
 from cofactor_server.services.response_messages import entry_error
-from cofactor_server.serving.registry import ModelRepository
+from cofactor_server.serving.registry import ModelRegistry
 
 
-def predict(repository: ModelRepository, reader: RequestReader, request: PredictRequest) -> PredictResponse:
+def predict(repository: ModelRegistry, reader: RequestReader, request: PredictRequest) -> PredictResponse:
     """Answers Predict; with allow_partial_success, entries with unknown ids fail alone."""
     version = repository.resolve(request.model, request.user.user_id)
     if not version.predicts_ratings:

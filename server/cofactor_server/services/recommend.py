@@ -14,8 +14,8 @@ from cofactor_server.services.pagination import Page, open_page
 from cofactor_server.services.request_parsing import RequestReader, Selected, check_number
 from cofactor_server.services.response_messages import recommendation_id
 from cofactor_server.services.shadow import ShadowTraffic
-from cofactor_server.serving.loaded_version import ModelVersion
-from cofactor_server.serving.registry import ModelRepository
+from cofactor_server.serving.loaded_version import LoadedVersion
+from cofactor_server.serving.registry import ModelRegistry
 
 LARGEST_PENALTY = 10.0
 _PREDICTED_RATING = RecommendRequest.RANKING_PREDICTED_RATING
@@ -42,7 +42,7 @@ class Recommendations:
         self._metrics = metrics
         self._shadow = shadow
 
-    def answer(self, repository: ModelRepository, request: RecommendRequest, is_wanted: Callable[[], bool]) -> bytes:
+    def answer(self, repository: ModelRegistry, request: RecommendRequest, is_wanted: Callable[[], bool]) -> bytes:
         """One answer, an encoded RecommendResponse."""
         user = request.user
         page = open_page(repository, request, user.user_id)
@@ -55,14 +55,14 @@ class Recommendations:
         return page.version.encoder.complete(response, recommendation_id())
 
     def answer_each(
-        self, repository: ModelRepository, requests: Sequence[RecommendRequest], *, with_model: bool
+        self, repository: ModelRegistry, requests: Sequence[RecommendRequest], *, with_model: bool
     ) -> list[bytes | RequestError]:
         """An encoded RecommendResponse or an error for each request; those of one version run together.
 
         Canaries take no part without `with_model`: one answer to many requests then names one version.
         """
         answers: list[bytes | RequestError | None] = [None] * len(requests)
-        by_version: dict[ModelVersion, list[tuple[int, OpenRequest]]] = {}
+        by_version: dict[LoadedVersion, list[tuple[int, OpenRequest]]] = {}
         for position, request in enumerate(requests):
             try:
                 user = request.user
@@ -85,7 +85,7 @@ class Recommendations:
                 answers[position] = complete(response, recommendation_id(), with_model=with_model)
         return [answer for answer in answers if answer is not None]
 
-    def _rank_as_shadow(self, version: ModelVersion, request: RecommendRequest) -> list[str]:
+    def _rank_as_shadow(self, version: LoadedVersion, request: RecommendRequest) -> list[str]:
         """What a version recommends, by id; nothing is kept or counted, and no caller's run is joined."""
         opened = self._open(Page(version, 0, b""), request, request.user, always_wanted)
         rows = version.recommender.rank_many([opened.query])[0].rows.tolist()
@@ -142,23 +142,23 @@ class Recommendations:
         return responses
 
 
-class JointRecommend:
+class CoalescedRecommend:
     """Recommend for the calls that arrive together."""
 
-    def __init__(self, repository: Callable[[], ModelRepository], recommendations: Recommendations) -> None:
+    def __init__(self, repository: Callable[[], ModelRegistry], recommendations: Recommendations) -> None:
         self._repository = repository
         self._recommendations = recommendations
 
     def joins(self) -> bool:
         """Whether every version answers so quickly that calls are not joined at the engine."""
-        return self._repository().joins_arrivals
+        return self._repository().coalesces_calls
 
     def answer_each(self, requests: Sequence[RecommendRequest]) -> list[bytes | RequestError]:
         """As Recommendations.answer_each."""
         return self._recommendations.answer_each(self._repository(), requests, with_model=True)
 
 
-def _popularity_weight(version: ModelVersion, request: RecommendRequest) -> float:
+def _popularity_weight(version: LoadedVersion, request: RecommendRequest) -> float:
     """The multiple of log(rating count + 1) in the score; a model's own, where the request leaves the ranking to it."""
     penalty = request.popularity_penalty and check_number(
         request.popularity_penalty, "popularity_penalty", 0, LARGEST_PENALTY
@@ -173,7 +173,7 @@ def _popularity_weight(version: ModelVersion, request: RecommendRequest) -> floa
     raise InvalidField("ranking", f"{ranking} is not a ranking; use one that the API names")
 
 
-def _min_rating(version: ModelVersion, request: RecommendRequest) -> float | None:
+def _min_rating(version: LoadedVersion, request: RecommendRequest) -> float | None:
     if not request.HasField("min_predicted_rating"):
         return None
     if not version.predicts_ratings:

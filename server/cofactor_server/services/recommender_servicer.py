@@ -13,11 +13,11 @@ from cofactor_server.ranking.filters import EVERYTHING
 from cofactor_server.services.batch_and_stream import batch_recommend, stream_recommend
 from cofactor_server.services.pagination import open_page
 from cofactor_server.services.predict import predict
-from cofactor_server.services.recommend import JointRecommend, Recommendations
+from cofactor_server.services.recommend import CoalescedRecommend, Recommendations
 from cofactor_server.services.request_parsing import DEFAULT_CONTRIBUTIONS, RequestReader, Selected
 from cofactor_server.services.response_messages import explanation_message, similar_items
 from cofactor_server.services.shadow import ShadowTraffic
-from cofactor_server.serving.registry import ModelRepository
+from cofactor_server.serving.registry import ModelRegistry
 
 
 class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # type: ignore[misc] # generated without annotations
@@ -31,7 +31,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
 
     def __init__(
         self,
-        repository: Callable[[], ModelRepository],
+        repository: Callable[[], ModelRegistry],
         config: ServerConfig,
         metrics: Metrics,
         shadow: ShadowTraffic,
@@ -39,7 +39,9 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
         self._repository = repository
         self._reader = RequestReader(config)
         self._recommendations = Recommendations(self._reader, metrics, shadow)
-        self.joint = {"/cofactor.v1.RecommenderService/Recommend": JointRecommend(repository, self._recommendations)}
+        self.joint = {
+            "/cofactor.v1.RecommenderService/Recommend": CoalescedRecommend(repository, self._recommendations)
+        }
         self._max_requests_per_batch = config.max_requests_per_batch
         self._max_batch_size = config.max_batch_size
 

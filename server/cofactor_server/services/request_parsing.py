@@ -22,7 +22,7 @@ from cofactor_server.errors import (
 from cofactor_server.ranking.filters import NO_FILTER, AttributeFilter, ItemSelection
 from cofactor_server.ranking.ranker import UserVector
 from cofactor_server.ranking.user_vectors import History
-from cofactor_server.serving.loaded_version import ModelVersion
+from cofactor_server.serving.loaded_version import LoadedVersion
 
 DEFAULT_PAGE_SIZE = 10
 DEFAULT_CONTRIBUTIONS = 5
@@ -96,7 +96,7 @@ class RequestReader:
         if len(values) > self._max_items:
             raise InvalidField(field, f"has {len(values)} entries; send at most {self._max_items}")
 
-    def item_row(self, version: ModelVersion, item_id: str, field: str) -> int:
+    def item_row(self, version: LoadedVersion, item_id: str, field: str) -> int:
         """Row of one known item; raises InvalidField or ItemNotFound."""
         row = version.item_ids.row(item_id)
         if row is None:
@@ -105,7 +105,7 @@ class RequestReader:
             raise ItemNotFound(item_id, field)
         return row
 
-    def item_rows(self, version: ModelVersion, item_ids: Sequence[str], field: str) -> IndexArray:
+    def item_rows(self, version: LoadedVersion, item_ids: Sequence[str], field: str) -> IndexArray:
         """Rows of 1 or more known items -> (n,); raises InvalidField or ItemNotFound."""
         if not item_ids:
             raise InvalidField(field, "is empty; name at least one item")
@@ -115,7 +115,7 @@ class RequestReader:
             raise error
         return rows
 
-    def known_rows(self, version: ModelVersion, item_ids: Sequence[str], field: str) -> tuple[IndexArray, list[str]]:
+    def known_rows(self, version: LoadedVersion, item_ids: Sequence[str], field: str) -> tuple[IndexArray, list[str]]:
         """Rows of the known items, ascending without repeats, and the ids of the others; raises InvalidField."""
         self.check_length(item_ids, field)
         rows, failures = _rows(version.item_ids.row, item_ids, field, ItemNotFound)
@@ -123,7 +123,7 @@ class RequestReader:
         return np.unique(rows[rows >= 0]), missing
 
     def rows_or_errors(
-        self, version: ModelVersion, item_ids: Sequence[str], user_ids: Sequence[str]
+        self, version: LoadedVersion, item_ids: Sequence[str], user_ids: Sequence[str]
     ) -> tuple[IndexArray, IndexArray, dict[int, RequestError]]:
         """Rows of items (n,) and users (n,) or (0,), -1 where unknown, and the first error of each entry that fails."""
         if not item_ids:
@@ -134,7 +134,7 @@ class RequestReader:
         return item_rows, user_rows, dict(sorted({**item_errors, **user_errors}.items()))
 
     def user(
-        self, version: ModelVersion, user: recommender_pb2.User, policy: int = 0, field: str = "user"
+        self, version: LoadedVersion, user: recommender_pb2.User, policy: int = 0, field: str = "user"
     ) -> UserVector:
         """Who a request is for; raises every error that a user can cause."""
         identity = user.WhichOneof("identity")
@@ -157,7 +157,7 @@ class RequestReader:
             return version.users.fold(read.history).vector
         raise InvalidField(field, "is not set; send exactly one of user_id, embedding and history")
 
-    def user_with_history(self, version: ModelVersion, user: recommender_pb2.User) -> tuple[UserVector, History]:
+    def user_with_history(self, version: LoadedVersion, user: recommender_pb2.User) -> tuple[UserVector, History]:
         """Whose prediction is to be explained, and their ratings; an embedding does not say what its ratings were."""
         identity = user.WhichOneof("identity")
         if identity == "embedding":
@@ -170,7 +170,7 @@ class RequestReader:
         assert row is not None  # or self.user() would have raised
         return vector, version.users.history(row)
 
-    def _embedded(self, version: ModelVersion, embedding: recommender_pb2.UserEmbedding, field: str) -> UserVector:
+    def _embedded(self, version: LoadedVersion, embedding: recommender_pb2.UserEmbedding, field: str) -> UserVector:
         if embedding.embedding_space != version.manifest.embedding_space:
             raise EmbeddingSpaceMismatch(field)
         n_factors = version.manifest.user_factor_count
@@ -189,7 +189,7 @@ class RequestReader:
 
     def history(
         self,
-        version: ModelVersion,
+        version: LoadedVersion,
         ratings: Sequence[recommender_pb2.Rating],
         profile: Mapping[str, str],
         prefix: str = "",
@@ -221,7 +221,7 @@ class RequestReader:
         )
 
     def _rating_indexes(
-        self, version: ModelVersion, ratings: Sequence[recommender_pb2.Rating], field: str
+        self, version: LoadedVersion, ratings: Sequence[recommender_pb2.Rating], field: str
     ) -> dict[str, int]:
         """Each rated item's first index; raises InvalidField for a bad id or rating, or an item with two ratings."""
         low, high = version.manifest.rating_min, version.manifest.rating_max
@@ -239,7 +239,7 @@ class RequestReader:
                 )
         return first_index
 
-    def selection(self, version: ModelVersion, item_filter: recommender_pb2.ItemFilter) -> Selected:
+    def selection(self, version: LoadedVersion, item_filter: recommender_pb2.ItemFilter) -> Selected:
         """The items that a filter lets through."""
         conditions = self._conditions(item_filter)
         candidates: IndexArray | None = None

@@ -13,7 +13,7 @@ from cofactor.v1 import model_pb2, recommender_pb2
 from cofactor_server.errors import RequestError
 from cofactor_server.ranking.explanation import Explanation
 from cofactor_server.ranking.ranker import Ranking
-from cofactor_server.serving.loaded_version import ModelVersion
+from cofactor_server.serving.loaded_version import LoadedVersion
 
 _PROCESS = secrets.token_hex(6)
 _ANSWERS = itertools.count()
@@ -24,12 +24,12 @@ def recommendation_id() -> str:
     return f"{_PROCESS}-{next(_ANSWERS):x}"
 
 
-def item_messages(version: ModelVersion, rows: npt.NDArray[np.signedinteger]) -> Iterable[model_pb2.Item]:
+def item_messages(version: LoadedVersion, rows: npt.NDArray[np.signedinteger]) -> Iterable[model_pb2.Item]:
     """The items of some rows, in their order."""
     return [version.encoder.item(row) for row in rows.tolist()]
 
 
-def similar_items(version: ModelVersion, ranking: Ranking, *, with_items: bool) -> list[recommender_pb2.ScoredItem]:
+def similar_items(version: LoadedVersion, ranking: Ranking, *, with_items: bool) -> list[recommender_pb2.ScoredItem]:
     """The results of SimilarItems."""
     ids = version.item_ids.ids
     rows, scores = ranking.rows.tolist(), ranking.scores.tolist()
@@ -43,7 +43,7 @@ def similar_items(version: ModelVersion, ranking: Ranking, *, with_items: bool) 
     ]
 
 
-def explanation_message(version: ModelVersion, explanation: Explanation) -> recommender_pb2.ExplainResponse:
+def explanation_message(version: LoadedVersion, explanation: Explanation) -> recommender_pb2.ExplainResponse:
     """An explanation."""
     ids = version.item_ids.ids
     response = recommender_pb2.ExplainResponse(

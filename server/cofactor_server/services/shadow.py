@@ -16,15 +16,15 @@ from cofactor.v1.recommender_pb2 import RecommendRequest, RecommendResponse
 from cofactor_server.errors import RequestError
 from cofactor_server.observability.counters import Metrics
 from cofactor_server.services.pagination import Page
-from cofactor_server.serving.loaded_version import ModelVersion
-from cofactor_server.serving.registry import ModelRepository
+from cofactor_server.serving.loaded_version import LoadedVersion
+from cofactor_server.serving.registry import ModelRegistry
 
 # The queue only spreads a burst: what waits longer has found a server that is busy.
 MOST_WAITING = 64
 
 _LOGGER = logging.getLogger(__name__)
 
-Rank = Callable[[ModelVersion, RecommendRequest], list[str]]
+Rank = Callable[[LoadedVersion, RecommendRequest], list[str]]
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +33,7 @@ class _Answered:
 
     request: RecommendRequest
     answer: bytes
-    shadow: ModelVersion
+    shadow: LoadedVersion
     rank: Rank
 
 
@@ -50,7 +50,7 @@ class ShadowTraffic:
         self._explained = ""
 
     def offer(
-        self, repository: ModelRepository, page: Page, request: RecommendRequest, answer: bytes, rank: Rank
+        self, repository: ModelRegistry, page: Page, request: RecommendRequest, answer: bytes, rank: Rank
     ) -> None:
         """Have an answered request tried with the shadow version of its user, where there is one.
 
@@ -110,7 +110,7 @@ class ShadowTraffic:
         answer = [result.item_id for result in RecommendResponse.FromString(answered.answer).results]
         self._metrics.record_shadow(shadow.manifest.name, shadow.manifest.version, seconds, overlap(answer, ranked))
 
-    def _count(self, shadow: ModelVersion, outcome: str) -> None:
+    def _count(self, shadow: LoadedVersion, outcome: str) -> None:
         self._metrics.count_shadow(shadow.manifest.name, shadow.manifest.version, outcome)
 
 

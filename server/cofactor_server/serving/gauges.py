@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from cofactor_server.observability.counters import Gauges
 from cofactor_server.observability.prometheus import GAUGES
-from cofactor_server.serving.registry import LiveRepository
+from cofactor_server.serving.registry import LiveRegistry
 
 
 class ServingGauges:
     """Reads what a server holds at this moment, as gauges."""
 
-    def __init__(self, live: LiveRepository, n_waiting: Callable[[], int]) -> None:
+    def __init__(self, live: LiveRegistry, n_waiting: Callable[[], int]) -> None:
         """`n_waiting` counts the calls that have no thread yet."""
         self._live = live
         self._n_waiting = n_waiting

@@ -24,33 +24,33 @@ from cofactor_server.ranking.catalogue import Catalogue
 from cofactor_server.ranking.explanation import Explainer, LogitModel
 from cofactor_server.ranking.filters import ItemFilters
 from cofactor_server.ranking.profile_encoder import ProfileEncoder
-from cofactor_server.ranking.ranker import Recommender
+from cofactor_server.ranking.ranker import Ranker
 from cofactor_server.ranking.similar_items import SimilarItems
 from cofactor_server.ranking.title_search import TitleSearch
 from cofactor_server.ranking.user_vectors import Users
-from cofactor_server.repository.string_table import Vocabulary
-from cofactor_server.repository.version_directory import Bundle
-from cofactor_server.serving.response_cache import AnswerCache
-from cofactor_server.serving.response_encoder import AnswerEncoder
+from cofactor_server.repository.string_table import IdIndex
+from cofactor_server.repository.version_directory import VersionDirectory
+from cofactor_server.serving.response_cache import ResponseCache
+from cofactor_server.serving.response_encoder import ResponseEncoder
 
 _LOGGER = logging.getLogger(__name__)
 
 
-class ModelVersion:
+class LoadedVersion:
     """Everything that answers for one version; its parts share the bundle's mapped tables.
 
     Raises ModelRefused when the version contradicts itself or does not give its golden answers.
     """
 
-    def __init__(self, bundle: Bundle, providers: ProviderList, config: ServerConfig) -> None:
+    def __init__(self, bundle: VersionDirectory, providers: ProviderList, config: ServerConfig) -> None:
         manifest = self.manifest = bundle.manifest
         tables = bundle.tables
         self.key = f"{manifest.name}/{manifest.version}"
         self.engine = Engine(bundle, providers, must_use_first=config.provider == "cuda")
         n_golden = check_golden_answers(bundle, self.engine)
         try:
-            self.user_ids = Vocabulary(bundle.strings("user_ids"))
-            self.item_ids = Vocabulary(bundle.strings("item_ids"))
+            self.user_ids = IdIndex(bundle.strings("user_ids"))
+            self.item_ids = IdIndex(bundle.strings("item_ids"))
             self.catalogue = Catalogue(bundle)
         except ValueError as error:
             raise ModelRefused(f"model {bundle.label} refused: {error}") from None
@@ -64,9 +64,9 @@ class ModelVersion:
         batches = config.batching == "on"
         if config.batching == "auto":
             batches = batching_pays(direct, manifest.user_factor_count, min(10, self.n_items))
-        self.joins_arrivals = config.batching == "auto" and not batches and not config.approximate
+        self.coalesces_calls = config.batching == "auto" and not batches and not config.approximate
         exact = self._batched(direct) if batches else direct
-        self.recommender = Recommender(
+        self.recommender = Ranker(
             from_candidates(bundle, exact, self.engine, on_cpu=self._is_on_cpu) if config.approximate else exact,
             self.engine,
             item_factors,
@@ -87,8 +87,10 @@ class ModelVersion:
         self.served = model_pb2.ServedModel(
             name=manifest.name, version=manifest.version, execution_provider=self.engine.providers[0]
         )
-        self.encoder = AnswerEncoder(self.item_ids.ids, self.catalogue, self.served, with_ratings=self.predicts_ratings)
-        self.answers = AnswerCache(config.cache_mib * 2**20)
+        self.encoder = ResponseEncoder(
+            self.item_ids.ids, self.catalogue, self.served, with_ratings=self.predicts_ratings
+        )
+        self.answers = ResponseCache(config.cache_mib * 2**20)
         self.description = self._describe()
         release_free_memory()
         _LOGGER.info("%s ready on %s, %d golden answers hold", self.key, self.engine.providers[0], n_golden)
@@ -97,7 +99,7 @@ class ModelVersion:
     def _is_on_cpu(self) -> bool:
         return self.engine.providers[0] == CPU
 
-    def _direct_top_k(self, bundle: Bundle, config: ServerConfig) -> DirectTopK:
+    def _direct_top_k(self, bundle: VersionDirectory, config: ServerConfig) -> DirectTopK:
         largest_batch = min(config.max_batch_size, users_per_run(floats_per_user(bundle)))
         largest_batch = self.engine.prepare(largest_batch, self.manifest.user_factor_count)
         return DirectTopK(self.engine, self.n_items, largest_batch)
@@ -132,7 +134,7 @@ class ModelVersion:
         return model
 
 
-def _logit_model(bundle: Bundle) -> LogitModel | None:
+def _logit_model(bundle: VersionDirectory) -> LogitModel | None:
     """What explains a dot product; None for other architectures, and for versions without the prior's tables."""
     manifest, tables = bundle.manifest, bundle.tables
     if manifest.architecture != "dot-product" or "user_prior_mean" not in tables:

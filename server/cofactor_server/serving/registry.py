@@ -12,25 +12,25 @@ from cofactor_server.errors import ConfigurationError, ModelNotFound, ModelRefus
 from cofactor_server.inference.ann_index import load_faiss
 from cofactor_server.inference.execution_providers import requested_providers
 from cofactor_server.observability.counters import Metrics
-from cofactor_server.repository.locked_folder import PrivateFolder
+from cofactor_server.repository.locked_folder import LockedFolder
 from cofactor_server.repository.serving_policy import newest_first
 from cofactor_server.repository.signatures import SignatureVerifier
 from cofactor_server.repository.sources import open_source
-from cofactor_server.repository.version_directory import check_seal, open_bundle
+from cofactor_server.repository.version_directory import check_seal, open_version_directory
 from cofactor_server.repository.watcher import ModelState, ModelWatcher, Snapshot
-from cofactor_server.serving.loaded_version import ModelVersion
+from cofactor_server.serving.loaded_version import LoadedVersion
 
-VersionState = ModelState[ModelVersion]
+VersionState = ModelState[LoadedVersion]
 
 
-class ModelRepository:
+class ModelRegistry:
     """Versions by name; immutable, so that a request sees one state throughout.
 
     Attributes:
         versions: by name, newest first.
         default_name: the model that answers when a request names none.
         has_shadows: whether a policy has requests run on a second version.
-        joins_arrivals: whether calls that arrive together are best answered together, whatever version they are for.
+        coalesces_calls: whether calls that arrive together are best answered together, whatever version they are for.
     """
 
     def __init__(self, states: Mapping[str, VersionState], default_name: str) -> None:
@@ -41,7 +41,7 @@ class ModelRepository:
             name: [loaded.value for loaded in state.loaded.values()] for name, state in states.items() if state.loaded
         }
         self._by_key = {version.key: version for held in self.versions.values() for version in held}
-        self.joins_arrivals = not self.has_shadows and all(held.joins_arrivals for held in self._by_key.values())
+        self.coalesces_calls = not self.has_shadows and all(held.coalesces_calls for held in self._by_key.values())
         self._current = {name: self._by_key[f"{name}/{routing.current}"] for name, routing in self._routings.items()}
         self._descriptions = {key: self._describe(version) for key, version in self._by_key.items()}
         self._refused = {
@@ -49,11 +49,11 @@ class ModelRepository:
             for name, state in states.items()
         }
 
-    def held(self, key: str) -> ModelVersion | None:
+    def held(self, key: str) -> LoadedVersion | None:
         """The version "name/version", or None when it is not held."""
         return self._by_key.get(key)
 
-    def resolve(self, ref: ModelRef, user_id: str = "") -> ModelVersion:
+    def resolve(self, ref: ModelRef, user_id: str = "") -> LoadedVersion:
         """The version that a request means; raises ModelNotFound.
 
         A request that names neither version nor label goes to the current one, or to the canary that `user_id` is
@@ -76,11 +76,11 @@ class ModelRepository:
             raise ModelNotFound(f"version {quoted(ref.version)} of {quoted(name)} is not served")
         return found
 
-    def default(self, user_id: str = "") -> ModelVersion:
+    def default(self, user_id: str = "") -> LoadedVersion:
         """The version for a request that says nothing about models; see `resolve`."""
         return self._routed(self.default_name, user_id)
 
-    def _routed(self, name: str, user_id: str) -> ModelVersion:
+    def _routed(self, name: str, user_id: str) -> LoadedVersion:
         current = self._current.get(name)
         if current is None:
             raise self._not_found(name)
@@ -90,13 +90,13 @@ class ModelRepository:
     def _not_found(self, name: str) -> RequestError:
         return ModelNotFound(f"no model is called {quoted(name)}") if self._current else NotServing()
 
-    def shadow_of(self, version: ModelVersion, user_id: str) -> ModelVersion | None:
+    def shadow_of(self, version: LoadedVersion, user_id: str) -> LoadedVersion | None:
         """The other version that requests of this user, answered by `version`, are tried with; None for most."""
         name = version.manifest.name
         shadow = self._routings[name].shadow_for(user_id) if name in self._routings else None
         return self._by_key[f"{name}/{shadow}"] if shadow not in (None, version.manifest.version) else None
 
-    def describe(self, version: ModelVersion) -> model_pb2.Model:
+    def describe(self, version: LoadedVersion) -> model_pb2.Model:
         """The version with the labels it has now."""
         return self._descriptions[version.key]
 
@@ -110,7 +110,7 @@ class ModelRepository:
             found += [models[version] for version in newest_first(models)]
         return found
 
-    def _describe(self, version: ModelVersion) -> model_pb2.Model:
+    def _describe(self, version: LoadedVersion) -> model_pb2.Model:
         routing = self._routings[version.manifest.name]
         described = model_pb2.Model()
         described.CopyFrom(version.description)
@@ -122,7 +122,7 @@ def _refused(name: str, version: str, reason: str) -> model_pb2.Model:
     return model_pb2.Model(name=name, version=version, state=model_pb2.Model.STATE_FAILED, state_message=reason)
 
 
-class LiveRepository:
+class LiveRegistry:
     """What a server answers from: `current` is swapped, never changed in place.
 
     Raises ModelRefused, ProviderUnavailable or ConfigurationError unless the default model can be served.
@@ -130,12 +130,12 @@ class LiveRepository:
 
     def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
         """Verify and load what is to be served."""
-        self._private = None if config.copies else PrivateFolder()
+        self._private = None if config.copies else LockedFolder()
         copies = self._private.path if self._private else Path(config.copies)
         self.source = open_source(str(config.models))
         self.watcher = ModelWatcher(self.source, _counted(_loader(config), metrics), copies, self._swap)
         self._default_name = config.model
-        self.current = ModelRepository({}, "")
+        self.current = ModelRegistry({}, "")
         self.watcher.poll()
         self._check_default(config)
         self.watcher.remove_stale_copies()
@@ -151,9 +151,9 @@ class LiveRepository:
         if self._private is not None:
             self._private.close()
 
-    def _swap(self, snapshot: Snapshot[ModelVersion]) -> None:
+    def _swap(self, snapshot: Snapshot[LoadedVersion]) -> None:
         # The first model by name, until _check_default settles it.
-        self.current = ModelRepository(snapshot, self._default_name or min(snapshot))
+        self.current = ModelRegistry(snapshot, self._default_name or min(snapshot))
 
     def _check_default(self, config: ServerConfig) -> None:
         if self.watcher.repository_error:
@@ -175,8 +175,8 @@ class LiveRepository:
         self._swap(snapshot)
 
 
-def _counted(load: Callable[[Path], ModelVersion], metrics: Metrics) -> Callable[[Path], ModelVersion]:
-    def load_and_count(path: Path) -> ModelVersion:
+def _counted(load: Callable[[Path], LoadedVersion], metrics: Metrics) -> Callable[[Path], LoadedVersion]:
+    def load_and_count(path: Path) -> LoadedVersion:
         try:
             version = load(path)
         except Exception:
@@ -188,16 +188,16 @@ def _counted(load: Callable[[Path], ModelVersion], metrics: Metrics) -> Callable
     return load_and_count
 
 
-def _loader(config: ServerConfig) -> Callable[[Path], ModelVersion]:
+def _loader(config: ServerConfig) -> Callable[[Path], LoadedVersion]:
     providers = requested_providers(config.provider, config.gpu_memory_mib)
     if config.approximate:
         load_faiss()
     verifier = SignatureVerifier(Path(config.require_signature)) if config.require_signature else None
 
-    def load(path: Path) -> ModelVersion:
+    def load(path: Path) -> LoadedVersion:
         check_seal(path)
         if verifier is not None:
             verifier.verify(path)
-        return ModelVersion(open_bundle(path), providers, config)
+        return LoadedVersion(open_version_directory(path), providers, config)
 
     return load

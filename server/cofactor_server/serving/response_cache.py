@@ -12,7 +12,7 @@ ENTRY_BYTES = 360
 Key = tuple[bytes, int]
 
 
-class AnswerCache:
+class ResponseCache:
     """Encoded answers of one version by request and offset; the least recently used are given up first.
 
     Each version has its own, so that no answer outlives the version that gave it. Keeps at most `most_bytes`, with 0

@@ -104,7 +104,7 @@ def _head_with_item(item_ids: Sequence[str], catalogue: Catalogue, tail_size: in
     return _head(item_ids, tail_size, row, _field(_ITEM, item.SerializeToString()))
 
 
-class AnswerEncoder:
+class ResponseEncoder:
     """Encodes the answers of one version."""
 
     def __init__(

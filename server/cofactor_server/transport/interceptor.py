@@ -15,8 +15,8 @@ from cofactor_server.observability.call_timing import TIMING
 from cofactor_server.observability.counters import Metrics
 from cofactor_server.observability.logs import CURRENT_CALL
 from cofactor_server.observability.request_ids import request_id
-from cofactor_server.security.access_control import Guard
-from cofactor_server.transport.request_coalescing import Arrival, Arrivals, JointBehavior
+from cofactor_server.security.access_control import AccessControl
+from cofactor_server.transport.request_coalescing import CoalescedMethod, CoalescingQueue, PendingCall
 from cofactor_server.transport.rich_status import abort
 from cofactor_server.transport.thread_pools import BoundedPool
 
@@ -43,9 +43,9 @@ class RequestInterceptor(grpc.ServerInterceptor):
         control: BoundedPool,
         watches: BoundedPool,
         refusals: BoundedPool,
-        guard: Guard,
+        guard: AccessControl,
         metrics: Metrics,
-        joint: Mapping[str, JointBehavior] | None = None,
+        joint: Mapping[str, CoalescedMethod] | None = None,
     ) -> None:
         """`joint`: by full method, the unary ones whose calls may be answered together."""
         self._calls = calls
@@ -89,7 +89,7 @@ class RequestInterceptor(grpc.ServerInterceptor):
         # The body is parsed by `answer`: not before the caller is admitted, and a malformed one is not INTERNAL.
         joint = self._joint.get(method)
         if joint is not None and not self._guard.is_needed:
-            arrivals = Arrivals(parse, joint)
+            arrivals = CoalescingQueue(parse, joint)
             answered = _answer_arrived(call, arrivals, parse, _behavior(handler))
             return _with_behavior(handler, _in_pool(answered, pool, refusal), arrivals.add), busy, pool
         answer = _answer_stream if handler.response_streaming else _answer
@@ -100,7 +100,7 @@ class RequestInterceptor(grpc.ServerInterceptor):
 class _Call:
     """What every call of one method goes through besides its handler."""
 
-    def __init__(self, method: str, guard: Guard, metrics: Metrics) -> None:
+    def __init__(self, method: str, guard: AccessControl, metrics: Metrics) -> None:
         self._method = method
         self._name = method.rpartition("/")[2]
         self._admit = guard.admit if guard.is_needed else None
@@ -188,10 +188,10 @@ def _answer(call: _Call, parse: Parse, behavior: Behavior) -> Behavior:
     return answer
 
 
-def _answer_arrived(call: _Call, arrivals: Arrivals, parse: Parse, behavior: Behavior) -> Behavior:
+def _answer_arrived(call: _Call, arrivals: CoalescingQueue, parse: Parse, behavior: Behavior) -> Behavior:
     """As `_answer`, for calls that may be answered together with others."""
 
-    def answer(arrival: Arrival, context: grpc.ServicerContext) -> Any:
+    def answer(arrival: PendingCall, context: grpc.ServicerContext) -> Any:
         code = "OK"
         try:
             call.begin(context)
@@ -227,7 +227,7 @@ def _answer_stream(call: _Call, parse: Parse, behavior: Behavior) -> Behavior:
     return answer
 
 
-def _admitting(method: str, guard: Guard, behavior: Behavior, streams: bool) -> Behavior:
+def _admitting(method: str, guard: AccessControl, behavior: Behavior, streams: bool) -> Behavior:
     """Health and reflection: admitted or not, and otherwise left alone."""
     if not guard.is_needed:
         return behavior

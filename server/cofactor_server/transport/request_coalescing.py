@@ -19,10 +19,10 @@ from cofactor_server.scheduling import let_others_run
 
 _LOGGER = logging.getLogger(__name__)
 
-MOST_JOINED = 64
+MAX_COALESCED = 64
 
 
-class JointBehavior(Protocol):
+class CoalescedMethod(Protocol):
     """A method of a servicer that can answer several of its requests together."""
 
     def joins(self) -> bool:
@@ -32,7 +32,7 @@ class JointBehavior(Protocol):
         """An encoded answer or an error for each."""
 
 
-class Arrival:
+class PendingCall:
     """A call whose body has arrived.
 
     Attributes:
@@ -55,7 +55,7 @@ class Arrival:
         self.compute_s = 0.0
 
 
-class Arrivals:
+class CoalescingQueue:
     """The calls of one method that have arrived and wait for their threads.
 
     Args:
@@ -63,26 +63,26 @@ class Arrivals:
         joint: answers several requests.
     """
 
-    def __init__(self, parse: Callable[[bytes], Any], joint: JointBehavior) -> None:
+    def __init__(self, parse: Callable[[bytes], Any], joint: CoalescedMethod) -> None:
         self._parse = parse
         self._joint = joint
         self._lock = threading.Lock()
-        self._waiting: deque[Arrival] = deque()
+        self._waiting: deque[PendingCall] = deque()
 
-    def add(self, body: bytes) -> Arrival:
+    def add(self, body: bytes) -> PendingCall:
         """Takes a body, in gRPC's polling thread, just before the call's own thread is woken.
 
         The thread of a call that is cancelled before its turn never comes. It is answered in vain, in the next run;
         where there is none, nothing may wait for it.
         """
-        arrival = Arrival(body)
+        arrival = PendingCall(body)
         if self._joint.joins():
             self._waiting.append(arrival)
         else:
             arrival.is_taken = arrival.is_done = True
         return arrival
 
-    def withdraw(self, own: Arrival) -> bool:
+    def withdraw(self, own: PendingCall) -> bool:
         """Keeps a call from being answered by others; whether it was not too late for that."""
         with self._lock:
             if own.is_taken:
@@ -91,7 +91,7 @@ class Arrivals:
             self._waiting.remove(own)
             return True
 
-    def answer(self, own: Arrival) -> bytes | None:
+    def answer(self, own: PendingCall) -> bytes | None:
         """The answer, out of a run for all that have arrived; None where the call's thread is to answer it by itself.
 
         Raises what the caller is to be told.
@@ -103,7 +103,7 @@ class Arrivals:
             raise own.outcome
         return own.outcome
 
-    def _joined(self, own: Arrival) -> bool:
+    def _joined(self, own: PendingCall) -> bool:
         """Whether the call is done, by this thread or another; not where it arrived alone."""
         if not own.is_taken:
             let_others_run()  # and gRPC take in what is there to be read
@@ -116,15 +116,15 @@ class Arrivals:
         self._await(own)
         return True
 
-    def _take(self) -> list[Arrival]:
+    def _take(self) -> list[PendingCall]:
         waiting = self._waiting
         with self._lock:
-            batch = [waiting.popleft() for _ in range(min(len(waiting), MOST_JOINED))]
+            batch = [waiting.popleft() for _ in range(min(len(waiting), MAX_COALESCED))]
             for each in batch:
                 each.is_taken = True
         return batch
 
-    def _run(self, batch: list[Arrival]) -> None:
+    def _run(self, batch: list[PendingCall]) -> None:
         """Gives each its outcome; none when the run fails, so that each thread finds out whether it was its call."""
         TIMING.batch_size = len(batch)
         outcomes: Sequence[bytes | Exception | None] = [None] * len(batch)
@@ -153,7 +153,7 @@ class Arrivals:
         answers = iter(self._joint.answer_each(requests))
         return [refused[position] if position in refused else next(answers) for position in range(len(bodies))]
 
-    def _await(self, own: Arrival) -> None:
+    def _await(self, own: PendingCall) -> None:
         """Returns once the thread that took the call has finished it."""
         with self._lock:
             if own.is_done:

@@ -158,13 +158,13 @@ def test_what_cannot_be_promoted_or_rolled_back_is_refused_by_name(operate, mode
 
 def test_admin_asks_for_tokens_where_the_api_does(serve, models, tmp_path) -> None:
     from cofactor_server.admin.server import AdminServer
-    from cofactor_server.security.tokens import Gate, StaticTokens
+    from cofactor_server.security.tokens import Authentication, StaticTokens
 
     tokens = tmp_path / "tokens.toml"
     digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"  # of "test"
     tokens.write_text(f'[clients.web]\nsha256 = "{digest}"\nmethods = ["cofactor.v1.*/*"]\n')
     api = serve(models)
-    api.server.admin = AdminServer(api.server._live, Gate([StaticTokens(tokens)]), 0)
+    api.server.admin = AdminServer(api.server._live, Authentication([StaticTokens(tokens)]), 0)
     with grpc.insecure_channel(f"127.0.0.1:{api.server.admin.port}") as channel:
         admin = admin_pb2_grpc.AdminServiceStub(channel)
         for metadata, code in (((), "UNAUTHENTICATED"), ((("authorization", "Bearer test"),), "PERMISSION_DENIED")):

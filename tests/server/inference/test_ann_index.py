@@ -21,7 +21,7 @@ from cofactor_server.inference.catalogue_top_k import DirectTopK
 from cofactor_server.inference.engine import Engine
 from cofactor_server.inference.execution_providers import CPU
 from cofactor_server.ranking.ranker import TopKQuery, UserVector
-from cofactor_server.repository.version_directory import open_bundle
+from cofactor_server.repository.version_directory import open_version_directory
 from cofactor_server.server import create_server
 
 N_ITEMS = 6000
@@ -55,7 +55,7 @@ class Served:
     """A bundle's approximate and exact answers."""
 
     def __init__(self, version):
-        self.bundle = open_bundle(version)
+        self.bundle = open_version_directory(version)
         engine = Engine(self.bundle, [CPU], must_use_first=True)
         self.exact = Counting(DirectTopK(engine, N_ITEMS, 16))
         self.approximate = ApproximateTopK(self.bundle, self.exact, engine)
@@ -179,7 +179,7 @@ def test_threads_do_not_mix_their_answers_up(served):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_index_is_mapped_and_not_copied(indexed_version):
-    index = CandidateIndex(open_bundle(indexed_version))
+    index = CandidateIndex(open_version_directory(indexed_version))
     assert "candidates.faiss" in Path("/proc/self/maps").read_text()
     del index
 
@@ -224,9 +224,9 @@ def test_one_page_continues_another(films, serve):
 def test_a_server_that_is_not_told_to_is_exact_and_needs_no_faiss(indexed_version, films, serve, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     api = serve(films)
-    bundle = open_bundle(indexed_version)
+    bundle = open_version_directory(indexed_version)
     engine = Engine(bundle, [CPU], must_use_first=True)
-    query = Served.query(type("Bundle", (), {"bundle": bundle})(), 5)
+    query = Served.query(type("VersionDirectory", (), {"bundle": bundle})(), 5)
     exact = DirectTopK(engine, N_ITEMS, 1).one(query)
     assert [int(result.item_id[1:]) for result in call(api, page_size=10).results] == exact.rows.tolist()
 
@@ -270,7 +270,7 @@ def test_an_index_that_does_not_fit_is_refused_without_telling_paths(
     damage(version / "candidates.faiss", indexed_version)
     versions.write(version, versions.read(version))
     with pytest.raises(ModelRefused, match=message) as refused:
-        CandidateIndex(open_bundle(version))
+        CandidateIndex(open_version_directory(version))
     assert str(tmp_path) not in str(refused.value)
 
 
@@ -281,7 +281,7 @@ def test_an_index_is_verified_like_every_file(indexed_version, tmp_path):
         file.seek(1000)
         file.write(b"\xff")
     with pytest.raises(ModelRefused, match=r"candidates.faiss does not match its checksum"):
-        open_bundle(version)
+        open_version_directory(version)
 
 
 def test_an_index_without_a_checksum_is_refused(indexed_version, tmp_path, versions):
@@ -290,4 +290,4 @@ def test_an_index_without_a_checksum_is_refused(indexed_version, tmp_path, versi
     (version / "candidates.faiss").unlink()
     versions.write(version, manifest)
     with pytest.raises(ModelRefused, match=r"manifest.json has no checksum of candidates.faiss"):
-        open_bundle(version)
+        open_version_directory(version)

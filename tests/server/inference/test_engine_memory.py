@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 from cofactor_server.inference import engine as engine_module
-from cofactor_server.repository.version_directory import open_bundle
+from cofactor_server.repository.version_directory import open_version_directory
 from cofactor_server.inference.execution_providers import CPU
 
-bundle = open_bundle(Path(sys.argv[1]))
+bundle = open_version_directory(Path(sys.argv[1]))
 n_items, n_factors = int(bundle.manifest.item_count), bundle.manifest.user_factor_count
 n_users = 4 * engine_module.FLOATS_KEPT // n_items  # 64 MiB of scores
 if sys.argv[2] == "keep":

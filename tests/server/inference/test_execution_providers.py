@@ -14,7 +14,7 @@ from cofactor_server.errors import ProviderUnavailable
 from cofactor_server.inference.engine import Engine
 from cofactor_server.inference.execution_providers import CPU, CUDA, n_cuda_devices, requested_providers
 from cofactor_server.inference.memory_budget import RUN_BYTES, floats_per_user, users_per_run
-from cofactor_server.repository.version_directory import open_bundle
+from cofactor_server.repository.version_directory import open_version_directory
 
 without_gpu = pytest.mark.skipif(n_cuda_devices() > 0, reason="this machine has a CUDA device")
 with_gpu = pytest.mark.skipif(n_cuda_devices() == 0, reason="this machine has no CUDA device")
@@ -42,7 +42,7 @@ def test_auto_takes_the_cpu_without_a_device_and_says_so(dot_version, tmp_path, 
 @without_gpu
 def test_a_session_that_onnx_runtime_silently_moved_to_the_cpu_is_noticed(dot_version, caplog):
     """ONNX Runtime names CUDA as available and delivers the CPU: the session itself is asked."""
-    bundle = open_bundle(dot_version)
+    bundle = open_version_directory(dot_version)
     with pytest.raises(ProviderUnavailable, match="cannot use CUDA here"):
         Engine(bundle, [(CUDA, {}), CPU], must_use_first=True)
     engine = Engine(bundle, [(CUDA, {}), CPU], must_use_first=False)

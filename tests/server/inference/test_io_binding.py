@@ -15,8 +15,8 @@ from cofactor_server.inference.engine import RECOMMEND_OUTPUTS, Engine
 from cofactor_server.inference.execution_providers import CPU
 from cofactor_server.inference.golden_check import check_golden_answers
 from cofactor_server.inference.io_binding import BoundSession
-from cofactor_server.inference.shape_buckets import BATCH_SIZES, LENGTHS, FixedShapes, padded_length
-from cofactor_server.repository.version_directory import open_bundle
+from cofactor_server.inference.shape_buckets import BATCH_SIZES, LENGTHS, ShapeBuckets, padded_length
+from cofactor_server.repository.version_directory import open_version_directory
 from tests.support import synthetic
 
 N_ITEMS = synthetic.N_ITEMS
@@ -37,7 +37,7 @@ def session_of(bundle, graph="recommend", tables=None):
 
 @pytest.fixture(scope="module", params=["dot_version", "net_version", "hybrid_version"])
 def bundle(request):
-    return open_bundle(request.getfixturevalue(request.param))
+    return open_version_directory(request.getfixturevalue(request.param))
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ class Recording:
 
 def test_filling_up_is_invisible(bundle, session):
     recording = Recording(session)
-    fixed = FixedShapes(recording, N_ITEMS)
+    fixed = ShapeBuckets(recording, N_ITEMS)
     for seed in range(40):
         inputs = inputs_of(bundle, seed)
         assert_same(fixed.run(RECOMMEND_OUTPUTS, inputs), session.run(RECOMMEND_OUTPUTS, inputs))
@@ -156,7 +156,7 @@ def test_filling_up_is_invisible(bundle, session):
 
 
 def test_a_batch_and_lists_beyond_the_fixed_lengths_are_answered_too(bundle, session):
-    fixed = FixedShapes(session, N_ITEMS)
+    fixed = ShapeBuckets(session, N_ITEMS)
     inputs = inputs_of(bundle, 1, n_users=70, n_excluded=1500, k=N_ITEMS)
     answer = fixed.run(RECOMMEND_OUTPUTS, inputs)
     expected = session.run(RECOMMEND_OUTPUTS, inputs)
@@ -167,7 +167,7 @@ def test_a_batch_and_lists_beyond_the_fixed_lengths_are_answered_too(bundle, ses
 
 def test_after_warming_up_no_call_has_a_new_shape(bundle, session):
     recording = Recording(session)
-    fixed = FixedShapes(recording, N_ITEMS)
+    fixed = ShapeBuckets(recording, N_ITEMS)
     fixed.warm_up(RECOMMEND_OUTPUTS, bundle.manifest.user_factor_count, 32)
     warm = set(recording.shapes)
     for seed in range(40):
@@ -214,7 +214,7 @@ def device_engine(bundle, monkeypatch):
 
 
 def test_an_engine_on_a_device_gives_every_golden_answer(bundle, device_engine):
-    assert isinstance(device_engine._recommend._session, FixedShapes)
+    assert isinstance(device_engine._recommend._session, ShapeBuckets)
     assert device_engine._device_tables._values
     assert check_golden_answers(bundle, device_engine) > 10
 

@@ -5,7 +5,7 @@ import pytest
 
 from cofactor_server.inference.engine import Engine
 from cofactor_server.inference.execution_providers import CPU
-from cofactor_server.repository.version_directory import open_bundle
+from cofactor_server.repository.version_directory import open_version_directory
 from cofactor_trainer.export.version_writer import export_version
 from tests.support import synthetic
 
@@ -33,7 +33,7 @@ def recommended(engine, tables):
 def test_it_recommends_what_the_exact_version_does(quantized_version, dot_version):
     answers = []
     for version in (quantized_version, dot_version):
-        bundle = open_bundle(version)
+        bundle = open_version_directory(version)
         answers.append(recommended(Engine(bundle, [CPU], must_use_first=True), bundle.tables))
     for ours, exact in zip(*answers, strict=True):
         np.testing.assert_allclose(ours, exact, atol=1e-5)
@@ -46,7 +46,7 @@ def test_graphs_are_prepacked_where_the_manifest_says_so(dot_version, versions, 
     for graph in manifest.graphs:
         graph.prepacked = graph.name == "recommend"
     versions.write(version, manifest)
-    engine = Engine(open_bundle(version), [CPU], must_use_first=True)
+    engine = Engine(open_version_directory(version), [CPU], must_use_first=True)
     entries = {
         name: getattr(engine, f"_{name}").get_session_options().get_session_config_entry("session.disable_prepacking")
         for name in ("recommend", "predict")

@@ -10,7 +10,7 @@ import pytest
 
 from cofactor_server.ranking.diversity import diversified
 from cofactor_server.ranking.filters import EVERYTHING, ItemSelection
-from cofactor_server.ranking.ranker import Ranking, RankingQuery, Recommender, UserVector, best_positions
+from cofactor_server.ranking.ranker import Ranker, Ranking, RankingQuery, UserVector, best_positions
 
 N = 40
 # Half of the items score alike, so that ties matter everywhere.
@@ -43,7 +43,7 @@ def recommender(oracle=None):
     oracle = oracle or Oracle()
     factors = np.random.default_rng(0).normal(size=(N + 1, 3)).astype(np.float32)
     norms = 1 / np.linalg.norm(factors, axis=1)
-    return Recommender(oracle, oracle, factors, norms, np.append(POPULARITY, 0))
+    return Ranker(oracle, oracle, factors, norms, np.append(POPULARITY, 0))
 
 
 def user(*rated):

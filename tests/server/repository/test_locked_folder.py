@@ -9,14 +9,14 @@ import time
 
 import pytest
 
-from cofactor_server.repository.locked_folder import PrivateFolder, remove_abandoned, share_folder
+from cofactor_server.repository.locked_folder import LockedFolder, remove_abandoned, share_folder
 
 # Makes a folder, says so, and does what the next line on its input says: "kill", or closes it.
 HOLDER = """
 import os, signal, sys
 from pathlib import Path
-from cofactor_server.repository.locked_folder import PrivateFolder
-folder = PrivateFolder(Path(sys.argv[1]))
+from cofactor_server.repository.locked_folder import LockedFolder
+folder = LockedFolder(Path(sys.argv[1]))
 (folder.path / "tables.bin").write_bytes(b"x" * 100)
 print(folder.path, flush=True)
 if sys.stdin.readline() == "kill\\n":
@@ -27,9 +27,9 @@ folder.close()
 RACER = """
 import sys
 from pathlib import Path
-from cofactor_server.repository.locked_folder import PrivateFolder
+from cofactor_server.repository.locked_folder import LockedFolder
 for _ in range(150):
-    with PrivateFolder(Path(sys.argv[1])) as folder:
+    with LockedFolder(Path(sys.argv[1])) as folder:
         (folder.path / "a").write_text("a")
         assert (folder.path / "a").read_text() == "a"
     assert not folder.path.exists()
@@ -68,7 +68,7 @@ def test_the_folder_of_a_killed_process_is_removed_by_the_next_one_and_no_other_
     (tmp_path / "other").mkdir()
     assert kill("kill\n") == -9
     assert (killed / "tables.bin").exists(), "the control: a killed process leaves it"
-    with PrivateFolder(tmp_path) as mine:
+    with LockedFolder(tmp_path) as mine:
         assert not killed.exists()
         assert (alive / "tables.bin").exists()
         left = {path.name for path in tmp_path.iterdir()}
@@ -85,7 +85,7 @@ def test_processes_that_start_and_end_together_never_remove_what_is_held(tmp_pat
 
 
 def test_a_shared_folder_outlives_the_process_that_made_it(tmp_path) -> None:
-    made = PrivateFolder(tmp_path)
+    made = LockedFolder(tmp_path)
     shared = share_folder(made.path)
     os.close(made._lock)  # as when its process is killed
     remove_abandoned(tmp_path, "cofactor-")
@@ -112,7 +112,7 @@ def test_a_link_is_not_followed_and_another_users_folder_is_left_alone(hold, tmp
 
 
 def test_a_folder_is_closed_once(tmp_path) -> None:
-    folder = PrivateFolder(tmp_path)
+    folder = LockedFolder(tmp_path)
     folder.close()
     folder.close()
     assert list(tmp_path.iterdir()) == []
@@ -127,7 +127,7 @@ def test_copies_that_no_server_needs_go_from_a_folder_of_ones_own(serve, dot_ver
     hours_ago = time.time() - 2 * 3600
     for folder in (old, named):
         os.utime(folder, (hours_ago, hours_ago))
-    with PrivateFolder(copies, ".copying-") as draft:
+    with LockedFolder(copies, ".copying-") as draft:
         serve(tmp_path / "models", copies=str(copies))
         assert draft.path.exists(), "somebody copies at this moment"
     left = {path.name for path in copies.iterdir()}

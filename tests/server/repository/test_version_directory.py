@@ -11,7 +11,7 @@ import pytest
 
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ModelRefused
-from cofactor_server.repository.version_directory import check_seal, open_bundle
+from cofactor_server.repository.version_directory import check_seal, open_version_directory
 from cofactor_server.server import create_server
 
 
@@ -32,7 +32,7 @@ def refusal(version):
 
 
 def test_an_intact_version_opens_with_its_tables(version):
-    bundle = open_bundle(version)
+    bundle = open_version_directory(version)
     assert bundle.tables["user_factors"].shape == (41, 8)
     assert bundle.strings("item_ids")[7] == "i007"
     assert bundle.strings("item_titles").strings()[7] == "The Film of 7"
@@ -42,7 +42,7 @@ def test_an_intact_version_opens_with_its_tables(version):
 
 def verify(version):
     check_seal(version)
-    return open_bundle(version)
+    return open_version_directory(version)
 
 
 def test_every_flipped_bit_is_refused(version):

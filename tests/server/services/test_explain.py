@@ -7,7 +7,7 @@ import pytest
 
 from cofactor.v1.model_pb2 import ModelRef
 from cofactor.v1.recommender_pb2 import ExplainRequest, PredictRequest, Rating, RatingHistory, User
-from cofactor_server.repository.version_directory import open_bundle
+from cofactor_server.repository.version_directory import open_version_directory
 from tests.support import synthetic
 
 NAMES = ["dot", "net", "hybrid"]
@@ -49,7 +49,7 @@ def test_contributions_are_of_the_items_the_user_rated_with_their_ratings(api, n
 def test_a_new_users_interaction_is_the_priors_and_the_ratings_shares(api, dot_version):
     """The fold-in's stationary point: what the ratings do not explain is the prior's mean alone."""
     answer = explain(api, "dot", USERS["new"], max_contributions=1000)
-    tables = open_bundle(dot_version).tables
+    tables = open_version_directory(dot_version).tables
     prior = float(tables["user_prior_mean"][:-1] @ tables["item_factors"][7])
     assert answer.remainder == pytest.approx(prior, abs=0.02)
     assert abs(answer.interaction - prior) > 0.1  # the ratings do explain something here

@@ -7,7 +7,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from cofactor.v1 import catalog_pb2
-from cofactor_server.security.access_control import Guard
+from cofactor_server.security.access_control import AccessControl
 from cofactor_server.security.rate_limit import MAX_CLIENTS, RateLimiter
 
 
@@ -48,7 +48,7 @@ def test_addresses_are_limited_whatever_their_port() -> None:
         def peer(self):
             return self._peer
 
-    guard = Guard(limiter=RateLimiter(rate=0.001, burst=1))
+    guard = AccessControl(limiter=RateLimiter(rate=0.001, burst=1))
     guard.admit("/cofactor.v1.CatalogService/GetModel", Context("ipv4:10.0.0.7:1"))
     with pytest.raises(Exception, match="slow down"):
         guard.admit("/cofactor.v1.CatalogService/GetModel", Context("ipv4:10.0.0.7:2"))

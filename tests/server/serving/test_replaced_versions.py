@@ -18,9 +18,9 @@ from cofactor_server.arrays import NO_ROWS
 from cofactor_server.config import ServerConfig
 from cofactor_server.inference.execution_providers import requested_providers
 from cofactor_server.ranking.filters import AttributeFilter
-from cofactor_server.ranking.ranker import Recommender
-from cofactor_server.repository.version_directory import open_bundle
-from cofactor_server.serving.loaded_version import ModelVersion
+from cofactor_server.ranking.ranker import Ranker
+from cofactor_server.repository.version_directory import open_version_directory
+from cofactor_server.serving.loaded_version import LoadedVersion
 from tests.support.waiting import until
 
 USER = recommender_pb2.User(user_id="u003")
@@ -33,7 +33,7 @@ def no_search_for_cycles():
     gc.enable()
 
 
-def watched(version: ModelVersion) -> Callable[[], bool]:
+def watched(version: LoadedVersion) -> Callable[[], bool]:
     """Says whether the version and the parts that keep answers and selections are gone."""
     parts = (version, version.engine, version.catalogue, version.filters, version.search, version.encoder)
     references = [weakref.ref(part) for part in parts]
@@ -43,7 +43,7 @@ def watched(version: ModelVersion) -> Callable[[], bool]:
 @pytest.mark.parametrize("batching", ["on", "off"])
 def test_a_version_is_freed_with_its_parts_as_soon_as_nobody_refers_to_it(dot_version, batching) -> None:
     config = ServerConfig(models=str(dot_version.parent.parent), provider="cpu", batching=batching)
-    version = ModelVersion(open_bundle(dot_version), requested_providers("cpu", 0), config)
+    version = LoadedVersion(open_version_directory(dot_version), requested_providers("cpu", 0), config)
     version.filters.select(AttributeFilter(any_genres=("Drama",)), None, NO_ROWS)
     is_freed = watched(version)
     del version
@@ -91,14 +91,14 @@ def test_a_request_in_flight_keeps_its_version_and_frees_it_when_it_ends(
     api = serve(tmp_path / "models", poll_interval_s=0, batching="off")
     is_freed = watched(api.server.repository.versions["dot"][0])
     entered, may_go_on = threading.Event(), threading.Event()
-    rank = Recommender.rank
+    rank = Ranker.rank
 
     def wait_and_rank(self, query):
         entered.set()
         assert may_go_on.wait(30)
         return rank(self, query)
 
-    monkeypatch.setattr(Recommender, "rank", wait_and_rank)
+    monkeypatch.setattr(Ranker, "rank", wait_and_rank)
     call = api.recommender.Recommend.future(recommender_pb2.RecommendRequest(user=USER), timeout=30)
     assert entered.wait(10)
     versions.copy(dot_version, tmp_path / "models", version="2")

@@ -19,7 +19,7 @@ from cofactor.v1.recommender_pb2 import (
     StreamRecommendRequest,
     User,
 )
-from cofactor_server.serving.response_cache import ENTRY_BYTES, AnswerCache
+from cofactor_server.serving.response_cache import ENTRY_BYTES, ResponseCache
 
 KNOWN = User(user_id="u003")
 KNOWN_REQUESTS = [
@@ -139,7 +139,7 @@ def test_only_answers_for_known_users_are_kept(serve, served_models):
 
 
 def test_what_is_kept_takes_no_more_than_its_limit():
-    cache = AnswerCache(200_000)
+    cache = ResponseCache(200_000)
     tracemalloc.start()
     for number in range(5_000):
         cache.put((b"request %d" % number, 0), b"x" * (number % 700))
@@ -155,7 +155,7 @@ def test_what_is_kept_takes_no_more_than_its_limit():
 
 
 def test_what_was_used_least_recently_goes_first():
-    cache = AnswerCache(3 * 500)
+    cache = ResponseCache(3 * 500)
     for name in (b"a", b"b", b"c"):
         cache.put((name, 0), b"x" * 100)
     assert cache.get((b"a", 0))
@@ -164,7 +164,7 @@ def test_what_was_used_least_recently_goes_first():
 
 
 def test_threads_neither_lose_count_nor_get_answers_of_others():
-    cache = AnswerCache(50 * 400)
+    cache = ResponseCache(50 * 400)
     wrong = []
 
     def work():

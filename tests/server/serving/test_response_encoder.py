@@ -10,7 +10,7 @@ from cofactor.v1.recommender_pb2 import BatchRecommendResponse, EntryError, Reco
 from cofactor_server.ranking.catalogue import ItemRecord
 from cofactor_server.ranking.ranker import NOTHING, Ranking
 from cofactor_server.serving import response_encoder as encoding
-from cofactor_server.serving.response_encoder import AnswerEncoder, batch_response, stream_response, varint
+from cofactor_server.serving.response_encoder import ResponseEncoder, batch_response, stream_response, varint
 
 SERVED = ServedModel(name="dot", version="1", execution_provider="CPUExecutionProvider")
 IDS = ["a", "é" * 200, "x" * 127, "y" * 128, "z" * 20_000]
@@ -27,7 +27,7 @@ def ranking(rows):
 
 
 def encoder(*, with_ratings=True):
-    return AnswerEncoder(IDS, Records(), SERVED, with_ratings=with_ratings)
+    return ResponseEncoder(IDS, Records(), SERVED, with_ratings=with_ratings)
 
 
 def message(rows, *, with_ratings, with_items, **fields):

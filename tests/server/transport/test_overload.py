@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from cofactor.v1.catalog_pb2 import GetModelRequest
 from cofactor.v1.recommender_pb2 import RecommendRequest, SimilarItemsRequest, StreamRecommendRequest, User
 from cofactor_server.errors import ConfigurationError
-from cofactor_server.serving.registry import ModelRepository
+from cofactor_server.serving.registry import ModelRegistry
 from tests.support.waiting import until
 
 SIMILAR = SimilarItemsRequest(item_ids=["i001"])
@@ -30,7 +30,7 @@ def models(dot_version, tmp_path, versions):
     return tmp_path
 
 
-class Gate:
+class Authentication:
     """Holds every SimilarItems call of a server inside the engine until it is opened."""
 
     def __init__(self, api):
@@ -57,7 +57,7 @@ def outcome(future):
 
 def test_calls_over_the_queue_limit_are_refused_at_once_and_exactly_they(models, serve):
     api = serve(models, threads=2, max_queue_size=5)
-    gate = Gate(api)
+    gate = Authentication(api)
     futures = [api.recommender.SimilarItems.future(SIMILAR, timeout=20) for _ in range(2)]
     until(lambda: gate.entered == 2)
     futures += [api.recommender.SimilarItems.future(SIMILAR, timeout=20) for _ in range(5 + 9)]
@@ -81,7 +81,7 @@ def test_calls_over_the_queue_limit_are_refused_at_once_and_exactly_they(models,
 
 def test_a_call_whose_deadline_passes_in_the_queue_never_runs(models, serve):
     api = serve(models, threads=1)
-    gate = Gate(api)
+    gate = Authentication(api)
     running = api.recommender.SimilarItems.future(SIMILAR, timeout=20)
     until(lambda: gate.entered == 1)
     late = [api.recommender.SimilarItems.future(SIMILAR, timeout=0.2) for _ in range(5)]
@@ -95,7 +95,7 @@ def test_a_call_whose_deadline_passes_in_the_queue_never_runs(models, serve):
 
 def test_cancelled_calls_leave_no_trace_in_the_count_of_waiting_calls(models, serve):
     api = serve(models, threads=1, max_queue_size=3)
-    gate = Gate(api)
+    gate = Authentication(api)
     running = api.recommender.SimilarItems.future(SIMILAR, timeout=20)
     until(lambda: gate.entered == 1)
     for _ in range(5):
@@ -153,7 +153,7 @@ def test_watchers_of_health_do_not_take_the_threads_of_calls_and_see_the_end(mod
 
 def test_running_calls_finish_when_the_server_stops(models, serve):
     api = serve(models, threads=4, grace_s=10)
-    gate = Gate(api)
+    gate = Authentication(api)
     futures = [api.recommender.SimilarItems.future(SIMILAR, timeout=20) for _ in range(4)]
     until(lambda: gate.entered == 4)
     with ThreadPoolExecutor(1) as pool:
@@ -185,7 +185,7 @@ def test_a_server_with_nothing_loaded_is_not_serving():
     from cofactor_server.errors import NotServing
 
     with pytest.raises(NotServing):
-        ModelRepository({}, "").resolve(ModelRef())
+        ModelRegistry({}, "").resolve(ModelRef())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

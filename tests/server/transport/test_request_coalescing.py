@@ -15,7 +15,7 @@ from cofactor.v1 import recommender_pb2
 from cofactor_server.errors import InvalidField, MalformedRequest
 from cofactor_server.observability.counters import SIZES
 from cofactor_server.transport import interceptor
-from cofactor_server.transport.request_coalescing import MOST_JOINED, Arrivals
+from cofactor_server.transport.request_coalescing import MAX_COALESCED, CoalescingQueue
 from tests.support.waiting import until
 
 
@@ -53,7 +53,7 @@ def joint():
 
 @pytest.fixture
 def arrivals(joint):
-    return Arrivals(parse, joint)
+    return CoalescingQueue(parse, joint)
 
 
 def test_the_first_answers_all_that_have_arrived(arrivals, joint) -> None:
@@ -121,9 +121,9 @@ def test_a_thread_whose_call_another_has_taken_waits_for_the_answer(arrivals, jo
 
 
 def test_a_run_has_a_largest_size(arrivals, joint) -> None:
-    calls = [arrivals.add(b"%d" % (2 * number)) for number in range(3 * MOST_JOINED)]
-    assert [arrivals.answer(call) for call in calls] == [b"%d" % (4 * number) for number in range(3 * MOST_JOINED)]
-    assert joint.runs == [MOST_JOINED] * 3
+    calls = [arrivals.add(b"%d" % (2 * number)) for number in range(3 * MAX_COALESCED)]
+    assert [arrivals.answer(call) for call in calls] == [b"%d" % (4 * number) for number in range(3 * MAX_COALESCED)]
+    assert joint.runs == [MAX_COALESCED] * 3
 
 
 def test_many_threads_get_their_own_answers(arrivals) -> None:
@@ -143,7 +143,7 @@ def request_for(number):
 
 def test_calls_that_arrive_together_get_what_each_would_get_alone(serve, served_models) -> None:
     api = serve(served_models, model="dot", cache_mib=0)
-    assert api.server.repository.joins_arrivals
+    assert api.server.repository.coalesces_calls
     numbers = [number % 40 for number in range(200)]
     random.Random(1).shuffle(numbers)
     alone = {number: api.recommender.Recommend(request_for(number)).results for number in set(numbers)}

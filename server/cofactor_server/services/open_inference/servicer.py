@@ -18,8 +18,8 @@ from cofactor_server.services.open_inference.tensors import BYTES, FP32, INT64, 
 from cofactor_server.services.predict import predict
 from cofactor_server.services.recommend import Recommendations
 from cofactor_server.services.request_parsing import DEFAULT_PAGE_SIZE, RequestReader
-from cofactor_server.serving.loaded_version import ModelVersion
-from cofactor_server.serving.registry import ModelRepository
+from cofactor_server.serving.loaded_version import LoadedVersion
+from cofactor_server.serving.registry import ModelRegistry
 
 PLATFORM = "onnxruntime_onnx"
 _TRITON_TYPES = {INT64: 9, FP32: 11, BYTES: 13}
@@ -49,7 +49,7 @@ class OpenInferenceServicer:
     """Answers the protocol's seven methods from the repository of the moment."""
 
     def __init__(
-        self, repository: Callable[[], ModelRepository], config: ServerConfig, metrics: Metrics, version: str
+        self, repository: Callable[[], ModelRegistry], config: ServerConfig, metrics: Metrics, version: str
     ) -> None:
         self._repository = repository
         self._reader = RequestReader(config)
@@ -129,14 +129,14 @@ class OpenInferenceServicer:
                 add_output(response, name, datatype, shape, values, raw=bool(request.raw_input_contents))
         return response
 
-    def _resolve(self, name: str, version: str) -> tuple[ModelVersion, str]:
+    def _resolve(self, name: str, version: str) -> tuple[LoadedVersion, str]:
         model, _, graph = name.rpartition(".")
         if not model or graph not in GRAPHS:
             raise ModelNotFound(f"no model is called {quoted(name)}: names end in .predict or .recommend")
         ref = ModelRef(name=model, version=version) if version else ModelRef(name=model)
         return self._repository().resolve(ref), graph
 
-    def _predict(self, version: ModelVersion, request: Any) -> list[tuple[str, str, list[int], list[Any]]]:
+    def _predict(self, version: LoadedVersion, request: Any) -> list[tuple[str, str, list[int], list[Any]]]:
         found = read_inputs(request, ("user_id", "item_id"))
         answer = predict(
             self._repository(),
@@ -147,7 +147,7 @@ class OpenInferenceServicer:
         )
         return [("rating", FP32, [len(answer.ratings)], list(answer.ratings))]
 
-    def _recommend(self, version: ModelVersion, request: Any) -> list[tuple[str, str, list[int], list[Any]]]:
+    def _recommend(self, version: LoadedVersion, request: Any) -> list[tuple[str, str, list[int], list[Any]]]:
         found = read_inputs(request, ("user_id",), ("k",))
         users, k = found["user_id"], _k(found.get("k", [DEFAULT_PAGE_SIZE]))
         if not 1 <= len(users) <= self._max_users:
@@ -165,7 +165,7 @@ class OpenInferenceServicer:
         ]
 
 
-def _ref(version: ModelVersion) -> ModelRef:
+def _ref(version: LoadedVersion) -> ModelRef:
     return ModelRef(name=version.manifest.name, version=version.manifest.version)
 
 
