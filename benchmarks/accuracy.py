@@ -1,7 +1,7 @@
 """Error of every recipe on the splits 42 to 46, against its bar.
 
     python -m benchmarks.accuracy [--quick] [--seeds 42 43 44 45 46] [--only dot-bias hybrid]
-        [--data ML-100k] [--output docs/benchmarks-accuracy.md]
+        [--data ML-100k] [--output docs/benchmarks/accuracy.md]
 
 --quick trains split 42 alone. COFACTOR_ML100K says where MovieLens 100k is; ml-latest-small comes with the demo extra.
 Exits with 1 where a bar is missed.

@@ -5,7 +5,7 @@ user factor j as 1 / j (with equal variances no index finds anything). Popularit
 exported and served as any other.
 
     export OMP_NUM_THREADS=1
-    python -m benchmarks.approximate [--items 1000000 5000000] [--output docs/benchmarks-approximate.md]
+    python -m benchmarks.approximate [--items 1000000 5000000] [--output docs/benchmarks/approximate.md]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A CUDA machine's answers in one run: parity, every graph's time, memory, the server, its workers, training.
 
-    python -m benchmarks.cuda_machine [--quick] [--output docs/benchmarks-cuda.md]
+    python -m benchmarks.cuda_machine [--quick] [--output docs/benchmarks/cuda.md]
 
 Every part is a ratio against a reference of the same run: the CPU provider for parity, a copy in device memory for the
 graphs (bytes of the table over measured bandwidth is the least a score of the whole catalogue can take), one worker

@@ -4,7 +4,7 @@ Random tables of 64 factors. Every round measures every engine once, in turn, so
 of them; medians and quartiles are of the rounds. faiss, implicit and matplotlib are used where they are installed.
 
     export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
-    python -m benchmarks.engine [--items 1700 100000 1000000] [--rounds 30] [--table docs/benchmarks-engine.md]
+    python -m benchmarks.engine [--items 1700 100000 1000000] [--rounds 30] [--table docs/benchmarks/engine.md]
 
 At 10 million items the tables take 6 GB of disk, and memory for three times the factors while they are made.
 """
@@ -269,7 +269,7 @@ def main() -> None:
         "falls from direction to direction as in a trained model. Only the 8-bit codes notice: of factors alike in "
         "all directions int8 is 2.4 to 2.8 times as fast as float32. Why the graphs are as they are, and where their "
         "time goes: "
-        "[decisions/0004](decisions/0004-two-layouts-of-the-item-table.md).",
+        "[decisions/0004](../decisions/0004-two-layouts-of-the-item-table.md).",
         "",
     ]
     results: Results = {}

@@ -1,7 +1,7 @@
 """Time to fastai's published error, fastai beside us in the same run, both on one thread.
 
     pip install -r benchmarks/requirements.txt
-    python -m benchmarks.fastai_race [--output docs/benchmarks-fastai.md]
+    python -m benchmarks.fastai_race [--output docs/benchmarks/fastai.md]
 
 fastai trains its collab_learner as published: 50 factors, weight decay 0.1, 5 epochs of one-cycle at 5e-3, batches of
 64. We train the recipe `fast`. Both get the same 80 % of MovieLens 100k by title, split 42. fastai 2.8 draws its epochs

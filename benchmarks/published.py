@@ -1,6 +1,6 @@
 """Train every published model and write the comparison: published, ours, difference, time.
 
-    python -m benchmarks.published --ml-100k FOLDER [--seed 42] [--output docs/benchmarks-published.md]
+    python -m benchmarks.published --ml-100k FOLDER [--seed 42] [--output docs/benchmarks/published.md]
 
 One split decides nothing (splits differ by about 0.008), so --seeds takes several and the table shows their mean.
 """

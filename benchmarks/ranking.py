@@ -1,7 +1,7 @@
 """What is recommended, judged on ratings held out: our recipes beside popularity, implicit ALS and EASE.
 
     pip install -r benchmarks/requirements.txt
-    python -m benchmarks.ranking [--seeds 42 43 44 45 46] [--output docs/benchmarks-ranking.md]
+    python -m benchmarks.ranking [--seeds 42 43 44 45 46] [--output docs/benchmarks/ranking.md]
 
 MovieLens 100k by title; a random 20 % of each user's ratings is held out, those of at least 4 are relevant, and every
 item that the user has not rated in the rest is a candidate. COFACTOR_ML100K says where the data is. Exits with 1 where

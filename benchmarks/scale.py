@@ -1,6 +1,6 @@
 """Seconds an epoch and memory on 20 million synthetic ratings, 138,000 users by 27,000 items, 50 factors, two threads.
 
-    python -m benchmarks.scale [--ratings 20000000] [--output docs/benchmarks-scale.md]
+    python -m benchmarks.scale [--ratings 20000000] [--output docs/benchmarks/scale.md]
 
 Popularity of items and activity of users follow a power law, and the ratings have a planted structure of rank 4, so
 that a falling loss shows that the model learns. Exits with 1 where a bar is missed.

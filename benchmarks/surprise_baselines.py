@@ -1,6 +1,6 @@
 """Error of Surprise's models on the splits of benchmarks/accuracy.py.
 
-    python -m benchmarks.surprise_baselines [--output docs/benchmarks-surprise.md]
+    python -m benchmarks.surprise_baselines [--output docs/benchmarks/surprise.md]
 
 Surprise needs numpy 1, so that it runs in an environment of its own, without this project: pip install -r
 benchmarks/requirements-surprise.txt. The protocol is therefore written out here once more. Settings that are not
@@ -65,10 +65,10 @@ def main() -> None:
     lines = [
         f"# Surprise {surprise.__version__}",
         "",
-        "Mean squared error on the splits of [benchmarks-accuracy.md](benchmarks-accuracy.md), mean and range; seconds "
+        "Mean squared error on the splits of [accuracy.md](accuracy.md), mean and range; seconds "
         "of processor time to train, median.",
         "",
-        f"`python -m benchmarks.surprise_baselines --output docs/benchmarks-surprise.md` on {platform.machine()}, "
+        f"`python -m benchmarks.surprise_baselines --output docs/benchmarks/surprise.md` on {platform.machine()}, "
         f"{os.cpu_count()} cores.",
         "",
         "| model | data | MSE | lowest to highest | seconds |",

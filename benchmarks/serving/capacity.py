@@ -136,7 +136,7 @@ def _memory(servers: Mapping[str, Mapping[str, float]]) -> str:
 
 TEXT = """# Capacity
 
-Written by `python -m benchmarks.serving.run` on {date} from [the benchmark](benchmarks.md); do not edit.
+Written by `python -m benchmarks.serving.run` on {date} from [the benchmark](benchmarks/serving.md); do not edit.
 Machine: {machine}.
 
 ## Requests per second of one core

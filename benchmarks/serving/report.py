@@ -1,4 +1,4 @@
-"""What a run prints, and docs/benchmarks.md."""
+"""What a run prints, and docs/benchmarks/serving.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.serving.bars import BARS, Judgement
 from benchmarks.serving.driver import QUIET, Measurement
 from benchmarks.serving.scenarios import SCENARIOS, Results
 
-PAGE = tools.ROOT / "docs/benchmarks.md"
+PAGE = tools.ROOT / "docs/benchmarks/serving.md"
 PLOTS = tools.ROOT / "docs/benchmarks"
 PROFILE = tools.HERE / "profile.md"
 """Written by hand: no script can say why."""
@@ -98,7 +98,7 @@ def _bars(results: Results) -> str:
         figure = "" if found.figure is None else f"{found.figure:.2f} ({found.low:.2f} to {found.high:.2f})"
         by_cpu = "" if found.by_cpu is None else f"{found.by_cpu:.2f}"
         lines.append(f"| {found.text} | {figure} | {by_cpu} | {found.verdict} |")
-    return "\n".join([*lines, "", "![Requests per second](benchmarks/unary.svg)", ""])
+    return "\n".join([*lines, "", "![Requests per second](unary.svg)", ""])
 
 
 def _scenario(name: str, rows: Mapping[str, Sequence[Measurement]]) -> str:
@@ -116,7 +116,7 @@ def _scenario(name: str, rows: Mapping[str, Sequence[Measurement]]) -> str:
             f"{_median(measurements, share):.0%}" for share in ("server_cores", "driver_cores", "disturbance", "others")
         ]
         lines.append(f"| {row}{mark} | " + " | ".join(cells) + " |")
-    plot = f"\n![Latency](benchmarks/{name}.svg)\n" if name == "concurrency" else ""
+    plot = f"\n![Latency]({name}.svg)\n" if name == "concurrency" else ""
     return "\n".join(lines) + "\n" + plot
 
 

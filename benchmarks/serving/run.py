@@ -1,4 +1,4 @@
-"""Measures Cofactor's server beside bare echoes and its peers, and writes docs/benchmarks.md.
+"""Measures Cofactor's server beside bare echoes and its peers, and writes docs/benchmarks/serving.md.
 
 Servers run on one core and the load driver on another. Rows of a scenario are measured in turn, round after round, so
 that what changes on the machine changes for all of them. Every answer is checked. A window in which anything else used
