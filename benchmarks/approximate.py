@@ -89,15 +89,15 @@ def dataset_of(n_items: int) -> RatingsDataset:
 class Service:
     """A version that answers top-k queries from its index and exactly."""
 
-    bundle: VersionDirectory
+    directory: VersionDirectory
 
     def __post_init__(self) -> None:
-        n_items = self.bundle.manifest.item_count
-        engine = Engine(self.bundle, [CPU], must_use_first=True)
-        self.users = Users(self.bundle.tables, engine, n_items)
+        n_items = self.directory.manifest.item_count
+        engine = Engine(self.directory, [CPU], must_use_first=True)
+        self.users = Users(self.directory.tables, engine, n_items)
         self.exact = DirectTopK(engine, n_items, 1)
         before = anonymous_bytes()
-        self.index = ApproximateTopK(self.bundle, self.exact, engine)
+        self.index = ApproximateTopK(self.directory, self.exact, engine)
         self.index.one(self.query(0, 0.0))
         self.anonymous_bytes = anonymous_bytes() - before
 
@@ -144,11 +144,11 @@ def rows_of(n_items: int) -> list[str]:
             hyperparameters={},
             approximate=True,
         )
-        bundle = open_version_directory(place)
+        directory = open_version_directory(place)
         start = time.process_time()
-        n_clusters = build_index(bundle.tables).nlist
+        n_clusters = build_index(directory.tables).nlist
         seconds = time.process_time() - start
-        service, manifest = Service(bundle), bundle.manifest
+        service, manifest = Service(directory), directory.manifest
         asked = manifest.approximate_index
         sizes = [(place / name).stat().st_size / 2**20 for name in (asked.path, "tables.bin")]
         lines = []

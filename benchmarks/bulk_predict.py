@@ -53,12 +53,12 @@ def pairs_of(version, n_pairs):
     """Return n_pairs random pairs of the user and item ids of a version directory."""
     from cofactor_server.repository.version_directory import open_version_directory
 
-    bundle = open_version_directory(version)
+    directory = open_version_directory(version)
     random = np.random.default_rng(1)
     columns = {}
     for column, table in (("user_id", "user_ids"), ("item_id", "item_ids")):
-        offsets = bundle.tables[f"{table}.offsets"]
-        text = bytes(bundle.tables[f"{table}.bytes"])
+        offsets = directory.tables[f"{table}.offsets"]
+        text = bytes(directory.tables[f"{table}.bytes"])
         ids = np.array([text[a:b].decode() for a, b in pairwise(offsets)], dtype=object)
         columns[column] = ids[random.integers(0, len(ids), n_pairs)]
     return pd.DataFrame(columns)

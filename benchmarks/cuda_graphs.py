@@ -198,9 +198,9 @@ def device_memory(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[
     lines += ["| items | tables that the graphs read, MB | device memory taken, MB |", "|---|---|---|"]
     for n_items in sizes:
         version = version_of(models, "dot-product", n_items)
-        bundle = open_version_directory(version)
-        names = {table for graph in bundle.manifest.graphs for table in graph.tables.values()}
-        needed = sum(bundle.tables[name].nbytes for name in names) / 2**20
+        directory = open_version_directory(version)
+        names = {table for graph in directory.manifest.graphs for table in graph.tables.values()}
+        needed = sum(directory.tables[name].nbytes for name in names) / 2**20
         before = torch.cuda.mem_get_info()[0]
         engine = engine_of(version, CUDA)
         for call in graph_calls(version, engine, 1).values():

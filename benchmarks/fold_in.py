@@ -56,17 +56,17 @@ def hide(dataset, seed):
 def errors(version, dataset, features, hidden, histories):
     """Fold the hidden users in; return error and milliseconds per user by (n ratings, with profile)."""
     embed, predict = (cpu_session(version / f"{graph}.onnx") for graph in ("embed_user", "predict"))
-    answers = encode(features, dataset.profiles.iloc[hidden]).astype(np.float32)
+    profiles = encode(features, dataset.profiles.iloc[hidden]).astype(np.float32)
     result = {}
     for count in COUNTS:
         for with_profile in (False, True):
             squared, seconds = [], []
-            for history, answer in zip(histories, answers, strict=True):
+            for history, profile in zip(histories, profiles, strict=True):
                 known, later = history[:count], history[20:]
                 inputs = {
                     "item_rows": np.append(dataset.item_rows[known], dataset.n_items)[None],
                     "ratings": np.append(dataset.ratings[known], 0).astype(np.float32)[None],
-                    "profile": answer[None] * np.float32(with_profile),
+                    "profile": profile[None] * np.float32(with_profile),
                 }
                 start = time.perf_counter()
                 factors, bias, _ = embed.run(None, inputs)
