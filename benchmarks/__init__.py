@@ -1,1 +1,1 @@
-"""Benchmarks, one script per question: `python -m benchmarks.NAME --help`."""
+"""Measure Cofactor and its peers, one script per question: `python -m benchmarks.NAME --help`."""

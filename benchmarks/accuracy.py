@@ -1,10 +1,10 @@
-"""Error of every recipe on the splits 42 to 46, against its bar.
+"""Measure the error of every recipe on the splits 42 to 46 and compare it with its target.
 
     python -m benchmarks.accuracy [--quick] [--seeds 42 43 44 45 46] [--only dot-bias hybrid]
-        [--data ML-100k] [--output docs/benchmarks-accuracy.md]
+        [--data ML-100k] [--output docs/benchmarks/accuracy.md]
 
---quick trains split 42 alone. COFACTOR_ML100K says where MovieLens 100k is; ml-latest-small comes with the demo extra.
-Exits with 1 where a bar is missed.
+--quick trains on split 42 only. COFACTOR_ML100K names the folder of MovieLens 100k; ml-latest-small comes with the
+extra `demo`. The exit status is 1 if a recipe misses its target.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import torch
 
+from benchmarks.datasets import ml_100k_folder
 from cofactor_trainer.architectures.recipes import RECIPES, Recipe
 from cofactor_trainer.data.movielens import load_100k, load_embedded_small
 from cofactor_trainer.data.splits import Split, random_split
@@ -31,22 +32,27 @@ from cofactor_trainer.evaluation.evaluate import evaluate_ratings
 from cofactor_trainer.scoring.trained_model import TrainedModel
 from cofactor_trainer.training.train import train
 
-FOLDER = Path(os.environ.get("COFACTOR_ML100K", Path(__file__).parents[2] / "shared/data/ml-100k"))
 SEEDS = (42, 43, 44, 45, 46)
 
 
 @dataclass(frozen=True)
 class Row:
-    """What to train, on which data, and what it must reach: error (mean of the splits), seconds of one core."""
+    """A recipe, the data set to train it on, and its targets.
+
+    Attributes:
+        recipe: None for the biases of users and items alone.
+        error_target: highest mean squared error, as the mean of the splits.
+        seconds_target: most seconds of processor time to train, as the median of the splits.
+    """
 
     title: str
     dataset: str
     recipe: Recipe | None
-    bar: float | None = None
-    seconds: float | None = None
+    error_target: float | None = None
+    seconds_target: float | None = None
 
     def fit(self, split: Split) -> TrainedModel:
-        """The model; the biases alone where there is no recipe."""
+        """Train on one split."""
         return bias_only(split.train) if self.recipe is None else train(split.train, None, self.recipe, seed=1).model
 
 
@@ -73,7 +79,7 @@ def _rows() -> list[Row]:
 
 
 def measure(row: Row, splits: Sequence[Split]) -> tuple[list[float], list[float]]:
-    """Error, and seconds of processor time to train, of each split."""
+    """Train on every split; return the errors and the seconds of processor time."""
     errors, seconds = [], []
     for split in splits:
         started = time.process_time()
@@ -84,27 +90,29 @@ def measure(row: Row, splits: Sequence[Split]) -> tuple[list[float], list[float]
 
 
 def line(row: Row, errors: list[float], seconds: list[float]) -> tuple[str, bool]:
-    """A line of the table, and whether the bars are met."""
+    """Return a line of the table, and True if the row meets its targets."""
     mean, spent = statistics.mean(errors), statistics.median(seconds)
-    met = (row.bar is None or mean <= row.bar) and (row.seconds is None or spent <= row.seconds)
+    is_accurate = row.error_target is None or mean <= row.error_target
+    met = is_accurate and (row.seconds_target is None or spent <= row.seconds_target)
     spread = f"{min(errors):.4f} to {max(errors):.4f}"
-    bar = "" if row.bar is None else f"{row.bar:.3f}" + ("" if row.seconds is None else f", {row.seconds:g} s")
-    verdict = "" if row.bar is None else "met" if met else "**missed**"
-    return f"| {row.title} | {row.dataset} | {mean:.4f} | {spread} | {spent:.1f} | {bar} | {verdict} |", met
+    target = "" if row.error_target is None else f"{row.error_target:.3f}"
+    target += "" if row.seconds_target is None else f", {row.seconds_target:g} s"
+    verdict = "" if row.error_target is None else "met" if met else "**missed**"
+    return f"| {row.title} | {row.dataset} | {mean:.4f} | {spread} | {spent:.1f} | {target} | {verdict} |", met
 
 
 def main() -> int:
-    """Train, print, and write the table."""
+    """Train every chosen row; print the table and write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="split 42 alone")
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="of the splits (default: 42 to 46)")
-    parser.add_argument("--data", choices=("ML-100k", "ml-latest-small"), help="rows of this data set")
-    parser.add_argument("--only", nargs="+", metavar="RECIPE", help="rows of these recipes")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--quick", action="store_true", help="train on split 42 only")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="seeds of the splits (default: 42 to 46)")
+    parser.add_argument("--data", choices=("ML-100k", "ml-latest-small"), help="measure only the rows of this data set")
+    parser.add_argument("--only", nargs="+", metavar="RECIPE", help="measure only the rows of these recipes")
+    parser.add_argument("--output", type=Path, metavar="PAGE", help="Markdown page to write")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     loaders: dict[str, Callable[[], object]] = {
-        "ML-100k": lambda: load_100k(FOLDER, by_title=True),
+        "ML-100k": lambda: load_100k(ml_100k_folder(), by_title=True),
         "ml-latest-small": load_embedded_small,
     }
     seeds = arguments.seeds[:1] if arguments.quick else arguments.seeds
@@ -128,17 +136,18 @@ def main() -> int:
 
 
 def document(lines: Sequence[str], seeds: Sequence[int]) -> str:
-    """The page."""
-    command = " ".join(["python", "benchmarks/accuracy.py", *sys.argv[1:]])
+    """Return the page."""
+    command = " ".join(["python -m benchmarks.accuracy", *sys.argv[1:]])
     head = f"""# Error of every recipe
 
-Mean squared error on a random 20 % of the ratings, mean and range over the splits {", ".join(map(str, seeds))} (rows
-in file order, the first 20 % of `RandomState(seed).permutation(n)` validate). Everything was tuned on split 7, which is
-not among them. Seconds are processor time of one thread to train, the median of the splits.
+Mean squared error on a random 20 % of the ratings: the mean, the lowest and the highest of the splits
+{", ".join(map(str, seeds))}. A split takes the rows in file order; the first 20 % of
+`RandomState(seed).permutation(n)` validate. Everything was tuned on split 7, which is not among them. Seconds are the
+processor time that one thread needs to train, the median of the splits.
 
 `{command}` on {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}.
 
-| recipe | data | MSE | lowest to highest | seconds | bar | |
+| recipe | data | MSE | lowest to highest | seconds | target | |
 |---|---|---|---|---|---|---|
 """
     return head + "\n".join(lines) + "\n"

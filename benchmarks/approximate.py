@@ -1,11 +1,11 @@
-"""Recommend from an index beside the exact graph: time, recall, and what the index costs.
+"""Compare Recommend from an index with the exact graph: time, recall, and the cost of the index.
 
-The factors are random with the spectrum of a trained MovieLens model: the variance of item factor j falls as j^-1.2, of
-user factor j as 1 / j (with equal variances no index finds anything). Popularity follows a power law. The version is
-exported and served as any other.
+The factors are random with the spectrum of a trained MovieLens model: the variance of item factor j falls as j^-1.2,
+that of user factor j as 1 / j. (No index works for factors of equal variance.) Popularity follows a power law. The
+version is exported and served like any other.
 
     export OMP_NUM_THREADS=1
-    python -m benchmarks.approximate [--items 1000000 5000000] [--output docs/benchmarks-approximate.md]
+    python -m benchmarks.approximate [--items 1000000 5000000] [--output docs/benchmarks/approximate.md]
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ K = 10
 BLOCKS, USERS_PER_BLOCK = 10, 20
 COLUMNS = (
     "items, popularity weight",
-    "clusters looked at",
+    "clusters searched",
     "recall@10, @100",
     "index, ms",
     "exact, ms",
@@ -54,7 +54,7 @@ COLUMNS = (
 
 
 def model_of(n_items: int) -> TrainedModel:
-    """Factors of a falling spectrum."""
+    """Return a model whose factors have a falling spectrum."""
     random = np.random.default_rng(0)
     place = np.arange(1, N_FACTORS + 1, dtype=np.float32)
     users = random.standard_normal((N_USERS + 1, N_FACTORS), dtype=np.float32) * np.sqrt(0.3 / place)
@@ -74,7 +74,7 @@ def model_of(n_items: int) -> TrainedModel:
 
 
 def dataset_of(n_items: int) -> RatingsDataset:
-    """Ratings by every user of items by a power law; which items are popular has nothing to do with their rows."""
+    """Return ratings whose items follow a power law; the popular items are spread over all rows."""
     random = np.random.default_rng(1)
     users = np.repeat(np.arange(N_USERS, dtype=np.int32), N_RATINGS // N_USERS)
     items = random.permutation(n_items)[(n_items * random.random(len(users)) ** 3).astype(np.int64)].astype(np.int32)
@@ -87,36 +87,36 @@ def dataset_of(n_items: int) -> RatingsDataset:
 
 @dataclass
 class Service:
-    """A version served both ways."""
+    """A version that answers top-k queries from its index and exactly."""
 
-    bundle: VersionDirectory
+    directory: VersionDirectory
 
     def __post_init__(self) -> None:
-        n_items = self.bundle.manifest.item_count
-        engine = Engine(self.bundle, [CPU], must_use_first=True)
-        self.users = Users(self.bundle.tables, engine, n_items)
+        n_items = self.directory.manifest.item_count
+        engine = Engine(self.directory, [CPU], must_use_first=True)
+        self.users = Users(self.directory.tables, engine, n_items)
         self.exact = DirectTopK(engine, n_items, 1)
         before = anonymous_bytes()
-        self.index = ApproximateTopK(self.bundle, self.exact, engine)
+        self.index = ApproximateTopK(self.directory, self.exact, engine)
         self.index.one(self.query(0, 0.0))
         self.anonymous_bytes = anonymous_bytes() - before
 
     def query(self, user_row: int, popularity_weight: float) -> TopKQuery:
-        """Ten best of what a user has not rated."""
+        """Return the query for the ten best items that a user has not rated."""
         user = self.users.known(user_row)
         return TopKQuery(user, popularity_weight, user.rated_rows, K)
 
 
 def anonymous_bytes() -> int:
-    """Memory of this process that it shares with no other."""
+    """Return the anonymous memory of this process: what it shares with no other."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Anonymous:"))
 
 
 def milliseconds(service: Service, popularity_weight: float) -> tuple[np.ndarray, np.ndarray]:
-    """Processor time of every user's query, from the index and exactly.
+    """Return the processor time of every user's query, from the index and exactly, in milliseconds.
 
-    In turn, a block of users at a time: a server does the one or the other, and each disturbs the other's caches.
+    The two take turns after each block of users. Within a block the caches belong to one of them, as in a server.
     """
     users = np.random.default_rng(2).integers(0, N_USERS, (BLOCKS, USERS_PER_BLOCK + 1))
     times = np.empty((2, BLOCKS, USERS_PER_BLOCK))
@@ -126,13 +126,13 @@ def milliseconds(service: Service, popularity_weight: float) -> tuple[np.ndarray
                 query = service.query(int(row), popularity_weight)
                 start = time.thread_time()
                 assert len(top_k.one(query).rows) == K
-                if number:  # the first one does not count
+                if number:  # the first query of a block warms the caches
                     times[which, block, number - 1] = 1000 * (time.thread_time() - start)
     return times[0].ravel(), times[1].ravel()
 
 
 def rows_of(n_items: int) -> list[str]:
-    """Export, serve and measure one size: a line for each popularity weight."""
+    """Export, load and measure a catalogue of one size; return a table row for each popularity weight."""
     with tempfile.TemporaryDirectory() as folder:
         place = export_version(
             model_of(n_items),
@@ -144,11 +144,11 @@ def rows_of(n_items: int) -> list[str]:
             hyperparameters={},
             approximate=True,
         )
-        bundle = open_version_directory(place)
+        directory = open_version_directory(place)
         start = time.process_time()
-        n_clusters = build_index(bundle.tables).nlist
+        n_clusters = build_index(directory.tables).nlist
         seconds = time.process_time() - start
-        service, manifest = Service(bundle), bundle.manifest
+        service, manifest = Service(directory), directory.manifest
         asked = manifest.approximate_index
         sizes = [(place / name).stat().st_size / 2**20 for name in (asked.path, "tables.bin")]
         lines = []
@@ -171,10 +171,10 @@ def rows_of(n_items: int) -> list[str]:
 
 
 def main() -> None:
-    """Measure every size, print, and write the page."""
+    """Measure every size; print the table and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", nargs="+", type=int, default=[1_000_000])
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--items", nargs="+", type=int, default=[1_000_000], help="sizes of the catalogues")
+    parser.add_argument("--output", type=Path, metavar="PAGE", help="Markdown page to write")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
@@ -184,16 +184,18 @@ def main() -> None:
 
 
 def document(lines: list[str], sizes: list[int]) -> str:
-    """The page."""
+    """Return the page."""
     command = f"OMP_NUM_THREADS=1 python -m benchmarks.approximate --items {' '.join(map(str, sizes))}"
     return f"""# Recommend from an index
 
 `{command}`
-on {platform.machine()}, {os.cpu_count()} cores, faiss {faiss.__version__}, one thread. {N_FACTORS} factors with the
-spectrum of a trained MovieLens model, popularity by a power law, {N_RATINGS:,} ratings by {N_USERS:,} users. Ten best
-for one user without what the user rated, through the server's own classes; processor time, median and range of
-{BLOCKS * USERS_PER_BLOCK} users. Recall as the export measured it on up to 1,000 users, the lower one of both weights.
-Anonymous memory is what each worker process has of the index for itself; the rest is mapped, once for all.
+on {platform.machine()}, {os.cpu_count()} cores, faiss {faiss.__version__}, one thread.
+
+The model has {N_FACTORS} factors with the spectrum of a trained MovieLens model; popularity follows a power law;
+{N_USERS:,} users gave {N_RATINGS:,} ratings. A query asks for the ten best items that one user has not rated, through
+the server's own classes. Times are processor time, median and range of {BLOCKS * USERS_PER_BLOCK} users. Recall is what
+the export measured on up to 1,000 users, the lower of the two popularity weights. Each worker process needs the
+anonymous memory for itself; the rest of the index is mapped once for all.
 
 | {" | ".join(COLUMNS)} |
 |{"---|" * len(COLUMNS)}

@@ -1,10 +1,10 @@
-"""How long does a DataFrame of pairs take through a local server, and what memory do client and server need?
+"""Measure bulk prediction from a DataFrame through a local server: time, and memory of client and server.
 
-    make demo                                      # trains the models that are served here
-    .venv/bin/python -m benchmarks.bulk_predict    # [--models DIR] [--pairs 1000000] [--repeats 3]
+    make demo                            # trains the models that this benchmark serves
+    python -m benchmarks.bulk_predict    # [--models DIR] [--pairs 1000000] [--repeats 3]
 
-Starts cofactor-serve, predicts random pairs of the model's users and items with Client.predict_frame, and compares
-a sample of the answers with single calls.
+The script starts cofactor-serve, predicts random pairs of the model's users and items with Client.predict_frame, and
+compares a sample of the predictions with single calls.
 """
 
 import argparse
@@ -29,7 +29,7 @@ MIB = 2**20
 
 @contextmanager
 def serving(models):
-    """A server process, and a client that has seen it ready."""
+    """Run a server process; yield it and a client, once the server is ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -44,30 +44,31 @@ def serving(models):
 
 
 def peak_mib(process):
-    """The most memory that a process has had resident, MiB."""
+    """Return the peak resident memory of a process, MiB."""
     status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def pairs_of(version, n_pairs):
-    """(n_pairs,) random pairs of the ids in a version directory."""
+    """Return n_pairs random pairs of the user and item ids of a version directory."""
     from cofactor_server.repository.version_directory import open_version_directory
 
-    bundle = open_version_directory(version)
+    directory = open_version_directory(version)
     random = np.random.default_rng(1)
     columns = {}
     for column, table in (("user_id", "user_ids"), ("item_id", "item_ids")):
-        offsets = bundle.tables[f"{table}.offsets"]
-        text = bytes(bundle.tables[f"{table}.bytes"])
+        offsets = directory.tables[f"{table}.offsets"]
+        text = bytes(directory.tables[f"{table}.bytes"])
         ids = np.array([text[a:b].decode() for a, b in pairwise(offsets)], dtype=object)
         columns[column] = ids[random.integers(0, len(ids), n_pairs)]
     return pd.DataFrame(columns)
 
 
 def main():
-    """Measures every model of the folder."""
+    """Measure every model of the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default=str(Path(__file__).resolve().parents[1] / ".demo" / "models"))
+    demo_models = str(Path(__file__).resolve().parents[1] / ".demo" / "models")
+    parser.add_argument("--models", default=demo_models, help="folder of models (default: those of make demo)")
     parser.add_argument("--pairs", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
@@ -88,14 +89,14 @@ def main():
                     f"CPU client {used[0]:.2f} s, server {used[1]:.2f} s"
                 )
             print(
-                f"{model.name}: resident before, at most: client {before[0]:.0f}, {peak_mib(me):.0f} MiB; "
+                f"{model.name}: resident memory before and peak: client {before[0]:.0f}, {peak_mib(me):.0f} MiB; "
                 f"server {before[1]:.0f}, {peak_mib(server):.0f} MiB"
             )
             for row in range(0, len(frame), max(1, len(frame) // 20)):
                 user, item = frame.iloc[row]
                 single = client.predict(user, [item], model=model.name).ratings[0]
                 if abs(single - ratings.iloc[row]) > 1e-5:
-                    sys.exit(f"error: row {row}: {ratings.iloc[row]} in bulk, {single} alone")
+                    sys.exit(f"error: row {row}: {ratings.iloc[row]} in bulk, {single} in a single call")
 
 
 if __name__ == "__main__":

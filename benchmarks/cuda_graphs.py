@@ -1,4 +1,4 @@
-"""The graph parts of benchmarks/cuda_machine.py: parity, times, kept buffers, device memory."""
+"""Measure the graphs for benchmarks/cuda_machine.py: parity, times, bound buffers, device memory."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ ARCHITECTURES = ("dot-product", "neural-network", "hybrid")
 BATCHES = (1, 8, 32, 128)
 N_FACTORS = 64
 K = 10
-# Scores of the two providers are sums of the same products in another order.
+# The two providers add the same products in a different order.
 TOLERANCE = 1e-4
 REPEATS = 15
 
 
 def has_cuda() -> bool:
-    """Whether there is a CUDA device at all."""
+    """Return True if the machine has a CUDA device."""
     return n_cuda_devices() > 0
 
 
 def version_of(models: Path, architecture: str, n_items: int) -> Path:
-    """A synthetic version, exported once."""
+    """Export a synthetic version unless it is there; return its directory."""
     name = f"{architecture}-{n_items}"
     place = models / name / "1"
     if not place.exists():
         model = synthetic.make_model(architecture, n_items=n_items, n_factors=N_FACTORS)
-        # Of the size of trained factors: sums of 64 products then stay within the sigmoid's range.
+        # As small as trained factors, so that sums of 64 products stay within the sigmoid's range.
         model = replace(model, user_factors=model.user_factors / 3, item_factors=model.item_factors / 3)
         dataset = synthetic.make_dataset(n_items=n_items)
         export_version(model, dataset, models, name, "1", metrics={}, hyperparameters={})
@@ -49,7 +49,7 @@ def version_of(models: Path, architecture: str, n_items: int) -> Path:
 
 
 def plain_session(version: Path, graph: str, provider: str) -> onnxruntime.InferenceSession:
-    """A session of one graph, with tables of its own."""
+    """Open a session of one graph; it does not share its tables with other sessions."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -59,20 +59,20 @@ def plain_session(version: Path, graph: str, provider: str) -> onnxruntime.Infer
 
 
 def engine_of(version: Path, provider: str) -> Engine:
-    """The server's own engine on one provider."""
+    """Return the server's engine on one provider."""
     wanted = requested_providers("cuda" if provider == CUDA else "cpu", 0)
     return Engine(open_version_directory(version), wanted, must_use_first=True)
 
 
 def as_on_a_device(version: Path, engine: Engine) -> Engine:
-    """An engine of the CPU whose Recommend is bound and filled up, as that of a device is."""
+    """Give a CPU engine the bound buffers and padded batches that Recommend has on a device."""
     bound = BoundSession(plain_session(version, "recommend", CPU), RECOMMEND_OUTPUTS, "cpu")
     engine._recommend = TimedSession(ShapeBuckets(bound, int(open_version_directory(version).manifest.item_count)))
     return engine
 
 
 def graph_calls(version: Path, engine: Engine, batch: int) -> dict[str, Callable[[], tuple[np.ndarray, ...]]]:
-    """One call of every graph for `batch` users (or pairs, or ratings), on the same random inputs each time."""
+    """Return one call of every graph for `batch` users, pairs or ratings, with the same random inputs each time."""
     tables = open_version_directory(version).tables
     n_items, n_users = len(tables["item_bias"]) - 1, len(tables["user_bias"]) - 1
     random = np.random.default_rng(7)
@@ -92,14 +92,14 @@ def graph_calls(version: Path, engine: Engine, batch: int) -> dict[str, Callable
 
 
 def graph_names() -> list[str]:
-    """The graphs, in the order of the tables."""
+    """Return the names of the graphs in the order of the table columns."""
     return ["predict", "recommend", "similar_items", "similarity", "embed_user"]
 
 
 def parity(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[str]:
-    """Largest difference between the providers, scores relative to their size."""
+    """Compare the providers: the largest difference of every graph, relative for values above 1."""
     del quick
-    other = "CUDA" if has_cuda() else "the CPU itself, Recommend bound and filled up (there is no CUDA device)"
+    other = "CUDA" if has_cuda() else "the CPU itself, Recommend with bound buffers and padded batches (no CUDA device)"
     lines = [f"## Parity of the CPU provider with {other}", ""]
     lines += ["| model | items | batch | " + " | ".join(graph_names()) + " |"]
     lines += ["|---|---|---|" + "---|" * len(graph_names())]
@@ -116,15 +116,17 @@ def parity(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[str]:
                     pairs = zip(ours[graph](), theirs[graph](), strict=True)
                     errors.append(max(float(np.max(np.abs(a - b) / np.maximum(1, np.abs(a)))) for a, b in pairs))
                 worst = max(worst, *errors)
-                cells = " | ".join(f"{e:.0e}" + (" **too much**" if e > TOLERANCE else "") for e in errors)
+                cells = " | ".join(f"{e:.0e}" + (" **over tolerance**" if e > TOLERANCE else "") for e in errors)
                 lines.append(f"| {architecture} | {n_items:,} | {batch} | {cells} |")
     if not worst <= TOLERANCE:
-        raise AssertionError("\n".join([f"a graph differs by {worst}, more than {TOLERANCE}", "", *lines]))
+        raise AssertionError(
+            "\n".join([f"a graph differs by {worst}, more than the tolerance of {TOLERANCE}", "", *lines])
+        )
     return [*lines, ""]
 
 
 def bandwidth() -> float:
-    """Bytes a second of a copy in device memory, read and written, median."""
+    """Return the median bytes per second that a copy in device memory reads and writes."""
     source = torch.empty(256 * 2**20, dtype=torch.float32, device="cuda")
     target = torch.empty_like(source)
     times = []
@@ -139,12 +141,12 @@ def bandwidth() -> float:
 
 
 def graph_times(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[str]:
-    """Milliseconds of each graph, median and spread, and Recommend beside the reading of its table."""
+    """Time every graph, and compare Recommend with the time to read its table once."""
     provider = CUDA if has_cuda() else CPU
     lines = [f"## Graphs on {provider}, ms (median, min to max of {REPEATS})", ""]
     rate = bandwidth() if has_cuda() else None
     if rate:
-        lines += [f"A copy in device memory moves {rate / 1e12:.2f} TB/s, bytes read and written.", ""]
+        lines += [f"A copy in device memory reads and writes {rate / 1e12:.2f} TB/s together.", ""]
     lines += ["| model | items | batch | " + " | ".join(graph_names()) + " | recommend / read of the table |"]
     lines += ["|---|---|---|" + "---|" * (len(graph_names()) + 1)]
     for architecture in ARCHITECTURES:
@@ -161,10 +163,10 @@ def graph_times(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[st
 
 
 def bound_runs(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[str]:
-    """Recommend with kept buffers and filled-up batches beside plain runs of the same graph, ms."""
+    """Compare Recommend with bound buffers and with padded batches to plain runs of the same graph."""
     provider, device = (CUDA, "cuda") if has_cuda() else (CPU, "cpu")
-    lines = [f"## Recommend bound and filled up, on {provider}, ms (median, min to max of {REPEATS})", ""]
-    lines += ["| items | batch | plain | bound | bound and filled up |", "|---|---|---|---|---|"]
+    lines = [f"## Recommend with bound buffers, on {provider}, ms (median, min to max of {REPEATS})", ""]
+    lines += ["| items | batch | plain | bound | bound and padded |", "|---|---|---|---|---|"]
     for n_items in sizes:
         version = version_of(models, "dot-product", n_items)
         session = plain_session(version, "recommend", provider)
@@ -188,17 +190,17 @@ def bound_runs(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[str
 
 
 def device_memory(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[str]:
-    """What all graphs of a version take on the device beside the tables they read, which are to be there once."""
+    """Measure the device memory of all graphs of a version; the tables that they read should be there once."""
     del quick
-    lines = ["## Device memory of all graphs of a version, loaded and run once", ""]
+    lines = ["## Device memory of a version whose graphs were loaded and run once", ""]
     if not has_cuda():
-        return [*lines, "Not measured: there is no CUDA device.", ""]
-    lines += ["| items | tables that graphs read, MB | taken, MB |", "|---|---|---|"]
+        return [*lines, "Not measured: this machine has no CUDA device.", ""]
+    lines += ["| items | tables that the graphs read, MB | device memory taken, MB |", "|---|---|---|"]
     for n_items in sizes:
         version = version_of(models, "dot-product", n_items)
-        bundle = open_version_directory(version)
-        names = {table for graph in bundle.manifest.graphs for table in graph.tables.values()}
-        needed = sum(bundle.tables[name].nbytes for name in names) / 2**20
+        directory = open_version_directory(version)
+        names = {table for graph in directory.manifest.graphs for table in graph.tables.values()}
+        needed = sum(directory.tables[name].nbytes for name in names) / 2**20
         before = torch.cuda.mem_get_info()[0]
         engine = engine_of(version, CUDA)
         for call in graph_calls(version, engine, 1).values():
@@ -210,7 +212,7 @@ def device_memory(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[
 
 
 def timed(call: Callable[[], object]) -> tuple[float, float, float]:
-    """Milliseconds of a call that returns when its answer is on the host: least, median, most."""
+    """Time a call until its results are on the host; return the least, median and most milliseconds."""
     for _ in range(3):
         call()
     times = []

@@ -1,12 +1,14 @@
-"""A CUDA machine's answers in one run: parity, every graph's time, memory, the server, its workers, training.
+"""Measure a CUDA machine in one run: parity, graph times, memory, the server, its workers, training.
 
-    python -m benchmarks.cuda_machine [--quick] [--output docs/benchmarks-cuda.md]
+    python -m benchmarks.cuda_machine [--quick] [--output docs/benchmarks/cuda.md]
 
-Every part is a ratio against a reference of the same run: the CPU provider for parity, a copy in device memory for the
-graphs (bytes of the table over measured bandwidth is the least a score of the whole catalogue can take), one worker
-for the others, training on the CPU for training on the device. A part that fails is reported in its place, the others
-go on, and the exit code is 1. Without a CUDA device every part runs as far as it can on the CPU provider, bound and
-filled up as on a device, and says so: that it runs at all is then what it shows.
+Every part compares with a reference from the same run: parity with the CPU provider, the graphs with a copy in device
+memory (bytes of the table over the measured bandwidth is the least time in which a whole catalogue can be scored),
+several workers with one, training on the device with training on the CPU. A part that fails is reported in its place;
+the others go on, and the exit status is 1.
+
+Without a CUDA device every part runs as far as it can on the CPU provider, with the buffers and padded batches of a
+device, and says so. That run shows only that the script works.
 """
 
 from __future__ import annotations
@@ -43,10 +45,10 @@ SECONDS_OF_LOAD = 5.0
 
 
 def main() -> int:
-    """Run every part and print, or write, one Markdown page."""
+    """Run every part; print the page and write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small catalogues and short loads")
-    parser.add_argument("--output", type=Path, help="also write the page here")
+    parser.add_argument("--quick", action="store_true", help="use small catalogues and short loads")
+    parser.add_argument("--output", type=Path, metavar="PAGE", help="Markdown page to write")
     arguments = parser.parse_args()
     sizes = (1_682, 20_000) if arguments.quick else (1_682, 100_000, 1_000_000)
     lines, failed = [f"# On {device_name()}", "", f"`{' '.join(['python', *sys.argv])}`, {machine()}", ""], 0
@@ -68,12 +70,12 @@ def main() -> int:
 
 
 def device_name() -> str:
-    """The device, or that there is none."""
+    """Return the name of the device, or say that there is none."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "a machine without CUDA (CPU provider only)"
 
 
 def machine() -> str:
-    """What else ran."""
+    """Describe the machine and its software."""
     return (
         f"{len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, torch {torch.__version__}, "
         f"ONNX Runtime {onnxruntime.__version__}"
@@ -82,12 +84,12 @@ def machine() -> str:
 
 @contextmanager
 def serving(models: Path, provider: str, workers: int) -> Iterator[str]:
-    """A server process on a free port -> its address."""
+    """Run a server process on a free port; yield its address once it is ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "cofactor_server", "--models", str(models), "--port", str(port)]
-    # Answers that are kept would be all that is measured.
+    # Without the cache: otherwise the benchmark would measure only cached responses.
     command += ["--provider", provider, "--workers", str(workers), "--cache-mib", "0", "--log-level", "warning"]
     with subprocess.Popen(command) as process:
         try:
@@ -101,7 +103,7 @@ def serving(models: Path, provider: str, workers: int) -> Iterator[str]:
 
 
 def ask(address: str, seconds: float, n_threads: int, n_items: int) -> int:
-    """Closed loop of Recommend calls from threads of one process -> calls answered."""
+    """Call Recommend in a closed loop from several threads; return the number of responses."""
     from concurrent.futures import ThreadPoolExecutor
 
     with Client(address) as client:
@@ -120,32 +122,32 @@ def ask(address: str, seconds: float, n_threads: int, n_items: int) -> int:
 
 
 def throughput(address: str, n_clients: int, seconds: float, n_items: int) -> float:
-    """Requests a second of several client processes with eight calls in flight each."""
+    """Return the requests per second of several client processes with eight calls in flight each."""
     with multiprocessing.get_context("spawn").Pool(n_clients) as pool:
         pool.starmap(ask, [(address, 1.0, 2, n_items)] * n_clients)
         return sum(pool.starmap(ask, [(address, seconds, 8, n_items)] * n_clients)) / seconds
 
 
 def n_client_processes() -> int:
-    """Clients take half of the cores, the server the other half."""
+    """Return half of the number of cores; the server gets the other half."""
     return max(1, len(os.sched_getaffinity(0)) // 2)
 
 
 def served_alone(models: Path, n_items: int) -> Path:
-    """A folder of one model."""
+    """Return a folder that holds one model only."""
     alone = models / f"serve-{n_items}"
     if not alone.exists():
         version = version_of(models, "dot-product", n_items)
         alone.mkdir()
-        # Hard links: the server follows no others.
+        # Hard links: the server follows no symbolic links.
         shutil.copytree(version.parent, alone / version.parent.name, copy_function=os.link)
     return alone
 
 
 def server_throughput(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[str]:
-    """Unary Recommend through the real server, on each provider."""
+    """Measure unary Recommend through the server on each provider."""
     seconds = SECONDS_OF_LOAD / (5 if quick else 1)
-    lines = [f"## Server, unary Recommend, {n_client_processes()} client processes of 8 calls in flight", ""]
+    lines = [f"## Server: unary Recommend, {n_client_processes()} client processes with 8 calls in flight each", ""]
     lines += ["| items | CPU, 1 worker, requests/s | CUDA, 1 worker, requests/s |", "|---|---|---|"]
     for n_items in sizes:
         alone = served_alone(models, n_items)
@@ -161,9 +163,9 @@ def server_throughput(models: Path, sizes: tuple[int, ...], *, quick: bool) -> l
 
 
 def worker_scaling(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[str]:
-    """Requests a second of 1, 2, 4 … workers on the CPU, up to half of the cores."""
+    """Measure requests per second of 1, 2, 4 … workers on the CPU, up to half of the cores."""
     seconds = SECONDS_OF_LOAD / (5 if quick else 1)
-    lines = ["## Workers on the CPU", "", "| workers | requests/s | times one worker |", "|---|---|---|"]
+    lines = ["## Workers on the CPU", "", "| workers | requests/s | relative to one worker |", "|---|---|---|"]
     alone, first, workers = served_alone(models, sizes[0]), 0.0, 1
     while workers <= n_client_processes():
         with serving(alone, "cpu", workers) as address:
@@ -175,14 +177,14 @@ def worker_scaling(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list
 
 
 def training_times(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[str]:
-    """Seconds an epoch of a large batch, on the CPU and on the device."""
+    """Measure seconds per epoch with large batches, on the CPU and on the device."""
     del models, sizes
     n_users, n_items, n_ratings = (2_000, 4_000, 200_000) if quick else (138_000, 27_000, 20_000_000)
     ratings = synthetic_ratings(n_users, n_items, n_ratings)
     split = random_split(ratings, 0.01)
     recipe = replace(find_recipe("p6"), epochs=2, batch_size=65_536, learning_rate=2e-2)
     lines = [f"## Training, {n_ratings:,} synthetic ratings, {n_users:,} users, {n_items:,} items, batch 65,536", ""]
-    lines += ["| device | seconds an epoch | validation MSE |", "|---|---|---|"]
+    lines += ["| device | seconds per epoch | validation MSE |", "|---|---|---|"]
     for device in ("cpu", "cuda"):
         if device == "cuda" and not torch.cuda.is_available():
             lines.append("| cuda | no CUDA device | |")
@@ -194,7 +196,7 @@ def training_times(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list
 
 
 def synthetic_ratings(n_users: int, n_items: int, n_ratings: int):
-    """Ratings of users and items of random popularity, with a little structure to learn."""
+    """Return random ratings of items of varying popularity, with some structure to learn."""
     random = np.random.default_rng(0)
     users = (n_users * random.random(n_ratings) ** 1.5).astype(np.int32)
     items = (n_items * random.random(n_ratings) ** 2).astype(np.int32)

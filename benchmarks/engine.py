@@ -1,12 +1,13 @@
-"""What the graphs cost, beside a read of the table and beside other engines, on one thread.
+"""Measure the ONNX graphs beside a plain read of the table and beside other engines, on one thread.
 
-Random tables of 64 factors. Every round measures every engine once, in turn, so that a busy machine is busy for all
-of them; medians and quartiles are of the rounds. faiss, implicit and matplotlib are used where they are installed.
+The tables are random and have 64 factors. Every round measures every engine once, in turn, so that other load on the
+machine slows all of them down alike; medians and quartiles are taken over the rounds. faiss and implicit are compared,
+and matplotlib draws the plot, if they are installed.
 
     export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
-    python -m benchmarks.engine [--items 1700 100000 1000000] [--rounds 30] [--table docs/benchmarks-engine.md]
+    python -m benchmarks.engine [--items 1700 100000 1000000] [--rounds 30] [--output docs/benchmarks/engine.md]
 
-At 10 million items the tables take 6 GB of disk, and memory for three times the factors while they are made.
+For 10 million items the tables take 6 GB of disk; building them takes three times the memory of the factors.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ from cofactor_trainer.graphs.user_prior import rows_prior
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
 N_FACTORS = 64
-# The variance of scores falls by 0.82 from one direction to the next, as in a dot-bias model of ml-latest-small, the
-# slowest of four trained models. Only the 8-bit codes notice.
+# The variance of scores falls by a factor of 0.82 from one direction to the next, as in a dot-bias model of
+# ml-latest-small; of four trained models its variance falls most slowly. Only the 8-bit codes depend on this.
 FACTOR_SCALES = (0.8 * 0.82 ** (np.arange(N_FACTORS) / 4)).astype(np.float32)
 K = 10
 N_EXCLUDED = 100
 BATCHES = (1, 8, 32, 128)
-# Scores of a batch; the graphs hold only some of them at once, the others all.
+# Most scores in a batch. The graphs hold only part of the scores at once; the other engines hold all of them.
 MAX_SCORES = 320_000_000
 MAX_SCORES_OF_OTHERS = 64_000_000
 GRAPHS = ("predict", "recommend", "similar_items", "similarity", "embed_user")
@@ -64,7 +65,7 @@ Engines = dict[str, Callable[[], object]]
 
 
 def build(folder: Path, n_items: int) -> TrainedModel:
-    """Write the tables and every graph for a random model."""
+    """Write the tables and every graph of a random model; return the model with its item factors memory-mapped."""
     random = np.random.default_rng(0)
     model = TrainedModel(
         architecture="dot-product",
@@ -106,18 +107,18 @@ def build(folder: Path, n_items: int) -> TrainedModel:
     for name, source in sources.items():
         write_graph(source, folder / f"{name}.onnx", tables, "tables.bin")
     offset = tables["item_factors"].offset
-    # What is measured maps the file, as the server does; torch wants it to look writable.
+    # Mapped like the server's tables; copy-on-write, because torch warns about read-only arrays.
     table = np.memmap(folder / "tables.bin", np.float32, "c", offset, model.item_factors.shape)
     return replace(model, item_factors=table)
 
 
 def session(path: Path, graph: str) -> onnxruntime.InferenceSession:
-    """As the server makes it."""
+    """Open a graph with the server's session options."""
     return onnxruntime.InferenceSession(path, session_options(graph), providers=["CPUExecutionProvider"])
 
 
 def recommend_engines(folder: Path, model: TrainedModel, batch: int) -> Engines:
-    """Ten best items for a batch of users: the graphs, and whatever else is installed."""
+    """Return the engines that find the ten best items for a batch of users."""
     n_items = len(model.item_bias) - 1
     users = np.ascontiguousarray(model.user_factors[:batch])
     table = np.asarray(model.item_factors)[:-1]
@@ -139,7 +140,7 @@ def recommend_engines(folder: Path, model: TrainedModel, batch: int) -> Engines:
 
 
 def other_libraries(table: np.ndarray, users: np.ndarray) -> Engines:
-    """Those of torch and numpy, and faiss and implicit where they are installed."""
+    """Return the engines of torch and numpy, and those of faiss and implicit if they are installed."""
     n_items = len(table)
     tensor, queries = torch.from_numpy(table), torch.from_numpy(users)
     engines: Engines = {
@@ -154,18 +155,18 @@ def other_libraries(table: np.ndarray, users: np.ndarray) -> Engines:
         index.add(table)
         engines["faiss IndexFlatIP"] = lambda: index.search(users, K)
     except ImportError:
-        print("faiss is not installed: left out")
+        print("faiss is not installed and is left out")
     try:
         from implicit.cpu.topk import topk
 
         engines["implicit topk"] = lambda: topk(table, users, K, num_threads=1)
     except ImportError:
-        print("implicit is not installed: left out")
+        print("implicit is not installed and is left out")
     return engines
 
 
 def other_engines(folder: Path, model: TrainedModel) -> Engines:
-    """The other graphs at sizes a request has."""
+    """Return the other graphs, each with inputs of a request's usual size."""
     random = np.random.default_rng(2)
     n_items = len(model.item_bias) - 1
     sessions = {graph: session(folder / f"{graph}.onnx", graph) for graph in GRAPHS}
@@ -189,10 +190,10 @@ def other_engines(folder: Path, model: TrainedModel) -> Engines:
 
 
 def measure(engines: Engines, rounds: int) -> dict[str, np.ndarray]:
-    """Milliseconds of every engine in every round, after one that does not count.
+    """Measure every engine in every round, in milliseconds; a first round warms up and does not count.
 
-    Every engine runs twice in its turn, and the second run counts: where a catalogue fits the cache, it is not to be
-    slower for having a table of its own.
+    Every engine runs twice in its turn and the second run counts. So a catalogue that fits the processor's cache is in
+    the cache, although every engine has a table of its own.
     """
     times: dict[str, list[float]] = {name: [] for name in engines}
     for number in range(rounds + 1):
@@ -206,8 +207,8 @@ def measure(engines: Engines, rounds: int) -> dict[str, np.ndarray]:
 
 
 def load_cost(folder: Path) -> tuple[float, float]:
-    """Seconds and MB of anonymous memory that sessions for all graphs take, in a process of their own."""
-    # Without torch: what it has freed would hide what the sessions take.
+    """Load sessions of all graphs in a process of their own; return seconds and MB of anonymous memory."""
+    # The process does not import torch: memory that torch has freed would hide what the sessions take.
     code = f"""
 import time
 import onnxruntime
@@ -229,7 +230,7 @@ print(time.perf_counter() - start, anonymous() - before)
 
 
 def measure_size(n_items: int, rounds: int, results: Results) -> str:
-    """Everything at one size, into results; the line of what loading costs."""
+    """Measure a catalogue of one size, add its figures to `results`, and return the table row of its load cost."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = build(folder, n_items)
@@ -246,45 +247,47 @@ def measure_size(n_items: int, rounds: int, results: Results) -> str:
 
 
 def main() -> None:
-    """Measure, print, and write the page and the plot."""
+    """Measure every size; print the tables and write the page and its plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", nargs="+", type=int, default=[1_700, 100_000, 1_000_000])
+    parser.add_argument("--items", nargs="+", type=int, default=[1_700, 100_000, 1_000_000], help="catalogue sizes")
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--table", type=Path, help="markdown file to write; the plot goes beside it")
+    parser.add_argument("--output", type=Path, metavar="PAGE", help="Markdown page to write; the plot goes beside it")
     arguments = parser.parse_args()
     if any(os.environ.get(name) != "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")):
         parser.error(
-            "set OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1: the libraries compared read them when they load"
+            "set OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1: the compared libraries read them when they are loaded"
         )
     torch.set_num_threads(1)
     command = f"python -m benchmarks.engine --items {' '.join(map(str, arguments.items))} --rounds {arguments.rounds}"
     lines = [
-        "# The engine, measured",
+        "# The engine",
         "",
-        f"`{command}`: {os.cpu_count()} cores ({platform.machine()}), one thread each, ONNX Runtime "
-        f"{onnxruntime.__version__}, torch {torch.__version__}; load average {os.getloadavg()[0]:.1f} at the start. "
-        f"Milliseconds, medians; ten best of all items, {N_FACTORS} factors, {N_EXCLUDED} items excluded for each user "
-        "by the graphs, none by the others. Every engine runs twice in its turn and the second run counts, so that a "
-        "catalogue that fits the processor's cache is in it. The factors are drawn so that the variance of scores "
-        "falls from direction to direction as in a trained model. Only the 8-bit codes notice: of factors alike in "
-        "all directions int8 is 2.4 to 2.8 times as fast as float32. Why the graphs are as they are, and where their "
-        "time goes: "
-        "[decisions/0004](decisions/0004-two-layouts-of-the-item-table.md).",
+        f"`{command}`: {os.cpu_count()} cores ({platform.machine()}), one thread per engine, ONNX Runtime "
+        f"{onnxruntime.__version__}, torch {torch.__version__}; load average {os.getloadavg()[0]:.1f} at the start.",
+        "",
+        f"Times are medians in milliseconds. Every engine finds the ten best of all items with {N_FACTORS} factors. "
+        f"The graphs exclude {N_EXCLUDED} items for each user; the other engines exclude none. Every engine runs twice "
+        "in its turn and the second run counts, so a catalogue that fits the processor's cache is in the cache.",
+        "",
+        "The factors are drawn so that the variance of scores falls from one direction to the next, as in a trained "
+        "model. Only the 8-bit codes depend on that: for factors that are alike in all directions int8 is 2.4 to 2.8 "
+        "times as fast as float32. [Decision 0004](../decisions/0004-two-layouts-of-the-item-table.md) explains the "
+        "graphs and where their time goes.",
         "",
     ]
     results: Results = {}
     loads = [measure_size(n_items, arguments.rounds, results) for n_items in arguments.items]
     lines += summary(results)
-    lines += ["", "All five float32 graphs in one process:", "", "| items | tables | load | anonymous memory |"]
+    lines += ["", "Loading all five float32 graphs in one process:", "", "| items | tables | load | anonymous memory |"]
     lines += ["|---|---|---|---|", *loads, "", "## Every figure", ""]
-    lines += [f"Other engines are left out where a batch has more than {MAX_SCORES_OF_OTHERS:,} scores.", ""]
+    lines += [f"The other engines are left out of batches of more than {MAX_SCORES_OF_OTHERS:,} scores.", ""]
     lines += table(results)
-    print(*lines[4:], sep="\n")
-    if arguments.table:
-        image = arguments.table.with_suffix(".svg")
+    print(*lines[6:], sep="\n")
+    if arguments.output:
+        image = arguments.output.with_suffix(".svg")
         plot(results, image)
-        lines += ["", f"![one user]({image.name})"]
-        arguments.table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        lines += ["", f"![Milliseconds for one user by the size of the catalogue]({image.name})"]
+        arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

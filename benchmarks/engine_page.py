@@ -1,4 +1,4 @@
-"""The page that benchmarks/engine.py writes: what was measured, the bars first."""
+"""Write the tables and the plot of docs/benchmarks/engine.md from what benchmarks/engine.py measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-# Milliseconds by (items, batch), by engine.
+# (items, batch) -> engine -> milliseconds of every round.
 Results = dict[tuple[int, str], dict[str, np.ndarray]]
 
 READ = "read of the table"
@@ -14,7 +14,7 @@ OURS = (READ, "recommend", "recommend int8")
 
 
 def summary(results: Results) -> list[str]:
-    """A line for every size: one user beside the read and the best other engine, int8, and a batch of 32."""
+    """Return the summary table: for every size one user, the best other engine, int8, and a batch of 32 users."""
     lines = [
         "| items | recommend, one user | ÷ read of the table | best other engine | int8 | fp32 ÷ int8 | "
         "32 users at once | throughput of 32 ÷ of 1 |",
@@ -37,7 +37,7 @@ def summary(results: Results) -> list[str]:
 
 
 def table(results: Results) -> list[str]:
-    """Every figure."""
+    """Return the table of every figure."""
     lines = ["| items | batch | | min | median | quartiles | ÷ read |", "|---|---|---|---|---|---|---|"]
     for (n_items, batch), engines in results.items():
         read = np.median(engines[READ]) if READ in engines else None
@@ -50,11 +50,11 @@ def table(results: Results) -> list[str]:
 
 
 def plot(results: Results, path: Path) -> None:
-    """Median milliseconds of one user's ten best against the size of the catalogue."""
+    """Draw the median time for one user's ten best items by the size of the catalogue."""
     try:
         from matplotlib import pyplot
     except ImportError:
-        print("matplotlib is not installed: no plot")
+        print("matplotlib is not installed: no plot is drawn")
         return
     sizes = sorted({n_items for n_items, batch in results if batch == "1"})
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")

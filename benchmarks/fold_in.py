@@ -1,8 +1,8 @@
-"""New users who were never trained on: error against the number of their ratings, with and without their profile.
+"""Measure the error for new users by the number of their ratings, with and without their profile.
 
-94 of the 943 users of MovieLens 100k are hidden. A model is trained on the others, exported, and the exported graph
+94 of the 943 users of MovieLens 100k are hidden. A model is trained on the others and exported. The exported graph
 folds the hidden users in from their first n ratings, in random order; the error is that of their ratings beyond the
-20th. COFACTOR_ML100K says where MovieLens 100k is.
+20th. COFACTOR_ML100K names the folder of MovieLens 100k. docs/benchmarks/new-users.md has the printed tables.
 
     python -m benchmarks.fold_in [--recipe dot-bias ...] [--seeds 42 43 44]
 """
@@ -10,7 +10,6 @@ folds the hidden users in from their first n ratings, in random order; the error
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 from dataclasses import replace
@@ -20,6 +19,7 @@ import numpy as np
 import onnxruntime
 import torch
 
+from benchmarks.datasets import ml_100k_folder
 from cofactor_trainer.architectures.recipes import find_recipe
 from cofactor_trainer.data.movielens import load_100k
 from cofactor_trainer.data.profile_regression import encode
@@ -28,13 +28,12 @@ from cofactor_trainer.export.version_writer import export_version
 from cofactor_trainer.graphs.empirical_bayes import empirical_prior
 from cofactor_trainer.training.train import train
 
-FOLDER = Path(os.environ.get("COFACTOR_ML100K", Path(__file__).parents[2] / "shared/data/ml-100k"))
 N_HIDDEN = 94
 COUNTS = (0, 5, 10, 20)
 
 
 def hide(dataset, seed):
-    """The data set without the hidden users, who keep no row, and their ratings in random order."""
+    """Return the data set without the hidden users, their rows in the whole one, and their ratings in random order."""
     random = np.random.RandomState(seed)
     hidden = random.permutation(dataset.n_users)[:N_HIDDEN]
     histories = [random.permutation(np.flatnonzero(dataset.user_rows == user)) for user in hidden]
@@ -55,19 +54,19 @@ def hide(dataset, seed):
 
 
 def errors(version, dataset, features, hidden, histories):
-    """Mean squared error by (n ratings, profile given), and milliseconds a user."""
+    """Fold the hidden users in; return error and milliseconds per user by (n ratings, with profile)."""
     embed, predict = (cpu_session(version / f"{graph}.onnx") for graph in ("embed_user", "predict"))
-    answers = encode(features, dataset.profiles.iloc[hidden]).astype(np.float32)
+    profiles = encode(features, dataset.profiles.iloc[hidden]).astype(np.float32)
     result = {}
     for count in COUNTS:
         for with_profile in (False, True):
             squared, seconds = [], []
-            for history, answer in zip(histories, answers, strict=True):
+            for history, profile in zip(histories, profiles, strict=True):
                 known, later = history[:count], history[20:]
                 inputs = {
                     "item_rows": np.append(dataset.item_rows[known], dataset.n_items)[None],
                     "ratings": np.append(dataset.ratings[known], 0).astype(np.float32)[None],
-                    "profile": answer[None] * np.float32(with_profile),
+                    "profile": profile[None] * np.float32(with_profile),
                 }
                 start = time.perf_counter()
                 factors, bias, _ = embed.run(None, inputs)
@@ -83,13 +82,13 @@ def errors(version, dataset, features, hidden, histories):
 
 
 def main() -> None:
-    """Print one table per recipe."""
+    """Measure every recipe and print a table for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", nargs="+", default=["dot-bias"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44])
+    parser.add_argument("--recipe", nargs="+", default=["dot-bias"], help="recipes to measure")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], help="seeds that choose the hidden users")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    dataset = load_100k(FOLDER, by_title=True)
+    dataset = load_100k(ml_100k_folder(), by_title=True)
     print(f"{dataset.name}, {N_HIDDEN} hidden users, seeds {arguments.seeds}, onnxruntime {onnxruntime.__version__}")
     for recipe in arguments.recipe:
         results = []

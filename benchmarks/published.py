@@ -1,8 +1,9 @@
-"""Train every published model and write the comparison: published, ours, difference, time.
+"""Train every published model again and compare its error and time with the published ones.
 
-    python -m benchmarks.published --ml-100k FOLDER [--seed 42] [--output docs/benchmarks-published.md]
+    python -m benchmarks.published [--seeds 42 43 44] [--output docs/benchmarks/published.md]
 
-One split decides nothing (splits differ by about 0.008), so --seeds takes several and the table shows their mean.
+COFACTOR_ML100K names the folder of MovieLens 100k. Splits differ by about 0.008, so one split decides nothing: --seeds
+takes several, and the table shows their mean.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.datasets import ml_100k_folder
 from cofactor_trainer.architectures.recipes import find_recipe
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.movielens import load_100k, load_embedded_small
@@ -26,7 +28,7 @@ from cofactor_trainer.training.train import train
 
 @dataclass(frozen=True)
 class Published:
-    """A published row: what it is, its mean squared error after the last and the best epoch, seconds an epoch."""
+    """A published model: its mean squared error after the last and the best epoch, and its seconds per epoch."""
 
     recipe: str
     what: str
@@ -53,7 +55,7 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class Measured:
-    """Means over the splits."""
+    """The same of our model, as means over the splits."""
 
     final: float
     best: float
@@ -61,7 +63,7 @@ class Measured:
 
 
 def measure(published: Published, dataset: RatingsDataset, seeds: list[int]) -> Measured:
-    """Train on every split."""
+    """Train the recipe of a published model on every split."""
     finals, bests, seconds = [], [], []
     for seed in seeds:
         split = random_split(dataset, seed=seed)
@@ -70,7 +72,7 @@ def measure(published: Published, dataset: RatingsDataset, seeds: list[int]) -> 
             split.validation,
             find_recipe(published.recipe),
             seed=seed,
-            # P11 is a mistake worth reproducing, once, here.
+            # P11 repeats the mistaken rating range of its source.
             allow_misfit_range=published.recipe == "p11",
         )
         losses = [epoch.validation_loss for epoch in result.history if epoch.validation_loss is not None]
@@ -81,7 +83,7 @@ def measure(published: Published, dataset: RatingsDataset, seeds: list[int]) -> 
 
 
 def table(rows: list[tuple[Published, Measured]]) -> str:
-    """The comparison in Markdown."""
+    """Return the comparison as a Markdown table."""
     lines = [
         "| # | model | published: final (best epoch) | ours: final (best epoch) | difference | s/epoch | ours |",
         "|---|---|---|---|---|---|---|",
@@ -96,15 +98,13 @@ def table(rows: list[tuple[Published, Measured]]) -> str:
 
 
 def main() -> int:
-    """Measure, print, write."""
+    """Train every chosen model; print the table and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    default = os.environ.get("COFACTOR_ML100K") or Path(__file__).resolve().parents[2] / "shared/data/ml-100k"
-    parser.add_argument("--ml-100k", type=Path, default=Path(default), metavar="FOLDER")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[42], metavar="N")
-    parser.add_argument("--only", nargs="+", metavar="RECIPE", help="for example p6 p9")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="Markdown to write")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42], metavar="N", help="seeds of the splits")
+    parser.add_argument("--only", nargs="+", metavar="RECIPE", help="train only these, for example p6 p9")
+    parser.add_argument("--output", type=Path, metavar="PAGE", help="Markdown page to write")
     arguments = parser.parse_args()
-    ml_100k, small = load_100k(arguments.ml_100k, by_title=True), load_embedded_small()
+    ml_100k, small = load_100k(ml_100k_folder(), by_title=True), load_embedded_small()
     rows = []
     for published in PUBLISHED:
         if arguments.only is None or published.recipe in arguments.only:
@@ -112,13 +112,13 @@ def main() -> int:
             rows.append((published, measure(published, dataset, arguments.seeds)))
             print(table(rows[-1:]).splitlines()[-1], flush=True)
     text = (
-        "# Every published model, trained again\n\n"
-        "Validation mean squared error, lower is better. Published figures: one unknown split each. Ours: mean of the "
-        f"splits {', '.join(map(str, arguments.seeds))}, 20 % of the ratings held out, items by title. Splits differ "
-        "by about 0.008.\n\n"
+        "# Published models, trained again\n\n"
+        "Mean squared error on held-out ratings; lower is better. Each published figure comes from one unknown split. "
+        f"Ours are means of the splits {', '.join(map(str, arguments.seeds))}, with 20 % of the ratings held out and "
+        "one item per title. Splits differ by about 0.008.\n\n"
         f"{table(rows)}\n\n"
-        f"Measured with torch {torch.__version__} on one thread of {os.cpu_count()} CPU cores ({platform.machine()}, "
-        "shared with other work, so that the times are upper bounds):\n"
+        f"Measured with torch {torch.__version__} on one thread of {os.cpu_count()} CPU cores ({platform.machine()}). "
+        "Other programs used them too, so the times are upper bounds.\n\n"
         f"`python -m benchmarks.published --seeds {' '.join(map(str, arguments.seeds))}`\n"
     )
     if arguments.output is not None:

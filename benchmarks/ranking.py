@@ -1,11 +1,11 @@
-"""What is recommended, judged on ratings held out: our recipes beside popularity, implicit ALS and EASE.
+"""Measure how well recipes order items, beside popularity, implicit's ALS and EASE.
 
     pip install -r benchmarks/requirements.txt
-    python -m benchmarks.ranking [--seeds 42 43 44 45 46] [--output docs/benchmarks-ranking.md]
+    python -m benchmarks.ranking [--seeds 42 43 44 45 46] [--output docs/benchmarks/ranking.md]
 
-MovieLens 100k by title; a random 20 % of each user's ratings is held out, those of at least 4 are relevant, and every
-item that the user has not rated in the rest is a candidate. COFACTOR_ML100K says where the data is. Exits with 1 where
-a bar is missed.
+The data is MovieLens 100k with one item per title. A random 20 % of each user's ratings is held out; ratings of at
+least 4 are relevant. Every item that the user has not rated in the train part is a candidate. COFACTOR_ML100K names the
+folder of the data. The exit status is 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import scipy.sparse
 import torch
 from implicit.als import AlternatingLeastSquares
 
+from benchmarks.datasets import ml_100k_folder
 from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.data.movielens import load_100k
 from cofactor_trainer.data.splits import Split, per_user_split
@@ -37,13 +38,12 @@ from cofactor_trainer.evaluation.metrics import RankingMetrics
 from cofactor_trainer.scoring.trained_model import TrainedModel
 from cofactor_trainer.training.train import train
 
-FOLDER = Path(os.environ.get("COFACTOR_ML100K", Path(__file__).parents[2] / "shared/data/ml-100k"))
-NDCG_BAR, RECALL_BAR = 0.365, 0.283
+NDCG_TARGET, RECALL_TARGET = 0.365, 0.283
 
 
 @dataclass(frozen=True)
 class Row:
-    """A way to order items."""
+    """A way to order items, and how much popularity adds to its scores."""
 
     title: str
     fit: Callable[[Split], TrainedModel]
@@ -51,7 +51,7 @@ class Row:
 
 
 def as_model(users: np.ndarray, items: np.ndarray) -> TrainedModel:
-    """A dot product of users (n_users, d) and items (n_items, d), the unknown rows 0."""
+    """Return the dot product of users (n_users, d) and items (n_items, d) as a model; its unknown rows are 0."""
     return TrainedModel(
         architecture="dot-product",
         objective="ranking",
@@ -66,7 +66,7 @@ def as_model(users: np.ndarray, items: np.ndarray) -> TrainedModel:
 
 
 def als(split: Split) -> TrainedModel:
-    """Implicit's ALS with 32 factors, every rating an interaction of the same weight."""
+    """Train implicit's ALS with 32 factors; every rating is an interaction of the same weight."""
     ratings = split.train
     shape = (ratings.n_users, ratings.n_items)
     matrix = scipy.sparse.csr_matrix((np.ones(ratings.n_ratings), (ratings.user_rows, ratings.item_rows)), shape)
@@ -76,7 +76,10 @@ def als(split: Split) -> TrainedModel:
 
 
 def ease(split: Split) -> TrainedModel:
-    """EASE with a penalty of 300 (H. Steck, Embarrassingly shallow autoencoders for sparse data, WWW 2019)."""
+    """Train plain EASE with a penalty of 300; every rating is an interaction of the same weight.
+
+    H. Steck, Embarrassingly shallow autoencoders for sparse data, WWW 2019.
+    """
     ratings = split.train
     rated = np.zeros((ratings.n_users, ratings.n_items))
     rated[ratings.user_rows, ratings.item_rows] = 1
@@ -87,7 +90,7 @@ def ease(split: Split) -> TrainedModel:
 
 
 def of_recipe(name: str, **changes: object) -> Callable[[Split], TrainedModel]:
-    """Training of a recipe with some changes."""
+    """Return a function that trains a recipe with some of its settings changed."""
     recipe = replace(RECIPES[name], **changes)  # type: ignore[arg-type]
     return lambda split: train(split.train, None, recipe, seed=1).model
 
@@ -104,13 +107,13 @@ ROWS = (
 
 
 def main() -> int:
-    """Train, print, and write the table."""
+    """Train and judge every row; print the table and write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44, 45, 46])
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44, 45, 46], help="seeds of the splits")
+    parser.add_argument("--output", type=Path, metavar="PAGE", help="Markdown page to write")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    dataset = load_100k(FOLDER, by_title=True)
+    dataset = load_100k(ml_100k_folder(), by_title=True)
     splits = [per_user_split(dataset, 0.2, seed) for seed in arguments.seeds]
     lines, means = [], {}
     for row in ROWS:
@@ -129,26 +132,27 @@ def main() -> int:
     if arguments.output is not None:
         arguments.output.write_text(document(lines, arguments.seeds), encoding="utf-8")
     best, others = means["**ranking**"], (means[row.title]["ndcg"] for row in ROWS[:-2])
-    met = best["ndcg"] >= max(NDCG_BAR, *others) and best["recall"] >= RECALL_BAR
-    print("bars:", "met" if met else "MISSED")
+    met = best["ndcg"] >= max(NDCG_TARGET, *others) and best["recall"] >= RECALL_TARGET
+    print("targets:", "met" if met else "MISSED")
     return int(not met)
 
 
 def mean(measured: list[RankingMetrics], name: str) -> float:
-    """Mean of one measure over the splits."""
+    """Return the mean of one measure over the splits."""
     return statistics.mean(getattr(metrics, name) for metrics in measured)
 
 
 def document(lines: list[str], seeds: list[int]) -> str:
-    """The page."""
-    command = " ".join(["python", "benchmarks/ranking.py", *sys.argv[1:]])
+    """Return the page."""
+    command = " ".join(["python -m benchmarks.ranking", *sys.argv[1:]])
     return (
-        f"""# What is recommended
+        f"""# Ranking
 
-MovieLens 100k by title, 20 % of each user's ratings held out at random, relevant from a rating of 4 on, every unseen
-item a candidate, first 10 recommendations; means of the seeds {", ".join(map(str, seeds))}. Ours was tuned on seed 7.
-The bars: NDCG@10 of at least {NDCG_BAR} and above every other row, Recall@10 of at least {RECALL_BAR}. Seconds are
-processor time of one thread to train.
+MovieLens 100k with one item per title. A random 20 % of each user's ratings is held out; a held-out rating of at least
+4 is relevant. Every item that the user has not rated is a candidate, and the first 10 recommendations count. Figures
+are means of the seeds {", ".join(map(str, seeds))}. The `ranking` recipe was tuned on seed 7. ALS and EASE are plain:
+every rating is an interaction of the same weight. Targets for `ranking`: NDCG@10 of at least {NDCG_TARGET} and above
+every other row, Recall@10 of at least {RECALL_TARGET}. Seconds are the processor time that one thread needs to train.
 
 `{command}` on {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}.
 

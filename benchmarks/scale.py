@@ -1,9 +1,10 @@
-"""Seconds an epoch and memory on 20 million synthetic ratings, 138,000 users by 27,000 items, 50 factors, two threads.
+"""Measure time and memory of training on 20 million synthetic ratings with two threads.
 
-    python -m benchmarks.scale [--ratings 20000000] [--output docs/benchmarks-scale.md]
+    python -m benchmarks.scale [--ratings 20000000] [--output docs/benchmarks/scale.md]
 
-Popularity of items and activity of users follow a power law, and the ratings have a planted structure of rank 4, so
-that a falling loss shows that the model learns. Exits with 1 where a bar is missed.
+138,000 users rate 27,000 items; the model has 50 factors. Popularity of items and activity of users follow a power
+law. The ratings have a planted structure of rank 4, so a falling loss shows that the model learns. The exit status is 1
+if a target is missed.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
 from cofactor_trainer.training.train import train
 
 N_USERS, N_ITEMS, RANK = 138_000, 27_000, 4
-SECONDS_BAR, GIGABYTES_BAR = 8.0, 1.0
-# Prints the KiB that libraries take by being loaded.
+SECONDS_TARGET, GIGABYTES_TARGET = 8.0, 1.0
+# A program that loads libraries and prints how much resident memory that takes, KiB.
 LOAD = """
 import ctypes, sys
 def resident(): return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS"))
@@ -39,7 +40,7 @@ CHUNK = 1 << 20
 
 
 def synthetic(n_ratings: int) -> RatingsDataset:
-    """Half-star ratings, made in chunks so that making them takes no more memory than keeping them."""
+    """Return random half-star ratings; they are made in chunks, so that memory peaks at the size of the result."""
     random = np.random.default_rng(0)
     user_rows, item_rows = np.empty(n_ratings, np.int32), np.empty(n_ratings, np.int32)
     ratings = np.empty(n_ratings, np.float32)
@@ -59,22 +60,22 @@ def synthetic(n_ratings: int) -> RatingsDataset:
 
 
 def peak_gigabytes() -> float:
-    """Most memory that this process had at once."""
+    """Return the peak resident memory of this process, GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def cuda_gigabytes() -> float:
-    """What the CUDA libraries that torch has loaded take, used or not; 0 for a torch built for CPUs."""
+    """Return the memory of the CUDA libraries that torch has loaded, used or not; 0 for a torch built for CPUs."""
     mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()}
     libraries = sorted(path for path in mapped if "/nvidia/" in path)
     return int(subprocess.check_output([sys.executable, "-c", LOAD, *libraries])) * 1024 / 1e9
 
 
 def main() -> int:
-    """Train two epochs; the second is measured, for the first also touches the memory for the first time."""
+    """Train two epochs and measure the faster one: the first also touches its memory for the first time."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--ratings", type=int, default=20_000_000)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--ratings", type=int, default=20_000_000, help="number of ratings")
+    parser.add_argument("--output", type=Path, metavar="PAGE", help="Markdown page to write")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     recipe = replace(RECIPES["fast"], epochs=2, batch_size=65_536, learning_rate=5e-2)
@@ -88,8 +89,8 @@ def main() -> int:
     losses = " then ".join(f"{epoch.train_loss:.3f}" for epoch in result.history)
     own = f"{gigabytes - libraries:.2f}"
     row = f"| {seconds:.1f} | {processor:.1f} | {gigabytes:.2f} | {cuda_gigabytes():.2f} | {own} | {losses} |"
-    bars = (("time", seconds, SECONDS_BAR), ("memory", gigabytes, GIGABYTES_BAR))
-    verdict = ", ".join(f"{name} {'met' if found <= bar else 'missed'} ({found:.2f})" for name, found, bar in bars)
+    targets = (("time", seconds, SECONDS_TARGET), ("memory", gigabytes, GIGABYTES_TARGET))
+    verdict = ", ".join(f"{name} {'met' if got <= target else 'missed'} ({got:.2f})" for name, got, target in targets)
     print(row, verdict, sep="\n")
     if arguments.output is not None:
         arguments.output.write_text(document(row, verdict, arguments.ratings), encoding="utf-8")
@@ -97,17 +98,17 @@ def main() -> int:
 
 
 def document(row: str, verdict: str, n_ratings: int) -> str:
-    """The page."""
-    command = " ".join(["python", "benchmarks/scale.py", *sys.argv[1:]])
+    """Return the page."""
+    command = " ".join(["python -m benchmarks.scale", *sys.argv[1:]])
     return f"""# {n_ratings:,} ratings
 
-Synthetic, {N_USERS:,} users by {N_ITEMS:,} items, 50 factors, batches of 65,536, two threads. The bars:
-{SECONDS_BAR:g} s an epoch and {GIGABYTES_BAR:g} GB (10^9 bytes), the data, the interpreter and all libraries included:
-{verdict}. A torch built for CUDA loads the libraries of CUDA even where it trains on a CPU.
+Synthetic ratings of {N_ITEMS:,} items by {N_USERS:,} users; 50 factors, batches of 65,536, two threads. Targets:
+{SECONDS_TARGET:g} s per epoch and {GIGABYTES_TARGET:g} GB (10^9 bytes), including the data, the interpreter and all
+libraries. Result: {verdict}. A torch built for CUDA loads the CUDA libraries even if it trains on a CPU.
 
 `{command}` on {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}.
 
-| seconds an epoch | processor seconds an epoch | GB at most | of it CUDA's libraries | beyond libraries | train loss |
+| seconds per epoch | processor seconds per epoch | peak GB | CUDA libraries | beyond all libraries | train loss |
 |---|---|---|---|---|---|
 {row}
 """

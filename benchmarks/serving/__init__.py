@@ -1,1 +1,1 @@
-"""Load tests of the server beside bare echoes and its peers: `python -m benchmarks.serving.run`."""
+"""Load-test the server beside bare echoes and its peers: `python -m benchmarks.serving.run`."""

@@ -1,4 +1,4 @@
-"""Model versions of any size with random factors: what they recommend is nonsense, what they cost is not."""
+"""Export versions of any size with random factors: their recommendations are nonsense, their cost is real."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Catalogue:
-    """How large a synthetic version is.
+    """The size of a synthetic version.
 
     Attributes:
-        n_ratings: on average per user; a user's own number is spread like that of MovieLens (log-normal).
+        n_ratings: mean number of ratings per user; the numbers are log-normal, like those of MovieLens.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Catalogue:
     n_ratings: int
 
     def models(self, cache: Path) -> Path:
-        """The folder of models that holds it alone: a server loads every model of its folder."""
+        """Return the folder of models that holds only this one: a server loads every model of its folder."""
         return cache / "models" / self.name
 
 
@@ -34,7 +34,7 @@ MILLION = Catalogue("items-1m", 2_000, 1_000_000, 64, 100)
 
 
 def write(catalogue: Catalogue, cache: Path) -> Path:
-    """Export the version below a cache folder unless it is there; returns its directory."""
+    """Export the version into a cache folder unless it is there; return its directory."""
     models_dir = catalogue.models(cache)
     place = models_dir / catalogue.name / "1"
     if place.exists():

@@ -1,4 +1,4 @@
-"""Runs the load driver (driver/*.go) and reads the clocks around its measured window."""
+"""Run the load driver (driver/*.go) and read the CPU clocks around its measured window."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from benchmarks.serving.server_process import RunningServer
 from benchmarks.serving.workload import Workload
 
 QUIET = 0.15
-"""Most of one core that others may use of the server's cores; a measurement beyond is not judged."""
+"""Most that other programs may use of the server's cores, in cores; a window above it is not judged."""
 OPEN_LOOP_CALLS = 1024
-"""Most calls at once in an open loop."""
+"""Most calls in flight in an open loop."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What to send.
+    """The calls to send.
 
     Attributes:
-        in_flight: calls all together, or messages on each stream.
-        streams: 0: unary calls.
-        rate: calls per second of an open loop; 0: closed loop.
-        per_call: answers in a call (users of a batch, pairs of a Predict).
-        method: instead of the server's own.
+        in_flight: calls in flight in all, or messages in flight on each stream.
+        streams: number of streams; 0 for unary calls.
+        rate: calls per second of an open loop; 0 for a closed loop.
+        per_call: results in a call: users of a batch, pairs of a Predict.
+        method: full gRPC method, if it is not the default of the server.
     """
 
     workload: Workload
@@ -42,18 +42,18 @@ class Load:
     method: str = ""
 
     def connections(self) -> int:
-        """Eight calls share one."""
+        """Return the number of connections: one for eight calls."""
         return self.streams or max(1, min(64, self.in_flight // 8))
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One window. Times are milliseconds, rates are answers per second, `..._cores` and the rest are cores used.
+    """The figures of one window: times in milliseconds, rates in responses per second, CPU use in cores.
 
     Attributes:
-        others: by anything but server and driver, anywhere.
-        disturbance: by the same on the server's cores.
-        protected: server and driver had priority over them.
+        others: CPU use of other programs on the whole machine.
+        disturbance: CPU use of other programs on the server's cores.
+        protected: True if server and driver had priority over other programs.
     """
 
     rate: float
@@ -70,23 +70,32 @@ class Measurement:
 
     @property
     def quiet(self) -> bool:
-        """Whether it may be judged: others used little of the server's core, or only what the server left idle."""
+        """Return True if the window may be judged: other programs used little, or only what the server left idle."""
         return self.disturbance <= QUIET or self.protected
 
     @property
     def cpu_us(self) -> float:
-        """CPU of the server for one answer, microseconds."""
+        """Return the server's CPU time per response, microseconds."""
         return self.server_cores / self.rate * 1e6 if self.rate else float("inf")
 
 
 class WrongAnswerError(Exception):
-    """A server failed a call or gave a wrong answer."""
+    """A server failed a call or sent a wrong response."""
 
 
 def measure(
     driver: Path, server: RunningServer, load: Load, warmup: float, seconds: float, shared: bool
 ) -> Measurement:
-    """Load a server. `shared`: driver and server use the same cores, because the server takes all of them."""
+    """Load a server and measure one window.
+
+    Args:
+        driver: the program to run.
+        server: what to load.
+        load: what to send.
+        warmup: seconds before the window.
+        seconds: length of the window.
+        shared: True if driver and server use the same cores, because the server takes all of them.
+    """
     spec = server.spec
     job = {
         "target": server.target,
@@ -122,7 +131,7 @@ def measure(
     clocks, begin = usage(*processes), time.monotonic()
     if started.strip() != "begin":
         process.wait()
-        raise WrongAnswerError(f"{spec.name}: the driver did not begin; its message is above")
+        raise WrongAnswerError(f"{spec.name}: the driver did not start; its message is above")
     time.sleep(seconds - 0.02)
     used, window = usage(*processes) - clocks, time.monotonic() - begin
     text = process.stdout.read()
@@ -145,9 +154,9 @@ def measure(
 
 
 def _checked(name: str, result: dict[str, Any]) -> dict[str, Any]:
-    """The driver's result; raises WrongAnswerError if a single call failed or was answered wrongly."""
+    """Return the driver's result; raise WrongAnswerError if a single call failed or got a wrong response."""
     failures: dict[str, int] = result["failures"]
     if failures:
         wrong = sum(failures.values())
-        raise WrongAnswerError(f"{name}: {wrong} calls failed of {wrong + result['answers']}: {list(failures)[:3]}")
+        raise WrongAnswerError(f"{name}: {wrong} calls failed of {wrong + result['responses']}: {list(failures)[:3]}")
     return result

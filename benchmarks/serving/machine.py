@@ -1,4 +1,4 @@
-"""The machine: what it is, and who used its processors during a measurement."""
+"""Describe the machine and measure who uses its processors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE = CORES[0]
 DRIVER_CORE = CORES[-1]
 PRIORITY = -15
-"""Its weight is 28 times that of other work: where both want a core, others get 4 % of it."""
+"""Niceness of a run with priority. Its weight is 28 times the usual one: other programs get 4 % of a contested core."""
 
 
 def describe() -> str:
-    """Processor, memory and system, for people."""
+    """Describe processor, memory and system in one line."""
     model = next(
         (
             line.partition(":")[2].strip()
@@ -35,13 +35,13 @@ def describe() -> str:
 
 @dataclass(frozen=True)
 class Usage:
-    """CPU seconds until now.
+    """CPU seconds used up to a moment.
 
     Attributes:
-        server: of a server's processes.
-        driver: of the load driver.
-        machine: of everything on every core.
-        server_cores: of everything on the cores that the server may use.
+        server: by the server's processes.
+        driver: by the load driver.
+        machine: by everything on all cores.
+        server_cores: by everything on the cores that the server may use.
     """
 
     server: float
@@ -59,22 +59,22 @@ class Usage:
 
     @property
     def others(self) -> float:
-        """CPU seconds of anything else, wherever it ran."""
+        """Return the CPU seconds of other programs on all cores."""
         return max(0.0, self.machine - self.server - self.driver)
 
     def disturbance(self, *, shared: bool) -> float:
-        """CPU seconds of anything else on the server's cores; shared: the driver runs there too."""
+        """Return the CPU seconds of other programs on the server's cores; `shared` if the driver runs there too."""
         return max(0.0, self.server_cores - self.server - (self.driver if shared else 0.0))
 
 
 def usage(server: psutil.Process, driver: psutil.Process, server_cores: Sequence[int]) -> Usage:
-    """Read the clocks. Hypervisor time (steal) counts as used by others."""
+    """Read the CPU clocks; time that the hypervisor took (steal) counts as used by other programs."""
     busy = [
         times.user + times.nice + times.system + times.irq + times.softirq + times.steal
         for times in psutil.cpu_times(percpu=True)
     ]
     return Usage(
-        sum(_seconds(each) for each in tree(server)),
+        sum(map(_seconds, tree(server))),
         _seconds(driver),
         sum(busy),
         sum(busy[core] for core in server_cores),
@@ -82,15 +82,15 @@ def usage(server: psutil.Process, driver: psutil.Process, server_cores: Sequence
 
 
 def has_priority() -> bool:
-    """Whether this run was started with `nice -n -15` or the like."""
+    """Return True if this run was started with `nice -n -15` or a higher priority."""
     return os.getpriority(os.PRIO_PROCESS, 0) <= PRIORITY
 
 
 @contextmanager
 def on_cores(cores: Sequence[int]) -> Iterator[None]:
-    """What is started meanwhile runs on these cores: it inherits them from this thread.
+    """Start processes on these cores: they inherit the affinity of this thread.
 
-    Not a preexec_fn: that runs between fork and exec, where a lock that another thread held stays locked for ever.
+    A preexec_fn would not be safe: it runs between fork and exec, where a lock of another thread stays locked for ever.
     """
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
@@ -101,27 +101,27 @@ def on_cores(cores: Sequence[int]) -> Iterator[None]:
 
 
 def prioritise(process: psutil.Process) -> None:
-    """Give a process and all below it the priority of this run, against other sessions too.
+    """Give a process and its descendants the priority of this run, also against other login sessions.
 
-    Linux shares a core among sessions first (autogroup); `nice` alone counts inside one only.
+    Linux divides a core among sessions first (autogroup); `nice` alone counts only within one session.
     """
     if has_priority():
-        for each in tree(process):
-            group = Path(f"/proc/{each.pid}/autogroup")
+        for member in tree(process):
+            group = Path(f"/proc/{member.pid}/autogroup")
             if group.exists():
                 group.write_text(str(PRIORITY))
 
 
 def tree(process: psutil.Process) -> list[psutil.Process]:
-    """A process and all below it."""
+    """Return a process and its descendants."""
     return [process, *process.children(recursive=True)]
 
 
 def memory(process: psutil.Process) -> tuple[float, float]:
-    """Resident and proportional memory of a process and all below it, MiB; proportional counts shared pages once."""
+    """Return resident and proportional MiB of a process and its descendants; proportional counts shared pages once."""
     resident = proportional = 0
-    for each in tree(process):
-        full = each.memory_full_info()
+    for member in tree(process):
+        full = member.memory_full_info()
         resident += full.rss
         proportional += full.pss
     return resident / 2**20, proportional / 2**20

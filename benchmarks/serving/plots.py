@@ -1,4 +1,4 @@
-"""Draws a run's measurements, read as JSON from standard input, as SVG files in the folder given."""
+"""Draw a run as SVG files: measurements as JSON from standard input, the folder as argument."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ OURS, THEIRS = "#1f6f8b", "#b0b7bf"
 
 
 def median(rounds: list[dict[str, float]], field: str) -> float:
-    """Of the rounds."""
-    return statistics.median(each[field] for each in rounds)
+    """Return the median of a field over the rounds."""
+    return statistics.median(measurement[field] for measurement in rounds)
 
 
 def unary(results: Results, folder: Path) -> None:
-    """Requests per second of every server, one bar each, with the spread of the rounds."""
+    """Draw the requests per second of every server as bars, with the spread of the rounds."""
     rows = {name.partition("/")[2]: rounds for name, rounds in results.items() if name.startswith("unary/")}
     names = sorted(rows, key=lambda name: median(rows[name], "rate"))
     rates = [median(rows[name], "rate") for name in names]
-    low = [rate - min(each["rate"] for each in rows[name]) for rate, name in zip(rates, names, strict=True)]
-    high = [max(each["rate"] for each in rows[name]) - rate for rate, name in zip(rates, names, strict=True)]
+    low = [rate - min(one["rate"] for one in rows[name]) for rate, name in zip(rates, names, strict=True)]
+    high = [max(one["rate"] for one in rows[name]) - rate for rate, name in zip(rates, names, strict=True)]
     figure, axes = plt.subplots(figsize=(8, 0.45 * len(names) + 1), layout="constrained")
     bars = axes.barh(names, rates, xerr=[low, high], color=[OURS if "Recommend" in name else THEIRS for name in names])
     axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=6)
@@ -40,7 +40,7 @@ def unary(results: Results, folder: Path) -> None:
 
 
 def concurrency(results: Results, folder: Path) -> None:
-    """Rate and 99th percentile against calls in flight."""
+    """Draw the rate and the 99th percentile by calls in flight."""
     figure, (rates, tails) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     for name, colour in (("echo", THEIRS), ("Recommend", OURS)):
         found = re.compile(rf"concurrency/{name}, (\d+) in flight")

@@ -1,4 +1,4 @@
-"""ghz, a load tool that is not ours, against the same servers: do our figures hold."""
+"""Check the figures of our load driver with ghz, a load tool by others, on the same servers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ IN_FLIGHT = 64
 
 
 def measure(server: RunningServer, context: Context, seconds: float) -> dict[str, float]:
-    """Requests per second and milliseconds that ghz reports. It parses answers, and so is dearer than our driver."""
-    users = [{"user": {"user_id": each.user_id}, "page_size": workload.K} for each in context.small[:64]]
+    """Return the rate and latencies that ghz reports. It parses responses, so it needs more CPU than our driver."""
+    users = [{"user": {"user_id": user.user_id}, "page_size": workload.K} for user in context.small[:64]]
     data = tools.CACHE / "ghz.json"
     data.write_text(json.dumps(users))
     schema = tools.CACHE / "recommender.protoset"
@@ -37,18 +37,18 @@ def measure(server: RunningServer, context: Context, seconds: float) -> dict[str
     if process.returncode != 0:
         raise RuntimeError(f"ghz ended with status {process.returncode}; its message is above")
     found = json.loads(text)
-    percentiles = {each["percentage"]: each["latency"] / 1e6 for each in found["latencyDistribution"]}
+    percentiles = {entry["percentage"]: entry["latency"] / 1e6 for entry in found["latencyDistribution"]}
     return {"rate": found["rps"], "p50": percentiles[50], "p99": percentiles[99]}
 
 
 def descriptor_set() -> bytes:
-    """The API as compiled descriptors: ghz reads .proto files with a parser that is older than proto3's `optional`."""
+    """Return the API as compiled descriptors: the parser of ghz is older than proto3's `optional`."""
     files = descriptor_pb2.FileDescriptorSet()
 
     def add(file: descriptor.FileDescriptor) -> None:
         for dependency in file.dependencies:
             add(dependency)
-        if file.name not in {each.name for each in files.file}:
+        if file.name not in {known.name for known in files.file}:
             file.CopyToProto(files.file.add())
 
     add(recommender_pb2.DESCRIPTOR)

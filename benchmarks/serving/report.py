@@ -1,4 +1,4 @@
-"""What a run prints, and docs/benchmarks.md."""
+"""Print the lines of a run, and write docs/benchmarks/serving.md."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dataclasses import asdict
 from itertools import groupby
 
 from benchmarks.serving import tools
-from benchmarks.serving.bars import BARS, Judgement
 from benchmarks.serving.driver import QUIET, Measurement
 from benchmarks.serving.scenarios import SCENARIOS, Results
+from benchmarks.serving.targets import TARGETS, Judgement
 
-PAGE = tools.ROOT / "docs/benchmarks.md"
+PAGE = tools.ROOT / "docs/benchmarks/serving.md"
 PLOTS = tools.ROOT / "docs/benchmarks"
 PROFILE = tools.HERE / "profile.md"
-"""Written by hand: no script can say why."""
+"""The last section of the page; it explains the figures and is written by hand."""
 
 INTRODUCTION = """# Serving benchmark
 
@@ -25,40 +25,44 @@ Written by `{command}` on {date}; do not edit.
 
 **Machine**: {machine}.
 
-The server runs on one core and the load driver on another, on the loopback interface; rows say so where it is
-otherwise. A load driver in Go sends requests serialised beforehand and checks every answer against
-one worked out in numpy; a single wrong answer ends the run. Rows of a table are measured in turn, round after round;
-figures are medians over the rounds, in brackets the lowest and highest. Latency is per call, of an open loop
-from the time a call was due. Shares are of one core: what server and driver used, and what anything else used of the
-server's core and of the whole machine. Windows in which others used more than {quiet:.0%} of the server's core are
-measured once more; rows marked † had too few quiet ones to judge. {priority}
+## How it was measured
 
-Cofactor runs with everything on that it has by default but the answer cache, which only the row of cache hits
-has: string ids, exclusion of rated items, interceptors, metrics.
-The bare echo is grpcio's synchronous server answering with a constant of the same size, requests not even parsed.
-Peers run the same ONNX graph with the same ids and exclusions (benchmarks/serving/peers).
+- The server runs on one core and the load driver on another, over the loopback interface, unless a row says otherwise.
+- The load driver is written in Go. It sends requests that were serialised beforehand and compares every response with
+  one computed in numpy. A single wrong response ends the run.
+- The rows of a table are measured in turn, round after round. Figures are medians over the rounds, with the lowest and
+  the highest in brackets.
+- Latency is that of one call. In an open loop it counts from the time at which the call was due.
+- CPU use is given in shares of one core: of the server, of the driver, and of other programs on the server's core and
+  on the whole machine.
+- A window in which other programs used more than {quiet:.0%} of the server's core is measured once more. Rows marked †
+  had too few quiet windows to judge.
+{priority}- Cofactor runs with its default settings: string ids, exclusion of rated items, interceptors, metrics. Only
+  the response cache is off, except in the row of cache hits.
+- The bare echo is grpcio's synchronous server. It responds with a constant of the same size and parses no requests.
+- The peers run the same ONNX graph with the same ids and exclusions (benchmarks/serving/peers).
 """
 
-PRIORITY_NOTE = """In this run
-server and driver had priority (nice -15) over other work on the machine: while they wanted a core that got at most 4 %
-of it; what it used is what they left idle. It still shared caches and memory with them."""
+PRIORITY_NOTE = """- In this run server and driver had priority (nice -15) over other programs. These got at most 4 %
+  of a core that server or driver wanted, and otherwise what the two left idle. They still shared caches and memory.
+"""
 
 
 def measurement_line(name: str, found: Measurement) -> str:
-    """One window, for the terminal."""
-    note = "" if found.quiet else f"  others used {found.disturbance:.0%} of the server's core"
+    """Return one window as a line for the terminal."""
+    note = "" if found.quiet else f"  other programs used {found.disturbance:.0%} of the server's core"
     return (
         f"{name:36} {found.rate:12,.0f}/s {found.cpu_us:9.1f} µs p50 {found.p50:.2f} p99 {found.p99:.2f} ms "
         f"driver {found.driver_cores:.0%}{note}"
     )
 
 
-def bar_line(bar: Judgement) -> str:
-    """A bar, for the terminal."""
-    if bar.figure is None:
-        return f"{bar.verdict:12} {bar.text}"
-    by_cpu = "" if bar.by_cpu is None else f", by CPU time {bar.by_cpu:.2f}"
-    return f"{bar.verdict:12} {bar.text}: {bar.figure:.2f} ({bar.low:.2f} to {bar.high:.2f}){by_cpu}"
+def target_line(judged: Judgement) -> str:
+    """Return a judged target as a line for the terminal."""
+    if judged.figure is None:
+        return f"{judged.verdict:12} {judged.text}"
+    by_cpu = "" if judged.by_cpu is None else f", by CPU time {judged.by_cpu:.2f}"
+    return f"{judged.verdict:12} {judged.text}: {judged.figure:.2f} ({judged.low:.2f} to {judged.high:.2f}){by_cpu}"
 
 
 def write(
@@ -72,56 +76,57 @@ def write(
     """Write the page and its plots."""
     parts = [
         INTRODUCTION.format(command=command, date=date, machine=machine, quiet=QUIET, priority=_priority(results)),
-        _bars(results),
+        _targets(results),
     ]
     for scenario, rows in groupby(results, key=lambda name: name.partition("/")[0]):
         parts.append(_scenario(scenario, {row.partition("/")[2]: results[row] for row in rows}))
     parts += [_servers(servers), _referee(referee, results), PROFILE.read_text()]
     PAGE.write_text("\n".join(parts))
     PLOTS.mkdir(exist_ok=True)
-    drawn = {row: [asdict(each) for each in measurements] for row, measurements in results.items()}
+    drawn = {row: list(map(asdict, measurements)) for row, measurements in results.items()}
     subprocess.run(
         [tools.venv("plots") / "python", tools.HERE / "plots.py", PLOTS], input=json.dumps(drawn), text=True, check=True
     )
 
 
 def _priority(results: Results) -> str:
-    if not all(each.protected for measurements in results.values() for each in measurements):
+    if not all(measurement.protected for measurements in results.values() for measurement in measurements):
         return ""
     return PRIORITY_NOTE
 
 
-def _bars(results: Results) -> str:
-    lines = ["## Bars", "", "| bar | figure | by CPU time | verdict |", "|---|---|---|---|"]
-    for bar in BARS:
-        found = bar.judge(results)
+def _targets(results: Results) -> str:
+    lines = ["## Targets", "", "| target | measured | by CPU time | verdict |", "|---|---|---|---|"]
+    for target in TARGETS:
+        found = target.judge(results)
         figure = "" if found.figure is None else f"{found.figure:.2f} ({found.low:.2f} to {found.high:.2f})"
         by_cpu = "" if found.by_cpu is None else f"{found.by_cpu:.2f}"
         lines.append(f"| {found.text} | {figure} | {by_cpu} | {found.verdict} |")
-    return "\n".join([*lines, "", "![Requests per second](benchmarks/unary.svg)", ""])
+    return "\n".join([*lines, "", "![Requests per second](unary.svg)", ""])
 
 
 def _scenario(name: str, rows: Mapping[str, Sequence[Measurement]]) -> str:
     title = (SCENARIOS[name].__doc__ or "").strip()
     lines = [f"## {name}", "", title, ""]
     lines += [
-        "| | answers/s | server CPU µs each | p50 | p90 | p99 | p99.9 ms | server | driver | others there | anywhere |",
+        "| | responses/s | server CPU µs per response | p50 | p90 | p99 | p99.9 ms | server | driver "
+        "| others on its core | others anywhere |",
         "|---" * 11 + "|",
     ]
     for row, measurements in rows.items():
-        mark = "" if sum(each.quiet for each in measurements) >= 3 else " †"
+        mark = "" if sum(measurement.quiet for measurement in measurements) >= 3 else " †"
         cells = [_rate(measurements), _number(_median(measurements, "cpu_us"))]
         cells += [f"{_median(measurements, quantile):.2f}" for quantile in ("p50", "p90", "p99", "p999")]
         cells += [
             f"{_median(measurements, share):.0%}" for share in ("server_cores", "driver_cores", "disturbance", "others")
         ]
         lines.append(f"| {row}{mark} | " + " | ".join(cells) + " |")
-    plot = f"\n![Latency](benchmarks/{name}.svg)\n" if name == "concurrency" else ""
+    plot = f"\n![Latency]({name}.svg)\n" if name == "concurrency" else ""
     return "\n".join(lines) + "\n" + plot
 
 
 def _rate(measurements: Sequence[Measurement]) -> str:
-    rates = [each.rate for each in measurements]
+    rates = [measurement.rate for measurement in measurements]
     return f"**{statistics.median(rates):,.0f}** ({min(rates):,.0f} to {max(rates):,.0f})"
 
 
@@ -130,14 +135,14 @@ def _number(value: float) -> str:
 
 
 def _median(measurements: Sequence[Measurement], field: str) -> float:
-    return statistics.median(getattr(each, field) for each in measurements)
+    return statistics.median(getattr(measurement, field) for measurement in measurements)
 
 
 def _servers(servers: Mapping[str, Mapping[str, float]]) -> str:
     lines = [
         "## Cold start and memory",
         "",
-        "From starting the process to its first answer; memory after the load.",
+        "Cold start is the time from starting the process to its first response. Memory is measured after the load.",
         "",
     ]
     lines += ["| server | cold start s | resident MiB | shared pages counted once, MiB |", "|---|---|---|---|"]
@@ -151,10 +156,10 @@ def _referee(referee: Mapping[str, Mapping[str, float]], results: Results) -> st
     lines = [
         "## Referee",
         "",
-        "ghz, 64 calls in flight over 8 connections, against the same servers in the same run. It ",
+        "ghz with 64 calls in flight over 8 connections, against the same servers in the same run. ghz parses every "
+        "response and runs its threads on one core, so it may reach less than our driver.",
     ]
-    lines[-1] += "parses every answer and shares one core among its own threads, so it may reach less than our driver."
-    lines += ["", "| server | ghz requests/s | ours | ghz p50 ms | p99 ms |", "|---|---|---|---|---|"]
+    lines += ["", "| server | ghz requests/s | our driver | ghz p50 ms | ghz p99 ms |", "|---|---|---|---|---|"]
     for server, row in (("echo", "unary/echo"), ("cofactor", "unary/Recommend")):
         if server in referee:
             found, ours = referee[server], _median(results[row], "rate")

@@ -1,9 +1,9 @@
-"""Measures Cofactor's server beside bare echoes and its peers, and writes docs/benchmarks.md.
+"""Measure Cofactor's server beside bare echoes and its peers, and write docs/benchmarks/serving.md.
 
-Servers run on one core and the load driver on another. Rows of a scenario are measured in turn, round after round, so
-that what changes on the machine changes for all of them. Every answer is checked. A window in which anything else used
-more than 15 % of the server's core is measured once more, and not judged if that does not help. On a machine that has
-other work to do, `nice -n -15` in front of the command keeps that work off the server's core.
+The server runs on one core and the load driver on another. The rows of a scenario are measured in turn, round after
+round, so that changes of the machine affect all of them. Every response is checked. A window in which other programs
+used more than 15 % of the server's core is measured once more, and not judged if that does not help. On a busy machine,
+start the command with `nice -n -15` to keep other programs off the server's core.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benchmarks.serving import capacity, referee, report, tools
-from benchmarks.serving.bars import BARS
 from benchmarks.serving.driver import Measurement, measure
 from benchmarks.serving.machine import describe
 from benchmarks.serving.scenarios import NEEDS, SCENARIOS, STREAM_METHOD, Context, Results, Row
 from benchmarks.serving.server_process import RunningServer, ServerSpec
+from benchmarks.serving.targets import TARGETS
 
 REPEATS = 30
-"""Most windows measured again in a run because others used the machine."""
+"""Most windows of a run that are measured again because other programs used the machine."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a run takes its time: rounds, and seconds of warm-up and of each window."""
+    """The length of a run: its rounds, and the seconds of each warm-up and window."""
 
     rounds: int
     warmup: float
@@ -42,7 +42,7 @@ FULL, QUICK = Pace(3, 0.5, 2.5), Pace(1, 0.5, 1.0)
 
 @dataclass
 class Run:
-    """Everything a run found out: measurements per row, facts per server."""
+    """The results of a run: measurements by row, cold start and memory by server."""
 
     machine: str
     command: str
@@ -54,7 +54,7 @@ class Run:
 
 
 def start(specs: Sequence[ServerSpec], rows: Sequence[Row], run: Run) -> dict[str, RunningServer]:
-    """Start servers one after another, so that cold starts do not disturb each other."""
+    """Start the servers one after another, so that their cold starts do not disturb each other."""
     running: dict[str, RunningServer] = {}
     try:
         for spec in specs:
@@ -78,7 +78,7 @@ def stop(running: dict[str, RunningServer]) -> None:
 
 
 def window(row: Row, server: RunningServer, pace: Pace, driver: Path, run: Run) -> Measurement:
-    """One measurement; once more where others used the machine."""
+    """Measure one window; repeat it once if other programs used the machine."""
     found = measure(driver, server, row.load, pace.warmup, pace.seconds, row.shared)
     if not found.quiet and pace.rounds > 1 and run.repeats_left > 0:
         run.repeats_left -= 1
@@ -106,25 +106,25 @@ def run_scenario(name: str, context: Context, run: Run, pace: Pace, driver: Path
 
 
 def revision() -> str:
-    """What is measured."""
+    """Return the revision that is measured."""
     git = ["git", "-C", str(tools.ROOT), "rev-parse", "--short", "HEAD"]
     return subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def chosen(wanted: Sequence[str]) -> list[str]:
-    """Scenarios in their order, with those that they need."""
+    """Return the chosen scenarios in their order, with the scenarios that they need."""
     names = set(wanted or SCENARIOS) | {NEEDS[name] for name in wanted if name in NEEDS}
     return [name for name in SCENARIOS if name in names]
 
 
 def main() -> None:
-    """Run the scenarios asked for, print the bars, and write the page after a full run."""
+    """Run the chosen scenarios and print the targets; write the pages after a full run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--quick", action="store_true", help="one short round: shows that everything works, judges nothing"
+        "--quick", action="store_true", help="run one short round, to see that everything works; nothing is judged"
     )
     parser.add_argument(
-        "--scenario", action="append", default=[], choices=SCENARIOS, help="only this one; may be repeated"
+        "--scenario", action="append", default=[], choices=SCENARIOS, help="run only this scenario; may be repeated"
     )
     arguments = parser.parse_args()
     pace = QUICK if arguments.quick else FULL
@@ -134,8 +134,8 @@ def main() -> None:
     for name in chosen(arguments.scenario):
         run_scenario(name, context, run, pace, driver)
         (tools.CACHE / "results.json").write_text(json.dumps(asdict(run), indent=1))
-    for bar in BARS:
-        print(report.bar_line(bar.judge(run.results)))
+    for target in TARGETS:
+        print(report.target_line(target.judge(run.results)))
     if not arguments.quick and not arguments.scenario:
         report.write(run.machine, run.command, run.date, run.results, run.servers, run.referee)
         capacity.write(run.results, run.servers, run.machine, run.date)

@@ -1,4 +1,7 @@
-"""What is measured: rows (a server under a load), in groups whose rows are measured in turn, A B A B."""
+"""Define the scenarios: groups of rows (a server under a load) that are measured in turn, A B A B.
+
+The docstring of a scenario is the caption of its table.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ class Row:
     """A server under a load.
 
     Attributes:
-        shared: the driver runs on the server's cores, because the server takes them all.
+        shared: True if the driver runs on the server's cores, because the server takes all of them.
     """
 
     name: str
@@ -36,55 +39,55 @@ class Row:
 
 @dataclass
 class Context:
-    """What scenarios are built from.
+    """The versions, workloads and servers that scenarios are built from.
 
     Attributes:
-        measured: rows of the scenarios before.
+        measured: results of earlier scenarios.
     """
 
     measured: Results = field(default_factory=dict)
 
     def version(self, size: Catalogue) -> Path:
-        """A version directory."""
+        """Return a version directory; export it if needed."""
         return catalogue.write(size, tools.CACHE)
 
     @cached_property
     def small(self) -> list[Recommendation]:
-        """Right answers for users of the small catalogue."""
+        """Return the right recommendations for users of the small catalogue."""
         return Truth(self.version(catalogue.ML100K)).recommendations(512)
 
     @cached_property
-    def constant_answer(self) -> Path:
-        """File of the bare echo's answer."""
-        path = tools.CACHE / "constant-answer"
-        path.write_bytes(workload.constant_answer(self.small[0]))
+    def constant_response(self) -> Path:
+        """Return the file with the bare echo's response."""
+        path = tools.CACHE / "constant-response"
+        path.write_bytes(workload.constant_response(self.small[0]))
         return path
 
     def calls(self, size: Catalogue) -> Path:
-        """Folder of the workload files of a catalogue."""
+        """Return the folder of a catalogue's workload files."""
         return tools.CACHE / "calls" / size.name
 
     @cached_property
     def recommend(self) -> Workload:
-        """Recommend on the small catalogue."""
+        """Return the workload of Recommend on the small catalogue."""
         return workload.recommend(self.calls(catalogue.ML100K), self.small)
 
     @cached_property
     def echo(self) -> Workload:
-        """The same, answered with a constant."""
-        return workload.echo(self.calls(catalogue.ML100K), self.small, self.constant_answer.read_bytes())
+        """Return the same requests with a constant response."""
+        return workload.echo(self.calls(catalogue.ML100K), self.small, self.constant_response.read_bytes())
 
     def cofactor(self, *flags: str) -> ServerSpec:
-        """Cofactor on the small catalogue."""
+        """Return Cofactor's server on the small catalogue."""
         return servers.cofactor(" ".join(("cofactor", *flags)), catalogue.ML100K, *flags)
 
     def echo_server(self) -> ServerSpec:
-        """The wall: a bare echo on the server that Cofactor is built on."""
-        return servers.echo("echo", "sync", self.constant_answer)
+        """Return the bare echo on grpcio, the server that Cofactor is built on: the upper limit."""
+        return servers.echo("echo", "sync", self.constant_response)
 
 
 def unary(context: Context) -> Sequence[Row]:
-    """Recommend, k = 10, beside the bare echo and the peers."""
+    """Recommend with k = 10, beside the bare echo and the peers."""
     version, users = context.version(catalogue.ML100K), context.small
     folder = context.calls(catalogue.ML100K)
     packed = Load(workload.msgpack(folder, users), 64)
@@ -113,7 +116,7 @@ def concurrency(context: Context) -> Sequence[Row]:
 
 
 def bulk(context: Context) -> Sequence[Row]:
-    """Streams, batches and columns, beside unary calls and mosec's batches."""
+    """Streams, batches and columns, beside unary calls and the batches of mosec."""
     folder, users = context.calls(catalogue.ML100K), context.small
     version = context.version(catalogue.ML100K)
     pairs = workload.predict(folder, Truth(version))
@@ -138,13 +141,13 @@ def bulk(context: Context) -> Sequence[Row]:
 
 
 def open_loop(context: Context) -> Sequence[Row]:
-    """A fixed arrival rate, half of what saturates each; latency counts from the time a call was due."""
+    """A fixed arrival rate, half of what saturates each server. Latency counts from the time when a call was due."""
     saturated = context.measured
     return [
         Row(
             f"{name} at half of saturation",
             server,
-            Load(calls, 0, rate=statistics.median(each.rate for each in saturated[f"unary/{row}"]) / 2),
+            Load(calls, 0, rate=statistics.median(one.rate for one in saturated[f"unary/{row}"]) / 2),
         )
         for name, row, server, calls in (
             ("Recommend", "Recommend", context.cofactor(), context.recommend),
@@ -168,17 +171,17 @@ def _large(context: Context, size: Catalogue, n_users: int, in_flight: Sequence[
 
 
 def hundred_thousand(context: Context) -> Sequence[Row]:
-    """A catalogue of 100,000 items: does batching pay."""
+    """A catalogue of 100,000 items, with dynamic batching and without ("direct")."""
     return _large(context, catalogue.HUNDRED_THOUSAND, 128, (1, 16, 64))
 
 
 def million(context: Context) -> Sequence[Row]:
-    """A catalogue of a million items."""
+    """A catalogue of a million items, with dynamic batching and without ("direct")."""
     return _large(context, catalogue.MILLION, 32, (1, 16))
 
 
 def workers(context: Context) -> Sequence[Row]:
-    """One and two worker processes; the driver shares the cores with the two."""
+    """One and two worker processes; two workers share their cores with the driver."""
     two = context.cofactor("--workers", "2")
     return [
         Row("one worker on one core", context.cofactor(), Load(context.recommend, 64)),
@@ -201,16 +204,16 @@ FRONTS = {
 
 def fronts(context: Context) -> Sequence[Row]:
     """The bare echo behind every gRPC front that runs Python handlers."""
-    answer, load = context.constant_answer, Load(context.echo, 64)
+    response, load = context.constant_response, Load(context.echo, 64)
     rows = [
-        Row(name, servers.echo(f"front-{front}-{len(options)}", front, answer, *options), load)
+        Row(name, servers.echo(f"front-{front}-{len(options)}", front, response, *options), load)
         for name, (front, options) in FRONTS.items()
     ]
     rows += [
-        Row(f"pyvoy (Envoy), ASGI on {loop}", servers.pyvoy(f"pyvoy-{loop}", answer, loop), load)
+        Row(f"pyvoy (Envoy), ASGI on {loop}", servers.pyvoy(f"pyvoy-{loop}", response, loop), load)
         for loop in ("asyncio", "uvloop")
     ]
-    return [*rows, Row("grpclib", servers.grpclib("grpclib", answer), load)]
+    return [*rows, Row("grpclib", servers.grpclib("grpclib", response), load)]
 
 
 SCENARIOS: Mapping[str, Callable[[Context], Sequence[Row]]] = {
@@ -224,4 +227,4 @@ SCENARIOS: Mapping[str, Callable[[Context], Sequence[Row]]] = {
     "fronts": fronts,
 }
 NEEDS = {"open-loop": "unary"}
-"""Scenarios that need another's results."""
+"""Scenarios that need the results of another one."""

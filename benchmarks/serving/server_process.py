@@ -1,4 +1,4 @@
-"""Servers under test: started on their own core, waited for, measured and stopped."""
+"""Start servers under test on their own core, wait for them, measure their memory and stop them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ READY_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class ServerSpec:
-    """How to start a server; "{port}" in its arguments and environment becomes its port, "{other_port}" a free one.
+    """How to start and call a server.
+
+    In its arguments and environment "{port}" is replaced by its port and "{other_port}" by another free one.
 
     Attributes:
         name: unique in a run.
         command: program and arguments.
         transport: "grpc" or "http".
         method: full gRPC method, or path of a POST.
-        content_type: of a POST.
-        cores: where it runs.
+        content_type: of the body of a POST.
+        cores: cores that it runs on.
     """
 
     name: str
@@ -44,10 +46,10 @@ class ServerSpec:
 
 
 class RunningServer:
-    """A server that has answered its first request.
+    """A server that has responded to its first request.
 
     Attributes:
-        cold_start: seconds from starting the process to the first answer.
+        cold_start: seconds from starting the process to the first response.
     """
 
     def __init__(self, spec: ServerSpec, first_request: bytes, log: Path) -> None:
@@ -74,24 +76,24 @@ class RunningServer:
         self.process = psutil.Process(self._process.pid)
         prioritise(self.process)
         try:
-            self._await_answer(first_request, begin + READY_SECONDS)
+            self._await_response(first_request, begin + READY_SECONDS)
         except BaseException:
             self.stop()
             raise
         self.cold_start = time.monotonic() - begin
-        prioritise(self.process)  # what it started in sessions of its own
+        prioritise(self.process)  # again, for processes that it started in sessions of their own
 
     @property
     def target(self) -> str:
-        """Its address."""
+        """Return its address."""
         return f"127.0.0.1:{self.port}"
 
     def memory(self) -> tuple[float, float]:
-        """Resident and proportional memory, MiB."""
+        """Return resident and proportional memory, MiB."""
         return memory(self.process)
 
     def stop(self) -> None:
-        """Ask its session to end, and end it after five seconds."""
+        """Terminate its processes; kill them after five seconds."""
         for signal_number, seconds in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
             try:
                 os.killpg(self._process.pid, signal_number)
@@ -102,7 +104,7 @@ class RunningServer:
                 continue
         self._log.close()
 
-    def _await_answer(self, request: bytes, deadline: float) -> None:
+    def _await_response(self, request: bytes, deadline: float) -> None:
         ask = self._ask_grpc if self.spec.transport.startswith("grpc") else self._ask_http
         while True:
             if self._process.poll() is not None:
@@ -112,7 +114,9 @@ class RunningServer:
                 ask(request)
             except (OSError, http.client.HTTPException, grpc.RpcError) as error:
                 if time.monotonic() > deadline:
-                    raise RuntimeError(f"{self.spec.name} gave no answer in {READY_SECONDS:.0f} s: {error}") from error
+                    raise RuntimeError(
+                        f"{self.spec.name} did not respond within {READY_SECONDS:.0f} s: {error}"
+                    ) from error
                 time.sleep(0.02)
             else:
                 return
@@ -127,14 +131,14 @@ class RunningServer:
     def _ask_http(self, request: bytes) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         connection.request("POST", self.spec.method, request, {"Content-Type": self.spec.content_type})
-        answer = connection.getresponse()
-        if answer.status != 200:
-            raise http.client.HTTPException(f"{answer.status} {answer.read()[:200]!r}")
+        response = connection.getresponse()
+        if response.status != 200:
+            raise http.client.HTTPException(f"{response.status} {response.read()[:200]!r}")
         connection.close()
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

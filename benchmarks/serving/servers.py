@@ -1,4 +1,4 @@
-"""The servers compared: Cofactor's, bare echoes and the peers."""
+"""Describe the compared servers: Cofactor's, the bare echoes and the peers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ PEERS = tools.HERE / "peers"
 SERVICE = "/cofactor.v1.RecommenderService"
 MOSEC_BATCH = 64
 MOSEC_WAIT_MS = 1
-"""Of 1, 5 and 10 ms the one with the most requests per second."""
+"""Of 1, 5 and 10 ms, the wait with the most requests per second."""
 
 
 def cofactor(name: str, catalogue: Catalogue, *flags: str, cores: tuple[int, ...] = (SERVER_CORE,)) -> ServerSpec:
-    """Cofactor's server with everything on that it has by default, and metrics; no answer cache unless flags ask."""
+    """Return Cofactor's server with its default settings and metrics; without the response cache unless flags ask."""
     command = (
         sys.executable,
         "-m",
@@ -50,25 +50,25 @@ def cofactor(name: str, catalogue: Catalogue, *flags: str, cores: tuple[int, ...
     )
 
 
-def echo(name: str, front: str, answer: Path, *options: str) -> ServerSpec:
-    """A bare echo behind one of the fronts of peers/echo.py."""
+def echo(name: str, front: str, response: Path, *options: str) -> ServerSpec:
+    """Return a bare echo behind one of the fronts of peers/echo.py."""
     python = tools.venv("fronts") / "python"
-    command = (str(python), str(PEERS / "echo.py"), front, "--port", "{port}", "--answer", str(answer))
+    command = (str(python), str(PEERS / "echo.py"), front, "--port", "{port}", "--response", str(response))
     flags = tuple(part for option in options for part in ("--option", option))
     return ServerSpec(name, (*command, *flags), "grpc", f"{SERVICE}/Recommend")
 
 
-def grpclib(name: str, answer: Path) -> ServerSpec:
-    """The bare echo on grpclib."""
+def grpclib(name: str, response: Path) -> ServerSpec:
+    """Return the bare echo on grpclib."""
     command = (str(tools.venv("fronts") / "python"), str(PEERS / "grpclib_echo.py"))
-    return ServerSpec(name, command, "grpc", f"{SERVICE}/Recommend", "", {"ANSWER": str(answer), "PORT": "{port}"})
+    return ServerSpec(name, command, "grpc", f"{SERVICE}/Recommend", "", {"RESPONSE": str(response), "PORT": "{port}"})
 
 
-def pyvoy(name: str, answer: Path, loop: str) -> ServerSpec:
-    """The bare echo as an ASGI application inside Envoy."""
+def pyvoy(name: str, response: Path, loop: str) -> ServerSpec:
+    """Return the bare echo as an ASGI application inside Envoy."""
     bin_folder = tools.venv("fronts")
     command = (str(bin_folder / "pyvoy"), "asgi_echo:application", "--port", "{port}", "--loop", loop, "--no-lifespan")
-    environment = {"ANSWER": str(answer), "PATH": f"{bin_folder}:{os.environ['PATH']}", "PYTHONPATH": str(PEERS)}
+    environment = {"RESPONSE": str(response), "PATH": f"{bin_folder}:{os.environ['PATH']}", "PYTHONPATH": str(PEERS)}
     return ServerSpec(name, command, "grpc", f"{SERVICE}/Recommend", "", environment, PEERS)
 
 
@@ -77,7 +77,7 @@ def _peer_environment(version: Path) -> dict[str, str]:
 
 
 def mosec(name: str, version: Path, batch: int = 1) -> ServerSpec:
-    """A mosec server with one worker process."""
+    """Return a mosec server with one worker process."""
     environment = {
         **_peer_environment(version),
         "MOSEC_BATCH": str(batch),
@@ -95,7 +95,7 @@ def mosec(name: str, version: Path, batch: int = 1) -> ServerSpec:
 
 
 def mlserver(name: str, version: Path) -> ServerSpec:
-    """MLServer, its one process, over gRPC."""
+    """Return MLServer with a single process, over gRPC."""
     folder = tools.CACHE / "mlserver"
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"name": "recommend", "implementation": "mlserver_model.Recommend"}
@@ -114,14 +114,14 @@ def mlserver(name: str, version: Path) -> ServerSpec:
 
 
 def litserve(name: str, version: Path) -> ServerSpec:
-    """LitServe with one worker process."""
+    """Return LitServe with one worker process."""
     environment = {**_peer_environment(version), "PORT": "{port}"}
     command = (str(tools.venv("litserve") / "python"), str(PEERS / "litserve_server.py"))
     return ServerSpec(name, command, "http", "/predict", "application/json", environment)
 
 
 def bentoml(name: str, version: Path) -> ServerSpec:
-    """BentoML with one worker process."""
+    """Return BentoML with one worker process."""
     python = tools.venv("bentoml") / "python"
     command = (
         str(python),

@@ -1,4 +1,4 @@
-"""Reads a version's arrays, apart from the code under test."""
+"""Read a version's arrays without the code under test."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Tables:
 
     @property
     def size_bytes(self) -> int:
-        """Size of tables.bin."""
+        """Return the size of tables.bin."""
         return len(self._file)
 
     def array(self, name: str) -> np.ndarray[Any, Any]:
-        """A table."""
+        """Return an array."""
         table = self._tables[name]
         shape = [int(length) for length in table["shape"]]
         return np.ndarray(shape, table["dtype"], self._file, int(table.get("offset", 0)))
 
     def strings(self, name: str) -> list[str]:
-        """A list of strings."""
+        """Return a list of strings."""
         text, offsets = self.array(f"{name}.bytes").tobytes(), self.array(f"{name}.offsets").tolist()
         return [text[start:end].decode() for start, end in pairwise(offsets)]

@@ -1,4 +1,4 @@
-"""What a run needs beside the project: peers in virtual environments of their own, and the load drivers."""
+"""Install what a run needs: the peers in virtual environments of their own, and the load drivers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ GHZ = "github.com/bojand/ghz/cmd/ghz@v0.93.0"
 
 
 class MissingToolError(Exception):
-    """A program that a run cannot do without; the message says how to get it."""
+    """A program is missing; the message says how to get it."""
 
 
 def venv(name: str) -> Path:
-    """The folder of programs of an environment with requirements-<name>.txt installed."""
+    """Return the bin folder of an environment with requirements-<name>.txt; create it if needed."""
     folder = CACHE / "venvs" / name
     requirements = HERE / f"requirements-{name}.txt"
     stamp = folder / ".installed"
@@ -37,14 +37,14 @@ def venv(name: str) -> Path:
 
 
 def driver() -> Path:
-    """The load driver, built from driver/."""
+    """Build the load driver from driver/; return its path."""
     program = CACHE / "driver"
     _go("build", "-o", str(program), ".", directory=HERE / "driver")
     return program
 
 
 def ghz() -> Path:
-    """The outside referee."""
+    """Install ghz if needed; return its path."""
     program = CACHE / "ghz"
     if not program.exists():
         print(f"installing {GHZ}", flush=True)

@@ -1,4 +1,4 @@
-"""Requests, already serialised, each with what a right answer holds, worked out here in numpy and not by any server."""
+"""Write serialised requests, each with the content of the right response, computed in numpy and not by a server."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from cofactor.v1 import recommender_pb2 as pb
 
 K = 10
 CLEAR_ORDER = 1e-4
-"""Users whose best items score closer than this are left out: float32 may order them either way."""
+"""Least difference between scores: users whose best items are closer are left out, as float32 may order them anyhow."""
 PAIRS = 10_000
 BATCH = 64
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A file of calls for the driver, and how to check the answers (driver/check.go)."""
+    """A file of calls for the driver, and how to check the responses (driver/check.go)."""
 
     path: Path
     check: str
@@ -31,14 +31,14 @@ class Workload:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The right answer for one user."""
+    """The right recommendation for one user."""
 
     user_id: str
     item_ids: list[str]
 
 
 class Truth:
-    """What a version should answer."""
+    """Computes the right responses of a version."""
 
     def __init__(self, version: Path) -> None:
         self._tables = Tables(version)
@@ -46,7 +46,7 @@ class Truth:
         self.item_ids = self._tables.strings("item_ids")
 
     def recommendations(self, count: int) -> list[Recommendation]:
-        """The best K items of `count` users, by the default ranking and without what each has rated."""
+        """Return the best K items of `count` users by the default ranking, without the items that each has rated."""
         tables = self._tables
         weight = np.float32(tables.manifest.get("defaultPopularityWeight", 0))
         offset = tables.array("item_bias")[:-1] + weight * tables.array("item_log_popularity")[:-1]
@@ -63,10 +63,10 @@ class Truth:
             found.append(Recommendation(self.user_ids[row], [self.item_ids[item] for item in best[:K]]))
             if len(found) == count:
                 return found
-        raise ValueError(f"only {len(found)} users of {count} have a clear order of items")
+        raise ValueError(f"only {len(found)} of {count} users have a clear order of items")
 
     def ratings(self, user_rows: np.ndarray, item_rows: np.ndarray) -> np.ndarray:
-        """Predicted ratings of pairs, (n,)."""
+        """Return the predicted ratings of pairs, (n,)."""
         tables = self._tables
         span = tables.manifest["ratingRange"]
         low, high = span.get("low", 0.0), span.get("high", 0.0)
@@ -81,7 +81,7 @@ class Truth:
 
 
 def write_calls(path: Path, calls: Iterable[tuple[bytes, bytes]]) -> Path:
-    """The driver's workload file (driver/workload.go)."""
+    """Write a workload file for the driver (driver/workload.go)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         for call in calls:
@@ -91,12 +91,12 @@ def write_calls(path: Path, calls: Iterable[tuple[bytes, bytes]]) -> Path:
 
 
 def recommend_request(user_id: str) -> pb.RecommendRequest:
-    """As a client sends it."""
+    """Return the request that a client sends."""
     return pb.RecommendRequest(user=pb.User(user_id=user_id), page_size=K)
 
 
-def constant_answer(recommendation: Recommendation) -> bytes:
-    """What the bare echo answers to every call: as much as a real answer."""
+def constant_response(recommendation: Recommendation) -> bytes:
+    """Return the bare echo's response to every call; it is as long as a real one."""
     response = pb.RecommendResponse(recommendation_id="0" * 32)
     response.model.name, response.model.version = "items-1682", "1"
     response.model.execution_provider = "CPUExecutionProvider"
@@ -110,13 +110,13 @@ def _with_lengths(item_ids: Sequence[str]) -> bytes:
 
 
 def recommend(folder: Path, users: Sequence[Recommendation]) -> Workload:
-    """Recommend and the messages of StreamRecommend."""
+    """Write the calls of Recommend, which are also the messages of StreamRecommend."""
     calls = [(recommend_request(user.user_id).SerializeToString(), _with_lengths(user.item_ids)) for user in users]
     return Workload(write_calls(folder / "recommend.calls", calls), "fields", (1, 1))
 
 
 def batch_recommend(folder: Path, users: Sequence[Recommendation]) -> Workload:
-    """BatchRecommend of BATCH users a call."""
+    """Write calls of BatchRecommend with BATCH users each."""
     calls = []
     for start in range(0, len(users) - BATCH + 1, BATCH):
         group = users[start : start + BATCH]
@@ -126,7 +126,7 @@ def batch_recommend(folder: Path, users: Sequence[Recommendation]) -> Workload:
 
 
 def predict(folder: Path, truth: Truth, count: int = 16) -> Workload:
-    """Predict of PAIRS user and item pairs a call."""
+    """Write calls of Predict with PAIRS user and item pairs each."""
     random = np.random.default_rng(5)
     calls = []
     for _ in range(count):
@@ -138,14 +138,14 @@ def predict(folder: Path, truth: Truth, count: int = 16) -> Workload:
     return Workload(write_calls(folder / "predict.calls", calls), "floats")
 
 
-def echo(folder: Path, users: Sequence[Recommendation], answer: bytes) -> Workload:
-    """The requests of recommend, all with one answer."""
-    calls = [(recommend_request(user.user_id).SerializeToString(), answer) for user in users]
+def echo(folder: Path, users: Sequence[Recommendation], response: bytes) -> Workload:
+    """Write the requests of Recommend, all with the same response."""
+    calls = [(recommend_request(user.user_id).SerializeToString(), response) for user in users]
     return Workload(write_calls(folder / "echo.calls", calls), "bytes")
 
 
 def msgpack(folder: Path, users: Sequence[Recommendation]) -> Workload:
-    """Bodies for mosec. Ids are short and there are fewer than 16: MessagePack writes each length in one byte."""
+    """Write calls for mosec. Ids are short and fewer than 16, so MessagePack writes every length in one byte."""
 
     def text(value: str) -> bytes:
         return bytes([0xA0 | len(value)]) + value.encode()
@@ -153,24 +153,24 @@ def msgpack(folder: Path, users: Sequence[Recommendation]) -> Workload:
     def request(user_id: str) -> bytes:
         return bytes([0x82]) + text("user_id") + text(user_id) + text("k") + bytes([K])
 
-    def answer(item_ids: Sequence[str]) -> bytes:
+    def response(item_ids: Sequence[str]) -> bytes:
         return text("item_ids") + bytes([0x90 | len(item_ids)]) + b"".join(map(text, item_ids))
 
-    calls = [(request(user.user_id), answer(user.item_ids)) for user in users]
+    calls = [(request(user.user_id), response(user.item_ids)) for user in users]
     return Workload(write_calls(folder / "msgpack.calls", calls), "contains")
 
 
 def json_bodies(folder: Path, users: Sequence[Recommendation], separators: tuple[str, str]) -> Workload:
-    """Bodies for LitServe, which answers without spaces, and BentoML, which answers with them."""
+    """Write calls for LitServe, whose JSON has no spaces, and for BentoML, whose JSON has them."""
     calls = []
     for user in users:
-        answer = json.dumps({"item_ids": user.item_ids}, separators=separators)[1:-1]
-        calls.append((json.dumps({"user_id": user.user_id, "k": K}).encode(), answer.encode()))
+        response = json.dumps({"item_ids": user.item_ids}, separators=separators)[1:-1]
+        calls.append((json.dumps({"user_id": user.user_id, "k": K}).encode(), response.encode()))
     return Workload(write_calls(folder / f"json{len(separators[0])}.calls", calls), "contains")
 
 
 def open_inference(folder: Path, users: Sequence[Recommendation]) -> Workload:
-    """MLServer's messages: ModelInferRequest of inference.GRPCInferenceService, written field by field."""
+    """Write calls for MLServer: ModelInferRequest of inference.GRPCInferenceService, encoded field by field."""
 
     def field(number: int, payload: bytes) -> bytes:
         assert len(payload) < 128
@@ -180,6 +180,6 @@ def open_inference(folder: Path, users: Sequence[Recommendation]) -> Workload:
     for user in users:
         contents = field(5, field(8, user.user_id.encode()))
         tensor = field(1, b"user_id") + field(2, b"BYTES") + field(3, bytes([1])) + contents
-        answer = b"".join(field(8, item_id.encode()) for item_id in user.item_ids)
-        calls.append((field(1, b"recommend") + field(5, tensor), answer))
+        response = b"".join(field(8, item_id.encode()) for item_id in user.item_ids)
+        calls.append((field(1, b"recommend") + field(5, tensor), response))
     return Workload(write_calls(folder / "open-inference.calls", calls), "contains")

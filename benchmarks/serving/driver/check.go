@@ -7,39 +7,39 @@ import (
 	"math"
 )
 
-// checker says whether an answer is right.
-type checker func(answer, expected []byte) error
+// checker returns an error if a response is wrong.
+type checker func(response, expected []byte) error
 
-// floatTolerance is how far a predicted rating may be from the one computed in double precision.
+// floatTolerance is the largest allowed difference between a predicted rating and the one in double precision.
 const floatTolerance = 1e-3
 
 // newChecker makes a checker.
 //
-//	bytes:    the answer is the expected bytes
-//	contains: the expected bytes occur in the answer
-//	fields:   the protobuf fields reached by path, each with its length before it, are the expected bytes in order
-//	floats:   the packed floats of field 1 are the expected ones within floatTolerance
+//	bytes:    the response is the expected bytes
+//	contains: the expected bytes occur in the response
+//	fields:   the protobuf fields at path, each after its length, are the expected bytes in order
+//	floats:   the packed floats of field 1 equal the expected ones within floatTolerance
 func newChecker(kind string, path []uint64) (checker, error) {
 	switch kind {
 	case "bytes":
-		return func(answer, expected []byte) error {
-			if !bytes.Equal(answer, expected) {
-				return fmt.Errorf("answer of %d bytes differs from the expected %d", len(answer), len(expected))
+		return func(response, expected []byte) error {
+			if !bytes.Equal(response, expected) {
+				return fmt.Errorf("response of %d bytes differs from the expected %d", len(response), len(expected))
 			}
 			return nil
 		}, nil
 	case "contains":
-		return func(answer, expected []byte) error {
-			if !bytes.Contains(answer, expected) {
-				return fmt.Errorf("expected content missing from an answer of %d bytes: %.200q", len(answer), answer)
+		return func(response, expected []byte) error {
+			if !bytes.Contains(response, expected) {
+				return fmt.Errorf("expected content missing from a response of %d bytes: %.200q", len(response), response)
 			}
 			return nil
 		}, nil
 	case "fields":
-		return func(answer, expected []byte) error {
-			rest, err := matchFields(answer, path, expected)
+		return func(response, expected []byte) error {
+			rest, err := matchFields(response, path, expected)
 			if err == nil && len(rest) > 0 {
-				err = fmt.Errorf("answer ends early: %d expected bytes are missing", len(rest))
+				err = fmt.Errorf("response ends early: %d expected bytes are missing", len(rest))
 			}
 			return err
 		}, nil
@@ -87,7 +87,7 @@ func walk(message []byte, visit func(number uint64, payload []byte) error) error
 	return nil
 }
 
-// matchFields takes every value that path reaches off the front of expected, and returns what is left of it.
+// matchFields compares every value at path with the front of expected and returns the rest of expected.
 func matchFields(message []byte, path []uint64, expected []byte) ([]byte, error) {
 	err := walk(message, func(number uint64, payload []byte) error {
 		if number != path[0] || payload == nil {
@@ -108,9 +108,9 @@ func matchFields(message []byte, path []uint64, expected []byte) ([]byte, error)
 	return expected, err
 }
 
-func matchFloats(answer, expected []byte) error {
+func matchFloats(response, expected []byte) error {
 	found := false
-	err := walk(answer, func(number uint64, payload []byte) error {
+	err := walk(response, func(number uint64, payload []byte) error {
 		if number != 1 {
 			return nil
 		}
@@ -128,7 +128,7 @@ func matchFloats(answer, expected []byte) error {
 		return nil
 	})
 	if err == nil && !found {
-		err = fmt.Errorf("no floats in an answer of %d bytes", len(answer))
+		err = fmt.Errorf("no floats in a response of %d bytes", len(response))
 	}
 	return err
 }

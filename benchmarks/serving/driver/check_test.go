@@ -6,14 +6,14 @@ import (
 	"testing"
 )
 
-// results is a message whose field 1 holds one message per id, and each of those the id as its field 1.
+// results returns a message whose field 1 holds a message for every id, with the id as field 1.
 func results(ids ...string) []byte {
 	var out []byte
 	for _, id := range ids {
 		out = append(out, 1<<3|2, byte(len(id)+2), 1<<3|2, byte(len(id)))
 		out = append(out, id...)
 	}
-	return append(out, 2<<3, 7) // and a number that no check asks for
+	return append(out, 2<<3, 7) // and a number that no check looks at
 }
 
 func lengths(ids ...string) []byte {
@@ -38,16 +38,16 @@ func packed(values ...float32) []byte {
 
 func TestCheckers(t *testing.T) {
 	cases := []struct {
-		name             string
-		kind             string
-		answer, expected []byte
-		right            bool
+		name               string
+		kind               string
+		response, expected []byte
+		right              bool
 	}{
 		{"same ids", "fields", results("7", "12"), lengths("7", "12"), true},
 		{"another order", "fields", results("12", "7"), lengths("7", "12"), false},
 		{"one id less", "fields", results("7"), lengths("7", "12"), false},
 		{"one id more", "fields", results("7", "12", "3"), lengths("7", "12"), false},
-		{"no answer", "fields", nil, lengths("7"), false},
+		{"no response", "fields", nil, lengths("7"), false},
 		{"cut short", "fields", results("7", "12")[:5], lengths("7", "12"), false},
 		{"same bytes", "bytes", []byte("abc"), []byte("abc"), true},
 		{"other bytes", "bytes", []byte("abd"), []byte("abc"), false},
@@ -59,13 +59,13 @@ func TestCheckers(t *testing.T) {
 		{"one float less", "floats", packed(1), floats(1, 2), false},
 		{"no floats", "floats", []byte{2 << 3, 7}, floats(1), false},
 	}
-	for _, each := range cases {
-		check, err := newChecker(each.kind, []uint64{1, 1})
+	for _, test := range cases {
+		check, err := newChecker(test.kind, []uint64{1, 1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := check(each.answer, each.expected); (err == nil) != each.right {
-			t.Errorf("%s: %v", each.name, err)
+		if err := check(test.response, test.expected); (err == nil) != test.right {
+			t.Errorf("%s: %v", test.name, err)
 		}
 	}
 }

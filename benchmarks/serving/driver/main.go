@@ -1,6 +1,6 @@
-// Command driver loads a server and checks every answer.
+// Command driver loads a server and checks every response.
 //
-// It reads a job as JSON from standard input, prints "begin" when the warm-up is over, and the result as JSON when
+// It reads a job as JSON from standard input. It prints "begin" when the warm-up is over and the result as JSON when
 // the measured window has ended.
 package main
 
@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// job says what to send, where to, and how.
+// job describes what to send, where and how.
 type job struct {
 	// Address of the server, host:port.
 	Target string `json:"target"`
@@ -30,17 +30,17 @@ type job struct {
 	Workload string `json:"workload"`
 	// See newChecker.
 	Check string `json:"check"`
-	// Field numbers that lead to the values checked.
+	// Field numbers that lead to the checked values.
 	Path []uint64 `json:"path"`
-	// Calls in flight: all together, or on each stream.
+	// Calls in flight in all, or on each stream.
 	InFlight int `json:"in_flight"`
 	// gRPC connections.
 	Connections int `json:"connections"`
-	// Streams, shared out over the connections.
+	// Streams, distributed over the connections.
 	Streams int `json:"streams"`
-	// Calls per second of an open loop; 0: closed loop.
+	// Calls per second of an open loop; 0 for a closed loop.
 	Rate float64 `json:"rate"`
-	// Seconds before the measured window, and of it.
+	// Seconds of the warm-up and of the measured window.
 	Warmup  float64 `json:"warmup"`
 	Seconds float64 `json:"seconds"`
 }
@@ -101,7 +101,7 @@ func connect(j job) ([]*grpc.ClientConn, error) {
 	return conns, nil
 }
 
-// load is one run.
+// load is the state of one run.
 type load struct {
 	job       job
 	calls     []call
@@ -142,15 +142,15 @@ func (l *load) each(n int, work func(send sender, r *recorder)) error {
 
 func (l *load) exchange(send sender, r *recorder, from time.Time) {
 	c := l.next()
-	answer, err := send(c.request)
+	response, err := send(c.request)
 	received := time.Now()
 	if err == nil {
-		err = l.check(answer, c.expected)
+		err = l.check(response, c.expected)
 	}
 	r.record(l.window, from, received, err)
 }
 
-// closed keeps InFlight calls in flight: each sender sends its next call when it has its answer.
+// closed keeps InFlight calls in flight: a sender sends its next call when it has received a response.
 func (l *load) closed() error {
 	return l.each(l.job.InFlight, func(send sender, r *recorder) {
 		for time.Now().Before(l.window.end) {
@@ -159,8 +159,8 @@ func (l *load) closed() error {
 	})
 }
 
-// open sends calls at times fixed beforehand, whatever the answers do; latency counts from those times, so that a
-// call held back by its predecessors shows (no coordinated omission). InFlight is only the most calls at once.
+// open sends calls at fixed times, whether or not earlier calls have been answered. Latency counts from those times, so
+// it includes the time that a call waits for earlier ones (no coordinated omission). InFlight limits the calls at once.
 func (l *load) open() error {
 	due := make(chan time.Time, 1<<16)
 	go func() {
@@ -182,7 +182,7 @@ func (l *load) open() error {
 	})
 }
 
-// sleepUntil sleeps in the kernel: Go's own timers are only good to a millisecond.
+// sleepUntil sleeps in the kernel, because Go's timers are accurate to about a millisecond only.
 func sleepUntil(at time.Time) {
 	if left := time.Until(at); left > 0 {
 		pause := syscall.NsecToTimespec(int64(left))

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// recorder gathers what one sender saw inside the measured window.
+// recorder collects the latencies and failures of one sender inside the measured window.
 type recorder struct {
 	latencies []time.Duration
 	failures  map[string]int
 }
 
-// window is the measured part of a run; what ends outside it counts for nothing.
+// window is the measured part of a run; calls that end outside it do not count.
 type window struct {
 	begin time.Time
 	end   time.Time
@@ -32,7 +32,7 @@ func (r *recorder) record(w window, sent, received time.Time, err error) {
 	r.latencies = append(r.latencies, received.Sub(sent))
 }
 
-// recorders hands out one recorder per sender, so that none is shared.
+// recorders creates a recorder for every sender, so that senders share none.
 type recorders struct {
 	mutex sync.Mutex
 	all   []*recorder
@@ -48,16 +48,16 @@ func (r *recorders) add() *recorder {
 
 // result is what the driver prints; times are milliseconds.
 type result struct {
-	Answers  int            `json:"answers"`
-	Seconds  float64        `json:"seconds"`
-	Rate     float64        `json:"rate"`
-	Mean     float64        `json:"mean_ms"`
-	P50      float64        `json:"p50_ms"`
-	P90      float64        `json:"p90_ms"`
-	P99      float64        `json:"p99_ms"`
-	P999     float64        `json:"p999_ms"`
-	Max      float64        `json:"max_ms"`
-	Failures map[string]int `json:"failures"`
+	Responses int            `json:"responses"`
+	Seconds   float64        `json:"seconds"`
+	Rate      float64        `json:"rate"`
+	Mean      float64        `json:"mean_ms"`
+	P50       float64        `json:"p50_ms"`
+	P90       float64        `json:"p90_ms"`
+	P99       float64        `json:"p99_ms"`
+	P999      float64        `json:"p999_ms"`
+	Max       float64        `json:"max_ms"`
+	Failures  map[string]int `json:"failures"`
 }
 
 func (r *recorders) summary(w window) result {
@@ -69,7 +69,7 @@ func (r *recorders) summary(w window) result {
 			out.Failures[text] += count
 		}
 	}
-	out.Answers = len(all)
+	out.Responses = len(all)
 	out.Rate = float64(len(all)) / out.Seconds
 	if len(all) == 0 {
 		return out

@@ -19,7 +19,7 @@ const (
 	bodyField = 2
 )
 
-// slot is a place for one message in flight on a stream; its number, in letters, is the request id.
+// slot holds one message in flight on a stream; its number, written in letters, is the request id.
 type slot struct {
 	id   [idLength]byte
 	call *call
@@ -66,11 +66,11 @@ func (l *load) stream(conn *grpc.ClientConn) error {
 	}
 	r := l.recorders.add()
 	for time.Now().Before(l.window.end) {
-		var answer []byte
-		if err := stream.RecvMsg(&answer); err != nil {
+		var response []byte
+		if err := stream.RecvMsg(&response); err != nil {
 			return err
 		}
-		s, err := l.settle(slots, answer, r)
+		s, err := l.settle(slots, response, r)
 		if err != nil {
 			return err
 		}
@@ -94,12 +94,12 @@ func (l *load) post(stream grpc.ClientStream, s *slot) error {
 	return stream.SendMsg(&message)
 }
 
-// settle finds the slot that an answer is for, and checks the answer.
-func (l *load) settle(slots []slot, answer []byte, r *recorder) (*slot, error) {
+// settle finds the slot of a response and checks the response.
+func (l *load) settle(slots []slot, response []byte, r *recorder) (*slot, error) {
 	received := time.Now()
 	var s *slot
 	var body []byte
-	err := walk(answer, func(number uint64, payload []byte) error {
+	err := walk(response, func(number uint64, payload []byte) error {
 		switch number {
 		case 1:
 			i, err := strconv.Atoi(string(payload))
@@ -116,11 +116,11 @@ func (l *load) settle(slots []slot, answer []byte, r *recorder) (*slot, error) {
 		return nil, err
 	}
 	if s == nil || !s.busy {
-		return nil, fmt.Errorf("an answer to no request in flight")
+		return nil, fmt.Errorf("a response to no request in flight")
 	}
 	s.busy = false
 	if body == nil {
-		err = fmt.Errorf("an error on the stream: %.120q", answer)
+		err = fmt.Errorf("an error on the stream: %.120q", response)
 	} else {
 		err = l.check(body, s.call.expected)
 	}

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// bytesCodec passes messages through as they are: requests were serialised before the run.
+// bytesCodec passes messages through as bytes: requests were serialised before the run.
 type bytesCodec struct{}
 
 func (bytesCodec) Name() string { return "proto" }
@@ -28,7 +28,7 @@ func (bytesCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// windowBytes is a fixed flow-control window: without one grpc-go keeps measuring the path with pings.
+// windowBytes is a fixed flow-control window; without it grpc-go would keep measuring the path with pings.
 const windowBytes = 4 << 20
 
 func dial(target string) (*grpc.ClientConn, error) {
@@ -38,18 +38,18 @@ func dial(target string) (*grpc.ClientConn, error) {
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(bytesCodec{}), grpc.MaxCallRecvMsgSize(64<<20)))
 }
 
-// sender sends one request and waits for its answer; each is used by one goroutine at a time.
+// sender sends one request and waits for the response; only one goroutine may use it at a time.
 type sender func(request []byte) ([]byte, error)
 
 func grpcSender(conn *grpc.ClientConn, method string) sender {
 	return func(request []byte) ([]byte, error) {
-		var answer []byte
-		err := conn.Invoke(context.Background(), method, &request, &answer)
-		return answer, err
+		var response []byte
+		err := conn.Invoke(context.Background(), method, &request, &response)
+		return response, err
 	}
 }
 
-// httpSender keeps one HTTP/1.1 connection. It knows answers with a Content-Length only.
+// httpSender keeps one HTTP/1.1 connection open. It supports only responses with a Content-Length.
 func httpSender(target, path, contentType string) (sender, error) {
 	conn, err := net.Dial("tcp", target)
 	if err != nil {
@@ -91,7 +91,7 @@ func readAnswer(reader *bufio.Reader) ([]byte, error) {
 		}
 	}
 	if length < 0 {
-		return nil, fmt.Errorf("answer without Content-Length")
+		return nil, fmt.Errorf("response without Content-Length")
 	}
 	body := make([]byte, length)
 	if _, err := io.ReadFull(reader, body); err != nil {

@@ -6,7 +6,7 @@ import (
 	"os"
 )
 
-// call is one request, already serialised, and what a right answer holds.
+// call is one serialised request and the content of the right response.
 type call struct {
 	request  []byte
 	expected []byte

@@ -1,6 +1,6 @@
-"""The bare echo as an ASGI application that speaks gRPC itself, for servers of HTTP/2 with trailers (pyvoy: Envoy).
+"""Serve the bare echo as an ASGI application that speaks gRPC itself, for HTTP/2 servers with trailers (pyvoy: Envoy).
 
-Framing is one byte (not compressed) and four of length; the status is a trailer.
+A gRPC frame has one byte for compression (0: none) and four for the length; the status is a trailer.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-ANSWER = Path(os.environ["ANSWER"]).read_bytes()
-BODY = b"\0" + len(ANSWER).to_bytes(4, "big") + ANSWER
+RESPONSE = Path(os.environ["RESPONSE"]).read_bytes()
+BODY = b"\0" + len(RESPONSE).to_bytes(4, "big") + RESPONSE
 HEADERS = [(b"content-type", b"application/grpc+proto"), (b"trailer", b"grpc-status")]
 
 
@@ -20,7 +20,7 @@ async def application(
     receive: Callable[[], Awaitable[dict[str, Any]]],
     send: Callable[[dict[str, Any]], Awaitable[None]],
 ) -> None:
-    """Read the request to its end, and answer with the constant."""
+    """Read the whole request and send the constant response."""
     while (await receive()).get("more_body"):
         pass
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS, "trailers": True})

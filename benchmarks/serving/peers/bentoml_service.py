@@ -1,4 +1,4 @@
-"""BentoML: an ASGI service, JSON bodies."""
+"""Serve recommendations with BentoML: an ASGI service with JSON bodies."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from engine import Engine
 
 @bentoml.service(workers=1)
 class Recommend:
-    """One user per call."""
+    """Recommends for one user per call."""
 
     def __init__(self) -> None:
         self._engine = Engine(Path(os.environ["VERSION_DIR"]))
 
     @bentoml.api
     def recommend(self, user_id: str, k: int) -> dict[str, Any]:
-        """item_ids and scores."""
+        """Return item_ids and scores."""
         [(item_ids, scores)] = self._engine.recommend([user_id], k)
         return {"item_ids": item_ids, "scores": scores}

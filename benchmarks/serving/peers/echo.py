@@ -1,7 +1,7 @@
-"""Bare echoes: what a gRPC front of Python costs when the handler does nothing.
+"""Serve bare echoes: the cost of a gRPC front for Python when the handler does nothing.
 
-Every front answers Recommend with a constant of the size of a real answer, and StreamRecommend with the request's id
-and that constant. Messages stay bytes: not even protobuf is parsed, so that no server of messages can be cheaper.
+Every front responds to Recommend with a constant of the size of a real response, and to StreamRecommend with the id of
+the request and that constant. Messages stay bytes and protobuf is not parsed, so no real server can be cheaper.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ import grpc
 RECOMMEND = "/cofactor.v1.RecommenderService/Recommend"
 STREAM = "/cofactor.v1.RecommenderService/StreamRecommend"
 ID_BYTES = 6
-"""A tag, a length and the four letters of the load driver's request ids."""
+"""Length of a request id as the load driver encodes it: a tag, a length and four letters."""
 
 
-def stream_prefix(answer: bytes) -> bytes:
-    """Field 2 of StreamRecommendResponse, for a constant of 128 to 16,383 bytes."""
-    return bytes([2 << 3 | 2, len(answer) & 127 | 128, len(answer) >> 7]) + answer
+def stream_field(response: bytes) -> bytes:
+    """Encode field 2 of StreamRecommendResponse for a constant of 128 to 16,383 bytes."""
+    return bytes([2 << 3 | 2, len(response) & 127 | 128, len(response) >> 7]) + response
 
 
 def handlers(unary: Callable[..., Any], stream: Callable[..., Any]) -> dict[str, grpc.RpcMethodHandler]:
-    """Handlers of raw bytes for the two methods."""
+    """Return handlers of raw bytes for the two methods."""
     return {
         "Recommend": grpc.unary_unary_rpc_method_handler(unary),
         "StreamRecommend": grpc.stream_stream_rpc_method_handler(stream),
     }
 
 
-def sync_handlers(answer: bytes) -> dict[str, grpc.RpcMethodHandler]:
-    """Handlers for servers with threads."""
-    framed = stream_prefix(answer)
+def sync_handlers(response: bytes) -> dict[str, grpc.RpcMethodHandler]:
+    """Return handlers for servers with threads."""
+    framed = stream_field(response)
 
     def stream(requests: Iterator[bytes], _: grpc.ServicerContext) -> Iterator[bytes]:
         for request in requests:
             yield request[:ID_BYTES] + framed
 
-    return handlers(lambda _request, _context: answer, stream)
+    return handlers(lambda _request, _context: response, stream)
 
 
-def aio_handlers(answer: bytes) -> dict[str, grpc.RpcMethodHandler]:
-    """Handlers for servers on an event loop."""
-    framed = stream_prefix(answer)
+def aio_handlers(response: bytes) -> dict[str, grpc.RpcMethodHandler]:
+    """Return handlers for servers on an event loop."""
+    framed = stream_field(response)
 
     async def unary(_request: bytes, _context: object) -> bytes:
-        return answer
+        return response
 
     async def stream(requests: AsyncIterator[bytes], _: object) -> AsyncIterator[bytes]:
         async for request in requests:
@@ -61,33 +61,35 @@ def aio_handlers(answer: bytes) -> dict[str, grpc.RpcMethodHandler]:
 
 
 def register(server: Any, methods: dict[str, grpc.RpcMethodHandler]) -> None:
-    """As generated code does it."""
+    """Register the methods as generated code does."""
     name = "cofactor.v1.RecommenderService"
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
     if hasattr(server, "add_registered_method_handlers"):
         server.add_registered_method_handlers(name, methods)
 
 
-def serve_sync(make_server: Callable[..., Any], port: int, answer: bytes, options: list[tuple[str, int]]) -> None:
-    """grpc.server, or what takes its place."""
+def serve_sync(make_server: Callable[..., Any], port: int, response: bytes, options: list[tuple[str, int]]) -> None:
+    """Serve with grpc.server or a replacement for it."""
     server = make_server(futures.ThreadPoolExecutor(16), options=options)
-    register(server, sync_handlers(answer))
+    register(server, sync_handlers(response))
     server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     server.wait_for_termination()
 
 
-async def serve_aio(make_server: Callable[..., Any], port: int, answer: bytes, options: list[tuple[str, int]]) -> None:
-    """grpc.aio.server, or what takes its place."""
+async def serve_aio(
+    make_server: Callable[..., Any], port: int, response: bytes, options: list[tuple[str, int]]
+) -> None:
+    """Serve with grpc.aio.server or a replacement for it."""
     server = make_server(options=options)
-    register(server, aio_handlers(answer))
+    register(server, aio_handlers(response))
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     await server.wait_for_termination()
 
 
-def serve_native_events(port: int, answer: bytes) -> None:
-    """pygrpc-native's events: Python takes all the calls that wait at once, and answers each by its number."""
+def serve_native_events(port: int, response: bytes) -> None:
+    """Serve with pygrpc-native's events: Python takes all waiting calls at once and responds to each by its number."""
     from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
     front = NativeGrpcFront(f"127.0.0.1:{port}", [(RECOMMEND, False)])
@@ -97,7 +99,7 @@ def serve_native_events(port: int, answer: bytes) -> None:
         while (events := front.recv_batch(64)) is not None:
             for kind, call_id, _method, _payload, _client in events:
                 if kind == EVENT_CALL:
-                    front.respond(call_id, answer)
+                    front.respond(call_id, response)
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -109,23 +111,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("front", choices=["sync", "aio", "aio-uvloop", "native-sync", "native-aio", "native-events"])
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--answer", type=Path, required=True, help="file with the answer of every call, serialised")
+    parser.add_argument("--response", type=Path, required=True, help="file with the serialised response to every call")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=INTEGER", help="a channel argument")
     arguments = parser.parse_args()
-    answer = arguments.answer.read_bytes()
+    response = arguments.response.read_bytes()
     options = [(name, int(value)) for name, _, value in (text.partition("=") for text in arguments.option)]
     if arguments.front == "sync":
-        serve_sync(grpc.server, arguments.port, answer, options)
+        serve_sync(grpc.server, arguments.port, response, options)
     elif arguments.front == "native-sync":
         import pygrpc_native
 
-        serve_sync(pygrpc_native.server, arguments.port, answer, options)
+        serve_sync(pygrpc_native.server, arguments.port, response, options)
     elif arguments.front == "native-events":
-        serve_native_events(arguments.port, answer)
+        serve_native_events(arguments.port, response)
     elif arguments.front == "native-aio":
         import pygrpc_native.aio
 
-        asyncio.run(serve_aio(pygrpc_native.aio.server, arguments.port, answer, options))
+        asyncio.run(serve_aio(pygrpc_native.aio.server, arguments.port, response, options))
     else:
         factory = None
         if arguments.front == "aio-uvloop":
@@ -133,7 +135,7 @@ def main() -> None:
 
             factory = uvloop.new_event_loop
         with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(serve_aio(grpc.aio.server, arguments.port, answer, options))
+            runner.run(serve_aio(grpc.aio.server, arguments.port, response, options))
 
 
 if __name__ == "__main__":

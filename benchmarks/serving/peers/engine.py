@@ -1,6 +1,6 @@
-"""What every peer serves: the exported recommend graph, run by ONNX Runtime, with ids and exclusions around it.
+"""Recommend with ONNX Runtime from an exported version: the part that all peers serve.
 
-It is as plain as the peers' own examples, and faster than they need: arrays are prepared when it is loaded.
+It is as plain as the examples of the peers, and faster: it prepares all arrays when it is loaded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmarks.serving.tables import Tables
 
 
 class Engine:
-    """Recommends from a version directory (docs/model-format.md)."""
+    """Runs the recommend graph of a version directory (docs/model-format.md) and maps ids to rows and back."""
 
     def __init__(self, version: Path) -> None:
         tables = Tables(version)
@@ -35,7 +35,7 @@ class Engine:
         self._rated = [items[start:end] for start, end in pairwise(offsets)]
 
     def recommend(self, user_ids: list[str], k: int) -> list[tuple[list[str], list[float]]]:
-        """Item ids and scores of each user, best first, without what the user has rated."""
+        """Return item ids and scores for every user, best first, without the items that the user has rated."""
         rows = [self._user_rows[user_id] for user_id in user_ids]
         rated = [self._rated[row] for row in rows]
         excluded = np.full((len(rows), max(1, *map(len, rated), 1)), self._padding, dtype=np.int64)

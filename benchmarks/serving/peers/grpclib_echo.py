@@ -1,4 +1,4 @@
-"""The bare echo on grpclib, gRPC in pure Python."""
+"""Serve the bare echo with grpclib, gRPC in pure Python."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from grpclib.const import Cardinality, Handler
 from grpclib.encoding.base import CodecBase
 from grpclib.server import Server, Stream
 
-ANSWER = Path(os.environ["ANSWER"]).read_bytes()
+RESPONSE = Path(os.environ["RESPONSE"]).read_bytes()
 
 
 class BytesCodec(CodecBase):
-    """Passes messages through as they are."""
+    """Passes messages through as bytes."""
 
     __content_subtype__ = "proto"
 
     def encode(self, message: Any, message_type: Any) -> bytes:  # noqa: ARG002 - grpclib's signature
-        """As it is."""
+        """Return the message unchanged."""
         return bytes(message)
 
     def decode(self, data: bytes, message_type: Any) -> bytes:  # noqa: ARG002 - grpclib's signature
-        """As it is."""
+        """Return the bytes unchanged."""
         return data
 
 
@@ -32,9 +32,9 @@ class Echo:
     """RecommenderService with one method."""
 
     async def recommend(self, stream: Stream[bytes, bytes]) -> None:
-        """Read, and answer with the constant."""
+        """Read the request and send the constant response."""
         await stream.recv_message()
-        await stream.send_message(ANSWER)
+        await stream.send_message(RESPONSE)
 
     def __mapping__(self) -> dict[str, Handler]:
         return {

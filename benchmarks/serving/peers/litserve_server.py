@@ -1,4 +1,4 @@
-"""LitServe: FastAPI in front of worker processes, JSON bodies."""
+"""Serve recommendations with LitServe: FastAPI in front of worker processes, JSON bodies."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from engine import Engine
 
 
 class Recommend(litserve.LitAPI):
-    """One user per call."""
+    """Recommends for one user per call."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe passes it by name
         """Load the graph."""
         self._engine = Engine(Path(os.environ["VERSION_DIR"]))
 
     def predict(self, request: dict[str, Any]) -> dict[str, Any]:
-        """{"user_id", "k"} -> {"item_ids", "scores"}."""
+        """Recommend: {"user_id", "k"} -> {"item_ids", "scores"}."""
         [(item_ids, scores)] = self._engine.recommend([request["user_id"]], request["k"])
         return {"item_ids": item_ids, "scores": scores}
 

@@ -1,4 +1,4 @@
-"""MLServer: a custom runtime behind the Open Inference Protocol over gRPC."""
+"""Serve recommendations with MLServer: a custom runtime behind the Open Inference Protocol over gRPC."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ K = 10
 
 
 class Recommend(MLModel):
-    """Input user_id (1,), outputs item_ids (k,) and scores (k,)."""
+    """Recommends for one user: input user_id (1,), outputs item_ids (k,) and scores (k,)."""
 
     async def load(self) -> bool:
         """Load the graph."""
@@ -23,7 +23,7 @@ class Recommend(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Recommend for the one user of the request."""
+        """Recommend for the user of the request."""
         user_ids = StringCodec.decode_input(payload.inputs[0])
         [(item_ids, scores)] = self._engine.recommend(user_ids, K)
         return InferenceResponse(

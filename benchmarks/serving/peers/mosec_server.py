@@ -1,4 +1,4 @@
-"""mosec: a Rust HTTP front, Python workers. MessagePack bodies, which its own mixin offers, cost less than JSON."""
+"""Serve recommendations with mosec: a Rust HTTP front, Python workers and MessagePack bodies, cheaper than JSON."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mosec.mixin import MsgpackMixin
 
 
 class Recommend(MsgpackMixin, Worker):
-    """One user per call; mosec calls forward with a list of them when it batches."""
+    """Recommends for one user per call; when mosec batches, it passes `forward` a list of requests."""
 
     def __init__(self) -> None:
         super().__init__()
         self._engine = Engine(Path(os.environ["VERSION_DIR"]))
 
     def forward(self, data: Any) -> Any:
-        """{"user_id", "k"} -> {"item_ids", "scores"}, or lists of both."""
+        """Recommend: {"user_id", "k"} -> {"item_ids", "scores"}, or lists of both."""
         if isinstance(data, list):
-            answers = self._engine.recommend([each["user_id"] for each in data], data[0]["k"])
-            return [{"item_ids": item_ids, "scores": scores} for item_ids, scores in answers]
+            found = self._engine.recommend([request["user_id"] for request in data], data[0]["k"])
+            return [{"item_ids": item_ids, "scores": scores} for item_ids, scores in found]
         [(item_ids, scores)] = self._engine.recommend([data["user_id"]], data["k"])
         return {"item_ids": item_ids, "scores": scores}
 

@@ -127,7 +127,7 @@ def _pin(slot: int, n_workers: int) -> None:
     """Keep this worker on one core, where every worker can have its own.
 
     Threads of one process that run on several cores hand Python's lock across them: a call then costs twice the
-    processor time (docs/benchmarks.md, workers).
+    processor time (docs/benchmarks/serving.md, workers).
     """
     if not hasattr(os, "sched_setaffinity"):
         return

@@ -1,6 +1,6 @@
 """Named recipes: an architecture and how to train it.
 
-p1 to p12 are the published ones (docs/benchmarks-published.md has the figures); the others are ours.
+p1 to p12 are the published ones (docs/benchmarks/published.md has the figures); the others are ours.
 """
 
 from __future__ import annotations
