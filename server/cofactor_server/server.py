@@ -126,7 +126,7 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
     shadow = ShadowTraffic(metrics, lambda: calls.is_busy)
     recommender = RecommenderServicer(lambda: live.current, config, metrics, shadow)
     interceptors: list[grpc.ServerInterceptor] = [
-        RequestInterceptor(*pools, AccessControl(gate, limiter), metrics, recommender.joint)
+        RequestInterceptor(*pools, AccessControl(gate, limiter), metrics, recommender.coalesced_methods)
     ]
     flush_traces: Callable[[], None] = _nothing
     if config.tracing:
