@@ -107,10 +107,8 @@ def search():
 @pytest.mark.parametrize(
     ("query", "rows"),
     [
-        (
-            "heat",
-            [9, 0, 3, 1, 2],
-        ),  # whole titles, then whole words, then beginnings of words; within each by rating count
+        # Whole titles first, then whole words, then beginnings of words; within these by rating count.
+        ("heat", [9, 0, 3, 1, 2]),
         ("HEAT the", [3, 1]),
         ("heat 1995", [0]),
         ("amelie", [4]),
