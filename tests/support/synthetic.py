@@ -95,7 +95,7 @@ def make_dataset(n_users: int = N_USERS, n_items: int = N_ITEMS, *, ratings_per_
 
 
 def with_profiles(dataset: RatingsDataset) -> RatingsDataset:
-    """Return the dataset with sign-up answers that follow a user's mean rating: "mood", and "age" (older means stricter).
+    """Return the dataset with sign-up answers that follow a user's mean rating: "mood", and "age" (older is stricter).
 
     The last user, who has no ratings, has no answers either.
     """

@@ -66,7 +66,7 @@ def stream_recommend(
     requests: Iterator[StreamRecommendRequest],
     limit: int,
 ) -> Iterator[StreamRecommendResponse | bytes]:
-    """Yield the response to every request of a stream, up to `limit` of them per run, on the version current then."""
+    """Yield the response or error of every request; up to `limit` of them run together, on the version current then."""
     for batch in StreamReader(requests, limit).batches():
         responses = pipeline.run_many(registry(), [message.request for message in batch], with_model=True)
         for message, response in zip(batch, responses, strict=True):

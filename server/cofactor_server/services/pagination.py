@@ -81,7 +81,7 @@ class RequestedPage:
         return encode_token(self.offset + page_size, request_fingerprint(self.request_key), self.version.key)
 
     def cut(self, rows: Rows, page_size: int) -> tuple[Rows, str]:
-        """Return the rows of this page out of a whole list, and the token of the next page ("" if this is the last)."""
+        """Return this page of a whole list of rows, and the token of the next page ("" on the last page)."""
         end = self.offset + page_size
         return rows[self.offset : end], self.next_token(page_size) if len(rows) > end else ""
 

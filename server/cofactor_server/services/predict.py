@@ -33,7 +33,7 @@ def predict(registry: ModelRegistry, parser: RequestParser, request: PredictRequ
     except UserNotFound as error:
         if not request.allow_partial_success:
             raise
-        errors = {index: errors.get(index, error) for index in range(n_entries)}  # the user fails every entry
+        errors = {index: errors.get(index, error) for index in range(n_entries)}  # without the user every entry fails
     else:
         if is_known.any():
             ratings[is_known] = version.engine.predict(factors, bias, pairs.item_rows[is_known])[1]

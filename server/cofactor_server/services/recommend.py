@@ -1,4 +1,4 @@
-"""Recommend: one request, or many that are ranked together and fail alone."""
+"""Recommend: run one request, or rank many together, each of which succeeds or fails alone."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class RecommendPipeline:
     def _rank_as_shadow(self, version: LoadedVersion, request: RecommendRequest) -> list[str]:
         """Return the ids of the items that a shadow version recommends; nothing is cached or counted."""
         parsed = self._parse(RequestedPage(version, 0, b""), request, request.user, always_wanted)
-        # rank_many() and not rank(), which would batch the shadow with the calls of real callers.
+        # Not rank(), which may batch this query with those of callers.
         rows = version.recommender.rank_many([parsed.query])[0].rows.tolist()
         return [version.item_ids.ids[row] for row in rows]
 
@@ -162,7 +162,7 @@ class CoalescedRecommend:
         self._pipeline = pipeline
 
     def joins(self) -> bool:
-        """Return True if calls are coalesced here and not batched at the engine: every version is quick enough."""
+        """Return True if every version is so quick that calls are coalesced here and not batched at the engine."""
         return self._registry().coalesces_calls
 
     def answer_each(self, requests: Sequence[RecommendRequest]) -> list[bytes | RequestError]:
@@ -171,7 +171,7 @@ class CoalescedRecommend:
 
 
 def _popularity_weight(version: LoadedVersion, request: RecommendRequest) -> float:
-    """Return the weight of log(rating count + 1) in the score; the model has a default for unspecified rankings."""
+    """Return the weight of log(rating count + 1) in the score; the model has a default for RANKING_UNSPECIFIED."""
     penalty = request.popularity_penalty and check_number(
         request.popularity_penalty, "popularity_penalty", 0, LARGEST_PENALTY
     )

@@ -1,1 +1,1 @@
-"""Parse and check requests: ids become rows here, and nothing behind this package sees an unchecked id or number."""
+"""Parse and check requests. Ids become rows here; the code behind this package gets only checked rows and numbers."""
