@@ -51,7 +51,7 @@ def _read_clients(path: Path) -> list[tuple[bytes, AuthenticatedClient]]:
         raise ConfigurationError(f"--tokens: {path} is not TOML: {error}") from None
     clients = content.get("clients")
     if content.keys() != {"clients"} or not isinstance(clients, dict) or not clients:
-        raise ConfigurationError(f"--tokens: {path} must hold tables [clients.NAME] and nothing else")
+        raise ConfigurationError(f"--tokens: {path} must have tables [clients.NAME] and nothing else")
     return [_parse_client(name, entry) for name, entry in clients.items()]
 
 

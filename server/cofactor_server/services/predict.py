@@ -47,7 +47,7 @@ def predict(registry: ModelRegistry, parser: RequestParser, request: PredictRequ
 def _check_users(request: PredictRequest) -> None:
     """Raise InvalidField unless the request has either one user, or a user id for every item id."""
     if request.HasField("user") == bool(request.user_ids):
-        raise InvalidField("user", "and user_ids exclude each other; send exactly one of them")
+        raise InvalidField("user", "excludes user_ids; send exactly one of the two")
     n_users, n_items = len(request.user_ids), len(request.item_ids)
     if n_users and n_users != n_items:
         raise InvalidField("user_ids", f"has {n_users} entries and item_ids {n_items}; send one per item")

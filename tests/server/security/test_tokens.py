@@ -126,8 +126,8 @@ def test_tokens_are_read_again_when_their_file_changes(tmp_path, caplog) -> None
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("", "must hold tables"),
-        ("[clients]", "must hold tables"),
+        ("", "must have tables"),
+        ("[clients]", "must have tables"),
         ("x = [", "is not TOML"),
         ('[clients.web]\nsha256 = "secret"\nmethods = ["*"]', "clients.web.sha256 must be 64 hexadecimal digits"),
         (f'[clients.web]\nsha256 = "{"0" * 64}"\nmethods = "all"', "clients.web.methods must be a list"),
