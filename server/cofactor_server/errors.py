@@ -1,62 +1,70 @@
-"""Every way a request or a model can be refused; tools/docs/errors_page.py makes docs/errors.md of it.
+"""Every error with which the server refuses a request, a model version or a setting.
 
 CofactorError
-├── RequestError                     answered to a caller; interceptor.py maps it to a gRPC status, once
-│   ├── InvalidField                 INVALID_ARGUMENT
-│   │   ├── MalformedRequest         INVALID_ARGUMENT
-│   │   └── InvalidPageToken         INVALID_ARGUMENT
-│   ├── UserNotFound, ItemNotFound, ModelNotFound       NOT_FOUND
-│   ├── EmbeddingSpaceMismatch, NoKnownItems, PageTokenExpired, RatingsUnsupported   FAILED_PRECONDITION
-│   ├── NewUsersUnsupported          UNIMPLEMENTED
-│   ├── QueueFull                    RESOURCE_EXHAUSTED
-│   ├── Unauthenticated              UNAUTHENTICATED
-│   ├── PermissionDenied             PERMISSION_DENIED
-│   ├── DeadlineExceeded             DEADLINE_EXCEEDED
-│   ├── NotServing                   UNAVAILABLE
-│   ├── RateLimited                  RESOURCE_EXHAUSTED
-│   ├── RepositoryReadOnly           FAILED_PRECONDITION, admin API only
-│   └── InternalError                INTERNAL
-├── ModelRefused                     a version directory that must not be served
-├── ProviderUnavailable              the execution provider asked for cannot be used
-└── ConfigurationError               the server's own settings
+├── RequestError                    sent to the caller as a gRPC status
+│   ├── InvalidField                INVALID_ARGUMENT
+│   │   ├── MalformedRequest        INVALID_ARGUMENT
+│   │   └── InvalidPageToken        INVALID_ARGUMENT
+│   ├── UserNotFound                NOT_FOUND
+│   ├── ItemNotFound                NOT_FOUND
+│   ├── ModelNotFound               NOT_FOUND
+│   ├── EmbeddingSpaceMismatch      FAILED_PRECONDITION
+│   ├── NoKnownItems                FAILED_PRECONDITION
+│   ├── PageTokenExpired            FAILED_PRECONDITION
+│   ├── RatingsUnsupported          FAILED_PRECONDITION
+│   ├── NewUsersUnsupported         UNIMPLEMENTED
+│   ├── QueueFull                   RESOURCE_EXHAUSTED
+│   ├── DeadlineExceeded            DEADLINE_EXCEEDED
+│   ├── Unauthenticated             UNAUTHENTICATED
+│   ├── PermissionDenied            PERMISSION_DENIED
+│   ├── NotServing                  UNAVAILABLE
+│   ├── RateLimited                 RESOURCE_EXHAUSTED
+│   ├── RepositoryReadOnly          FAILED_PRECONDITION (admin API)
+│   └── InternalError               INTERNAL
+├── ModelRefused                    a version directory that must not be served
+├── ProviderUnavailable             an execution provider that cannot be used
+└── ConfigurationError              a setting of the server
+
+Only transport/interceptor.py maps a RequestError to gRPC. tools/docs/errors_page.py writes docs/errors.md from these
+classes: the docstring of a class says what its error means.
 """
 
-# The names say what is wrong; that they are errors, their base class says.
+# An error class is named after the problem; that it is an error follows from its base class.
 # ruff: noqa: N818
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 DOMAIN = "cofactor"
-LONGEST_QUOTE = 64
+_LONGEST_QUOTE = 64
 
 
 def quoted(text: str) -> str:
-    """`text` as it may appear in a message: printable, in quotes, at most 64 characters of it."""
-    shortened = text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
+    """Return `text` in quotes for a message: printable characters only, and at most 64 of them."""
+    shortened = text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 1] + "…"
     return '"' + "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in shortened) + '"'
 
 
 class CofactorError(Exception):
-    """Base of every error that is not a bug; str() is one sentence for people."""
+    """Base class of every error that is not a bug; str() is one sentence for people."""
 
 
 class RequestError(CofactorError):
-    """A request that gets an error instead of an answer.
+    """A request that is refused.
 
     Attributes:
         code: name of the gRPC status.
         reason: google.rpc.ErrorInfo.reason.
-        remedy: what docs/errors.md advises the caller to do.
-        field: path of the field at fault, such as "ratings[2].rating"; empty where no field is.
+        remedy: what the caller can do about it, for docs/errors.md.
+        field: path of the field at fault, such as "ratings[2].rating"; empty if there is none.
         metadata: google.rpc.ErrorInfo.metadata.
-        retry_after_s: google.rpc.RetryInfo, in seconds; None where a retry is of no use.
+        retry_after_s: google.rpc.RetryInfo, in seconds; None if a retry does not help.
     """
 
     code: ClassVar[str]
     reason: ClassVar[str]
-    meaning: ClassVar[str]
     remedy: ClassVar[str]
 
     def __init__(
@@ -74,16 +82,15 @@ class RequestError(CofactorError):
 
 
 class InvalidField(RequestError):
-    """A field holds what it may not hold."""
+    """A field has a value that is not allowed.
+
+    Examples: NaN or infinity, a rating off the scale, a number that is negative or too large, a list over its limit, a
+    vector of the wrong length, an empty id, both or neither of two alternatives, an item with two ratings.
+    """
 
     code = "INVALID_ARGUMENT"
     reason = "INVALID_FIELD"
-    meaning = (
-        "A field holds what it may not: NaN or infinity, a rating off the scale, a negative or too large number, "
-        "a list over its limit, a vector of the wrong length, an empty id, both or neither of a choice, one item "
-        "with two ratings."
-    )
-    remedy = "Correct the field named in BadRequest.field_violations; limits are in GetModelResponse.limits."
+    remedy = "Correct the field that BadRequest.field_violations names. GetModelResponse.limits has the limits."
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}", field=field)
@@ -91,10 +98,9 @@ class InvalidField(RequestError):
 
 
 class MalformedRequest(InvalidField):
-    """The body is not the method's request message."""
+    """The body is not a message of the method's request type, or a string in it is not UTF-8."""
 
     reason = "MALFORMED_REQUEST"
-    meaning = "The body is not a message of the method's request type, or a string in it is not UTF-8."
     remedy = "Generate the client from proto/cofactor/v1."
 
     def __init__(self, message_name: str) -> None:
@@ -102,67 +108,62 @@ class MalformedRequest(InvalidField):
 
 
 class InvalidPageToken(InvalidField):
-    """A page token that was not made for this request."""
+    """The page token is damaged, or belongs to a request with other parameters."""
 
     reason = "INVALID_PAGE_TOKEN"
-    meaning = "The page token is broken, or belongs to a request with other parameters."
-    remedy = "Repeat the request that gave the token, changing page_token alone; or start at the first page."
+    remedy = "Repeat the request that returned the token and change only page_token, or start at the first page."
 
     def __init__(self, problem: str) -> None:
         super().__init__("page_token", problem)
 
 
 class UserNotFound(RequestError):
-    """The model does not know the user."""
+    """The model was not trained on this user."""
 
     code = "NOT_FOUND"
     reason = "USER_NOT_FOUND"
-    meaning = "The model was not trained on this user."
-    remedy = "Use EmbedNewUser or User.history; or, in Recommend, UNKNOWN_USER_POLICY_POPULAR."
+    remedy = "Send the user's ratings (EmbedNewUser or User.history), or set UNKNOWN_USER_POLICY_POPULAR in Recommend."
 
     def __init__(self, user_id: str, field: str) -> None:
         super().__init__(
             f"{field}: the model does not know user {quoted(user_id)}; use EmbedNewUser or User.history",
             field=field,
-            metadata={"user_id": user_id[:LONGEST_QUOTE]},
+            metadata={"user_id": user_id[:_LONGEST_QUOTE]},
         )
 
 
 class ItemNotFound(RequestError):
-    """The model does not know the item."""
+    """The item is not in the model's catalogue."""
 
     code = "NOT_FOUND"
     reason = "ITEM_NOT_FOUND"
-    meaning = "The item is not in the model's catalogue."
-    remedy = "Look it up with SearchItems; or leave unknown items out (skip_unknown_items, allow_partial_success)."
+    remedy = "Find the item with SearchItems, or skip unknown items (skip_unknown_items, allow_partial_success)."
 
     def __init__(self, item_id: str, field: str) -> None:
         super().__init__(
             f"{field}: the model does not know item {quoted(item_id)}; find items with SearchItems",
             field=field,
-            metadata={"item_id": item_id[:LONGEST_QUOTE]},
+            metadata={"item_id": item_id[:_LONGEST_QUOTE]},
         )
 
 
 class ModelNotFound(RequestError):
-    """The server holds no such model, version or label."""
+    """The server has no model of that name, or not that version or label of it."""
 
     code = "NOT_FOUND"
     reason = "MODEL_NOT_FOUND"
-    meaning = "The server holds no model of that name, or not that version or label of it."
-    remedy = "Choose one of those that ListModels names, or leave `model` unset."
+    remedy = "Name a model, version or label that ListModels returns, or leave `model` unset."
 
     def __init__(self, problem: str) -> None:
-        super().__init__(f"model: {problem}; ListModels names what is served", field="model")
+        super().__init__(f"model: {problem}; ListModels lists what is served", field="model")
 
 
 class EmbeddingSpaceMismatch(RequestError):
-    """An embedding made by a model with other tables."""
+    """The embedding was made by a model version with other tables."""
 
     code = "FAILED_PRECONDITION"
     reason = "EMBEDDING_SPACE_MISMATCH"
-    meaning = "The embedding was made by a model or version with other tables."
-    remedy = "Call EmbedNewUser again on the model that is to answer."
+    remedy = "Call EmbedNewUser again, on the model that you send the embedding to."
 
     def __init__(self, field: str) -> None:
         super().__init__(
@@ -172,23 +173,24 @@ class EmbeddingSpaceMismatch(RequestError):
 
 
 class NoKnownItems(RequestError):
-    """Ratings were given, and the model knows none of their items."""
+    """The request has ratings, and the model knows none of the rated items."""
 
     code = "FAILED_PRECONDITION"
     reason = "NO_KNOWN_ITEMS"
-    meaning = "Ratings were given, and the model knows none of the rated items."
-    remedy = "Rate items that SearchItems or ListTopItems return; or send no ratings at all for the average user."
+    remedy = "Rate items that SearchItems or ListTopItems returns, or send no ratings to get the average user."
 
     def __init__(self, field: str) -> None:
-        super().__init__(f"{field}: the model knows none of the rated items; rate items it lists", field=field)
+        super().__init__(
+            f"{field}: the model knows none of the rated items; find items with SearchItems or ListTopItems",
+            field=field,
+        )
 
 
 class PageTokenExpired(RequestError):
-    """The version that the token was made on is no longer served."""
+    """The page token belongs to a model version that is no longer served."""
 
     code = "FAILED_PRECONDITION"
     reason = "PAGE_TOKEN_EXPIRED"
-    meaning = "The page token belongs to a model version that is no longer served."
     remedy = "Start again at the first page."
 
     def __init__(self) -> None:
@@ -198,11 +200,10 @@ class PageTokenExpired(RequestError):
 
 
 class RatingsUnsupported(RequestError):
-    """A rating is asked of a model that only orders items."""
+    """The request needs predicted ratings, and the model only orders items."""
 
     code = "FAILED_PRECONDITION"
     reason = "RATINGS_UNSUPPORTED"
-    meaning = "A predicted rating is asked of a model trained to order items."
     remedy = 'Use a model whose Model.objective is "rating".'
 
     def __init__(self, field: str) -> None:
@@ -210,11 +211,10 @@ class RatingsUnsupported(RequestError):
 
 
 class NewUsersUnsupported(RequestError):
-    """A new user is sent to a model without fold-in."""
+    """The model was exported without the graph that embeds new users."""
 
     code = "UNIMPLEMENTED"
     reason = "NEW_USERS_UNSUPPORTED"
-    meaning = "The model was exported without the graph that embeds new users."
     remedy = "Use a model whose Model.supports_new_users is true."
 
     def __init__(self) -> None:
@@ -222,131 +222,113 @@ class NewUsersUnsupported(RequestError):
 
 
 class QueueFull(RequestError):
-    """As many calls as may wait are waiting."""
+    """The server runs and queues as many calls or streams as it may; this one was not queued."""
 
     code = "RESOURCE_EXHAUSTED"
     reason = "QUEUE_FULL"
-    meaning = "As many calls as may wait for the engine are waiting; this one was not queued."
-    remedy = "Retry after RetryInfo.retry_delay, with jitter; add replicas if it persists."
+    remedy = "Retry after RetryInfo.retry_delay, with jitter. If it happens often, ask the operator for more replicas."
 
     def __init__(self, retry_after_s: float) -> None:
-        super().__init__("the server is at its limit of waiting calls; retry later", retry_after_s=retry_after_s)
+        super().__init__("the server's queue is full; retry later", retry_after_s=retry_after_s)
 
 
 class DeadlineExceeded(RequestError):
-    """The caller's deadline passed before the work began."""
+    """The caller's deadline passed while the call waited; the call did not run."""
 
     code = "DEADLINE_EXCEEDED"
     reason = "DEADLINE_EXCEEDED"
-    meaning = "The caller's deadline passed while the call waited; it was never run."
-    remedy = "Allow more time, or add replicas."
+    remedy = "Set a longer deadline. If it happens often, ask the operator for more replicas."
 
     def __init__(self) -> None:
-        super().__init__("the deadline passed while the call waited; it was not run")
+        super().__init__("the deadline passed while the call waited; set a longer one")
 
 
 class Unauthenticated(RequestError):
-    """No credentials, or wrong ones."""
+    """The call carries no token, or one that is not valid."""
 
     code = "UNAUTHENTICATED"
     reason = "UNAUTHENTICATED"
-    meaning = "The call carries no credentials, or wrong ones."
-    remedy = "Send `authorization: Bearer <token>` with a token that the server accepts."
+    remedy = "Send the metadata `authorization: Bearer <token>` with a token that the server accepts."
 
     def __init__(self) -> None:
-        super().__init__("the call carries no valid credentials; send authorization: Bearer <token>")
+        super().__init__("the call carries no valid token; send the metadata authorization: Bearer <token>")
 
 
 class PermissionDenied(RequestError):
-    """Good credentials that do not reach so far."""
+    """The token is valid but does not allow this method."""
 
     code = "PERMISSION_DENIED"
     reason = "PERMISSION_DENIED"
-    meaning = "The credentials are valid, and do not allow this method."
-    remedy = "Ask the operator for a token that allows it."
+    remedy = "Ask the operator for a token that allows the method."
 
     def __init__(self, method: str) -> None:
-        super().__init__(f"the credentials do not allow {method}", metadata={"method": method})
+        super().__init__(
+            f"the token does not allow {method}; ask the operator for one that does", metadata={"method": method}
+        )
 
 
 class NotServing(RequestError):
-    """The server is starting or stopping."""
+    """The server is shutting down, or has no model loaded yet."""
 
     code = "UNAVAILABLE"
     reason = "NOT_SERVING"
-    meaning = "The server is shutting down, or has no model loaded yet."
-    remedy = "Retry on another replica; the shipped client does so by itself."
+    remedy = "Retry on another replica. The Python client does so by itself."
 
     def __init__(self) -> None:
         super().__init__("the server is not serving; retry on another replica", retry_after_s=1.0)
 
 
 class RateLimited(RequestError):
-    """A client that calls more often than it may."""
+    """This client calls more often than the rate limit allows, although the server may have room."""
 
     code = "RESOURCE_EXHAUSTED"
     reason = "RATE_LIMITED"
-    meaning = "This client calls more often than it may; the server itself may have room."
     remedy = "Call again after RetryInfo.retry_delay, and less often."
 
     def __init__(self, retry_after_s: float) -> None:
-        super().__init__("this client calls more often than it may; slow down", retry_after_s=retry_after_s)
+        super().__init__(
+            "this client calls more often than its rate limit allows; slow down", retry_after_s=retry_after_s
+        )
 
 
 class RepositoryReadOnly(RequestError):
-    """The server may not write to the model repository."""
+    """Promote or Rollback (admin API) cannot write to the model repository."""
 
     code = "FAILED_PRECONDITION"
     reason = "REPOSITORY_READ_ONLY"
-    meaning = "Promote or Rollback (admin API) where the server may not write to the model repository."
-    remedy = "Change the model's serving.json where it is published from."
+    remedy = "Edit the model's serving.json where the repository is published from."
 
     def __init__(self, problem: str) -> None:
-        super().__init__(f"the model repository cannot be written ({problem}); change serving.json at its source")
+        super().__init__(f"the model repository cannot be written ({problem}); edit serving.json at its source")
 
 
 class InternalError(RequestError):
-    """A bug; what went wrong is in the server's log under the request id."""
+    """The server has a bug."""
 
     code = "INTERNAL"
     reason = "INTERNAL"
-    meaning = "A bug in the server."
-    remedy = "Report the request id; the server's log has the cause under it."
+    remedy = "Report the request id to the operator, who finds the cause under it in the server's log."
 
     def __init__(self) -> None:
         super().__init__("internal error")
 
 
 class ModelRefused(CofactorError):
-    """A version directory is damaged, incomplete or answers wrongly."""
+    """A version directory is damaged or incomplete, or fails its golden test."""
 
 
 class ProviderUnavailable(CofactorError):
-    """The execution provider that was asked for cannot be used here."""
+    """The requested execution provider cannot be used on this machine."""
 
 
 class ConfigurationError(CofactorError):
-    """A setting has no legal value."""
+    """A setting has a value that is not allowed."""
 
 
-REQUEST_ERRORS: tuple[type[RequestError], ...] = (
-    InvalidField,
-    MalformedRequest,
-    InvalidPageToken,
-    UserNotFound,
-    ItemNotFound,
-    ModelNotFound,
-    EmbeddingSpaceMismatch,
-    NoKnownItems,
-    PageTokenExpired,
-    RatingsUnsupported,
-    NewUsersUnsupported,
-    QueueFull,
-    DeadlineExceeded,
-    Unauthenticated,
-    PermissionDenied,
-    NotServing,
-    RateLimited,
-    RepositoryReadOnly,
-    InternalError,
-)
+def _subclasses(base: type[RequestError]) -> Iterator[type[RequestError]]:
+    for error in base.__subclasses__():
+        yield error
+        yield from _subclasses(error)
+
+
+REQUEST_ERRORS = tuple(_subclasses(RequestError))  # in the order of this file

@@ -20,9 +20,11 @@ from cofactor_server.observability.counters import Metrics
 from cofactor_server.observability.prometheus import ProcessReporter
 from cofactor_server.observability.tracing import tracing_interceptor
 from cofactor_server.security.access_control import AccessControl
+from cofactor_server.security.authentication import Authenticator, TokenVerifier
+from cofactor_server.security.json_web_tokens import JsonWebTokens
 from cofactor_server.security.rate_limit import RateLimiter
-from cofactor_server.security.tls import TlsError, TlsFiles, server_credentials
-from cofactor_server.security.tokens import Authentication, JsonWebTokens, StaticTokens
+from cofactor_server.security.static_tokens import StaticTokens
+from cofactor_server.security.tls import TlsFiles, server_credentials
 from cofactor_server.services.catalog_servicer import CatalogServicer
 from cofactor_server.services.open_inference.servicer import OpenInferenceServicer
 from cofactor_server.services.recommender_servicer import RecommenderServicer
@@ -126,7 +128,7 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
     shadow = ShadowTraffic(metrics, lambda: calls.is_busy)
     recommender = RecommenderServicer(lambda: live.current, config, metrics, shadow)
     interceptors: list[grpc.ServerInterceptor] = [
-        RequestInterceptor(*pools, AccessControl(gate, limiter), metrics, recommender.joint)
+        RequestInterceptor(*pools, AccessControl(gate, limiter), metrics, recommender.coalesced_methods)
     ]
     flush_traces: Callable[[], None] = _nothing
     if config.tracing:
@@ -154,14 +156,14 @@ def _nothing() -> None:
     pass
 
 
-def _gate(config: ServerConfig) -> Authentication | None:
+def _gate(config: ServerConfig) -> Authenticator | None:
     """What asks for tokens, where the configuration names any kind of them."""
-    authenticators: list[StaticTokens | JsonWebTokens] = []
+    verifiers: list[TokenVerifier] = []
     if config.tokens:
-        authenticators.append(StaticTokens(Path(config.tokens)))
+        verifiers.append(StaticTokens(Path(config.tokens)))
     if config.jwt_keys:
-        authenticators.append(JsonWebTokens(Path(config.jwt_keys), config.jwt_issuer, config.jwt_audience))
-    return Authentication(authenticators, open_services=("grpc.health.v1.Health",)) if authenticators else None
+        verifiers.append(JsonWebTokens(Path(config.jwt_keys), config.jwt_issuer, config.jwt_audience))
+    return Authenticator(verifiers, open_services=("grpc.health.v1.Health",)) if verifiers else None
 
 
 def _listen(server: grpc.Server, config: ServerConfig) -> int:
@@ -173,8 +175,6 @@ def _listen(server: grpc.Server, config: ServerConfig) -> int:
         authority = Path(config.tls_client_authority) if config.tls_client_authority else None
         files = TlsFiles(Path(config.tls_certificate), Path(config.tls_key), authority)
         return server.add_secure_port(address, server_credentials(files))
-    except TlsError as error:
-        raise ConfigurationError(str(error)) from None
     except RuntimeError:
         raise ConfigurationError(
             f"cannot listen on {config.host} port {config.port}: it is in use or not this machine's; "

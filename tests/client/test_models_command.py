@@ -12,7 +12,8 @@ import pytest
 from cofactor_client.__main__ import main
 from cofactor_server.admin.server import AdminServer
 from cofactor_server.config import ServerConfig
-from cofactor_server.security.tokens import Authentication, StaticTokens
+from cofactor_server.security.authentication import Authenticator
+from cofactor_server.security.static_tokens import StaticTokens
 from cofactor_server.server import create_server
 
 
@@ -79,7 +80,7 @@ def test_a_token_is_sent_on_this_machine(operated, tmp_path, monkeypatch, capsys
     tokens = tmp_path / "tokens.toml"
     digest = hashlib.sha256(b"secret").hexdigest()
     tokens.write_text(f'[clients.operator]\nsha256 = "{digest}"\nmethods = ["cofactor.admin.v1.AdminService/*"]\n')
-    gated = AdminServer(operated.live, Authentication([StaticTokens(tokens)]), 0)
+    gated = AdminServer(operated.live, Authenticator([StaticTokens(tokens)]), 0)
     try:
         words = ["models", "ls", "--address", f"127.0.0.1:{gated.port}"]
         assert main(words) == 1

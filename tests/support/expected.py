@@ -1,4 +1,4 @@
-"""What a server must answer on the versions of synthetic.py, by numpy on the same construction."""
+"""Compute with numpy what a server must return on the models of synthetic.py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COUNTS = DATASET.item_rating_counts()
 
 
 def logits_of(name, user=USER):
-    """Every item's logit for a user, from the definition in docs/model-format.md."""
+    """Return the logits (n_items,) of a user, by the definition in docs/model-format.md."""
     model = synthetic.make_model(ARCHITECTURES[name])
     factors, items = model.user_factors[user], model.item_factors[:-1]
     n = model.n_dot_factors
@@ -32,14 +32,16 @@ def logits_of(name, user=USER):
 
 
 def ratings_of(logits):
+    """Return the predicted ratings of logits."""
     return 0.5 + 5 / (1 + np.exp(-logits))
 
 
 def ids_of(response):
+    """Return the item ids of a response, in its order."""
     return [result.item_id for result in response.results]
 
 
 def ordered(scores, allowed):
-    """Ids of the allowed rows, best first, equal scores by id."""
+    """Return the ids of the allowed rows, best score first, equal scores by row."""
     rows = np.array(sorted(allowed), dtype=int)
     return [ITEM_IDS[row] for row in rows[np.argsort(-scores[rows], kind="stable")]]

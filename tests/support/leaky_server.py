@@ -5,18 +5,18 @@ from __future__ import annotations
 import sys
 
 from cofactor_server.__main__ import main
-from cofactor_server.services.recommend import Recommendations
+from cofactor_server.services.recommend import RecommendPipeline
 
 _kept = []
-_answer = Recommendations.answer
+_run = RecommendPipeline.run
 
 
-def answer_and_keep(self, *arguments):
+def run_and_keep(self, *arguments):
     _kept.append(bytearray(b"x") * 10_000)
-    return _answer(self, *arguments)
+    return _run(self, *arguments)
 
 
-Recommendations.answer = answer_and_keep
+RecommendPipeline.run = run_and_keep
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Models and ratings by construction: nothing is trained, and every answer can be computed by hand."""
+"""Make models and ratings from random numbers: nothing is trained, and every result can be computed with numpy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_model(
     objective: Objective = "rating",
     seed: int = 7,
 ) -> TrainedModel:
-    """A model with random rows; its unknown rows are the means."""
+    """Make a model with random rows; the rows of the unknown user and the unknown item are the means."""
     random = np.random.default_rng(seed)
 
     def table(n_rows: int, width: int, scale: float) -> np.ndarray:
@@ -62,9 +62,9 @@ def make_model(
 
 
 def make_dataset(n_users: int = N_USERS, n_items: int = N_ITEMS, *, ratings_per_user: int = 12) -> RatingsDataset:
-    """Half-star ratings; users u000..., items i000..., each with a title, a year and one or two genres.
+    """Make half-star ratings of items i000... by users u000...; every item has a title and one or two genres.
 
-    Every user but the last has rated; item i0..0 is rated by everyone who has.
+    All users but the last have rated, and all of them have rated the first item. One item in ten has no release year.
     """
     random = np.random.default_rng(3)
     raters = n_users - 1
@@ -95,9 +95,9 @@ def make_dataset(n_users: int = N_USERS, n_items: int = N_ITEMS, *, ratings_per_
 
 
 def with_profiles(dataset: RatingsDataset) -> RatingsDataset:
-    """The same with sign-up answers that tell how generous a user is: "mood", and "age", the older the stricter.
+    """Return the dataset with sign-up answers that follow a user's mean rating: "mood", and "age" (older is stricter).
 
-    The last user, who has not rated, has not answered.
+    The last user, who has no ratings, has no answers either.
     """
     totals = np.bincount(dataset.user_rows, dataset.ratings, minlength=dataset.n_users)
     means = totals / np.maximum(1, np.bincount(dataset.user_rows, minlength=dataset.n_users))

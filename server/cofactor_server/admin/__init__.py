@@ -1,1 +1,1 @@
-"""Answer the admin API: load, unload and label versions while serving."""
+"""Serve the admin API: list versions, poll the repository, and move labels."""

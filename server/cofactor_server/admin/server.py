@@ -1,4 +1,4 @@
-"""The admin API on a port of its own, reachable from this machine alone."""
+"""Serve the admin API on a port of its own, which only this machine can reach."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cofactor_server.admin.servicer import AdminServicer
 from cofactor_server.errors import ConfigurationError
 from cofactor_server.observability.counters import Metrics
 from cofactor_server.security.access_control import AccessControl
-from cofactor_server.security.tokens import Authentication
+from cofactor_server.security.authentication import Authenticator
 from cofactor_server.serving.registry import LiveRegistry
 from cofactor_server.transport.interceptor import RequestInterceptor
 from cofactor_server.transport.thread_pools import BoundedPool
@@ -21,17 +21,19 @@ _HOST = "127.0.0.1"
 
 
 class AdminServer:
-    """Answers operators until close().
+    """Server of the admin API that runs until close().
 
     Attributes:
-        port: where it listens.
+        port: the port that it listens on.
     """
 
-    def __init__(self, live: LiveRegistry, gate: Authentication | None, port: int) -> None:
-        """Start on 127.0.0.1; tokens, where they are asked for, are asked for here too. Raises ConfigurationError."""
+    def __init__(self, live: LiveRegistry, authenticator: Authenticator | None, port: int) -> None:
+        """Listen on 127.0.0.1, with the tokens of the main API; raises ConfigurationError if the port is taken."""
         calls, control = BoundedPool("admin", _THREADS, _THREADS), BoundedPool("admin-control", _THREADS, _THREADS)
         refusals = BoundedPool("admin-refusal", 1)
-        interceptor = RequestInterceptor(calls, calls, control, control, refusals, AccessControl(gate), Metrics())
+        interceptor = RequestInterceptor(
+            calls, calls, control, control, refusals, AccessControl(authenticator), Metrics()
+        )
         self._server = grpc.server(
             ThreadPoolExecutor(_THREADS), interceptors=[interceptor], options=[("grpc.so_reuseport", 0)]
         )
@@ -41,16 +43,16 @@ class AdminServer:
         try:
             self.port: int = self._server.add_insecure_port(f"{_HOST}:{port}")
         except RuntimeError:
-            raise ConfigurationError(f"cannot listen on {_HOST} port {port}: choose another --admin-port") from None
+            raise ConfigurationError(f"cannot listen on {_HOST} port {port}; choose another --admin-port") from None
         self._server.start()
 
     def close(self) -> None:
-        """Stop."""
+        """Stop; calls that run get one second to finish."""
         self._server.stop(1.0).wait()
 
 
 def _add_channelz(server: grpc.Server) -> None:
-    """Show connections and their counters to tools such as grpcdebug, where grpcio-channelz is installed."""
+    """Let tools such as grpcdebug show connections and their counters, if grpcio-channelz is installed."""
     try:
         from grpc_channelz.v1 import channelz  # type: ignore[import-untyped,unused-ignore]
     except ImportError:

@@ -1,1 +1,1 @@
-"""Decide who may call: TLS, tokens, rate limits."""
+"""Decide who may call, and how often: TLS, tokens and rate limits."""

@@ -1,35 +1,39 @@
-"""Who may call, and how often."""
+"""Admit calls by their token and by the rate of their client."""
 
 from __future__ import annotations
 
 import grpc
 
 from cofactor_server.errors import RateLimited
+from cofactor_server.security.authentication import Authenticator
 from cofactor_server.security.rate_limit import RateLimiter
-from cofactor_server.security.tokens import Authentication
 
 
 class AccessControl:
-    """Admits calls by their token and their client's rate; either may be absent.
+    """Admit or refuse calls; without an authenticator or a rate limiter, that check is off.
 
-    A client is the name on the token, or the address where no token is asked for.
+    The rate limit counts by the client's name or, without tokens, by its address.
+
+    Attributes:
+        is_needed: True if there is anything to check.
     """
 
-    def __init__(self, gate: Authentication | None = None, limiter: RateLimiter | None = None) -> None:
-        self._gate = gate
-        self._limiter = limiter
-        self.is_needed = gate is not None or limiter is not None
+    def __init__(self, authenticator: Authenticator | None = None, rate_limiter: RateLimiter | None = None) -> None:
+        self._authenticator = authenticator
+        self._rate_limiter = rate_limiter
+        self.is_needed = authenticator is not None or rate_limiter is not None
 
     def admit(self, method: str, context: grpc.ServicerContext) -> None:
-        """Raises Unauthenticated, PermissionDenied or RateLimited."""
-        caller = self._gate.admit(method, context.invocation_metadata()) if self._gate is not None else None
-        if self._limiter is not None and not method.startswith("/grpc.health."):
-            client = caller.name if caller is not None else _address(context.peer())
-            wait_s = self._limiter.acquire(client)
+        """Raise Unauthenticated, PermissionDenied or RateLimited if a call may not go on."""
+        client = None
+        if self._authenticator is not None:
+            client = self._authenticator.authorize(method, context.invocation_metadata())
+        if self._rate_limiter is not None and not method.startswith("/grpc.health."):
+            wait_s = self._rate_limiter.acquire(client.name if client is not None else _address(context.peer()))
             if wait_s > 0:
                 raise RateLimited(wait_s)
 
 
 def _address(peer: str) -> str:
-    """The host of a peer such as "ipv4:10.0.0.7:51234": its ports are as many as it likes."""
+    """Return the host of a peer such as "ipv4:10.0.0.7:51234"; a client may use any number of ports."""
     return peer.rpartition(":")[0] if peer.startswith(("ipv4:", "ipv6:")) else peer

@@ -1,4 +1,4 @@
-"""A token bucket per client."""
+"""Limit the rate of every client with a token bucket."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-# Clients beyond these are forgotten, the longest unseen first: a caller with many addresses costs bounded memory.
+# Beyond this number, the client seen least recently is forgotten: a caller with many addresses costs bounded memory.
 MAX_CLIENTS = 65_536
 
 
 class RateLimiter:
-    """Allows each client `rate` calls a second, and `burst` at once after a pause."""
+    """Allow every client `rate` calls per second, and `burst` calls at once after a pause."""
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         if not rate > 0 or burst < 1:
@@ -21,16 +21,16 @@ class RateLimiter:
         self._burst = float(burst)
         self._clock = clock
         self._lock = threading.Lock()
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client -> (tokens, when counted)
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client -> (tokens, time of the count)
 
     def acquire(self, client: str) -> float:
-        """Take a token of this client; return 0, or the seconds until there is one."""
+        """Take a token from a client's bucket; return 0, or the seconds until there is a token to take."""
         now = self._clock()
         with self._lock:
             tokens, counted = self._buckets.pop(client, (self._burst, now))
             tokens = min(self._burst, tokens + (now - counted) * self._rate)
-            allowed = tokens >= 1
-            self._buckets[client] = (tokens - 1 if allowed else tokens, now)
+            is_allowed = tokens >= 1
+            self._buckets[client] = (tokens - 1 if is_allowed else tokens, now)
             if len(self._buckets) > MAX_CLIENTS:
                 self._buckets.popitem(last=False)
-        return 0.0 if allowed else (1 - tokens) / self._rate
+        return 0.0 if is_allowed else (1 - tokens) / self._rate

@@ -1,4 +1,4 @@
-"""TLS for the server's ports, with certificates that are renewed on disk and taken up without a restart."""
+"""Serve TLS with certificates that are read again when they are renewed on disk."""
 
 from __future__ import annotations
 
@@ -10,64 +10,73 @@ from pathlib import Path
 
 import grpc
 
-_log = logging.getLogger(__name__)
+from cofactor_server.errors import ConfigurationError
 
-
-class TlsError(ValueError):
-    """A certificate or key that cannot be used."""
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """Where the PEM files are.
+    """The PEM files of a port.
 
-    certificate: the chain, the server's own certificate first. private_key: its key, unencrypted.
-    client_authority: with it, every client must show a certificate that one of these authorities signed (mTLS).
+    Attributes:
+        certificate: the certificate chain, the server's own certificate first.
+        private_key: the key of that certificate, unencrypted.
+        client_authority: for mutual TLS, the authorities one of which must have signed every client's certificate.
     """
 
     certificate: Path
     private_key: Path
     client_authority: Path | None = None
 
-    def paths(self) -> list[Path]:
-        """Return the files in use."""
-        return [path for path in (self.certificate, self.private_key, self.client_authority) if path is not None]
+    def by_flag(self) -> dict[str, Path]:
+        """Return the files in use, by the flag that names them."""
+        files = {"--tls-certificate": self.certificate, "--tls-key": self.private_key}
+        return {**files, "--tls-client-authority": self.client_authority} if self.client_authority else files
 
 
 class CertificateReloader:
-    """Reads the files again when one of them has changed, before a handshake.
+    """Read the files again before a handshake if one of them has changed.
 
-    A pair that does not fit together, as in the middle of a renewal, is not taken up: the old one serves on, and
-    the next handshake looks again.
+    In the middle of a renewal the certificate and the key do not match. The old pair then stays in use, and the next
+    handshake tries again.
+
+    Attributes:
+        initial: the certificates at the start.
     """
 
     def __init__(self, files: TlsFiles) -> None:
+        """Read the files; raises ConfigurationError if they cannot be used."""
         self._files = files
         self._lock = threading.Lock()
         self._stamp = self._read_stamp()
         self.initial = self._read()
 
     def fetch(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return the new certificates, or None where nothing (usable) has changed; gRPC calls it per connection."""
+        """Return new certificates, or None to go on with the old ones; gRPC calls this for every connection."""
         with self._lock:
             try:
                 stamp = self._read_stamp()
                 if stamp == self._stamp:
                     return None
                 configuration = self._read()
-            except (OSError, TlsError) as error:
-                _log.warning("certificates not reloaded, the old ones stay in use: %s", error)
+            except (OSError, ConfigurationError) as error:
+                _LOGGER.warning("certificates not reloaded, the old ones stay in use: %s", error)
                 return None
             self._stamp = stamp
-        _log.info("certificates reloaded")
+        _LOGGER.info("certificates reloaded")
         return configuration
 
     def _read_stamp(self) -> list[tuple[int, int, int]]:
-        try:
-            stats = [path.stat() for path in self._files.paths()]
-        except OSError as error:
-            raise TlsError(f"cannot read {Path(error.filename).name}: {error.strerror}") from error
-        return [(stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats]
+        """Return numbers that change when a file does."""
+        stamp = []
+        for flag, path in self._files.by_flag().items():
+            try:
+                stat = path.stat()
+            except OSError as error:
+                raise ConfigurationError(f"{flag}: cannot read {path.name}: {error.strerror}") from error
+            stamp.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
+        return stamp
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
         check_pair(self._files)
@@ -79,26 +88,26 @@ class CertificateReloader:
 
 
 def check_pair(files: TlsFiles) -> None:
-    """Raise TlsError unless the certificate and the key belong together and the authorities are PEM.
+    """Raise ConfigurationError unless the certificate matches the key and all files are PEM.
 
-    gRPC itself accepts anything here and fails at each handshake instead.
+    gRPC itself accepts any files and then fails at every handshake.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        # An encrypted key asks for its password on the terminal; a server has none.
+        # Without a password OpenSSL would ask for that of an encrypted key on the terminal.
         context.load_cert_chain(files.certificate, files.private_key, password=lambda: b"")
         if files.client_authority:
             context.load_verify_locations(files.client_authority)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        names = ", ".join(path.name for path in files.paths())
-        raise TlsError(f"the TLS files {names} cannot be used: {error}") from error
+        names = ", ".join(f"{flag} {path.name}" for flag, path in files.by_flag().items())
+        raise ConfigurationError(f"{names} cannot be used: {error}; give a PEM certificate and its key") from error
 
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """Make the credentials for `add_secure_port`. Raises TlsError where the files cannot be used."""
+    """Return the credentials for `add_secure_port`; raises ConfigurationError if the files cannot be used."""
     reloader = CertificateReloader(files)
     return grpc.dynamic_ssl_server_credentials(
         reloader.initial,
-        reloader.fetch,  # type: ignore[arg-type] # the stub forgets that None means no change
+        reloader.fetch,  # type: ignore[arg-type] # the stub lacks None, which means no change
         require_client_authentication=files.client_authority is not None,
     )

@@ -1,1 +1,1 @@
-"""Answer the RPCs: unpack a request, ask the ranker of the version it means, pack the response."""
+"""Implement the RPCs: unpack a request, rank on the version that it asks for, pack the response."""

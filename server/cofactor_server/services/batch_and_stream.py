@@ -1,10 +1,11 @@
-"""Many Recommend requests at once: as one message, or over a stream."""
+"""Run many Recommend requests together: those of one BatchRecommend, or those that arrive over a stream."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from cofactor.v1.recommender_pb2 import (
     BatchRecommendRequest,
@@ -14,38 +15,38 @@ from cofactor.v1.recommender_pb2 import (
     StreamRecommendResponse,
 )
 from cofactor_server.errors import InvalidField, RequestError
-from cofactor_server.services.recommend import Recommendations
-from cofactor_server.services.response_messages import entry_error
+from cofactor_server.services.recommend import RecommendPipeline
+from cofactor_server.services.response_messages import entry_error_message
 from cofactor_server.serving.registry import ModelRegistry
 from cofactor_server.serving.response_encoder import batch_response, stream_response
 
 
 def batch_recommend(
-    repository: ModelRegistry, recommendations: Recommendations, request: BatchRecommendRequest, limit: int
+    registry: ModelRegistry, pipeline: RecommendPipeline, request: BatchRecommendRequest, limit: int
 ) -> bytes:
-    """Answers BatchRecommend, an encoded BatchRecommendResponse, in as few runs of the engine as possible."""
+    """Return an encoded BatchRecommendResponse, ranked in as few runs of the engine as possible.
+
+    Raises InvalidField for more than `limit` requests, or none.
+    """
     if not 1 <= len(request.requests) <= limit:
         raise InvalidField("requests", f"has {len(request.requests)} entries; send between 1 and {limit}")
-    version = repository.resolve(request.model)
-    each = list(request.requests)  # an index into the message costs more than one into a list
-    wrong = {index: error for index, entry in enumerate(each) if (error := _problem(entry)) is not None}
-    good = [index for index in range(len(each)) if index not in wrong]
-    if request.HasField("model"):
-        for index in good:
-            # A page token in the answer then serves in Recommend, with this model.
-            each[index].model.CopyFrom(request.model)
-    answers = recommendations.answer_each(repository, [each[index] for index in good], with_model=False)
-    entries = {**wrong, **dict(zip(good, answers, strict=True))}
-    return batch_response([_entry(index, entries[index]) for index in range(len(entries))], version.served)
+    version = registry.resolve(request.model)
+    requests = list(request.requests)  # indexing a list is faster than indexing the message
+    results: dict[int, bytes | RequestError] = {}
+    for index, entry in enumerate(requests):
+        error = _entry_problem(entry)
+        if error is not None:
+            results[index] = error
+        elif request.HasField("model"):
+            # Makes the response's page token valid in Recommend with this model.
+            entry.model.CopyFrom(request.model)
+    valid = [index for index in range(len(requests)) if index not in results]
+    responses = pipeline.run_many(registry, [requests[index] for index in valid], with_model=False)
+    results.update(zip(valid, responses, strict=True))
+    return batch_response([_entry_message(index, results[index]) for index in range(len(requests))], version.served)
 
 
-def _entry(index: int, answer: bytes | RequestError) -> bytes | BatchRecommendResponse.Entry:
-    if isinstance(answer, RequestError):
-        return BatchRecommendResponse.Entry(error=entry_error(index, answer))
-    return answer
-
-
-def _problem(entry: RecommendRequest) -> RequestError | None:
+def _entry_problem(entry: RecommendRequest) -> RequestError | None:
     if entry.HasField("model"):
         return InvalidField("model", "must be unset in an entry; set it on the batch")
     if entry.page_token:
@@ -53,84 +54,95 @@ def _problem(entry: RecommendRequest) -> RequestError | None:
     return None
 
 
-_END = object()
+def _entry_message(index: int, result: bytes | RequestError) -> bytes | BatchRecommendResponse.Entry:
+    if isinstance(result, RequestError):
+        return BatchRecommendResponse.Entry(error=entry_error_message(index, result))
+    return result
 
 
-class RequestStream:
-    """Reads a stream ahead, in a thread of its own, until `limit` requests wait.
+def stream_recommend(
+    registry: Callable[[], ModelRegistry],
+    pipeline: RecommendPipeline,
+    requests: Iterator[StreamRecommendRequest],
+    limit: int,
+) -> Iterator[StreamRecommendResponse | bytes]:
+    """Yield the response or error of every request; up to `limit` of them run together, on the version current then."""
+    for batch in StreamReader(requests, limit).batches():
+        responses = pipeline.run_many(registry(), [message.request for message in batch], with_model=True)
+        for message, response in zip(batch, responses, strict=True):
+            if isinstance(response, RequestError):
+                error = entry_error_message(0, response)
+                yield StreamRecommendResponse(request_id=message.request_id, error=error)
+            else:
+                yield stream_response(message.request_id, response)
 
-    While the engine works, requests gather and then run together. When as many wait as may, nothing more is read, and
-    HTTP/2's flow control holds the client back. A SimpleQueue and one event for each batch cost less than the locks
-    that a bounded queue.Queue takes for each message.
+
+@dataclass(frozen=True)
+class _End:
+    """The end of a stream, with the error that ended it or None."""
+
+    error: Exception | None
+
+
+class StreamReader:
+    """Read a stream ahead in a thread, so that requests that arrive while the engine works run together.
+
+    At most `limit` requests wait. Beyond that the thread stops reading, and HTTP/2 flow control holds the client back.
+    A SimpleQueue and one event per batch cost less than the locks that a bounded queue.Queue takes per message.
     """
 
     def __init__(self, requests: Iterator[StreamRecommendRequest], limit: int) -> None:
         self._requests = requests
-        self._waiting: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._limit = limit
-        self._closed = False
-        self._room = threading.Event()
-        self._reader = threading.Thread(target=self._read, name="stream-reader", daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        last: object = _END
-        try:
-            for request in self._requests:
-                self._await_room()
-                if self._closed:
-                    return
-                self._waiting.put(request)
-        except Exception as error:  # handed to the thread that answers the stream, which raises it
-            last = error
-        self._waiting.put(last)
-
-    def _await_room(self) -> None:
-        while self._waiting.qsize() >= self._limit and not self._closed:
-            self._room.clear()
-            # Room made before the event was cleared is seen here, room made later sets it.
-            if self._waiting.qsize() >= self._limit and not self._closed:
-                self._room.wait()
+        self._waiting: queue.SimpleQueue[StreamRecommendRequest | _End] = queue.SimpleQueue()
+        self._has_room = threading.Event()
+        self._is_closed = False
+        threading.Thread(target=self._read, name="stream-reader", daemon=True).start()
 
     def batches(self) -> Iterator[list[StreamRecommendRequest]]:
-        """What has gathered, again and again until the client ends the stream; raises what ended it otherwise."""
+        """Yield the waiting requests, 1 to `limit` at a time, until the stream ends; raise the error that ended it."""
         try:
-            last: object = None
-            while last is None:
-                batch: list[StreamRecommendRequest] = []
-                each = self._waiting.get()
-                while isinstance(each, StreamRecommendRequest):
-                    batch.append(each)
-                    if len(batch) == self._limit:
-                        break
-                    try:
-                        each = self._waiting.get_nowait()
-                    except queue.Empty:
-                        break
-                else:
-                    last = each
-                self._room.set()
+            end: _End | None = None
+            while end is None:
+                batch, end = self._next_batch()
+                self._has_room.set()
                 if batch:
                     yield batch
-            if isinstance(last, Exception):
-                raise last
+            if end.error is not None:
+                raise end.error
         finally:
-            self._closed = True
-            self._room.set()
+            self._is_closed = True
+            self._has_room.set()
 
+    def _next_batch(self) -> tuple[list[StreamRecommendRequest], _End | None]:
+        """Wait for a request; return all that wait, and the end of the stream if it is reached."""
+        batch: list[StreamRecommendRequest] = []
+        message = self._waiting.get()
+        while not isinstance(message, _End):
+            batch.append(message)
+            if len(batch) == self._limit:
+                return batch, None
+            try:
+                message = self._waiting.get_nowait()
+            except queue.Empty:
+                return batch, None
+        return batch, message
 
-def stream_recommend(
-    repository: Callable[[], ModelRegistry],
-    recommendations: Recommendations,
-    requests: Iterator[StreamRecommendRequest],
-    limit: int,
-) -> Iterator[StreamRecommendResponse | bytes]:
-    """Answers StreamRecommend, up to `limit` requests per run, each run on the version of its moment."""
-    for batch in RequestStream(requests, limit).batches():
-        held = repository()
-        answers = recommendations.answer_each(held, [each.request for each in batch], with_model=True)
-        for each, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, RequestError):
-                yield StreamRecommendResponse(request_id=each.request_id, error=entry_error(0, answer))
-            else:
-                yield stream_response(each.request_id, answer)
+    def _read(self) -> None:
+        end = _End(None)
+        try:
+            for request in self._requests:
+                self._wait_for_room()
+                if self._is_closed:
+                    return
+                self._waiting.put(request)
+        except Exception as error:  # batches() raises it in the thread that serves the stream
+            end = _End(error)
+        self._waiting.put(end)
+
+    def _wait_for_room(self) -> None:
+        while self._waiting.qsize() >= self._limit and not self._is_closed:
+            self._has_room.clear()
+            # If room was made just before clear(), this second check sees it; if later, the event is set again.
+            if self._waiting.qsize() >= self._limit and not self._is_closed:
+                self._has_room.wait()

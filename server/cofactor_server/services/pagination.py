@@ -1,107 +1,153 @@
-"""Which version and which page a request means: its page token, if it has one, decides both."""
+"""Paginate: encode page tokens, and find the version and the page that a request asks for.
+
+A page token is opaque to callers and stored nowhere. It holds the model version, the offset of the page and a
+fingerprint of the request, so that all pages of a list come from one version and one request.
+"""
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from cofactor.v1.catalog_pb2 import ListModelsRequest, ListModelsResponse
-from cofactor.v1.model_pb2 import Model, ModelRef
+import numpy as np
+import numpy.typing as npt
+
+from cofactor.v1.model_pb2 import ModelRef
 from cofactor_server.errors import InvalidPageToken, PageTokenExpired
-from cofactor_server.services.page_tokens import PageToken, decode_token, encode_token, fingerprint
 from cofactor_server.serving.loaded_version import LoadedVersion
 from cofactor_server.serving.registry import ModelRegistry
 
+# A token is this head (layout, offset, fingerprint), the version's key and a checksum of both, in hexadecimal.
+_HEAD = struct.Struct(">BII")
+_LAYOUT = 2
+_CHECKSUM = struct.Struct(">I")
 
-class PagedMessage(Protocol):
-    """A request with pages."""
+Rows = npt.NDArray[np.signedinteger]
+
+
+class PaginatedMessage(Protocol):
+    """A request with a page token."""
 
     page_token: str
 
     def SerializeToString(self, *, deterministic: bool = ...) -> bytes:  # noqa: N802 (protobuf's name)
-        """The request as bytes."""
+        """Serialize the message."""
 
 
-class PagedRequest(PagedMessage, Protocol):
-    """A request with pages on one model."""
+class PaginatedRequest(PaginatedMessage, Protocol):
+    """A request with a page token and a model."""
 
     @property
     def model(self) -> ModelRef:
-        """Which model."""
+        """The model that the request names."""
 
     def HasField(self, field_name: Literal["model"]) -> bool:  # noqa: N802 (protobuf's name)
-        """Whether the request says which."""
+        """Return True if the request names a model."""
 
 
 @dataclass(slots=True, eq=False)
-class Page:
-    """A page of one request on one version.
+class PageToken:
+    """The decoded token of a page.
 
     Attributes:
-        version: what answers.
-        offset: results before the page.
-        request: what tells the request from all others, its page token aside.
+        offset: number of results before the page.
+        fingerprint: fingerprint of the request without its token.
+        version_key: the model version, "name/version".
+    """
+
+    offset: int
+    fingerprint: int
+    version_key: str
+
+
+@dataclass(slots=True, eq=False)
+class RequestedPage:
+    """The page that a request asks for, on the version that serves it.
+
+    Attributes:
+        version: the version that ranks.
+        offset: number of results before the page.
+        request_key: the serialized request without its token, the same for all pages of a list.
     """
 
     version: LoadedVersion
     offset: int
-    request: bytes
+    request_key: bytes
 
     def next_token(self, page_size: int) -> str:
-        """The token of the page after this one."""
-        return encode_token(self.offset + page_size, fingerprint(self.request), self.version.key)
+        """Return the token of the next page."""
+        return encode_token(self.offset + page_size, request_fingerprint(self.request_key), self.version.key)
 
-    def next_token_if(self, n_results: int, page_size: int) -> str:
-        """The token of the page after this one, or an empty string where the n_results end on this one."""
-        return self.next_token(page_size) if n_results > self.offset + page_size else ""
+    def cut(self, rows: Rows, page_size: int) -> tuple[Rows, str]:
+        """Return this page of a whole list of rows, and the token of the next page ("" on the last page)."""
+        end = self.offset + page_size
+        return rows[self.offset : end], self.next_token(page_size) if len(rows) > end else ""
 
 
-def open_page(repository: ModelRegistry, request: PagedRequest, user_id: str = "") -> Page:
-    """The page that a request asks for; `user_id` as in ModelRegistry.resolve.
+def find_page(registry: ModelRegistry, request: PaginatedRequest, user_id: str = "") -> RequestedPage:
+    """Return the page that a request asks for; ModelRegistry.resolve says what `user_id` is for.
 
-    Raises ModelNotFound, InvalidPageToken, or PageTokenExpired when the token's version is no longer held.
+    Clears the page token of the request. Raises ModelNotFound, InvalidPageToken, or PageTokenExpired if the version of
+    the token is no longer loaded.
     """
-    token, content = read_token(request)
+    token, request_key = pop_page_token(request)
     if token is None:
         if request.HasField("model"):
-            return Page(repository.resolve(request.model, user_id), 0, content)
-        return Page(repository.default(user_id), 0, content)
-    version = repository.held(token.model)
+            return RequestedPage(registry.resolve(request.model, user_id), 0, request_key)
+        return RequestedPage(registry.default(user_id), 0, request_key)
+    version = registry.held(token.version_key)
     if version is None:
         raise PageTokenExpired
-    return Page(version, token.offset, content)
+    return RequestedPage(version, token.offset, request_key)
 
 
-def read_token(request: PagedMessage) -> tuple[PageToken | None, bytes]:
-    """The token of a request, None for its first page, and the rest of the request; raises InvalidPageToken."""
+def pop_page_token(request: PaginatedMessage) -> tuple[PageToken | None, bytes]:
+    """Clear and decode the page token of a request; return it (None on the first page) and the request's key.
+
+    Raises InvalidPageToken if the token is damaged or was made for another request.
+    """
     text = request.page_token
     if text:
         request.page_token = ""
-    content = type(request).__name__.encode() + request.SerializeToString(deterministic=True)
+    request_key = type(request).__name__.encode() + request.SerializeToString(deterministic=True)
     if not text:
-        return None, content
+        return None, request_key
     token = decode_token(text)
-    if token.fingerprint != fingerprint(content):
-        raise InvalidPageToken("belongs to a request with other parameters; change page_token alone")
-    return token, content
+    if token.fingerprint != request_fingerprint(request_key):
+        raise InvalidPageToken("belongs to a request with other parameters; change only page_token")
+    return token, request_key
 
 
-def list_models(repository: ModelRegistry, request: ListModelsRequest, page_size: int) -> ListModelsResponse:
-    """One page of the versions held or refused, by name, newest first. The token names the last of the page before."""
-    token, content = read_token(request)
-    held = repository.descriptions()
-    start = 0
-    if token is not None:
-        keys = [_key(model) for model in held]
-        if token.model not in keys:
-            raise PageTokenExpired
-        start = keys.index(token.model) + 1
-    page = held[start : start + page_size]
-    response = ListModelsResponse(models=page)
-    if len(held) > start + page_size:
-        response.next_page_token = encode_token(start + page_size, fingerprint(content), _key(page[-1]))
-    return response
+def encode_token(offset: int, fingerprint: int, version_key: str) -> str:
+    """Return the token that callers see; the arguments are those of PageToken."""
+    head = _HEAD.pack(_LAYOUT, offset, fingerprint) + version_key.encode()
+    return (head + _checksum(head)).hex()
 
 
-def _key(model: Model) -> str:
-    return f"{model.name}/{model.version}"
+def decode_token(text: str) -> PageToken:
+    """Decode a token; raises InvalidPageToken unless encode_token made it."""
+    try:
+        raw = bytes.fromhex(text)
+        head, checksum = raw[: -_CHECKSUM.size], raw[-_CHECKSUM.size :]
+        layout, offset, fingerprint = _HEAD.unpack_from(head)
+        version_key = head[_HEAD.size :].decode()
+    except (struct.error, ValueError):
+        raise InvalidPageToken("is not a token of this server; start again at the first page") from None
+    if layout != _LAYOUT or checksum != _checksum(head):
+        raise InvalidPageToken("is not a token of this server; start again at the first page")
+    return PageToken(offset, fingerprint, version_key)
+
+
+def request_fingerprint(request_key: bytes) -> int:
+    """Return a 32-bit hash of a request."""
+    return zlib.crc32(request_key)
+
+
+def _checksum(head: bytes) -> bytes:
+    """Return the checksum that reveals a damaged token.
+
+    It is not a signature: a forged token gives its maker an offset, and anyone may ask for any offset.
+    """
+    return _CHECKSUM.pack(zlib.crc32(head))

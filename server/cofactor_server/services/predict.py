@@ -1,53 +1,53 @@
-"""Predict: one user's or many users' ratings of items."""
+"""Predict ratings: one user's of many items, or those of pairs of a user and an item."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from cofactor.v1.recommender_pb2 import PredictRequest, PredictResponse
-from cofactor_server.errors import InvalidField, RatingsUnsupported, RequestError, UserNotFound
-from cofactor_server.services.request_parsing import RequestReader
-from cofactor_server.services.response_messages import entry_error
+from cofactor_server.errors import InvalidField, RatingsUnsupported, UserNotFound
+from cofactor_server.services.parsing.requests import RequestParser
+from cofactor_server.services.response_messages import entry_error_message
 from cofactor_server.serving.registry import ModelRegistry
 
 
-def predict(repository: ModelRegistry, reader: RequestReader, request: PredictRequest) -> PredictResponse:
-    """Answers Predict; with allow_partial_success, entries with unknown ids fail alone."""
-    version = repository.resolve(request.model, request.user.user_id)
+def predict(registry: ModelRegistry, parser: RequestParser, request: PredictRequest) -> PredictResponse:
+    """Predict ratings; with allow_partial_success, an entry with an unknown id gets NaN and an error of its own."""
+    version = registry.resolve(request.model, request.user.user_id)
     if not version.predicts_ratings:
         raise RatingsUnsupported("model")
-    if request.HasField("user") == bool(request.user_ids):
-        raise InvalidField("user", "and user_ids exclude each other; send exactly one of them")
-    if request.user_ids and len(request.user_ids) != len(request.item_ids):
-        raise InvalidField(
-            "user_ids", f"has {len(request.user_ids)} entries and item_ids {len(request.item_ids)}; send one per item"
-        )
-    item_rows, user_rows, failures = reader.rows_or_errors(version, request.item_ids, request.user_ids)
-    if failures and not request.allow_partial_success:
-        raise next(iter(failures.values()))
-    ratings = np.full(len(item_rows), np.nan, dtype=np.float32)
-    good = np.ones(len(item_rows), dtype=bool)
-    good[list(failures)] = False
+    _check_users(request)
+    pairs = parser.ids.pairs(version, request.item_ids, request.user_ids)
+    errors, n_entries = pairs.errors, len(pairs.item_rows)
+    if errors and not request.allow_partial_success:
+        raise next(iter(errors.values()))
+    ratings = np.full(n_entries, np.nan, dtype=np.float32)
+    is_known = np.ones(n_entries, dtype=bool)
+    is_known[list(errors)] = False
     try:
-        if len(user_rows):
-            factors, bias = version.users.pairs(user_rows[good])
+        if request.user_ids:
+            factors, bias = version.users.pairs(pairs.user_rows[is_known])
         else:
-            user = reader.user(version, request.user)
+            user = parser.users.parse(version, request.user)
             factors, bias = user.factors, user.bias
     except UserNotFound as error:
         if not request.allow_partial_success:
             raise
-        failures = _everywhere(error, failures, len(item_rows))
+        errors = {index: errors.get(index, error) for index in range(n_entries)}  # without the user every entry fails
     else:
-        if good.any():
-            ratings[good] = version.engine.predict(factors, bias, item_rows[good])[1]
+        if is_known.any():
+            ratings[is_known] = version.engine.predict(factors, bias, pairs.item_rows[is_known])[1]
     return PredictResponse(
         ratings=ratings.tolist(),
-        errors=[entry_error(index, error) for index, error in failures.items()],
+        errors=[entry_error_message(index, error) for index, error in errors.items()],
         model=version.served,
     )
 
 
-def _everywhere(error: RequestError, failures: dict[int, RequestError], n_entries: int) -> dict[int, RequestError]:
-    """The error of the one user for every entry that has none of its own."""
-    return {index: failures.get(index, error) for index in range(n_entries)}
+def _check_users(request: PredictRequest) -> None:
+    """Raise InvalidField unless the request has either one user, or a user id for every item id."""
+    if request.HasField("user") == bool(request.user_ids):
+        raise InvalidField("user", "excludes user_ids; send exactly one of the two")
+    n_users, n_items = len(request.user_ids), len(request.item_ids)
+    if n_users and n_users != n_items:
+        raise InvalidField("user_ids", f"has {n_users} entries and item_ids {n_items}; send one per item")

@@ -1,4 +1,4 @@
-"""From RecommendRequest to RecommendResponse: one, or many that run together and fail alone."""
+"""Recommend: run one request, or rank many together, each of which succeeds or fails alone."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from cofactor.v1.recommender_pb2 import RecommendRequest, User
 from cofactor_server.errors import InvalidField, RatingsUnsupported, RequestError
 from cofactor_server.observability.counters import Metrics
-from cofactor_server.ranking.filters import EVERYTHING
 from cofactor_server.ranking.ranker import Ranking, RankingQuery, always_wanted
-from cofactor_server.services.pagination import Page, open_page
-from cofactor_server.services.request_parsing import RequestReader, Selected, check_number
-from cofactor_server.services.response_messages import recommendation_id
+from cofactor_server.services.pagination import RequestedPage, find_page
+from cofactor_server.services.parsing.checks import check_number
+from cofactor_server.services.parsing.filters import UNFILTERED, ParsedFilter
+from cofactor_server.services.parsing.requests import RequestParser
+from cofactor_server.services.response_messages import new_recommendation_id
 from cofactor_server.services.shadow import ShadowTraffic
 from cofactor_server.serving.loaded_version import LoadedVersion
 from cofactor_server.serving.registry import ModelRegistry
@@ -20,146 +21,157 @@ from cofactor_server.serving.registry import ModelRegistry
 LARGEST_PENALTY = 10.0
 _PREDICTED_RATING = RecommendRequest.RANKING_PREDICTED_RATING
 _POPULARITY_CORRECTED = RecommendRequest.RANKING_POPULARITY_CORRECTED
-_NO_FILTER = Selected(EVERYTHING)
 
 
 @dataclass(slots=True, eq=False)
-class OpenRequest:
-    """A request that was read and can run."""
+class ParsedRequest:
+    """A Recommend request that is checked and ready to be ranked.
 
-    page: Page
+    Attributes:
+        page: the page that it asks for.
+        query: the query for the ranker.
+        item_filter: the items that may be returned.
+        return_items: True if the response has the title and attributes of every item.
+        is_cacheable: True if the response may be cached.
+    """
+
+    page: RequestedPage
     query: RankingQuery
-    selected: Selected
+    item_filter: ParsedFilter
     return_items: bool
-    may_be_kept: bool
+    is_cacheable: bool
 
 
-class Recommendations:
-    """Answers Recommend requests; those of known users from what was answered before, where that was kept."""
+class RecommendPipeline:
+    """Parse, rank and encode Recommend requests; responses to known users come from the cache if they are in it."""
 
-    def __init__(self, reader: RequestReader, metrics: Metrics, shadow: ShadowTraffic | None = None) -> None:
-        self._reader = reader
+    def __init__(self, parser: RequestParser, metrics: Metrics, shadow: ShadowTraffic | None = None) -> None:
+        self._parser = parser
+        self._parse_user = parser.users.parse
         self._metrics = metrics
         self._shadow = shadow
 
-    def answer(self, repository: ModelRegistry, request: RecommendRequest, is_wanted: Callable[[], bool]) -> bytes:
-        """One answer, an encoded RecommendResponse."""
+    def run(self, registry: ModelRegistry, request: RecommendRequest, is_wanted: Callable[[], bool]) -> bytes:
+        """Return an encoded RecommendResponse; work may be dropped once `is_wanted` returns False."""
         user = request.user
-        page = open_page(repository, request, user.user_id)
-        response = self._kept(page)
+        page = find_page(registry, request, user.user_id)
+        response = self._cached(page)
         if response is None:
-            opened = self._open(page, request, user, is_wanted)
-            response = self._encode([opened], [page.version.recommender.rank(opened.query)])[0]
-        if repository.has_shadows and self._shadow is not None:
-            self._shadow.offer(repository, page, request, response, self._rank_as_shadow)
-        return page.version.encoder.complete(response, recommendation_id())
+            parsed = self._parse(page, request, user, is_wanted)
+            response = self._encode([parsed], [page.version.recommender.rank(parsed.query)])[0]
+        if registry.has_shadows and self._shadow is not None:
+            self._shadow.offer(registry, page, request, response, self._rank_as_shadow)
+        return page.version.encoder.complete(response, new_recommendation_id())
 
-    def answer_each(
-        self, repository: ModelRegistry, requests: Sequence[RecommendRequest], *, with_model: bool
+    def run_many(
+        self, registry: ModelRegistry, requests: Sequence[RecommendRequest], *, with_model: bool
     ) -> list[bytes | RequestError]:
-        """An encoded RecommendResponse or an error for each request; those of one version run together.
+        """Return an encoded RecommendResponse or an error for every request; those of one version are ranked together.
 
-        Canaries take no part without `with_model`: one answer to many requests then names one version.
+        Without `with_model`, responses do not name their version, because the caller names one version for all of them.
+        Canaries are then left out.
         """
-        answers: list[bytes | RequestError | None] = [None] * len(requests)
-        by_version: dict[LoadedVersion, list[tuple[int, OpenRequest]]] = {}
+        responses: list[bytes | RequestError | None] = [None] * len(requests)
+        by_version: dict[LoadedVersion, list[tuple[int, ParsedRequest]]] = {}
         for position, request in enumerate(requests):
             try:
                 user = request.user
-                page = open_page(repository, request, user.user_id if with_model else "")
-                response = self._kept(page)
+                page = find_page(registry, request, user.user_id if with_model else "")
+                response = self._cached(page)
                 if response is None:
-                    opened = self._open(page, request, user, always_wanted)
-                    by_version.setdefault(page.version, []).append((position, opened))
+                    parsed = self._parse(page, request, user, always_wanted)
+                    by_version.setdefault(page.version, []).append((position, parsed))
                 else:
                     complete = page.version.encoder.complete
-                    answers[position] = complete(response, recommendation_id(), with_model=with_model)
+                    responses[position] = complete(response, new_recommendation_id(), with_model=with_model)
             except RequestError as error:
-                # With its traceback it would hold this frame, and through it itself and all answers.
-                answers[position] = error.with_traceback(None)
+                # A traceback would refer to this frame, which refers to the error and to all responses: a cycle.
+                responses[position] = error.with_traceback(None)
         for version, entries in by_version.items():
-            rankings = version.recommender.rank_many([opened.query for _, opened in entries])
+            rankings = version.recommender.rank_many([parsed.query for _, parsed in entries])
             complete = version.encoder.complete
-            responses = self._encode([opened for _, opened in entries], rankings)
-            for (position, _), response in zip(entries, responses, strict=True):
-                answers[position] = complete(response, recommendation_id(), with_model=with_model)
-        return [answer for answer in answers if answer is not None]
+            encoded = self._encode([parsed for _, parsed in entries], rankings)
+            for (position, _), response in zip(entries, encoded, strict=True):
+                responses[position] = complete(response, new_recommendation_id(), with_model=with_model)
+        return [response for response in responses if response is not None]
 
     def _rank_as_shadow(self, version: LoadedVersion, request: RecommendRequest) -> list[str]:
-        """What a version recommends, by id; nothing is kept or counted, and no caller's run is joined."""
-        opened = self._open(Page(version, 0, b""), request, request.user, always_wanted)
-        rows = version.recommender.rank_many([opened.query])[0].rows.tolist()
+        """Return the ids of the items that a shadow version recommends; nothing is cached or counted."""
+        parsed = self._parse(RequestedPage(version, 0, b""), request, request.user, always_wanted)
+        # Not rank(), which may batch this query with those of callers.
+        rows = version.recommender.rank_many([parsed.query])[0].rows.tolist()
         return [version.item_ids.ids[row] for row in rows]
 
-    def _open(self, page: Page, request: RecommendRequest, user: User, is_wanted: Callable[[], bool]) -> OpenRequest:
-        """`user` is that of the request: every look into a message costs."""
-        reader = self._reader
+    def _parse(
+        self, page: RequestedPage, request: RecommendRequest, user: User, is_wanted: Callable[[], bool]
+    ) -> ParsedRequest:
+        """Parse a request; `user` is its user, passed along because reading a field of a message costs time."""
         version = page.version
-        page_size = reader.page_size(request.page_size)
+        page_size = self._parser.page_size(request.page_size)
         diversity = request.diversity and check_number(request.diversity, "diversity", 0, 1)
-        selected = reader.selection(version, request.filter) if request.HasField("filter") else _NO_FILTER
-        vector = reader.user(version, user, request.unknown_user_policy)
-        query = RankingQuery(  # by position: names cost a microsecond
+        item_filter = self._parser.filters.parse(version, request.filter) if request.HasField("filter") else UNFILTERED
+        vector = self._parse_user(version, user, request.unknown_user_policy)
+        query = RankingQuery(  # positional: keyword arguments cost a microsecond
             vector,
             page.offset,
             page_size,
-            selected.selection,
+            item_filter.selection,
             _popularity_weight(version, request),
             not request.include_rated,
             diversity,
             _min_rating(version, request),
             is_wanted,
         )
-        may_be_kept = version.answers.is_on and not vector.is_fallback and user.HasField("user_id")
-        return OpenRequest(page, query, selected, request.return_items, may_be_kept)
+        is_cacheable = version.answers.is_on and not vector.is_fallback and user.HasField("user_id")
+        return ParsedRequest(page, query, item_filter, request.return_items, is_cacheable)
 
-    def _kept(self, page: Page) -> bytes | None:
-        """What was answered before, as `_encode` gave it."""
-        answers = page.version.answers
-        if not answers.is_on:
+    def _cached(self, page: RequestedPage) -> bytes | None:
+        """Return the cached response for a page, as _encode() made it."""
+        cache = page.version.answers
+        if not cache.is_on:
             return None
-        response = answers.get((page.request, page.offset))
+        response = cache.get((page.request_key, page.offset))
         if response is not None:
             self._metrics.count("cofactor_cache_requests", "hit")
         return response
 
-    def _encode(self, opened: Sequence[OpenRequest], rankings: Sequence[Ranking]) -> list[bytes]:
-        """The answers of one version, but for what is new in each: its id, and the model if wanted."""
-        encoder = opened[0].page.version.encoder
+    def _encode(self, requests: Sequence[ParsedRequest], rankings: Sequence[Ranking]) -> list[bytes]:
+        """Encode and cache the responses of one version, still without their ids and their model."""
+        encoder = requests[0].page.version.encoder
         responses = []
-        encoded = encoder.results(rankings, [each.return_items for each in opened])
-        for each, ranking, results in zip(opened, rankings, encoded, strict=True):
+        encoded = encoder.results(rankings, [parsed.return_items for parsed in requests])
+        for parsed, ranking, results in zip(requests, rankings, encoded, strict=True):
             response = encoder.response(
                 results,
-                next_page_token=each.page.next_token(each.query.page_size) if ranking.has_more else "",
-                missing_item_ids=each.selected.missing_item_ids,
-                is_fallback=each.query.user.is_fallback,
+                next_page_token=parsed.page.next_token(parsed.query.page_size) if ranking.has_more else "",
+                missing_item_ids=parsed.item_filter.missing_item_ids,
+                is_fallback=parsed.query.user.is_fallback,
             )
-            if each.may_be_kept:
+            if parsed.is_cacheable:
                 self._metrics.count("cofactor_cache_requests", "miss")
-                each.page.version.answers.put((each.page.request, each.page.offset), response)
+                parsed.page.version.answers.put((parsed.page.request_key, parsed.page.offset), response)
             responses.append(response)
         return responses
 
 
 class CoalescedRecommend:
-    """Recommend for the calls that arrive together."""
+    """Run the Recommend calls that arrived together as one; implements transport's CoalescedMethod."""
 
-    def __init__(self, repository: Callable[[], ModelRegistry], recommendations: Recommendations) -> None:
-        self._repository = repository
-        self._recommendations = recommendations
+    def __init__(self, registry: Callable[[], ModelRegistry], pipeline: RecommendPipeline) -> None:
+        self._registry = registry
+        self._pipeline = pipeline
 
     def joins(self) -> bool:
-        """Whether every version answers so quickly that calls are not joined at the engine."""
-        return self._repository().coalesces_calls
+        """Return True if every version is so quick that calls are coalesced here and not batched at the engine."""
+        return self._registry().coalesces_calls
 
     def answer_each(self, requests: Sequence[RecommendRequest]) -> list[bytes | RequestError]:
-        """As Recommendations.answer_each."""
-        return self._recommendations.answer_each(self._repository(), requests, with_model=True)
+        """Return an encoded response or an error for every request."""
+        return self._pipeline.run_many(self._registry(), requests, with_model=True)
 
 
 def _popularity_weight(version: LoadedVersion, request: RecommendRequest) -> float:
-    """The multiple of log(rating count + 1) in the score; a model's own, where the request leaves the ranking to it."""
+    """Return the weight of log(rating count + 1) in the score; the model has a default for RANKING_UNSPECIFIED."""
     penalty = request.popularity_penalty and check_number(
         request.popularity_penalty, "popularity_penalty", 0, LARGEST_PENALTY
     )
@@ -174,6 +186,7 @@ def _popularity_weight(version: LoadedVersion, request: RecommendRequest) -> flo
 
 
 def _min_rating(version: LoadedVersion, request: RecommendRequest) -> float | None:
+    """Return the lowest predicted rating that the request allows, None if it names none."""
     if not request.HasField("min_predicted_rating"):
         return None
     if not version.predicts_ratings:

@@ -1,4 +1,4 @@
-"""Answers as messages."""
+"""Pack results into response messages."""
 
 from __future__ import annotations
 
@@ -9,44 +9,72 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from cofactor.v1 import model_pb2, recommender_pb2
+from cofactor.v1.model_pb2 import Item, ServingLimits
+from cofactor.v1.recommender_pb2 import EmbedNewUserResponse, EntryError, ExplainResponse, ScoredItem, UserEmbedding
+from cofactor_server.config import ServerConfig
 from cofactor_server.errors import RequestError
 from cofactor_server.ranking.explanation import Explanation
 from cofactor_server.ranking.ranker import Ranking
+from cofactor_server.ranking.user_vectors import FoldedUser
+from cofactor_server.services.parsing.users import ParsedHistory
 from cofactor_server.serving.loaded_version import LoadedVersion
 
-_PROCESS = secrets.token_hex(6)
-_ANSWERS = itertools.count()
+_PROCESS_ID = secrets.token_hex(6)
+_COUNTER = itertools.count()
 
 
-def recommendation_id() -> str:
-    """An id that no other answer of any server has: one random number per process, and a counter."""
-    return f"{_PROCESS}-{next(_ANSWERS):x}"
+def new_recommendation_id() -> str:
+    """Return an id that no other response of any server has: a random number of the process, and a counter."""
+    return f"{_PROCESS_ID}-{next(_COUNTER):x}"
 
 
-def item_messages(version: LoadedVersion, rows: npt.NDArray[np.signedinteger]) -> Iterable[model_pb2.Item]:
-    """The items of some rows, in their order."""
+def limits_message(config: ServerConfig) -> ServingLimits:
+    """Pack the limits that callers must keep to."""
+    return ServingLimits(
+        max_page_size=config.max_page_size,
+        max_items_per_request=config.max_items_per_request,
+        max_requests_per_batch=config.max_requests_per_batch,
+        max_queue_size=config.max_queue_size,
+    )
+
+
+def item_messages(version: LoadedVersion, rows: npt.NDArray[np.signedinteger]) -> Iterable[Item]:
+    """Pack the items of some rows, in their order."""
     return [version.encoder.item(row) for row in rows.tolist()]
 
 
-def similar_items(version: LoadedVersion, ranking: Ranking, *, with_items: bool) -> list[recommender_pb2.ScoredItem]:
-    """The results of SimilarItems."""
+def scored_item_messages(version: LoadedVersion, ranking: Ranking, *, with_items: bool) -> list[ScoredItem]:
+    """Pack a ranking, with the title and attributes of every item if `with_items`."""
     ids = version.item_ids.ids
     rows, scores = ranking.rows.tolist(), ranking.scores.tolist()
     if not with_items:
-        return [
-            recommender_pb2.ScoredItem(item_id=ids[row], score=score) for row, score in zip(rows, scores, strict=True)
-        ]
-    return [
-        recommender_pb2.ScoredItem(item_id=ids[row], score=score, item=version.encoder.item(row))
-        for row, score in zip(rows, scores, strict=True)
-    ]
+        return [ScoredItem(item_id=ids[row], score=score) for row, score in zip(rows, scores, strict=True)]
+    item = version.encoder.item
+    return [ScoredItem(item_id=ids[row], score=score, item=item(row)) for row, score in zip(rows, scores, strict=True)]
 
 
-def explanation_message(version: LoadedVersion, explanation: Explanation) -> recommender_pb2.ExplainResponse:
-    """An explanation."""
+def embedding_response(version: LoadedVersion, parsed: ParsedHistory, folded: FoldedUser) -> EmbedNewUserResponse:
+    """Pack a new user's embedding."""
+    item_rows = parsed.history.item_rows
+    return EmbedNewUserResponse(
+        embedding=UserEmbedding(
+            factors=folded.vector.factors[0].tolist(),
+            bias=float(folded.vector.bias[0]),
+            embedding_space=version.manifest.embedding_space,
+            rated_item_ids=[version.item_ids.ids[row] for row in item_rows.tolist()],
+        ),
+        fit_rmse=folded.fit_rmse,
+        used_rating_count=len(item_rows),
+        missing_item_ids=parsed.missing_item_ids,
+        ignored_profile_keys=parsed.ignored_profile_keys,
+        model=version.served,
+    )
+
+
+def explanation_response(version: LoadedVersion, explanation: Explanation) -> ExplainResponse:
+    """Pack an explanation."""
     ids = version.item_ids.ids
-    response = recommender_pb2.ExplainResponse(
+    response = ExplainResponse(
         score=explanation.score,
         global_bias=explanation.global_bias,
         user_bias=explanation.user_bias,
@@ -63,6 +91,6 @@ def explanation_message(version: LoadedVersion, explanation: Explanation) -> rec
     return response
 
 
-def entry_error(index: int, error: RequestError) -> recommender_pb2.EntryError:
-    """Why one entry of a request failed."""
-    return recommender_pb2.EntryError(index=index, reason=error.reason, message=str(error))
+def entry_error_message(index: int, error: RequestError) -> EntryError:
+    """Pack the error of one entry of a request."""
+    return EntryError(index=index, reason=error.reason, message=str(error))

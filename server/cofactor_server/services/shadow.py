@@ -1,6 +1,6 @@
-"""Shadow traffic: requests that were answered are run on a second version too, and the answers compared.
+"""Shadow traffic: run served requests on a second version too, and measure how far the two responses agree.
 
-Nobody gets the second answer. One thread runs them, behind a short queue; under load they are the first to go.
+Callers never see the second response. One thread runs these requests behind a short queue, and drops them under load.
 """
 
 from __future__ import annotations
@@ -15,66 +15,78 @@ from queue import Full, Queue
 from cofactor.v1.recommender_pb2 import RecommendRequest, RecommendResponse
 from cofactor_server.errors import RequestError
 from cofactor_server.observability.counters import Metrics
-from cofactor_server.services.pagination import Page
+from cofactor_server.services.pagination import RequestedPage
 from cofactor_server.serving.loaded_version import LoadedVersion
 from cofactor_server.serving.registry import ModelRegistry
 
-# The queue only spreads a burst: what waits longer has found a server that is busy.
+# The queue absorbs a burst. If it is full, the server is busy, and shadows are dropped.
 MOST_WAITING = 64
 
 _LOGGER = logging.getLogger(__name__)
 
-Rank = Callable[[LoadedVersion, RecommendRequest], list[str]]
+RankItems = Callable[[LoadedVersion, RecommendRequest], list[str]]
 
 
 @dataclass(slots=True, eq=False)
-class _Answered:
-    """A request, the encoded answer that its caller got, and the version to try it with."""
+class _ShadowRequest:
+    """A served request and the version to run it on.
+
+    Attributes:
+        request: the request.
+        response: the encoded response that its caller got.
+        shadow: the version to compare with.
+        rank: returns the ids of the items that a version recommends.
+    """
 
     request: RecommendRequest
-    answer: bytes
+    response: bytes
     shadow: LoadedVersion
-    rank: Rank
+    rank: RankItems
 
 
 class ShadowTraffic:
-    """Runs requests again and counts how far the answers agree; touches neither answers nor what is kept of them."""
+    """Run requests on shadow versions and record the overlap in the metrics; neither responses nor caches change."""
 
     def __init__(self, metrics: Metrics, is_busy: Callable[[], bool]) -> None:
-        """While `is_busy()` requests are dropped."""
+        """While `is_busy()` returns True, requests are dropped."""
         self._metrics = metrics
         self._is_busy = is_busy
-        self._queue: Queue[_Answered | None] = Queue(MOST_WAITING)
+        self._queue: Queue[_ShadowRequest | None] = Queue(MOST_WAITING)
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._explained = ""
+        self._is_closed = False
+        self._logged_failure = ""  # key of the version whose failure was logged last
 
     def offer(
-        self, repository: ModelRegistry, page: Page, request: RecommendRequest, answer: bytes, rank: Rank
+        self,
+        registry: ModelRegistry,
+        page: RequestedPage,
+        request: RecommendRequest,
+        response: bytes,
+        rank: RankItems,
     ) -> None:
-        """Have an answered request tried with the shadow version of its user, where there is one.
+        """Queue a served request for its user's shadow version, if it has one.
 
-        `rank` gives the ids of the items that a version recommends. As with canaries: only requests that leave the
-        version to the server, and of those the first page.
+        Like a canary, a shadow gets only first pages of requests that leave the choice of the version to the server.
         """
         if page.offset or request.model.WhichOneof("choice"):
             return
-        shadow = repository.shadow_of(page.version, request.user.user_id)
+        shadow = registry.shadow_of(page.version, request.user.user_id)
         if shadow is None:
             return
-        if self._is_busy():
+        if self._is_closed or self._is_busy():
             self._count(shadow, "dropped")
             return
         if self._thread is None:
             self._start()
         try:
-            self._queue.put_nowait(_Answered(request, answer, shadow, rank))
+            self._queue.put_nowait(_ShadowRequest(request, response, shadow, rank))
         except Full:
             self._count(shadow, "dropped")
 
     def close(self) -> None:
-        """End the thread; what waits is dropped."""
-        self._is_busy = _always
+        """Stop the thread and drop the requests that wait."""
+        self._is_closed = True
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
@@ -87,38 +99,36 @@ class ShadowTraffic:
                 self._thread = thread
 
     def _run(self) -> None:
-        while (answered := self._queue.get()) is not None:
-            if self._is_busy():
-                self._count(answered.shadow, "dropped")
+        while (entry := self._queue.get()) is not None:
+            if self._is_closed or self._is_busy():
+                self._count(entry.shadow, "dropped")
             else:
-                self._try(answered)
-            del answered  # or the thread would keep a version from being freed until its next request
+                self._compare(entry)
+            del entry  # while this thread waits, it must not keep a replaced version in memory
 
-    def _try(self, answered: _Answered) -> None:
-        shadow = answered.shadow
+    def _compare(self, entry: _ShadowRequest) -> None:
+        shadow = entry.shadow
         started = time.perf_counter()
         try:
-            ranked = answered.rank(shadow, answered.request)
+            shadow_ids = entry.rank(shadow, entry.request)
         except Exception as error:
             self._count(shadow, "failed")
-            if self._explained != shadow.key:  # once for each version: it may be every request
-                self._explained = shadow.key
+            if self._logged_failure != shadow.key:  # log once per version: every request may fail
+                self._logged_failure = shadow.key
                 bug = None if isinstance(error, RequestError) else error
                 _LOGGER.warning("shadow %s fails, the metrics count how often: %s", shadow.key, error, exc_info=bug)
             return
         seconds = time.perf_counter() - started
-        answer = [result.item_id for result in RecommendResponse.FromString(answered.answer).results]
-        self._metrics.record_shadow(shadow.manifest.name, shadow.manifest.version, seconds, overlap(answer, ranked))
+        served_ids = [result.item_id for result in RecommendResponse.FromString(entry.response).results]
+        self._metrics.record_shadow(
+            shadow.manifest.name, shadow.manifest.version, seconds, overlap(served_ids, shadow_ids)
+        )
 
     def _count(self, shadow: LoadedVersion, outcome: str) -> None:
         self._metrics.count_shadow(shadow.manifest.name, shadow.manifest.version, outcome)
 
 
-def overlap(answer: list[str], ranked: list[str]) -> float:
-    """overlap@k: the share of the items that both have, of the longer of the two; 1 where both are empty."""
-    longest = max(len(answer), len(ranked))
-    return len(set(answer) & set(ranked)) / longest if longest else 1.0
-
-
-def _always() -> bool:
-    return True
+def overlap(served_ids: list[str], shadow_ids: list[str]) -> float:
+    """Return overlap@k: the share of common items in the longer of two lists; 1 if both are empty."""
+    longest = max(len(served_ids), len(shadow_ids))
+    return len(set(served_ids) & set(shadow_ids)) / longest if longest else 1.0

@@ -1,4 +1,4 @@
-"""Operators move labels while the server answers: what is served then, to whom, and what the admin API says."""
+"""Move labels while the server runs: which version serves whom then, and what the admin API returns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ READY, REFUSED, AVAILABLE = (getattr(admin_pb2.Version, f"STATE_{name}") for nam
 
 @pytest.fixture
 def models(dot_version, versions, tmp_path):
-    """A repository with versions 1 and 2 of `dot`."""
+    """Return a repository with versions 1 and 2 of `dot`."""
     for number in ("1", "2"):
         versions.copy(dot_version, tmp_path / "models", version=number)
     return tmp_path / "models"
@@ -24,7 +24,7 @@ def models(dot_version, versions, tmp_path):
 
 @pytest.fixture
 def operate(serve):
-    """Starts a server that never polls by itself, with its admin API."""
+    """Return a function that starts a server with the admin API and without polling."""
     channels = []
 
     def start(models, **settings):
@@ -41,44 +41,44 @@ def operate(serve):
         channel.close()
 
 
-def answering(api, user_id="u003", **ref):
+def serving_version(api, user_id="u003", **ref):
     request = recommender_pb2.RecommendRequest(
         user=recommender_pb2.User(user_id=user_id), model=model_pb2.ModelRef(**ref)
     )
     return api.recommender.Recommend(request, timeout=10).model.version
 
 
-def states(answer):
+def states(response):
     return {
         version.version: (version.state, list(version.labels), version.is_current)
-        for version in answer.models[0].versions
+        for version in response.models[0].versions
     }
 
 
-def test_promote_moves_everybody_and_rollback_moves_them_back(operate, models) -> None:
+def test_promote_moves_all_users_and_rollback_moves_them_back(operate, models) -> None:
     api = operate(models)
-    assert answering(api) == "2"
+    assert serving_version(api) == "2"
     api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="1"), timeout=10)
-    assert answering(api) == "1"
+    assert serving_version(api) == "1"
     api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="2"), timeout=10)
-    assert answering(api) == "2"
+    assert serving_version(api) == "2"
     api.admin.Rollback(admin_pb2.RollbackRequest(name="dot"), timeout=10)
-    assert answering(api) == "1"
+    assert serving_version(api) == "1"
     assert json.loads((models / "dot" / "serving.json").read_text()) == {
         "labels": {"stable": "1"},
         "previous_labels": {"stable": "2"},
     }
 
 
-def test_labels_choose_a_version_and_are_shown(operate, models) -> None:
+def test_a_label_selects_a_version_and_is_listed(operate, models) -> None:
     api = operate(models)
     api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="1", label="stable"), timeout=10)
     api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="2", label="canary"), timeout=10)
-    assert answering(api, label="canary") == "2"
-    assert answering(api, label="stable") == "1"
-    assert answering(api, version="2") == "2"
+    assert serving_version(api, label="canary") == "2"
+    assert serving_version(api, label="stable") == "1"
+    assert serving_version(api, version="2") == "2"
     with pytest.raises(grpc.RpcError, match="labelled") as unknown:
-        answering(api, label="nightly")
+        serving_version(api, label="nightly")
     assert unknown.value.code() == grpc.StatusCode.NOT_FOUND
     described = api.catalog.GetModel(
         catalog_pb2.GetModelRequest(model=model_pb2.ModelRef(label="canary")), timeout=10
@@ -90,15 +90,15 @@ def test_labels_choose_a_version_and_are_shown(operate, models) -> None:
     }
 
 
-def test_a_canary_answers_its_share_of_users_and_always_the_same_ones(operate, models) -> None:
+def test_a_canary_serves_its_share_of_users_and_always_the_same_ones(operate, models) -> None:
     (models / "dot" / "serving.json").write_text(
         json.dumps({"labels": {"stable": "1", "canary": "2"}, "canary_percent": {"canary": 30}})
     )
     api = operate(models)
     users = [f"u{number:03d}" for number in range(1, 40)]
-    first = {user: answering(api, user) for user in users}
+    first = {user: serving_version(api, user) for user in users}
     assert set(first.values()) == {"1", "2"}
-    assert {user: answering(api, user) for user in users} == first
+    assert {user: serving_version(api, user) for user in users} == first
     in_canary = next(user for user in users if first[user] == "2")
     predict = recommender_pb2.PredictRequest(user=recommender_pb2.User(user_id=in_canary), item_ids=["i001"])
     assert api.recommender.Predict(predict, timeout=10).model.version == "2"
@@ -117,15 +117,17 @@ def test_a_page_token_stays_with_its_version_across_a_swap(operate, models) -> N
     request = recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id="u003"), page_size=5)
     first = api.recommender.Recommend(request, timeout=10)
     api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="2"), timeout=10)
-    assert answering(api) == "2"
+    assert serving_version(api) == "2"
     request.page_token = first.next_page_token
     assert api.recommender.Recommend(request, timeout=10).model.version == "1"
 
 
-def test_a_refused_version_is_listed_with_its_reason_and_tried_again_on_reload(operate, models, versions) -> None:
+def test_a_refused_version_is_listed_with_its_reason_and_loaded_by_reload_when_replaced(
+    operate, models, versions
+) -> None:
     (models / "dot" / "2" / "golden.npz").write_bytes(b"damaged")
     api = operate(models)
-    assert answering(api) == "1"
+    assert serving_version(api) == "1"
     listed = api.admin.ListVersions(admin_pb2.ListVersionsRequest(), timeout=10)
     assert states(listed) == {"2": (REFUSED, [], False), "1": (READY, [], True)}
     assert "golden.npz" in listed.models[0].versions[0].state_message
@@ -141,7 +143,7 @@ def test_a_refused_version_is_listed_with_its_reason_and_tried_again_on_reload(o
     assert states(reloaded)["1"] == (AVAILABLE, [], False)
 
 
-def test_what_cannot_be_promoted_or_rolled_back_is_refused_by_name(operate, models) -> None:
+def test_promote_and_rollback_refuse_unknown_names_and_labels(operate, models) -> None:
     api = operate(models)
     for call, request, code in (
         (api.admin.Promote, admin_pb2.PromoteRequest(name="none", version="1"), "NOT_FOUND"),
@@ -156,15 +158,16 @@ def test_what_cannot_be_promoted_or_rolled_back_is_refused_by_name(operate, mode
     assert not (models / "dot" / "serving.json").exists()
 
 
-def test_admin_asks_for_tokens_where_the_api_does(serve, models, tmp_path) -> None:
+def test_the_admin_api_needs_a_token_if_the_server_has_tokens(serve, models, tmp_path) -> None:
     from cofactor_server.admin.server import AdminServer
-    from cofactor_server.security.tokens import Authentication, StaticTokens
+    from cofactor_server.security.authentication import Authenticator
+    from cofactor_server.security.static_tokens import StaticTokens
 
     tokens = tmp_path / "tokens.toml"
     digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"  # of "test"
     tokens.write_text(f'[clients.web]\nsha256 = "{digest}"\nmethods = ["cofactor.v1.*/*"]\n')
     api = serve(models)
-    api.server.admin = AdminServer(api.server._live, Authentication([StaticTokens(tokens)]), 0)
+    api.server.admin = AdminServer(api.server._live, Authenticator([StaticTokens(tokens)]), 0)
     with grpc.insecure_channel(f"127.0.0.1:{api.server.admin.port}") as channel:
         admin = admin_pb2_grpc.AdminServiceStub(channel)
         for metadata, code in (((), "UNAUTHENTICATED"), ((("authorization", "Bearer test"),), "PERMISSION_DENIED")):

@@ -1,4 +1,4 @@
-"""Tokens: who gets in, to which methods, and what a refused caller learns."""
+"""Tokens: which are accepted, for which methods, and with which status others are refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cofactor.v1 import catalog_pb2, recommender_pb2
 from cofactor_server.errors import ConfigurationError
-from cofactor_server.security.tokens import Caller, JsonWebTokens, StaticTokens
+from cofactor_server.security.authentication import AuthenticatedClient
+from cofactor_server.security.json_web_tokens import JsonWebTokens
+from cofactor_server.security.static_tokens import StaticTokens
 
 ISSUER, AUDIENCE = "https://id.example", "cofactor"
 REQUEST = recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id="u003"))
@@ -60,7 +62,7 @@ def signed(key, kid="one", algorithm="ES256", **changes):
     return jwt.encode(claims, key, algorithm=algorithm, headers={"kid": kid} if kid else {})
 
 
-def test_static_tokens_open_their_methods_and_no_others(serve, served_models, tmp_path) -> None:
+def test_a_static_token_allows_its_methods_and_no_others(serve, served_models, tmp_path) -> None:
     tokens = tmp_path / "tokens.toml"
     tokens.write_text(
         entry("web", "secret-web", "cofactor.v1.RecommenderService/Recommend", "cofactor.v1.CatalogService/*")
@@ -97,7 +99,7 @@ def test_a_stream_needs_a_token_too_and_health_needs_none(serve, served_models, 
     assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_a_refused_body_is_not_even_parsed(serve, served_models, tmp_path) -> None:
+def test_the_body_of_a_call_without_a_token_is_not_parsed(serve, served_models, tmp_path) -> None:
     tokens = tmp_path / "tokens.toml"
     tokens.write_text(entry("web", "secret", "*"))
     api = serve(served_models, tokens=str(tokens))
@@ -111,21 +113,21 @@ def test_tokens_are_read_again_when_their_file_changes(tmp_path, caplog) -> None
     path.write_text(entry("old", "one", "*"))
     tokens = StaticTokens(path, clock=lambda: now[0])
     path.write_text(entry("new", "two", "*") + "\n")
-    assert tokens.authenticate("two") is None, "it looks once a second"
+    assert tokens.verify("two") is None, "the file is checked once a second"
     now[0] = 2.0
-    assert tokens.authenticate("two") == Caller("new", ("*",))
-    assert tokens.authenticate("one") is None
+    assert tokens.verify("two") == AuthenticatedClient("new", ("*",))
+    assert tokens.verify("one") is None
     path.write_text("[clients")
     now[0] = 4.0
-    assert tokens.authenticate("two") == Caller("new", ("*",))
+    assert tokens.verify("two") == AuthenticatedClient("new", ("*",))
     assert "tokens not reloaded" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("", "must hold tables"),
-        ("[clients]", "must hold tables"),
+        ("", "must have tables"),
+        ("[clients]", "must have tables"),
         ("x = [", "is not TOML"),
         ('[clients.web]\nsha256 = "secret"\nmethods = ["*"]', "clients.web.sha256 must be 64 hexadecimal digits"),
         (f'[clients.web]\nsha256 = "{"0" * 64}"\nmethods = "all"', "clients.web.methods must be a list"),
@@ -133,14 +135,14 @@ def test_tokens_are_read_again_when_their_file_changes(tmp_path, caplog) -> None
         (f'[clients.web]\nsha256 = "{"0" * 64}"\nmethod = ["*"]', "clients.web must have sha256 and methods"),
     ],
 )
-def test_a_token_file_with_a_mistake_is_refused_by_entry(tmp_path, content, problem) -> None:
+def test_a_token_file_with_a_mistake_is_refused_with_the_entry(tmp_path, content, problem) -> None:
     path = tmp_path / "tokens.toml"
     path.write_text(content)
     with pytest.raises(ConfigurationError, match=problem):
         StaticTokens(path)
 
 
-def test_json_web_tokens_open_what_their_scope_says(serve, served_models, key, key_set) -> None:
+def test_a_json_web_token_allows_the_methods_of_its_scope(serve, served_models, key, key_set) -> None:
     api = serve(served_models, jwt_keys=str(key_set), jwt_issuer=ISSUER, jwt_audience=AUDIENCE)
     recommend = api.recommender.Recommend
     assert code_of(recommend, REQUEST, token=signed(key)) == "OK"
@@ -168,42 +170,41 @@ def test_json_web_tokens_open_what_their_scope_says(serve, served_models, key, k
 )
 def test_a_token_with_a_wrong_claim_is_refused(key, key_set, changes) -> None:
     tokens = JsonWebTokens(key_set, ISSUER, AUDIENCE)
-    assert tokens.authenticate(signed(key)).name == "web", "the control"
-    assert tokens.authenticate(signed(key, **changes)) is None
+    assert tokens.verify(signed(key)).name == "web", "the control"
+    assert tokens.verify(signed(key, **changes)) is None
 
 
-def test_tokens_of_another_key_or_without_a_signature_or_by_a_shared_secret_are_refused(key, key_set) -> None:
+def test_tokens_of_another_key_without_a_signature_or_with_a_shared_secret_are_refused(key, key_set) -> None:
     tokens = JsonWebTokens(key_set, ISSUER, AUDIENCE)
     public = key.public_key()
-    assert tokens.authenticate(signed(ec.generate_private_key(ec.SECP256R1()))) is None
-    assert tokens.authenticate(jwt.encode({"iss": ISSUER}, None, algorithm="none", headers={"kid": "one"})) is None
+    assert tokens.verify(signed(ec.generate_private_key(ec.SECP256R1()))) is None
+    assert tokens.verify(jwt.encode({"iss": ISSUER}, None, algorithm="none", headers={"kid": "one"})) is None
     confused = signed(hashlib.sha256(repr(public.public_numbers()).encode()).hexdigest(), algorithm="HS256")
-    assert tokens.authenticate(confused) is None
+    assert tokens.verify(confused) is None
     for nonsense in ("", "a.b.c", "é", "." * 50):
-        assert tokens.authenticate(nonsense) is None
+        assert tokens.verify(nonsense) is None
 
 
-def test_a_verified_token_expires_all_the_same_and_a_withdrawn_key_opens_nothing(key, key_set) -> None:
+def test_a_verified_token_is_refused_once_its_key_is_withdrawn(key, key_set) -> None:
     now = [time.time()]
     tokens = JsonWebTokens(key_set, ISSUER, AUDIENCE, clock=lambda: now[0])
-    short, long = signed(key, exp=now[0] + 30), signed(key, exp=now[0] + 3600)
-    assert tokens.authenticate(short) is not None
-    assert tokens.authenticate(long) is not None
+    token = signed(key, exp=now[0] + 3600)
+    assert tokens.verify(token) is not None
     key_set.write_text(json.dumps({"keys": [as_jwk(ec.generate_private_key(ec.SECP256R1()), "two")]}))
     now[0] += 2
-    assert tokens.authenticate(long) is None
+    assert tokens.verify(token) is None
 
 
-def test_a_verified_token_is_not_verified_again_until_it_expires(key, key_set, monkeypatch) -> None:
+def test_a_verified_token_is_cached_until_it_expires(key, key_set, monkeypatch) -> None:
     now = [time.time()]
     tokens = JsonWebTokens(key_set, ISSUER, AUDIENCE, clock=lambda: now[0])
     token = signed(key, exp=now[0] + 30)
-    assert tokens.authenticate(token) is not None
-    monkeypatch.setattr(tokens, "_verify", lambda _: pytest.fail("verified again"))
-    assert tokens.authenticate(token) is not None
+    assert tokens.verify(token) is not None
+    monkeypatch.setattr(tokens, "_decode", lambda *_: pytest.fail("verified again"))
+    assert tokens.verify(token) is not None
     now[0] += 31
     with pytest.raises(BaseException, match="verified again"):
-        tokens.authenticate(token)
+        tokens.verify(token)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The whole table of bad input, on a real server: status, reason, field and message of each."""
+"""Send every kind of bad input to a real server, and check the status, reason, field and message of the error."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def invalid(method, request, field, text=""):
 
 
 def for_user(user):
-    """The same user in every method that takes one."""
+    """Yield a request with this user for every method that takes one."""
     yield "Predict", PredictRequest(user=user, item_ids=["i001"])
     yield "Recommend", RecommendRequest(user=user)
     if user.WhichOneof("identity") != "embedding":
@@ -90,7 +90,7 @@ def users():
 
 
 def on_model(ref):
-    """A request of every method that takes a model."""
+    """Yield a request on this model for every method that takes one."""
     yield "Predict", PredictRequest(model=ref, user=KNOWN, item_ids=["i001"])
     yield "Recommend", RecommendRequest(model=ref, user=KNOWN)
     yield "SimilarItems", SimilarItemsRequest(model=ref, item_ids=["i001"])
@@ -105,11 +105,11 @@ def on_model(ref):
 def models():
     for ref in (ModelRef(name="absent"), ModelRef(version="99"), ModelRef(label="canary"), ModelRef(name="../etc")):
         for method, request in on_model(ref):
-            yield case(method, request, "NOT_FOUND", "MODEL_NOT_FOUND", "model", "ListModels names what is served")
+            yield case(method, request, "NOT_FOUND", "MODEL_NOT_FOUND", "model", "ListModels lists what is served")
 
 
 def paged(**fields):
-    """A request of every method with pages."""
+    """Yield a request with these fields for every method with pages."""
     yield "Recommend", RecommendRequest(user=KNOWN, **fields)
     yield "SimilarItems", SimilarItemsRequest(item_ids=["i001"], **fields)
     yield "SearchItems", SearchItemsRequest(query="film", **fields)
@@ -230,7 +230,7 @@ TABLE = [*users(), *models(), *pages(), *filters(), *singles()]
 
 
 def with_real_space(request, space):
-    """Replaces the placeholder of the embedding space by the served model's."""
+    """Replace the placeholder SPACE by the embedding space of the served model."""
     if "user" in request.DESCRIPTOR.fields_by_name and request.HasField("user"):
         found = request.user
         if found.WhichOneof("identity") == "embedding" and found.embedding.embedding_space == "SPACE":
@@ -258,7 +258,7 @@ def test_bad_input_gets_its_status_reason_field_and_remedy(api, method, request_
 
 
 def test_every_reason_that_a_request_can_cause_is_in_the_table():
-    elsewhere = {  # tested where a server can be brought into the state
+    elsewhere = {  # tests of their own bring a server into the state
         "INTERNAL", "QUEUE_FULL", "DEADLINE_EXCEEDED", "NOT_SERVING", "PAGE_TOKEN_EXPIRED", "MALFORMED_REQUEST",
         "UNAUTHENTICATED", "PERMISSION_DENIED", "RATE_LIMITED", "REPOSITORY_READ_ONLY",
     }  # fmt: skip

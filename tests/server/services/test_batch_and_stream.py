@@ -1,4 +1,4 @@
-"""BatchRecommend and StreamRecommend on a real server: single calls, many at a time."""
+"""BatchRecommend and StreamRecommend on a real server give the results of single calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.waiting import until
 
 
 def varied_requests(n):
-    """Requests that differ in user, length, order, exclusions and path through the server."""
+    """Yield requests that differ in user, length, order, exclusions and path through the server."""
     for number in range(n):
         request = RecommendRequest(
             user=User(user_id=f"u{number % 40:03}"), page_size=1 + number % 13, include_rated=number % 3 == 0,
@@ -40,7 +40,7 @@ def comparable(response):
     return [(r.item_id, round(r.score, 4)) for r in response.results], bool(response.next_page_token)
 
 
-def test_a_batch_answers_as_single_calls_do(api, name):
+def test_a_batch_gives_the_results_of_single_calls(api, name):
     requests = list(varied_requests(60))
     batch = api.recommender.BatchRecommend(BatchRecommendRequest(model=ModelRef(name=name), requests=requests))
     assert batch.model.name == name
@@ -50,7 +50,7 @@ def test_a_batch_answers_as_single_calls_do(api, name):
         assert not entry.response.HasField("model")
 
 
-def test_the_page_token_of_a_batch_entry_serves_in_recommend(api):
+def test_the_page_token_of_a_batch_entry_is_valid_in_recommend(api):
     model = ModelRef(name="net")
     request = BatchRecommendRequest(model=model, requests=[RecommendRequest(user=KNOWN, page_size=4)])
     token = api.recommender.BatchRecommend(request).entries[0].response.next_page_token
@@ -59,34 +59,34 @@ def test_the_page_token_of_a_batch_entry_serves_in_recommend(api):
     assert ids_of(second) == ids_of(whole)[4:]
 
 
-def test_failed_entries_leave_no_cycles_that_would_keep_the_request(api):
+def test_failed_entries_leave_no_reference_cycles(api):
     def failures():
-        return [each for each in gc.get_objects() if type(each) is UserNotFound]
+        return [known for known in gc.get_objects() if type(known) is UserNotFound]
 
     requests = [RecommendRequest(user=KNOWN), RecommendRequest(user=User(user_id="nobody"))]
     gc.collect()
     gc.disable()
     try:
         assert api.recommender.BatchRecommend(BatchRecommendRequest(requests=requests)).entries[1].HasField("error")
-        stream = api.recommender.StreamRecommend(StreamRecommendRequest(request=each) for each in requests)
-        assert [answer.HasField("error") for answer in stream] == [False, True]
-        until(lambda: not failures())  # the server's threads let go after the answer is out
+        stream = api.recommender.StreamRecommend(StreamRecommendRequest(request=request) for request in requests)
+        assert [response.HasField("error") for response in stream] == [False, True]
+        until(lambda: not failures())  # the server's threads drop the errors after the response is sent
     finally:
         gc.enable()
 
 
-def test_a_stream_answers_as_single_calls_do(api, name):
+def test_a_stream_gives_the_results_of_single_calls(api, name):
     requests = list(varied_requests(150))
     for request in requests:
         request.model.name = name
     stream = (StreamRecommendRequest(request_id=f"r{n}", request=request) for n, request in enumerate(requests))
-    answers = {answer.request_id: answer.response for answer in api.recommender.StreamRecommend(stream, timeout=60)}
-    assert len(answers) == 150
+    responses = {entry.request_id: entry.response for entry in api.recommender.StreamRecommend(stream, timeout=60)}
+    assert len(responses) == 150
     for number, request in enumerate(requests):
-        assert comparable(answers[f"r{number}"]) == comparable(api.recommender.Recommend(request))
+        assert comparable(responses[f"r{number}"]) == comparable(api.recommender.Recommend(request))
 
 
-def test_a_stream_of_one_request_at_a_time_is_answered_at_once(api):
+def test_a_single_request_on_a_stream_gets_its_response_at_once(api):
     waiting = queue.Queue()
     stream = api.recommender.StreamRecommend(iter(waiting.get, None), timeout=20)
     for number in range(5):
@@ -97,9 +97,9 @@ def test_a_stream_of_one_request_at_a_time_is_answered_at_once(api):
         next(stream)
 
 
-def test_a_client_that_reads_slowly_holds_the_stream_back_and_loses_nothing(api):
+def test_a_slow_reader_causes_backpressure_and_loses_nothing(api):
     sent = []
-    # 40 kB there and 8 kB back for each: more in all than any buffer or HTTP/2 window on the way holds
+    # 40 kB per request and 8 kB per response: in all more than the buffers and HTTP/2 windows on the way can hold.
     ballast = ItemFilter(excluded_item_ids=["x" * 1000] * 40)
 
     def requests():
@@ -121,4 +121,4 @@ def test_a_client_that_reads_slowly_holds_the_stream_back_and_loses_nothing(api)
     stream.cancel()
     with pytest.raises(grpc.RpcError):
         list(stream)
-    assert api.recommender.Recommend(RecommendRequest(user=KNOWN)).results  # and serves on
+    assert api.recommender.Recommend(RecommendRequest(user=KNOWN)).results  # the server goes on serving

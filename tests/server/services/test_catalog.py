@@ -1,4 +1,4 @@
-"""GetModel, ListModels, SearchItems and ListTopItems on a real server; the order of a search on titles made for it."""
+"""GetModel, ListModels, SearchItems and ListTopItems on a real server, and title search on titles made for it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_get_model_describes_the_version_and_the_limits(api):
     assert api.catalog.GetModel(GetModelRequest()).model.name == "dot"
 
 
-def test_list_models_names_every_version_once_over_its_pages(api):
+def test_the_pages_of_list_models_name_every_version_once(api):
     request, names = ListModelsRequest(page_size=2), []
     while True:
         response = api.catalog.ListModels(request)
@@ -42,7 +42,7 @@ def test_list_models_names_every_version_once_over_its_pages(api):
     assert names == [("dot", "1"), ("hybrid", "1"), ("net", "1"), ("nofold", "1"), ("ranker", "1")]
 
 
-def test_search_finds_words_by_their_beginning_and_pages(api):
+def test_search_finds_titles_by_the_beginning_of_words_over_all_pages(api):
     request, titles = SearchItemsRequest(query="FILM of 1", page_size=7), []
     while True:
         response = api.catalog.SearchItems(request)
@@ -52,7 +52,7 @@ def test_search_finds_words_by_their_beginning_and_pages(api):
         request.page_token = response.next_page_token
     expected = {f"The Film of {row}" for row in range(synthetic.N_ITEMS) if str(row).startswith("1")}
     assert (len(titles), set(titles)) == (len(expected), expected)
-    assert titles[0] == "The Film of 1"  # the only one with all words whole
+    assert titles[0] == "The Film of 1"  # the only title with every word in full
     assert not api.catalog.SearchItems(SearchItemsRequest(query="film nowhere")).items
     assert not api.catalog.SearchItems(SearchItemsRequest(query="!?")).items
 
@@ -66,7 +66,7 @@ def test_search_finds_words_by_their_beginning_and_pages(api):
         (ListTopItemsRequest.ORDER_MOST_RATED, lambda bias, counts: -counts),
     ],
 )
-def test_top_items_come_in_the_order_asked_for_over_all_pages(api, order, key):
+def test_top_items_come_in_the_requested_order_over_all_pages(api, order, key):
     bias = synthetic.make_model("dot-product").item_bias[:-1]
     counts = synthetic.make_dataset().item_rating_counts()
     request, ids = ListTopItemsRequest(order=order, page_size=50), []
@@ -107,7 +107,8 @@ def search():
 @pytest.mark.parametrize(
     ("query", "rows"),
     [
-        ("heat", [9, 0, 3, 1, 2]),  # whole titles (by count), whole words (by count), then beginnings
+        # Whole titles first, then whole words, then beginnings of words; within these by rating count.
+        ("heat", [9, 0, 3, 1, 2]),
         ("HEAT the", [3, 1]),
         ("heat 1995", [0]),
         ("amelie", [4]),
@@ -130,16 +131,16 @@ def test_folding_drops_case_accents_and_punctuation():
     assert folded("Crème-Brûlée: ÉTÉ_2!").split() == ["creme", "brulee", "ete", "2"]
 
 
-def test_versions_are_ordered_by_their_digits_as_numbers():
+def test_versions_are_ordered_by_the_numbers_in_their_names():
     versions = ["10", "2", "1.9", "1.10", "20261121T203000Z", "20261121T093000Z"]
     assert newest_first(versions) == ["20261121T203000Z", "20261121T093000Z", "10", "2", "1.10", "1.9"]
 
 
-def test_the_server_takes_the_highest_version_of_each_model(dot_version, tmp_path, versions, serve):
+def test_the_server_serves_the_highest_version_of_every_model(dot_version, tmp_path, versions, serve):
     for version in ("9", "10", "1.5"):
         versions.copy(dot_version, tmp_path, "dot", version)
     (tmp_path / "dot" / ".11.tmp").mkdir()
-    (tmp_path / "dot" / "12").mkdir()  # never published: no manifest
+    (tmp_path / "dot" / "12").mkdir()  # not published: has no manifest
     (tmp_path / "Not-a-model").mkdir()
     api = serve(tmp_path)
     assert api.catalog.GetModel(GetModelRequest()).model.version == "10"

@@ -1,4 +1,4 @@
-"""EmbedNewUser on a real server: an embedding is worth its ratings, in every method."""
+"""EmbedNewUser on a real server: an embedding gives the same results as the ratings it was made from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.expected import ids_of
 RATINGS = [Rating(item_id=f"i{row:03}", rating=rating) for row, rating in [(5, 5.0), (17, 1.0), (40, 4.5), (77, 2.0)]]
 
 
-def test_an_embedded_user_is_recommended_what_their_history_gets_and_not_what_they_rated(api, name):
+def test_an_embedding_is_recommended_the_same_unrated_items_as_the_history(api, name):
     model = ModelRef(name=name)
     embedded = api.recommender.EmbedNewUser(EmbedNewUserRequest(model=model, ratings=RATINGS))
     assert embedded.used_rating_count == 4

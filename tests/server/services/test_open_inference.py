@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, called by tritonclient in the same process as the server's own messages."""
+"""Call the Open Inference Protocol with tritonclient, in the same process as the server's own messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tritonclient.utils import InferenceServerException  # noqa: E402
 
 from cofactor_server.errors import InvalidField  # noqa: E402
 from cofactor_server.services.open_inference.messages import _MESSAGES, message_type  # noqa: E402
-from cofactor_server.services.open_inference.tensors import read_inputs, whole_numbers  # noqa: E402
+from cofactor_server.services.open_inference.tensors import ids_as_numbers, read_inputs  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +39,13 @@ def tensor(name, values, datatype):
 
 
 def as_bytes(*ids):
-    return [each.encode() for each in ids]
+    return [text.encode() for text in ids]
 
 
-def test_the_messages_are_those_of_the_protocol() -> None:
-    """Field by field against the generated ones of tritonclient."""
+def test_the_messages_match_those_of_tritonclient() -> None:
     for name in _MESSAGES:
         if "." in name:
-            continue  # nested: compared with the message around it
+            continue  # nested: compared with its outer message
         ours = message_type(name).DESCRIPTOR
         files = (service_pb2.DESCRIPTOR, model_config_pb2.DESCRIPTOR)
         theirs = next(file.message_types_by_name[name] for file in files if name in file.message_types_by_name)
@@ -72,17 +71,17 @@ def test_server_and_models_are_live_ready_and_described(inference) -> None:
     assert not client.is_model_ready("dot.predict", "9")
     assert client.get_server_metadata().name == "cofactor"
     metadata = client.get_model_metadata("dot.recommend")
-    assert [(each.name, each.datatype, list(each.shape)) for each in metadata.outputs] == [
+    assert [(output.name, output.datatype, list(output.shape)) for output in metadata.outputs] == [
         ("item_id", "BYTES", [-1, -1]),
         ("score", "FP32", [-1, -1]),
         ("rating", "FP32", [-1, -1]),
     ]
     assert list(metadata.versions) == ["1"]
     config = client.get_model_config("dot.predict").config
-    assert [(each.name, each.data_type) for each in config.input] == [("user_id", 13), ("item_id", 13)]
+    assert [(tensor.name, tensor.data_type) for tensor in config.input] == [("user_id", 13), ("item_id", 13)]
 
 
-def test_recommend_answers_as_the_api_does(inference) -> None:
+def test_recommend_returns_what_the_api_returns(inference) -> None:
     client, server = inference
     inputs = [tensor("user_id", as_bytes("u003", "u007"), "BYTES"), tensor("k", [7], "INT64")]
     result = client.infer("dot.recommend", inputs, request_id="7")
@@ -94,14 +93,16 @@ def test_recommend_answers_as_the_api_does(inference) -> None:
         for row, user in enumerate(("u003", "u007")):
             request = recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id=user), page_size=7)
             expected = RecommenderServiceStub(channel).Recommend(request, timeout=10).results
-            assert [each.decode() for each in result.as_numpy("item_id")[row]] == [each.item_id for each in expected]
-            scores, ratings = ([getattr(e, field) for e in expected] for field in ("score", "predicted_rating"))
-            # Users that run together differ from one alone in the last bit.
+            assert [item_id.decode() for item_id in result.as_numpy("item_id")[row]] == [
+                item.item_id for item in expected
+            ]
+            scores, ratings = ([getattr(item, name) for item in expected] for name in ("score", "predicted_rating"))
+            # A batch of users gives results that differ from a single user's in the last bit.
             np.testing.assert_allclose(result.as_numpy("score")[row], scores, rtol=1e-6)
             np.testing.assert_allclose(result.as_numpy("rating")[row], ratings, rtol=1e-6)
 
 
-def test_predict_rates_pairs_and_only_what_is_asked_for_is_sent(inference) -> None:
+def test_predict_rates_pairs_and_only_requested_outputs_are_sent(inference) -> None:
     client, _ = inference
     inputs = [
         tensor("user_id", as_bytes("u001", "u002", "u002"), "BYTES"),
@@ -119,7 +120,7 @@ def test_predict_rates_pairs_and_only_what_is_asked_for_is_sent(inference) -> No
     assert only_ids.as_numpy("item_id").shape == (1, 10)
 
 
-def test_typed_contents_are_answered_with_typed_contents(inference) -> None:
+def test_a_request_with_typed_contents_gets_typed_contents(inference) -> None:
     _, server = inference
     request = service_pb2.ModelInferRequest(model_name="dot.recommend")
     request.inputs.add(name="user_id", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"u003")
@@ -131,8 +132,8 @@ def test_typed_contents_are_answered_with_typed_contents(inference) -> None:
     assert len(response.outputs[1].contents.fp32_contents) == 3
 
 
-def test_numbers_as_ids_are_answered_with_numbers(dot_version, versions, tmp_path, serve) -> None:
-    """A version whose ids are the digits of the others' ids."""
+def test_a_request_with_numbers_as_ids_gets_numbers(dot_version, versions, tmp_path, serve) -> None:
+    """Uses a version with ids such as 1003 in place of u003."""
     path = versions.copy(dot_version, tmp_path)
     manifest = versions.read(path)
     body = bytearray((path / "tables.bin").read_bytes())
@@ -159,7 +160,7 @@ def test_numbers_as_ids_are_answered_with_numbers(dot_version, versions, tmp_pat
     [
         ("dot", [], "names end in .predict or .recommend"),
         ("none.predict", [], "no model is called"),
-        ("dot.predict", [("user_id", ["u001"], "BYTES")], "lacks item_id"),
+        ("dot.predict", [("user_id", ["u001"], "BYTES")], "lacks item_id; send it"),
         ("dot.recommend", [("user", ["u001"], "BYTES")], "is not one of user_id, k"),
         ("dot.recommend", [("user_id", ["u001"], "BYTES"), ("k", [0], "INT64")], "k must be one INT64"),
         ("dot.recommend", [("user_id", ["u001"], "BYTES"), ("k", [1, 2], "INT64")], "k must be one INT64"),
@@ -168,7 +169,7 @@ def test_numbers_as_ids_are_answered_with_numbers(dot_version, versions, tmp_pat
         ("dot.recommend", [("user_id", [], "BYTES")], "send between 1 and"),
     ],
 )
-def test_bad_requests_are_refused_by_name(inference, model, inputs, problem) -> None:
+def test_a_bad_request_is_refused_with_the_problem(inference, model, inputs, problem) -> None:
     client, _ = inference
     made = [
         tensor(name, as_bytes(*values) if datatype == "BYTES" else values, datatype)
@@ -200,7 +201,7 @@ def test_broken_tensors_are_refused(inference, datatype, shape, raw) -> None:
 
 
 def test_a_shape_of_many_dimensions_is_refused_before_it_is_multiplied() -> None:
-    """Their product takes a second, and Python's lock with it."""
+    """The product of this shape takes a second, during which Python's lock is held."""
     request = message_type("ModelInferRequest")()
     request.inputs.add(name="user_id", datatype="INT64", shape=[2**63 - 1] * 20_000).contents.int64_contents.append(1)
     started = time.thread_time()
@@ -215,17 +216,17 @@ def test_a_batch_of_two_dimensions_is_read_row_by_row() -> None:
     assert read_inputs(request, ("user_id",)) == {"user_id": [1, 2, 3, 4]}
 
 
-def test_ids_that_are_whole_numbers_become_numbers() -> None:
-    assert whole_numbers(["7", "-5", "0", "", str(2**63 - 1)], -1) == [7, -5, 0, -1, 2**63 - 1]
+def test_ids_that_are_ids_as_numbers_become_numbers() -> None:
+    assert ids_as_numbers(["7", "-5", "0", "", str(2**63 - 1)], -1) == [7, -5, 0, -1, 2**63 - 1]
 
 
 @pytest.mark.parametrize("item_id", ["007", "1_000", " 5", "5\n", "+5", "-0", "٣", "x", "-1", str(2**63), "9" * 5000])
-def test_an_id_that_a_number_would_not_name_is_refused_as_a_number(item_id) -> None:
+def test_an_id_that_is_not_a_plain_number_is_not_returned_as_a_number(item_id) -> None:
     with pytest.raises(InvalidField, match="ask for ids as BYTES"):
-        whole_numbers(["5", item_id], -1)
+        ids_as_numbers(["5", item_id], -1)
 
 
-def test_the_protocol_is_off_unless_asked_for(api) -> None:
+def test_the_protocol_is_off_by_default(api) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{api.server.port}") as channel, pytest.raises(grpc.RpcError) as refused:
         service_pb2_grpc.GRPCInferenceServiceStub(channel).ServerLive(service_pb2.ServerLiveRequest(), timeout=10)
     assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED

@@ -1,4 +1,4 @@
-"""Predict on a real server: the ratings that numpy computes, one user's or of pairs."""
+"""Compare Predict on a real server with numpy, for one user and for pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recommend on a real server, against numpy on the same construction."""
+"""Compare Recommend on a real server with numpy on the same model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.expected import (
 )
 
 
-def test_recommend_orders_what_the_user_has_not_rated_by_logit_plus_popularity(api, name):
+def test_recommend_orders_unrated_items_by_logit_plus_popularity(api, name):
     response = api.recommender.Recommend(RecommendRequest(model=ModelRef(name=name), user=KNOWN, page_size=1000))
     scores = logits_of(name) + np.log1p(COUNTS)
     assert ids_of(response) == ordered(scores, set(range(N_ITEMS)) - set(RATED))
@@ -34,7 +34,7 @@ def test_recommend_orders_what_the_user_has_not_rated_by_logit_plus_popularity(a
     assert response.next_page_token == ""
 
 
-def test_include_rated_and_ranking_and_penalty_change_the_order(api, name):
+def test_include_rated_ranking_and_penalty_change_the_order(api, name):
     model = ModelRef(name=name)
     everything = range(N_ITEMS)
     request = RecommendRequest(
@@ -52,7 +52,7 @@ def test_a_ranking_model_orders_by_its_score_and_predicts_no_rating(api):
     assert not any(result.HasField("predicted_rating") for result in response.results)
 
 
-def test_pages_join_to_the_whole_list_without_gap_or_repeat(api):
+def test_pages_add_up_to_the_whole_list_without_gap_or_repeat(api):
     whole = ids_of(api.recommender.Recommend(RecommendRequest(user=KNOWN, page_size=1000)))
     for page_size in (1, 7, 50):
         pages, token = [], ""
@@ -96,7 +96,7 @@ def test_diversity_makes_the_results_less_alike(api):
 
 
 @pytest.mark.parametrize("ranking", [RecommendRequest.RANKING_PREDICTED_RATING, RecommendRequest.RANKING_UNSPECIFIED])
-def test_a_rating_floor_leaves_out_lower_predictions_on_every_page(api, name, ranking):
+def test_min_predicted_rating_leaves_out_lower_predictions_on_every_page(api, name, ranking):
     request = RecommendRequest(
         model=ModelRef(name=name), user=KNOWN, page_size=7, min_predicted_rating=3.2, ranking=ranking
     )
@@ -112,7 +112,7 @@ def test_a_rating_floor_leaves_out_lower_predictions_on_every_page(api, name, ra
     assert found == ordered(scores, set(np.flatnonzero(ratings >= 3.2)) - set(RATED))
 
 
-def test_an_unknown_user_is_the_average_user_only_where_that_is_asked_for(api):
+def test_an_unknown_user_gets_the_average_users_list_only_with_the_popular_policy(api):
     request = RecommendRequest(
         user=User(user_id="nobody"), page_size=1000, unknown_user_policy=RecommendRequest.UNKNOWN_USER_POLICY_POPULAR
     )
@@ -122,7 +122,7 @@ def test_an_unknown_user_is_the_average_user_only_where_that_is_asked_for(api):
     assert not api.recommender.Recommend(RecommendRequest(user=KNOWN)).is_fallback
 
 
-def test_return_items_brings_titles_and_attributes(api):
+def test_return_items_adds_titles_and_attributes(api):
     response = api.recommender.Recommend(RecommendRequest(user=KNOWN, page_size=5, return_items=True))
     model = synthetic.make_model("dot-product")
     for result in response.results:
@@ -135,6 +135,6 @@ def test_return_items_brings_titles_and_attributes(api):
     assert not api.recommender.Recommend(RecommendRequest(user=KNOWN)).results[0].HasField("item")
 
 
-def test_every_answer_has_an_id_of_its_own(api):
+def test_every_response_has_an_id_of_its_own(api):
     ids = {api.recommender.Recommend(RecommendRequest(user=KNOWN)).recommendation_id for _ in range(20)}
     assert len(ids) == 20

@@ -1,4 +1,4 @@
-"""Shadow traffic: a second version is tried with what callers ask, and no caller can tell."""
+"""Shadow traffic: requests run on a second version too, and no caller notices."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from tests.support import synthetic
 from tests.support.waiting import until
 
 USERS = [f"u{number:03d}" for number in range(synthetic.N_USERS)]
-FIRST_SECONDS = 3  # behind the three outcomes
+FIRST_SECONDS = 3  # after the three outcomes
 FIRST_OVERLAPS = FIRST_SECONDS + len(SECONDS) + 2
 
 
 @pytest.fixture(scope="module")
 def two_versions(tmp_path_factory):
-    """Version 1, and version 2, which recommends about half as much alike."""
+    """Return a model with version 1, and version 2 whose lists have about half of their items in common."""
     from cofactor_trainer.export.version_writer import export_version
 
     models, model = tmp_path_factory.mktemp("two"), synthetic.make_model()
     noise = np.random.default_rng(1).normal(0, 0.5, model.user_factors.shape).astype(np.float32)
     changed = dataclasses.replace(model, user_factors=model.user_factors + noise)
-    for version, each in (("1", model), ("2", changed)):
-        export_version(each, synthetic.make_dataset(), models, "dot", version, metrics={}, hyperparameters={})
+    for version, trained in (("1", model), ("2", changed)):
+        export_version(trained, synthetic.make_dataset(), models, "dot", version, metrics={}, hyperparameters={})
     return models / "dot"
 
 
@@ -54,37 +54,37 @@ def ask(api, user_id="u003", **request):
     return api.recommender.Recommend(RecommendRequest(user=User(user_id=user_id), **request), timeout=10)
 
 
-def items(answer):
-    return [result.item_id for result in answer.results]
+def items(response):
+    return [result.item_id for result in response.results]
 
 
-def held(api, version):
+def loaded(api, version):
     return api.server.repository.held(f"dot/{version}")
 
 
 def counts(api):
-    """(compared, failed, dropped) of version 2."""
+    """Return how many requests version 2 compared, failed and dropped."""
     row = api.server.reporter.report().totals.shadows.get(("dot", "2"), [0, 0, 0])
     return tuple(row[:FIRST_SECONDS])
 
 
-def test_callers_get_what_they_got_before_and_the_overlap_is_measured(serve, models) -> None:
+def test_callers_get_the_same_responses_and_the_overlap_is_measured(serve, models) -> None:
     api = serve(models)
-    answers = {user: ask(api, user) for user in USERS}
+    responses = {user: ask(api, user) for user in USERS}
     until(lambda: sum(counts(api)) == len(USERS))
     n_compared = int(counts(api)[0])
     totals = api.server.reporter.report().totals
     assert n_compared + counts(api)[2] == len(USERS)
-    assert {answer.model.version for answer in answers.values()} == {"1"}
-    assert len(held(api, "2").answers) == 0, "what the shadow says is not kept to be answered"
+    assert {response.model.version for response in responses.values()} == {"1"}
+    assert len(loaded(api, "2").answers) == 0, "responses of the shadow are not cached"
     assert totals.counters["cofactor_cache_requests"] == {"miss": len(USERS)}
     assert list(totals.requests) == [("Recommend", "OK")]
     assert sum(totals.requests["Recommend", "OK"][: len(SECONDS) + 1]) == len(USERS)
     for user in USERS:
-        assert items(ask(api, user, model=ModelRef(version="1"))) == items(answers[user])
+        assert items(ask(api, user, model=ModelRef(version="1"))) == items(responses[user])
 
 
-def test_the_overlap_is_that_of_the_two_answers(serve, models) -> None:
+def test_the_overlap_is_that_of_the_two_responses(serve, models) -> None:
     api = serve(models)
     for n_done, user in enumerate(USERS, 1):
         ask(api, user)
@@ -94,32 +94,32 @@ def test_the_overlap_is_that_of_the_two_answers(serve, models) -> None:
         overlap(items(ask(api, user, model=ModelRef(version="1"))), items(ask(api, user, model=ModelRef(version="2"))))
         for user in USERS
     ]
-    assert 0.2 < np.mean(expected) < 0.9, "the two versions differ, and not in everything"
+    assert 0.2 < np.mean(expected) < 0.9, "the two lists differ, and not in everything"
     assert row[-1] / row[0] == pytest.approx(np.mean(expected))
     assert sum(row[FIRST_OVERLAPS:-1]) == sum(row[FIRST_SECONDS : FIRST_OVERLAPS - 1]) == len(USERS)
     assert 0 < row[FIRST_OVERLAPS - 1] < 10, "seconds"
 
 
-def test_calls_that_come_together_are_all_shadowed_or_dropped(serve, models) -> None:
+def test_concurrent_calls_are_all_shadowed_or_dropped(serve, models) -> None:
     api = serve(models)
     with ThreadPoolExecutor(16) as callers:
-        answers = list(callers.map(lambda number: ask(api, USERS[number % len(USERS)]), range(400)))
-    assert {answer.model.version for answer in answers} == {"1"}
+        responses = list(callers.map(lambda number: ask(api, USERS[number % len(USERS)]), range(400)))
+    assert {response.model.version for response in responses} == {"1"}
     until(lambda: sum(counts(api)) == 400)
     assert counts(api)[1] == 0
 
 
-def test_only_its_share_of_users_is_shadowed_kept_answers_too(serve, models) -> None:
+def test_only_its_share_of_users_is_shadowed_from_the_cache_too(serve, models) -> None:
     set_policy(models, labels={"stable": "1", "next": "2"}, shadow_percent={"next": 30})
     api = serve(models)
     routing = api.server._live.watcher.snapshot["dot"].routing
-    dealt = [user for user in USERS if routing.shadow_for(user)]
-    assert 0.1 * len(USERS) < len(dealt) < 0.6 * len(USERS)
+    shadowed = [user for user in USERS if routing.shadow_for(user)]
+    assert 0.1 * len(USERS) < len(shadowed) < 0.6 * len(USERS)
     for _ in range(2):
         for user in USERS:
             ask(api, user)
             time.sleep(0.002)
-    until(lambda: sum(counts(api)) == 2 * len(dealt))
+    until(lambda: sum(counts(api)) == 2 * len(shadowed))
 
 
 def test_requests_that_choose_a_version_or_a_later_page_or_name_no_user_are_not_shadowed(serve, models) -> None:
@@ -147,13 +147,13 @@ def test_a_canary_is_not_its_own_shadow(serve, models) -> None:
     assert sum(counts(api)) == 0
 
 
-def test_a_shadow_that_fails_leaves_a_count_and_one_line_in_the_log(serve, models, caplog) -> None:
+def test_a_failing_shadow_is_counted_and_logged_once(serve, models, caplog) -> None:
     api = serve(models)
 
     def fail(_queries):
         raise RuntimeError("out of memory")
 
-    held(api, "2").recommender.rank_many = fail
+    loaded(api, "2").recommender.rank_many = fail
     for n_done, user in enumerate(USERS[:5], 1):
         assert ask(api, user).model.version == "1"
         until(lambda n=n_done: counts(api) == (0, n, 0))
@@ -161,24 +161,24 @@ def test_a_shadow_that_fails_leaves_a_count_and_one_line_in_the_log(serve, model
     assert "out of memory" in caplog.text
 
 
-def test_a_user_whom_the_shadow_does_not_know_is_a_failure_of_the_shadow(serve, models) -> None:
+def test_a_user_unknown_to_the_shadow_counts_as_a_failure(serve, models) -> None:
     api = serve(models)
-    del held(api, "2").user_ids._rows["u003"]
+    del loaded(api, "2").user_ids._rows["u003"]
     assert ask(api, "u003").model.version == "1"
     until(lambda: counts(api) == (0, 1, 0))
 
 
-def test_what_the_queue_has_no_room_for_is_dropped_and_no_caller_waits(serve, models) -> None:
+def test_a_full_queue_drops_requests_and_no_caller_waits(serve, models) -> None:
     api = serve(models)
     entered, opened = threading.Event(), threading.Event()
-    rank_many = held(api, "2").recommender.rank_many
+    rank_many = loaded(api, "2").recommender.rank_many
 
     def wait_and_rank(queries):
         entered.set()
         opened.wait(20)
         return rank_many(queries)
 
-    held(api, "2").recommender.rank_many = wait_and_rank
+    loaded(api, "2").recommender.rank_many = wait_and_rank
     ask(api)
     assert entered.wait(10)
     for number in range(MOST_WAITING + 7):
@@ -188,10 +188,10 @@ def test_what_the_queue_has_no_room_for_is_dropped_and_no_caller_waits(serve, mo
     until(lambda: counts(api) == (1 + MOST_WAITING, 0, 7))
 
 
-def test_while_more_than_half_of_the_threads_work_shadows_are_dropped(serve, models) -> None:
+def test_shadows_are_dropped_while_more_than_half_of_the_threads_are_busy(serve, models) -> None:
     api = serve(models, threads=4, cache_mib=0)
     opened, entered = threading.Event(), threading.Semaphore(0)
-    rank = held(api, "1").recommender.rank
+    rank = loaded(api, "1").recommender.rank
 
     def wait_and_rank(query):
         if query.page_size == 7:
@@ -199,7 +199,7 @@ def test_while_more_than_half_of_the_threads_work_shadows_are_dropped(serve, mod
             opened.wait(20)
         return rank(query)
 
-    held(api, "1").recommender.rank = wait_and_rank
+    loaded(api, "1").recommender.rank = wait_and_rank
     request = RecommendRequest(user=User(user_id="u001"), page_size=7, model=ModelRef(version="1"))
     slow = [api.recommender.Recommend.future(request, timeout=20) for _ in range(2)]
     for _ in slow:
@@ -212,20 +212,20 @@ def test_while_more_than_half_of_the_threads_work_shadows_are_dropped(serve, mod
     until(lambda: ask(api) and counts(api)[0] > 0)
 
 
-def test_a_version_that_is_no_shadow_any_more_is_freed(serve, models) -> None:
+def test_a_version_that_is_no_longer_a_shadow_is_freed(serve, models) -> None:
     api = serve(models, poll_interval_s=0)
     ask(api)
     until(lambda: counts(api)[0] == 1)
-    gone = weakref.ref(held(api, "2"))
+    shadow = weakref.ref(loaded(api, "2"))
     set_policy(models, labels={"stable": "1"}, pinned=["1"])
-    (models / "dot" / "2" / "manifest.json").unlink()  # or it would stay, as the newest
+    (models / "dot" / "2" / "manifest.json").unlink()  # or it would stay loaded, as the newest version
     api.server._live.watcher.poll()
     assert api.server.repository.held("dot/2") is None
     ask(api)
 
     def is_freed():
         gc.collect()
-        return gone() is None
+        return shadow() is None
 
     until(is_freed)
 
@@ -238,14 +238,14 @@ def test_a_shadow_does_not_outlive_its_server(serve, models) -> None:
     assert not any(thread.name == "shadow" for thread in threading.enumerate())
 
 
-def test_without_a_policy_there_is_no_thread(serve, models) -> None:
+def test_without_a_shadow_there_is_no_thread(serve, models) -> None:
     set_policy(models, labels={"stable": "1", "next": "2"})
     api = serve(models)
     ask(api)
     assert not any(thread.name == "shadow" for thread in threading.enumerate())
 
 
-def test_workers_counts_are_added_up() -> None:
+def test_the_counts_of_workers_are_added_up() -> None:
     metrics = Metrics()
     metrics.record_shadow("dot", "2", seconds=0.002, overlap=0.5)
     metrics.count_shadow("dot", "2", "dropped")
@@ -256,14 +256,14 @@ def test_workers_counts_are_added_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "ranked", "expected"),
+    ("served_ids", "shadow_ids", "expected"),
     [("abcd", "abcd", 1.0), ("abcd", "dcxy", 0.5), ("abcd", "", 0.0), ("", "", 1.0), ("ab", "abcd", 0.5)],
 )
-def test_overlap_is_the_share_of_common_items(answer, ranked, expected) -> None:
-    assert overlap(list(answer), list(ranked)) == expected
+def test_overlap_is_the_share_of_common_items(served_ids, shadow_ids, expected) -> None:
+    assert overlap(list(served_ids), list(shadow_ids)) == expected
 
 
-def test_a_policy_with_a_bad_shadow_is_not_taken_up(serve, models, caplog) -> None:
+def test_a_policy_with_an_unknown_shadow_label_is_ignored(serve, models, caplog) -> None:
     api = serve(models, poll_interval_s=0)
     set_policy(models, labels={"stable": "2"}, shadow_percent={"next": 5})
     api.server._live.watcher.poll()

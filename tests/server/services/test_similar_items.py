@@ -1,4 +1,4 @@
-"""SimilarItems on a real server, against numpy on the same construction."""
+"""Compare SimilarItems on a real server with numpy on the same model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_similar_items_are_ordered_by_cosine(api, name):
     np.testing.assert_allclose(scores, cosines[rows], atol=1e-4)
 
 
-def test_similar_items_pages_join(api):
+def test_pages_of_similar_items_add_up_to_the_whole_list(api):
     whole = ids_of(api.recommender.SimilarItems(SimilarItemsRequest(item_ids=["i004"], page_size=1000)))
     request, pages = SimilarItemsRequest(item_ids=["i004"], page_size=11), []
     while True:

@@ -1,1 +1,1 @@
-"""Answer the Open Inference Protocol (KServe v2) beside the own API."""
+"""Implement the Open Inference Protocol (KServe v2) on top of Predict and Recommend."""

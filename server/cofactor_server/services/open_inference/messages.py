@@ -1,12 +1,13 @@
-"""The messages of the Open Inference Protocol (gRPC, version 2), in a descriptor pool of their own.
+"""Define the messages of the Open Inference Protocol (gRPC, version 2) in a descriptor pool of their own.
 
-Written as a table instead of generated: generated modules register in the process's default pool, where tritonclient
-registers the same names, and whichever comes second fails to import.
+They are written as a table and not generated. Generated modules register in the default pool of the process, where
+tritonclient registers the same names: whichever is imported second fails.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import MutableSequence, Sequence
+from typing import Any, Protocol
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
@@ -26,7 +27,7 @@ _TYPES = {
     "double": _FIELD.TYPE_DOUBLE,
 }
 
-# message -> fields: name, number, type: "repeated T", "map T" for map<string, T>, "oneof T" for the one choice.
+# Message -> fields (name, number, type). "map T" is map<string, T>; the "oneof T" of a message are one oneof.
 _MESSAGES: dict[str, tuple[tuple[str, int, str], ...]] = {
     "ServerLiveRequest": (),
     "ServerLiveResponse": (("live", 1, "bool"),),
@@ -98,7 +99,7 @@ _MESSAGES: dict[str, tuple[tuple[str, int, str], ...]] = {
         ("parameters", 4, "map InferParameter"),
         ("contents", 5, "InferTensorContents"),
     ),
-    # The part of Triton's configuration that says what a model takes and gives; its enums are sent as numbers.
+    # The part of Triton's configuration that describes inputs and outputs, with int32 in place of its enums.
     "ModelConfigRequest": (("name", 1, "string"), ("version", 2, "string")),
     "ModelConfigResponse": (("config", 1, "ModelConfig"),),
     "ModelConfig": (
@@ -114,7 +115,62 @@ _MESSAGES: dict[str, tuple[tuple[str, int, str], ...]] = {
 }
 
 
-def _pool() -> descriptor_pool.DescriptorPool:
+class ModelRequest(Protocol):
+    """A request about a model: ModelReadyRequest, ModelMetadataRequest or ModelConfigRequest."""
+
+    name: str
+    version: str
+
+
+class TensorContents(Protocol):
+    """InferTensorContents."""
+
+    int64_contents: MutableSequence[int]
+    fp32_contents: MutableSequence[float]
+    bytes_contents: MutableSequence[bytes]
+
+
+class RequestedOutput(Protocol):
+    """ModelInferRequest.InferRequestedOutputTensor."""
+
+    name: str
+
+
+class InputTensor(Protocol):
+    """ModelInferRequest.InferInputTensor."""
+
+    name: str
+    datatype: str
+    shape: Sequence[int]
+    contents: TensorContents
+
+
+class InferRequest(Protocol):
+    """ModelInferRequest."""
+
+    model_name: str
+    model_version: str
+    id: str
+    inputs: Sequence[InputTensor]
+    outputs: Sequence[RequestedOutput]
+    raw_input_contents: Sequence[bytes]
+
+
+class OutputTensors(Protocol):
+    """The repeated field ModelInferResponse.outputs."""
+
+    def add(self, *, name: str, datatype: str, shape: Sequence[int]) -> InputTensor:
+        """Append a tensor."""
+
+
+class InferResponse(Protocol):
+    """ModelInferResponse."""
+
+    outputs: OutputTensors
+    raw_output_contents: MutableSequence[bytes]
+
+
+def _make_pool() -> descriptor_pool.DescriptorPool:
     file = descriptor_pb2.FileDescriptorProto(name="cofactor/open_inference.proto", package=PACKAGE, syntax="proto3")
     described: dict[str, descriptor_pb2.DescriptorProto] = {}
     for name in _MESSAGES:
@@ -155,9 +211,9 @@ def _set_type(field: descriptor_pb2.FieldDescriptorProto, element: str) -> None:
         field.type_name = f".{PACKAGE}.{element}"
 
 
-_POOL = _pool()
+_POOL = _make_pool()
 
 
 def message_type(name: str) -> Any:
-    """The class of a message, such as "ModelInferRequest"."""
+    """Return the class of a message, such as "ModelInferRequest"."""
     return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"{PACKAGE}.{name}"))

@@ -1,4 +1,4 @@
-"""Rates per client, and what a caller over one is told."""
+"""The rate limit of a client, and the error for a client that exceeds it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def test_a_client_gets_its_burst_and_then_its_rate() -> None:
     limiter = RateLimiter(rate=2.0, burst=3, clock=lambda: now[0])
     assert [limiter.acquire("a") for _ in range(3)] == [0, 0, 0]
     assert limiter.acquire("a") == pytest.approx(0.5)
-    assert limiter.acquire("b") == 0, "another client has a bucket of its own"
+    assert limiter.acquire("b") == 0, "every client has its own bucket"
     now[0] = 0.5
     assert limiter.acquire("a") == 0
     assert limiter.acquire("a") > 0
     now[0] = 1000.0
-    assert [limiter.acquire("a") for _ in range(4)].count(0) == 3, "a pause fills the bucket and no more"
+    assert [limiter.acquire("a") for _ in range(4)].count(0) == 3, "a pause fills the bucket, no more"
 
 
-def test_refused_calls_cost_no_tokens() -> None:
+def test_refused_calls_take_no_tokens() -> None:
     now = [0.0]
     limiter = RateLimiter(rate=1.0, burst=1, clock=lambda: now[0])
     limiter.acquire("a")
@@ -40,7 +40,7 @@ def test_many_clients_cost_bounded_memory() -> None:
     assert len(limiter._buckets) == MAX_CLIENTS
 
 
-def test_addresses_are_limited_whatever_their_port() -> None:
+def test_one_address_has_one_limit_for_all_its_ports() -> None:
     class Context:
         def __init__(self, peer):
             self._peer = peer
@@ -48,14 +48,14 @@ def test_addresses_are_limited_whatever_their_port() -> None:
         def peer(self):
             return self._peer
 
-    guard = AccessControl(limiter=RateLimiter(rate=0.001, burst=1))
-    guard.admit("/cofactor.v1.CatalogService/GetModel", Context("ipv4:10.0.0.7:1"))
+    access_control = AccessControl(rate_limiter=RateLimiter(rate=0.001, burst=1))
+    access_control.admit("/cofactor.v1.CatalogService/GetModel", Context("ipv4:10.0.0.7:1"))
     with pytest.raises(Exception, match="slow down"):
-        guard.admit("/cofactor.v1.CatalogService/GetModel", Context("ipv4:10.0.0.7:2"))
-    guard.admit("/cofactor.v1.CatalogService/GetModel", Context("ipv6:[::1]:2"))
+        access_control.admit("/cofactor.v1.CatalogService/GetModel", Context("ipv4:10.0.0.7:2"))
+    access_control.admit("/cofactor.v1.CatalogService/GetModel", Context("ipv6:[::1]:2"))
 
 
-def test_a_caller_over_its_rate_is_told_when_to_come_back(serve, served_models) -> None:
+def test_the_error_of_the_rate_limit_says_when_to_retry(serve, served_models) -> None:
     api = serve(served_models, rate_limit=0.5, rate_burst=3)
     for _ in range(3):
         api.catalog.GetModel(catalog_pb2.GetModelRequest(), timeout=10)

@@ -1,0 +1,154 @@
+"""Offer a model as the two graphs `<model>.predict` and `<model>.recommend` of the Open Inference Protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cofactor.v1.model_pb2 import ModelRef
+from cofactor.v1.recommender_pb2 import PredictRequest, RecommendRequest, RecommendResponse, User
+from cofactor_server.config import ServerConfig
+from cofactor_server.errors import InvalidField, ModelNotFound, NotServing, RequestError, quoted
+from cofactor_server.observability.counters import Metrics
+from cofactor_server.services.open_inference.messages import InferRequest
+from cofactor_server.services.open_inference.tensors import Datatype, OutputTensor, ids_as_numbers, read_inputs
+from cofactor_server.services.parsing.requests import DEFAULT_PAGE_SIZE, RequestParser
+from cofactor_server.services.predict import predict
+from cofactor_server.services.recommend import RecommendPipeline
+from cofactor_server.serving.loaded_version import LoadedVersion
+from cofactor_server.serving.registry import ModelRegistry
+
+_NO_ID = -1
+_NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """The name, datatype and shape of an input or output; -1 is a dimension of any size."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The inputs and outputs of a graph."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+# Ids may also be sent as INT64. The ids of recommend's response have the datatype of the request's user_id.
+PREDICT = Graph(
+    (TensorSpec("user_id", "BYTES", (-1,)), TensorSpec("item_id", "BYTES", (-1,))),
+    (TensorSpec("rating", "FP32", (-1,)),),
+)
+RECOMMEND = Graph(
+    (TensorSpec("user_id", "BYTES", (-1,)), TensorSpec("k", "INT64", (1,))),
+    (
+        TensorSpec("item_id", "BYTES", (-1, -1)),
+        TensorSpec("score", "FP32", (-1, -1)),
+        TensorSpec("rating", "FP32", (-1, -1)),
+    ),
+)
+_GRAPHS = {"predict": PREDICT, "recommend": RECOMMEND}
+
+
+def resolve_graph(registry: ModelRegistry, name: str, version: str) -> tuple[LoadedVersion, Graph]:
+    """Return the version and the graph that a name such as "films.predict" means; raises ModelNotFound.
+
+    An empty `version` means the current one.
+    """
+    model, _, graph = name.rpartition(".")
+    if not model or graph not in _GRAPHS:
+        raise ModelNotFound(f"no model is called {quoted(name)}: names end in .predict or .recommend")
+    ref = ModelRef(name=model, version=version) if version else ModelRef(name=model)
+    return registry.resolve(ref), _GRAPHS[graph]
+
+
+def is_ready(registry: ModelRegistry, name: str, version: str) -> bool:
+    """Return True if resolve_graph() finds the graph."""
+    try:
+        resolve_graph(registry, name, version)
+    except (ModelNotFound, NotServing):
+        return False
+    return True
+
+
+def requested_outputs(graph: Graph, request: InferRequest) -> set[str]:
+    """Return the names of the outputs that a request asks for: all of them unless it names some."""
+    names = [spec.name for spec in graph.outputs]
+    for index, output in enumerate(request.outputs):
+        if output.name not in names:
+            raise InvalidField(f"outputs[{index}].name", f"{quoted(output.name)} is not one of {', '.join(names)}")
+    return {output.name for output in request.outputs} or set(names)
+
+
+class GraphRunner:
+    """Run the two graphs through the same code as Predict and Recommend."""
+
+    def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
+        self._parser = RequestParser(config)
+        self._pipeline = RecommendPipeline(self._parser, metrics)
+        self._max_users = config.max_requests_per_batch
+
+    def run(
+        self, registry: ModelRegistry, version: LoadedVersion, graph: Graph, request: InferRequest
+    ) -> list[OutputTensor]:
+        """Return all outputs of a graph."""
+        ref = ModelRef(name=version.manifest.name, version=version.manifest.version)
+        return (self._predict if graph is PREDICT else self._recommend)(registry, ref, request)
+
+    def _predict(self, registry: ModelRegistry, ref: ModelRef, request: InferRequest) -> list[OutputTensor]:
+        inputs = read_inputs(request, ("user_id", "item_id"))
+        pairs = PredictRequest(model=ref, user_ids=map(str, inputs["user_id"]), item_ids=map(str, inputs["item_id"]))
+        ratings = predict(registry, self._parser, pairs).ratings
+        return [OutputTensor("rating", "FP32", [len(ratings)], ratings)]
+
+    def _recommend(self, registry: ModelRegistry, ref: ModelRef, request: InferRequest) -> list[OutputTensor]:
+        inputs = read_inputs(request, ("user_id",), ("k",))
+        users, k = inputs["user_id"], _parse_k(inputs.get("k", [DEFAULT_PAGE_SIZE]))
+        if not 1 <= len(users) <= self._max_users:
+            raise InvalidField("inputs", f"has {len(users)} users; send between 1 and {self._max_users}")
+        requests = [RecommendRequest(model=ref, user=User(user_id=str(user)), page_size=k) for user in users]
+        results = self._pipeline.run_many(registry, requests, with_model=False)
+        responses = [_decode_or_raise(result) for result in results]
+        return _recommend_outputs(responses, as_numbers=isinstance(users[0], int))
+
+
+def _parse_k(values: Sequence[int] | Sequence[str]) -> int:
+    if len(values) != 1 or not isinstance(values[0], int) or not 1 <= values[0] < 2**31:
+        raise InvalidField("inputs", "k must be one INT64 of at least 1")
+    return values[0]
+
+
+def _decode_or_raise(result: bytes | RequestError) -> RecommendResponse:
+    if isinstance(result, RequestError):
+        raise result
+    return RecommendResponse.FromString(result)
+
+
+def _recommend_outputs(responses: Sequence[RecommendResponse], *, as_numbers: bool) -> list[OutputTensor]:
+    """Return the outputs of shape (users, longest response); shorter responses are padded with no id and NaN."""
+    width = max(len(response.results) for response in responses)
+    ids: list[str] = []
+    scores: list[float] = []
+    ratings: list[float] = []
+    for response in responses:
+        n_missing = width - len(response.results)
+        for result in response.results:
+            ids.append(result.item_id)
+            scores.append(result.score)
+            ratings.append(result.predicted_rating if result.HasField("predicted_rating") else _NAN)
+        ids += [""] * n_missing
+        scores += [_NAN] * n_missing
+        ratings += [_NAN] * n_missing
+    shape = [len(responses), width]
+    return [
+        OutputTensor("item_id", "INT64", shape, ids_as_numbers(ids, _NO_ID))
+        if as_numbers
+        else OutputTensor("item_id", "BYTES", shape, ids),
+        OutputTensor("score", "FP32", shape, scores),
+        OutputTensor("rating", "FP32", shape, ratings),
+    ]
