@@ -6,7 +6,18 @@
 5
 """
 
-from cofactor_client._answers import (
+from cofactor_client._channel import Tls
+from cofactor_client._client import Client
+from cofactor_client._request_messages import recommend_request
+from cofactor_client._request_types import (
+    ItemFilter,
+    ModelRef,
+    RatingHistory,
+    RecommendOptions,
+    UserEmbedding,
+    UserLike,
+)
+from cofactor_client._response_types import (
     Contribution,
     EntryError,
     Explanation,
@@ -23,10 +34,6 @@ from cofactor_client._answers import (
     ServingLimits,
     SimilarItems,
 )
-from cofactor_client._channel import Tls
-from cofactor_client._client import Client
-from cofactor_client._inputs import ItemFilter, ModelRef, RatingHistory, RecommendOptions, UserEmbedding, UserLike
-from cofactor_client._requests import recommend_request
 from cofactor_client.errors import CofactorError, RpcError
 
 __all__ = [

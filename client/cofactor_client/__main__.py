@@ -6,8 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cofactor_client import _arguments, _completion, _tables
-from cofactor_client._titles import UnknownTitleError
+from cofactor_client._cli import completion as _completion
+from cofactor_client._cli import parser as _arguments
+from cofactor_client._cli import tables as _tables
+from cofactor_client._cli.title_lookup import UnknownTitleError
 from cofactor_client.errors import RpcError, UnavailableError
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cofactor.v1 import recommender_pb2
-from cofactor_client import _requests
-from cofactor_client._answers import EntryError, Recommendations
-from cofactor_client._requests import ModelLike
+from cofactor_client import _request_messages
+from cofactor_client._request_messages import ModelLike
+from cofactor_client._response_types import EntryError, Recommendations
 from cofactor_client.errors import entry_exception
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class PairChunks:
             end = start + self.size
             yield (
                 start,
-                _requests.predict_pairs(
+                _request_messages.predict_pairs(
                     self.model,
                     _strings(self.users[start:end]),
                     _strings(self.items[start:end]),

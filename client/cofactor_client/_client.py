@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Unpack
 
-from cofactor_client import _bulk, _requests, _responses
-from cofactor_client._answers import (
+from cofactor_client import _bulk, _request_messages, _response_parsing
+from cofactor_client._request_messages import ModelLike, RecommendLike
+from cofactor_client._request_types import ItemFilter, RecommendOptions, UserLike
+from cofactor_client._response_types import (
     EntryError,
     Explanation,
     NewUser,
@@ -15,8 +17,6 @@ from cofactor_client._answers import (
     ScoredItem,
     SimilarItems,
 )
-from cofactor_client._inputs import ItemFilter, RecommendOptions, UserLike
-from cofactor_client._requests import ModelLike, RecommendLike
 from cofactor_client._transport import over_pages
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-from cofactor_client._catalog import CatalogClient
+from cofactor_client._catalog_client import CatalogClient
 
 
 class Client(CatalogClient):
@@ -69,8 +69,12 @@ class Client(CatalogClient):
         >>> all(0.5 <= rating <= 5 for rating in client.predict("1", ["1", "10"]))
         True
         """
-        request = _requests.predict(self._ref(model), user, item_ids, allow_partial_success=allow_partial_success)
-        return _responses.predictions(self._transport.call(self._transport.recommender.Predict, request, timeout))
+        request = _request_messages.predict(
+            self._ref(model), user, item_ids, allow_partial_success=allow_partial_success
+        )
+        return _response_parsing.predictions(
+            self._transport.call(self._transport.recommender.Predict, request, timeout)
+        )
 
     def predict_pairs(
         self,
@@ -86,10 +90,12 @@ class Client(CatalogClient):
         >>> len(client.predict_pairs(["1", "2"], ["10", "10"]))
         2
         """
-        request = _requests.predict_pairs(
+        request = _request_messages.predict_pairs(
             self._ref(model), user_ids, item_ids, allow_partial_success=allow_partial_success
         )
-        return _responses.predictions(self._transport.call(self._transport.recommender.Predict, request, timeout))
+        return _response_parsing.predictions(
+            self._transport.call(self._transport.recommender.Predict, request, timeout)
+        )
 
     def predict_arrays(
         self,
@@ -169,8 +175,10 @@ class Client(CatalogClient):
         >>> [("Comedy" in film.item.genres, film.item.rating_count >= 5) for film in page]
         [(True, True), (True, True), (True, True)]
         """
-        request = _requests.recommend(self._ref(model), user, k, page_token, options)
-        return _responses.recommendations(self._transport.call(self._transport.recommender.Recommend, request, timeout))
+        request = _request_messages.recommend(self._ref(model), user, k, page_token, options)
+        return _response_parsing.recommendations(
+            self._transport.call(self._transport.recommender.Recommend, request, timeout)
+        )
 
     def iter_recommendations(
         self,
@@ -207,8 +215,10 @@ class Client(CatalogClient):
         >>> [type(answer).__name__ for answer in client.batch_recommend(["1", "no such user"], k=2)]
         ['Recommendations', 'EntryError']
         """
-        request = _requests.batch_recommend(self._ref(model), users, k, options)
-        return _responses.batch(self._transport.call(self._transport.recommender.BatchRecommend, request, timeout))
+        request = _request_messages.batch_recommend(self._ref(model), users, k, options)
+        return _response_parsing.batch(
+            self._transport.call(self._transport.recommender.BatchRecommend, request, timeout)
+        )
 
     def stream_recommend(
         self,
@@ -228,9 +238,11 @@ class Client(CatalogClient):
         [0, 1, 2]
         """
         ref = self._ref(model)
-        requests = (_requests.stream_recommend(ref, index, user, k, options) for index, user in enumerate(users))
+        requests = (
+            _request_messages.stream_recommend(ref, index, user, k, options) for index, user in enumerate(users)
+        )
         for response in self._transport.stream(requests, timeout):
-            yield _responses.streamed(response)
+            yield _response_parsing.streamed(response)
 
     def recommend_frame(
         self,
@@ -274,10 +286,10 @@ class Client(CatalogClient):
         >>> all(-1.001 <= film.score <= 1.001 for film in client.similar_items("1"))
         True
         """
-        request = _requests.similar_items(
+        request = _request_messages.similar_items(
             self._ref(model), item_ids, k, page_token, filter=filter, return_items=return_items
         )
-        return _responses.similar_items(
+        return _response_parsing.similar_items(
             self._transport.call(self._transport.recommender.SimilarItems, request, timeout)
         )
 
@@ -322,10 +334,12 @@ class Client(CatalogClient):
         >>> len(client.recommend(newcomer.embedding, k=5))
         5
         """
-        request = _requests.embed_new_user(
+        request = _request_messages.embed_new_user(
             self._ref(model), ratings, profile or {}, skip_unknown_items=skip_unknown_items
         )
-        return _responses.new_user(self._transport.call(self._transport.recommender.EmbedNewUser, request, timeout))
+        return _response_parsing.new_user(
+            self._transport.call(self._transport.recommender.EmbedNewUser, request, timeout)
+        )
 
     def explain(
         self,
@@ -342,5 +356,7 @@ class Client(CatalogClient):
         >>> abs(e.global_bias + e.user_bias + e.item_bias + e.interaction - e.score) < 1e-4
         True
         """
-        request = _requests.explain(self._ref(model), user, item_id, max_contributions)
-        return _responses.explanation(self._transport.call(self._transport.recommender.Explain, request, timeout))
+        request = _request_messages.explain(self._ref(model), user, item_id, max_contributions)
+        return _response_parsing.explanation(
+            self._transport.call(self._transport.recommender.Explain, request, timeout)
+        )

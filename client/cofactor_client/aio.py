@@ -6,9 +6,11 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Unpack
 
 from cofactor.v1 import recommender_pb2
-from cofactor_client import _bulk, _requests, _responses
+from cofactor_client import _bulk, _request_messages, _response_parsing
 from cofactor_client._aio_transport import over_pages
-from cofactor_client._answers import (
+from cofactor_client._request_messages import ModelLike, RecommendLike
+from cofactor_client._request_types import ItemFilter, RecommendOptions, UserLike
+from cofactor_client._response_types import (
     EntryError,
     Explanation,
     NewUser,
@@ -17,8 +19,6 @@ from cofactor_client._answers import (
     ScoredItem,
     SimilarItems,
 )
-from cofactor_client._inputs import ItemFilter, RecommendOptions, UserLike
-from cofactor_client._requests import ModelLike, RecommendLike
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-from cofactor_client._aio_catalog import AsyncCatalogClient
+from cofactor_client._aio_catalog_client import AsyncCatalogClient
 
 
 class AsyncClient(AsyncCatalogClient):
@@ -57,8 +57,12 @@ class AsyncClient(AsyncCatalogClient):
 
         With allow_partial_success an unknown item becomes NaN and an entry of `errors`; otherwise it fails the call.
         """
-        request = _requests.predict(self._ref(model), user, item_ids, allow_partial_success=allow_partial_success)
-        return _responses.predictions(await self._transport.call(self._transport.recommender.Predict, request, timeout))
+        request = _request_messages.predict(
+            self._ref(model), user, item_ids, allow_partial_success=allow_partial_success
+        )
+        return _response_parsing.predictions(
+            await self._transport.call(self._transport.recommender.Predict, request, timeout)
+        )
 
     async def predict_pairs(
         self,
@@ -70,10 +74,12 @@ class AsyncClient(AsyncCatalogClient):
         timeout: float | None = None,
     ) -> Predictions:
         """Predicted ratings of pairs, in one call: the n-th user for the n-th item. For columns: predict_arrays."""
-        request = _requests.predict_pairs(
+        request = _request_messages.predict_pairs(
             self._ref(model), user_ids, item_ids, allow_partial_success=allow_partial_success
         )
-        return _responses.predictions(await self._transport.call(self._transport.recommender.Predict, request, timeout))
+        return _response_parsing.predictions(
+            await self._transport.call(self._transport.recommender.Predict, request, timeout)
+        )
 
     async def predict_arrays(
         self,
@@ -139,8 +145,8 @@ class AsyncClient(AsyncCatalogClient):
         **options: Unpack[RecommendOptions],
     ) -> Recommendations:
         """The best k items for one user, without those the user has rated. `options`: RecommendOptions."""
-        request = _requests.recommend(self._ref(model), user, k, page_token, options)
-        return _responses.recommendations(
+        request = _request_messages.recommend(self._ref(model), user, k, page_token, options)
+        return _response_parsing.recommendations(
             await self._transport.call(self._transport.recommender.Recommend, request, timeout)
         )
 
@@ -171,8 +177,8 @@ class AsyncClient(AsyncCatalogClient):
 
         An entry is a user, or a `recommend_request(...)` where its k or options differ from the others'.
         """
-        request = _requests.batch_recommend(self._ref(model), users, k, options)
-        return _responses.batch(
+        request = _request_messages.batch_recommend(self._ref(model), users, k, options)
+        return _response_parsing.batch(
             await self._transport.call(self._transport.recommender.BatchRecommend, request, timeout)
         )
 
@@ -195,11 +201,11 @@ class AsyncClient(AsyncCatalogClient):
         async def requests() -> AsyncIterator[recommender_pb2.StreamRecommendRequest]:
             index = 0
             async for user in _each(users):
-                yield _requests.stream_recommend(ref, index, user, k, options)
+                yield _request_messages.stream_recommend(ref, index, user, k, options)
                 index += 1
 
         async for response in self._transport.stream(requests(), timeout):
-            yield _responses.streamed(response)
+            yield _response_parsing.streamed(response)
 
     async def recommend_frame(
         self,
@@ -236,10 +242,10 @@ class AsyncClient(AsyncCatalogClient):
         timeout: float | None = None,
     ) -> SimilarItems:
         """The k items nearest to one item, or to the average of several."""
-        request = _requests.similar_items(
+        request = _request_messages.similar_items(
             self._ref(model), item_ids, k, page_token, filter=filter, return_items=return_items
         )
-        return _responses.similar_items(
+        return _response_parsing.similar_items(
             await self._transport.call(self._transport.recommender.SimilarItems, request, timeout)
         )
 
@@ -280,10 +286,10 @@ class AsyncClient(AsyncCatalogClient):
 
         The embedding stands for the user in any other call; the server keeps nothing.
         """
-        request = _requests.embed_new_user(
+        request = _request_messages.embed_new_user(
             self._ref(model), ratings, profile or {}, skip_unknown_items=skip_unknown_items
         )
-        return _responses.new_user(
+        return _response_parsing.new_user(
             await self._transport.call(self._transport.recommender.EmbedNewUser, request, timeout)
         )
 
@@ -297,8 +303,10 @@ class AsyncClient(AsyncCatalogClient):
         timeout: float | None = None,
     ) -> Explanation:
         """Which rated items pushed a prediction up or down. The user: an id or a history, not an embedding."""
-        request = _requests.explain(self._ref(model), user, item_id, max_contributions)
-        return _responses.explanation(await self._transport.call(self._transport.recommender.Explain, request, timeout))
+        request = _request_messages.explain(self._ref(model), user, item_id, max_contributions)
+        return _response_parsing.explanation(
+            await self._transport.call(self._transport.recommender.Explain, request, timeout)
+        )
 
 
 async def _each(users: Iterable[RecommendLike] | AsyncIterable[RecommendLike]) -> AsyncIterator[RecommendLike]:

@@ -13,8 +13,13 @@ from cofactor_client.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "client-python.md"
-MODULES = ["cofactor_client", "cofactor_client._channel", "cofactor_client._client", "cofactor_client._requests"]
-MODULES += ["cofactor_client._catalog", "cofactor_client.aio"]
+MODULES = [
+    "cofactor_client",
+    "cofactor_client._channel",
+    "cofactor_client._client",
+    "cofactor_client._request_messages",
+]
+MODULES += ["cofactor_client._catalog_client", "cofactor_client.aio"]
 
 
 def examples():

@@ -10,7 +10,7 @@ import pytest
 
 from cofactor_client import Client
 from cofactor_client.__main__ import main
-from cofactor_client._load import load
+from cofactor_client._cli.load_test import load
 from cofactor_client.errors import RpcError
 from tests.support import synthetic
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cofactor.v1 import catalog_pb2, model_pb2, recommender_pb2
-from cofactor_client._answers import (
+from cofactor_client._request_types import UserEmbedding
+from cofactor_client._response_types import (
     Contribution,
     EntryError,
     Explanation,
@@ -24,7 +25,6 @@ from cofactor_client._answers import (
     ServingLimits,
     SimilarItems,
 )
-from cofactor_client._inputs import UserEmbedding
 
 
 def predictions(response: recommender_pb2.PredictResponse) -> Predictions:

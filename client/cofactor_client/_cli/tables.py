@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cofactor_client._answers import Explanation, Item, Model, ModelDescription, ScoredItem, ServedModel
-from cofactor_client._load import LoadResult
+from cofactor_client._cli.load_test import LoadResult
+from cofactor_client._response_types import Explanation, Item, Model, ModelDescription, ScoredItem, ServedModel
 
 
 def as_json(answer: Any) -> str:

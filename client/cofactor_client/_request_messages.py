@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias, TypeVar, Unpack
 
 from cofactor.v1 import catalog_pb2, model_pb2, recommender_pb2
-from cofactor_client._inputs import (
+from cofactor_client._request_types import (
     ItemFilter,
     ModelRef,
     Order,

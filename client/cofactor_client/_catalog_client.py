@@ -7,8 +7,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from cofactor.v1 import catalog_pb2
-from cofactor_client import _requests, _responses
-from cofactor_client._answers import (
+from cofactor_client import _request_messages, _response_parsing
+from cofactor_client._channel import Connection, Tls
+from cofactor_client._request_messages import ModelLike
+from cofactor_client._request_types import Order
+from cofactor_client._response_types import (
     Item,
     ItemPage,
     Model,
@@ -16,9 +19,6 @@ from cofactor_client._answers import (
     ModelPage,
     ServingLimits,
 )
-from cofactor_client._channel import Connection, Tls
-from cofactor_client._inputs import Order
-from cofactor_client._requests import ModelLike
 from cofactor_client._transport import Transport, over_pages
 
 
@@ -70,8 +70,8 @@ class CatalogClient:
         >>> sorted((film.title, film.release_year) for film in client.search_items("toy sto", k=3))
         [('Toy Story', 1995), ('Toy Story 2', 1999), ('Toy Story 3', 2010)]
         """
-        request = _requests.search_items(self._ref(model), query, k, page_token)
-        return _responses.item_page(self._transport.call(self._transport.catalog.SearchItems, request, timeout))
+        request = _request_messages.search_items(self._ref(model), query, k, page_token)
+        return _response_parsing.item_page(self._transport.call(self._transport.catalog.SearchItems, request, timeout))
 
     def iter_search_items(
         self, query: str, *, page_size: int = 100, model: ModelLike = None, timeout: float | None = None
@@ -96,8 +96,8 @@ class CatalogClient:
         >>> counts == sorted(counts, reverse=True)
         True
         """
-        request = _requests.top_items(self._ref(model), order, k, page_token)
-        return _responses.item_page(self._transport.call(self._transport.catalog.ListTopItems, request, timeout))
+        request = _request_messages.top_items(self._ref(model), order, k, page_token)
+        return _response_parsing.item_page(self._transport.call(self._transport.catalog.ListTopItems, request, timeout))
 
     def iter_top_items(
         self,
@@ -118,13 +118,15 @@ class CatalogClient:
         >>> client.get_model().model.state
         'ready'
         """
-        request = catalog_pb2.GetModelRequest(model=_requests.model_ref(self._ref(model)))
-        return _responses.model_description(self._transport.call(self._transport.catalog.GetModel, request, timeout))
+        request = catalog_pb2.GetModelRequest(model=_request_messages.model_ref(self._ref(model)))
+        return _response_parsing.model_description(
+            self._transport.call(self._transport.catalog.GetModel, request, timeout)
+        )
 
     def list_models(self, k: int = 10, *, page_token: str = "", timeout: float | None = None) -> ModelPage:
         """Model versions that the server holds, by name, newest version first."""
         request = catalog_pb2.ListModelsRequest(page_size=k, page_token=page_token)
-        return _responses.model_page(self._transport.call(self._transport.catalog.ListModels, request, timeout))
+        return _response_parsing.model_page(self._transport.call(self._transport.catalog.ListModels, request, timeout))
 
     def iter_models(self, *, page_size: int = 100, timeout: float | None = None) -> Iterator[Model]:
         """Every model version that the server holds, page after page as they are needed.

@@ -10,11 +10,11 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from cofactor_client import _tables
+from cofactor_client._cli import tables as _tables
+from cofactor_client._cli.load_test import load as run_load
+from cofactor_client._cli.title_lookup import find_items, items_by_id
 from cofactor_client._client import Client
-from cofactor_client._inputs import ItemFilter, RecommendOptions
-from cofactor_client._load import load as run_load
-from cofactor_client._titles import find_items, items_by_id
+from cofactor_client._request_types import ItemFilter, RecommendOptions
 
 
 @dataclass(frozen=True)

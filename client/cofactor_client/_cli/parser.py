@@ -8,10 +8,12 @@ import os
 from collections.abc import Callable
 from typing import get_args
 
-from cofactor_client import _commands, _operations, _tls_options
+from cofactor_client._cli import commands as _commands
+from cofactor_client._cli import models_command as _operations
+from cofactor_client._cli import options as _tls_options
+from cofactor_client._cli.completion import SHELLS
 from cofactor_client._client import Client
-from cofactor_client._completion import SHELLS
-from cofactor_client._inputs import ModelRef, Order, Ranking
+from cofactor_client._request_types import ModelRef, Order, Ranking
 
 _ENVIRONMENT = """environment:
   COFACTOR_ADDRESS        default of --address

@@ -7,9 +7,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from cofactor.v1 import catalog_pb2
-from cofactor_client import _requests, _responses
+from cofactor_client import _request_messages, _response_parsing
 from cofactor_client._aio_transport import AsyncTransport, over_pages
-from cofactor_client._answers import (
+from cofactor_client._channel import Connection, Tls
+from cofactor_client._request_messages import ModelLike
+from cofactor_client._request_types import Order
+from cofactor_client._response_types import (
     Item,
     ItemPage,
     Model,
@@ -17,9 +20,6 @@ from cofactor_client._answers import (
     ModelPage,
     ServingLimits,
 )
-from cofactor_client._channel import Connection, Tls
-from cofactor_client._inputs import Order
-from cofactor_client._requests import ModelLike
 
 
 class AsyncCatalogClient:
@@ -68,8 +68,10 @@ class AsyncCatalogClient:
         timeout: float | None = None,
     ) -> ItemPage:
         """Items by words, or beginnings of words, of their title; case and accents are ignored."""
-        request = _requests.search_items(self._ref(model), query, k, page_token)
-        return _responses.item_page(await self._transport.call(self._transport.catalog.SearchItems, request, timeout))
+        request = _request_messages.search_items(self._ref(model), query, k, page_token)
+        return _response_parsing.item_page(
+            await self._transport.call(self._transport.catalog.SearchItems, request, timeout)
+        )
 
     def iter_search_items(
         self, query: str, *, page_size: int = 100, model: ModelLike = None, timeout: float | None = None
@@ -89,8 +91,10 @@ class AsyncCatalogClient:
         timeout: float | None = None,
     ) -> ItemPage:
         """The best liked, worst liked or most rated items, whatever one's taste."""
-        request = _requests.top_items(self._ref(model), order, k, page_token)
-        return _responses.item_page(await self._transport.call(self._transport.catalog.ListTopItems, request, timeout))
+        request = _request_messages.top_items(self._ref(model), order, k, page_token)
+        return _response_parsing.item_page(
+            await self._transport.call(self._transport.catalog.ListTopItems, request, timeout)
+        )
 
     def iter_top_items(
         self,
@@ -107,15 +111,17 @@ class AsyncCatalogClient:
 
     async def get_model(self, *, model: ModelLike = None, timeout: float | None = None) -> ModelDescription:
         """Describes one model and the server's limits."""
-        request = catalog_pb2.GetModelRequest(model=_requests.model_ref(self._ref(model)))
-        return _responses.model_description(
+        request = catalog_pb2.GetModelRequest(model=_request_messages.model_ref(self._ref(model)))
+        return _response_parsing.model_description(
             await self._transport.call(self._transport.catalog.GetModel, request, timeout)
         )
 
     async def list_models(self, k: int = 10, *, page_token: str = "", timeout: float | None = None) -> ModelPage:
         """Model versions that the server holds, by name, newest version first."""
         request = catalog_pb2.ListModelsRequest(page_size=k, page_token=page_token)
-        return _responses.model_page(await self._transport.call(self._transport.catalog.ListModels, request, timeout))
+        return _response_parsing.model_page(
+            await self._transport.call(self._transport.catalog.ListModels, request, timeout)
+        )
 
     def iter_models(self, *, page_size: int = 100, timeout: float | None = None) -> AsyncIterator[Model]:
         """Every model version that the server holds, page after page as they are needed."""

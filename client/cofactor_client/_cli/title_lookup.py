@@ -7,9 +7,9 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from cofactor_client._answers import Item
 from cofactor_client._client import Client
-from cofactor_client._inputs import ItemFilter, UserLike
+from cofactor_client._request_types import ItemFilter, UserLike
+from cofactor_client._response_types import Item
 
 _SUGGESTIONS = 5
 _SEARCHED = 50

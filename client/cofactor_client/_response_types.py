@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from cofactor_client._inputs import UserEmbedding
+from cofactor_client._request_types import UserEmbedding
 
 
 @dataclass(frozen=True)

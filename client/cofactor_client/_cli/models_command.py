@@ -12,9 +12,9 @@ from google.protobuf import json_format
 from rich.table import Table
 
 from cofactor.admin.v1 import admin_pb2, admin_pb2_grpc
-from cofactor_client import _tls_options
 from cofactor_client._channel import Connection
-from cofactor_client._commands import Report
+from cofactor_client._cli import options as _tls_options
+from cofactor_client._cli.commands import Report
 from cofactor_client.errors import RpcError, rpc_error
 
 _STATES = {

@@ -1,0 +1,1 @@
+"""The `cofactor` command line."""
