@@ -1,1 +1,1 @@
-"""The `cofactor` command line."""
+"""Implementation of the `cofactor` command. cofactor_client.__main__ starts it."""

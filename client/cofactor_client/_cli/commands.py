@@ -1,174 +1,141 @@
-"""What each subcommand asks the server, and what it shows."""
+"""Subcommands that call the recommender: each makes its calls and returns their output."""
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from cofactor_client._cli import tables as _tables
-from cofactor_client._cli.load_test import load as run_load
+from cofactor_client._cli import options, tables
+from cofactor_client._cli.load_generator import generate_load
+from cofactor_client._cli.output import Output
 from cofactor_client._cli.title_lookup import find_items, items_by_id
 from cofactor_client._client import Client
-from cofactor_client._request_types import ItemFilter, RecommendOptions
 
 
-@dataclass(frozen=True)
-class Report:
-    """An answer, and how to show it to a person.
+def predict(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor predict USER ITEM…`."""
+    found = find_items(client, arguments.items)
+    items = [found[name] for name in arguments.items]
+    predictions = client.predict(arguments.user, [item.item_id for item in items])
+    rated = list(zip(items, predictions, strict=True))
 
-    Attributes:
-        answer: what --json prints.
-        tables: called only when tables are wanted, because titles may cost another call.
-    """
+    def show() -> Iterator[RenderableType]:
+        yield tables.prediction_table(rated)
+        yield tables.served_by(predictions.model)
 
-    answer: Any
-    tables: Callable[[], Iterator[RenderableType]]
-
-
-def predict(client: Client, arguments: Namespace) -> Report:
-    """`cofactor predict USER ITEM…`."""
-    items = find_items(client, arguments.items)
-    item_ids = [items[name].item_id for name in arguments.items]
-    answer = client.predict(arguments.user, item_ids)
-    titled = {item.item_id: item for item in items.values()}
-
-    def tables() -> Iterator[RenderableType]:
-        yield _tables.prediction_table(item_ids, answer.ratings, titled)
-        yield _tables.answered_by(answer.model)
-
-    rows = [
-        {"item_id": item_id, "title": titled[item_id].title, "predicted_rating": rating}
-        for item_id, rating in zip(item_ids, answer.ratings, strict=True)
-    ]
-    return Report({"predictions": rows, "model": answer.model}, tables)
+    rows = [{"item_id": item.item_id, "title": item.title, "predicted_rating": rating} for item, rating in rated]
+    return Output({"predictions": rows, "model": predictions.model}, show)
 
 
-def recommend(client: Client, arguments: Namespace) -> Report:
-    """`cofactor recommend USER`."""
-    options = RecommendOptions(
-        filter=_item_filter(arguments),
-        include_rated=arguments.include_rated,
-        diversity=arguments.diversity,
-        popularity_penalty=arguments.popularity_penalty,
-        unknown_user="popular" if arguments.popular_if_unknown else "error",
-    )
-    if arguments.ranking is not None:
-        options["ranking"] = arguments.ranking
-    if arguments.min_rating is not None:
-        options["min_predicted_rating"] = arguments.min_rating
-    answer = client.recommend(arguments.user, arguments.k, **options)
+def recommend(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor recommend USER`."""
+    page = client.recommend(arguments.user, arguments.k, **options.recommend_options(arguments))
 
-    def tables() -> Iterator[RenderableType]:
-        if answer.is_fallback:
-            yield Text("the model does not know this user; these are for the average user", style="yellow")
-        yield _tables.scored_table(answer.results, "score")
-        yield _tables.answered_by(answer.model)
+    def show() -> Iterator[RenderableType]:
+        if page.is_fallback:
+            yield Text("the model does not know this user; these items are for the average user", style="yellow")
+        yield tables.scored_table(page.results, "score")
+        yield tables.served_by(page.model)
 
-    return Report(answer, tables)
+    return Output(page, show)
 
 
-def similar(client: Client, arguments: Namespace) -> Report:
-    """`cofactor similar ITEM…`."""
-    items = find_items(client, arguments.items)
-    item_ids = [item.item_id for item in items.values()]
-    answer = client.similar_items(item_ids, arguments.k, filter=_item_filter(arguments))
+def similar(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor similar ITEM…`."""
+    items = find_items(client, arguments.items).values()
+    page = client.similar_items([item.item_id for item in items], arguments.k, filter=options.item_filter(arguments))
 
-    def tables() -> Iterator[RenderableType]:
-        yield Text("similar to " + ", ".join(item.title or item.item_id for item in items.values()), style="bold")
-        yield _tables.scored_table(answer.results, "similarity")
-        yield _tables.answered_by(answer.model)
+    def show() -> Iterator[RenderableType]:
+        yield Text("similar to " + ", ".join(item.title or item.item_id for item in items), style="bold")
+        yield tables.scored_table(page.results, "similarity")
+        yield tables.served_by(page.model)
 
-    return Report(answer, tables)
+    return Output(page, show)
 
 
-def embed(client: Client, arguments: Namespace) -> Report:
-    """`cofactor embed --rate ITEM=RATING…`."""
+def embed(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor embed --rate ITEM=RATING…`."""
     items = find_items(client, [name for name, _ in arguments.rate])
     ratings = {items[name].item_id: rating for name, rating in arguments.rate}
-    newcomer = client.embed_new_user(ratings, profile=dict(arguments.profile))
-    page = client.recommend(newcomer.embedding, arguments.recommend) if arguments.recommend else None
+    new_user = client.embed_new_user(ratings, profile=dict(arguments.profile))
+    page = client.recommend(new_user.embedding, arguments.recommend) if arguments.recommend else None
 
-    def tables() -> Iterator[RenderableType]:
-        rated = {item.item_id: item for item in items.values()}
+    def show() -> Iterator[RenderableType]:
+        titles = {item.item_id: item.title or item.item_id for item in items.values()}
         for item_id, rating in ratings.items():
-            yield Text(f"{rating:g}  {rated[item_id].title or item_id}")
-        embedding = newcomer.embedding
+            yield Text(f"{rating:g}  {titles[item_id]}")
+        embedding = new_user.embedding
         yield Text(
-            f"{len(embedding.factors)} factors, bias {embedding.bias:+.3f}, from {newcomer.used_rating_count} ratings, "
-            f"which it fits to an RMSE of {newcomer.fit_rmse:.3f}"
+            f"{len(embedding.factors)} factors, bias {embedding.bias:+.3f}, from {new_user.used_rating_count} ratings "
+            f"with an RMSE of {new_user.fit_rmse:.3f}"
         )
-        if newcomer.ignored_profile_keys:
-            yield Text("this model has no use for: " + ", ".join(newcomer.ignored_profile_keys), style="yellow")
+        if new_user.ignored_profile_keys:
+            yield Text("this model does not use: " + ", ".join(new_user.ignored_profile_keys), style="yellow")
         if page is not None:
-            yield _tables.scored_table(page.results, "score")
-        yield _tables.answered_by(newcomer.model)
+            yield tables.scored_table(page.results, "score")
+        yield tables.served_by(new_user.model)
 
-    return Report({"new_user": newcomer, "recommendations": page}, tables)
-
-
-def search(client: Client, arguments: Namespace) -> Report:
-    """`cofactor search WORDS`."""
-    answer = client.search_items(" ".join(arguments.words), arguments.k)
-
-    def tables() -> Iterator[RenderableType]:
-        yield _tables.item_table(answer.items) if answer.items else Text("no title has these words")
-
-    return Report(answer, tables)
+    return Output({"new_user": new_user, "recommendations": page}, show)
 
 
-def top(client: Client, arguments: Namespace) -> Report:
-    """`cofactor top`."""
-    answer = client.top_items(arguments.order, arguments.k)
+def search(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor search WORD…`."""
+    page = client.search_items(" ".join(arguments.words), arguments.k)
 
-    def tables() -> Iterator[RenderableType]:
-        yield _tables.item_table(answer.items)
-        yield _tables.answered_by(answer.model)
+    def show() -> Iterator[RenderableType]:
+        yield tables.item_table(page.items) if page.items else Text("no title has all of these words")
 
-    return Report(answer, tables)
+    return Output(page, show)
 
 
-def explain(client: Client, arguments: Namespace) -> Report:
-    """`cofactor explain USER ITEM`."""
+def top(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor top`."""
+    page = client.top_items(arguments.order, arguments.k)
+
+    def show() -> Iterator[RenderableType]:
+        yield tables.item_table(page.items)
+        yield tables.served_by(page.model)
+
+    return Output(page, show)
+
+
+def explain(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor explain USER ITEM`."""
     item = find_items(client, [arguments.item])[arguments.item]
-    answer = client.explain(arguments.user, item.item_id, max_contributions=arguments.k)
+    explanation = client.explain(arguments.user, item.item_id, max_contributions=arguments.k)
 
-    def tables() -> Iterator[RenderableType]:
-        rating = "" if answer.predicted_rating is None else f": predicted rating {answer.predicted_rating:.2f}"
+    def show() -> Iterator[RenderableType]:
+        predicted = explanation.predicted_rating
+        rating = "" if predicted is None else f": predicted rating {predicted:.2f}"
         yield Text(f"{item.title or item.item_id}{rating}", style="bold")
-        titles = items_by_id(client, [part.item_id for part in answer.contributions])
-        yield _tables.explanation_table(answer, titles)
-        yield _tables.answered_by(answer.model)
+        items = items_by_id(client, [part.item_id for part in explanation.contributions])
+        yield tables.explanation_table(explanation, items)
+        yield tables.served_by(explanation.model)
 
-    return Report(answer, tables)
+    return Output(explanation, show)
 
 
-def model(client: Client, arguments: Namespace) -> Report:
-    """`cofactor model` and `cofactor model --list`."""
+def model(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor model` or `cofactor model --list`."""
     if arguments.list:
         models = list(client.iter_models())
-        return Report(models, lambda: iter([_tables.model_table(models)]))
+        return Output(models, lambda: iter([tables.model_table(models)]))
     description = client.get_model()
-    return Report(description, lambda: iter([_tables.description_table(description)]))
+    return Output(description, lambda: iter([tables.description_table(description)]))
 
 
-def load(client: Client, arguments: Namespace) -> Report:
-    """`cofactor load USER…`."""
-    in_flight, rate = arguments.in_flight, arguments.rate
-    client.recommend(arguments.users[0], arguments.k)  # an unknown user or no server: said before the load begins
-    result = run_load(client, arguments.users, k=arguments.k, in_flight=in_flight, rate=rate, seconds=arguments.seconds)
-    return Report(result, lambda: iter([_tables.load_table(result)]))
-
-
-def _item_filter(arguments: Namespace) -> ItemFilter:
-    return ItemFilter(
-        any_genres=tuple(arguments.genre),
-        excluded_genres=tuple(arguments.without_genre),
-        min_release_year=arguments.from_year,
-        max_release_year=arguments.to_year,
-        min_rating_count=arguments.min_count,
+def load(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor load USER…`."""
+    client.recommend(arguments.users[0], arguments.k)  # fail now if the user is unknown or no server is reachable
+    result = generate_load(
+        client,
+        arguments.users,
+        k=arguments.k,
+        in_flight=arguments.in_flight,
+        rate=arguments.rate,
+        seconds=arguments.seconds,
     )
+    return Output(result, lambda: iter([tables.load_table(result)]))

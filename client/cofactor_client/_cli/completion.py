@@ -1,16 +1,19 @@
-"""Shell completion, written from the parser itself: subcommands, options and the choices of an option."""
+"""Shell completion scripts, generated from the argument parser.
+
+They complete subcommands, options and the choices of an option. The package shtab would add a dependency to every
+install, or, as generated files in the wheel, more than 600 lines.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 
 SHELLS = ("bash", "zsh")
 
 _SCRIPT = """_cofactor() {{
-  local word=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}} command= words= each
-  for each in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
-    case $each in -*) ;; *) command=$each; break ;; esac
+  local word=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}} command= words= typed
+  for typed in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+    case $typed in -*) ;; *) command=$typed; break ;; esac
   done
   case "$command $previous" in
 {choices}
@@ -24,9 +27,9 @@ _SCRIPT = """_cofactor() {{
 complete -o default -F _cofactor cofactor"""
 
 
-def script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """What `eval "$(cofactor completion SHELL)"` needs."""
-    commands = dict(_commands(parser))
+def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
+    """Return the script for `eval "$(cofactor completion SHELL)"`."""
+    commands = _subparsers(parser)
     choices = [
         f'    "{name} {option}") words="{" ".join(map(str, action.choices))}" ;;'
         for name, command in commands.items()
@@ -34,15 +37,17 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
         if action.choices
         for option in action.option_strings or [name]
     ]
-    options = [
-        f'      {name}) words="{" ".join(o for action in command._actions for o in action.option_strings)}" ;;'
-        for name, command in commands.items()
-    ]
-    body = _SCRIPT.format(choices="\n".join(choices), options="\n".join(options), commands=" ".join(commands))
-    return f"autoload -U +X bashcompinit && bashcompinit\n{body}" if shell == "zsh" else body
+    options = [f'      {name}) words="{" ".join(_options(command))}" ;;' for name, command in commands.items()]
+    script = _SCRIPT.format(choices="\n".join(choices), options="\n".join(options), commands=" ".join(commands))
+    return f"autoload -U +X bashcompinit && bashcompinit\n{script}" if shell == "zsh" else script
 
 
-def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            yield from action.choices.items()
+def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return {name: subparser for action in actions for name, subparser in action.choices.items()}
+
+
+def _options(command: argparse.ArgumentParser) -> dict[str, None]:
+    """Return the options of a subcommand and of the actions under it, such as `models promote`, in order."""
+    parsers = (command, *_subparsers(command).values())
+    return dict.fromkeys(option for p in parsers for action in p._actions for option in action.option_strings)
