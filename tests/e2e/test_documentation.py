@@ -1,4 +1,4 @@
-"""Every example in the client's docstrings and in its documentation, run against the server."""
+"""The examples in the client's docstrings and in docs/client-python.md run against a server."""
 
 import doctest
 import importlib
@@ -34,7 +34,7 @@ def examples():
 
 
 @pytest.mark.parametrize("test", list(examples()))
-def test_the_example_does_what_it_says(served, test):
+def test_the_example_gives_the_documented_output(served, test):
     for example in test.examples:
         example.source = example.source.replace("localhost:50051", served.address)
     output = []
@@ -45,18 +45,18 @@ def test_the_example_does_what_it_says(served, test):
     assert not output, "".join(output)
 
 
-def test_there_are_examples_of_every_method():
+def test_every_method_has_an_example():
     documented = {param.id.rpartition(".")[2] for param in examples()}
-    asking = {"predict", "recommend", "similar_items", "embed_new_user", "explain", "search_items", "top_items"}
+    single = {"predict", "recommend", "similar_items", "embed_new_user", "explain", "search_items", "top_items"}
     bulk = {"predict_arrays", "predict_frame", "recommend_frame", "batch_recommend", "stream_recommend", "get_model"}
-    assert asking | bulk <= documented
+    assert single | bulk <= documented
 
 
 COMMANDS = re.findall(r"^cofactor (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_documented_command_is_answered(served, command, monkeypatch, capsys):
+def test_the_documented_command_succeeds(served, command, monkeypatch, capsys):
     monkeypatch.setenv("COFACTOR_ADDRESS", served.address)
     assert main(shlex.split(command)) == 0
     captured = capsys.readouterr()
