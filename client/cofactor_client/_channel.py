@@ -16,8 +16,8 @@ import grpc
 DEFAULT_PORT = 50051
 _SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "xds:")
 
-# No call fails in a rolling restart. gRPC stops sending calls to a server whose health is NOT_SERVING. Calls that
-# reach it too late fail with UNAVAILABLE or CANCELLED and are retried, which is safe: every method is read-only.
+# With this config no call fails in a rolling restart. gRPC sends no new calls to a server whose health is NOT_SERVING.
+# Calls that were sent just before fail with UNAVAILABLE or CANCELLED, and are retried: every method is read-only.
 SERVICE_CONFIG: dict[str, Any] = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "healthCheckConfig": {"serviceName": ""},
@@ -42,7 +42,7 @@ SERVICE_CONFIG: dict[str, Any] = {
 _KEEPALIVE: dict[str, Any] = {
     "grpc.keepalive_time_ms": 10_000,
     "grpc.keepalive_timeout_ms": 5_000,
-    "grpc.http2.ping_timeout_ms": 5_000,  # else a minute, whatever keepalive_timeout_ms is (grpcio 1.85)
+    "grpc.http2.ping_timeout_ms": 5_000,  # default: a minute, regardless of keepalive_timeout_ms (grpcio 1.85)
     "grpc.min_reconnect_backoff_ms": 5_000,  # also the time limit of an attempt to connect
     "grpc.max_reconnect_backoff_ms": 5_000,
 }

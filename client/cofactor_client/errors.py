@@ -114,7 +114,7 @@ class RpcError(CofactorError):
 
 
 class InvalidArgumentError(RpcError):
-    """The request is wrong, whatever model is served."""
+    """The request is wrong for any model."""
 
 
 class NotFoundError(RpcError):
