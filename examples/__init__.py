@@ -1,1 +1,1 @@
-"""Programs that show how the parts work together."""
+"""Example programs. `examples.demo` shows the whole of Cofactor, from ratings to recommendations."""

@@ -1,4 +1,4 @@
-"""What ends up in the wheel: the four packages and nothing else."""
+"""The wheel holds the four packages and nothing else, and the base install has few dependencies."""
 
 import subprocess
 import sys
@@ -35,14 +35,14 @@ def test_the_wheel_holds_no_data(wheel):
     ]
 
 
-def test_the_base_install_is_the_clients(wheel):
+def test_the_base_install_has_only_the_dependencies_of_the_client(wheel):
     (metadata,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
     requirements = Parser().parsestr(wheel.read(metadata).decode()).get_all("Requires-Dist")
     base = {line.split(">=")[0].strip() for line in requirements if "extra ==" not in line}
     assert base == {"grpcio", "protobuf", "googleapis-common-protos", "rich"}
 
 
-def test_the_image_and_the_lock_name_no_index():
+def test_image_and_lock_files_name_no_package_index():
     for path in [*(ROOT / "requirements").iterdir(), ROOT / "Dockerfile", ROOT / "pyproject.toml"]:
         text = path.read_text(encoding="utf-8")
         assert "index-url" not in text.replace("--no-emit-index-url", ""), path

@@ -1,4 +1,4 @@
-"""Cofactor's client: `Client`, its asyncio twin `cofactor_client.aio.AsyncClient`, and the values they deal in.
+"""Client of a Cofactor server: `Client`, its asyncio twin `cofactor_client.aio.AsyncClient`, and their value types.
 
 >>> from cofactor_client import Client
 >>> with Client("localhost:50051") as client:
@@ -6,27 +6,36 @@
 5
 """
 
-from cofactor_client._answers import (
-    Contribution,
-    EntryError,
-    Explanation,
+from cofactor_client._catalog_types import (
     Item,
     ItemPage,
     Model,
     ModelDescription,
     ModelPage,
+    ServedModel,
+    ServingLimits,
+)
+from cofactor_client._channel import Tls
+from cofactor_client._client import Client
+from cofactor_client._request_messages import recommend_request
+from cofactor_client._request_types import (
+    ItemFilter,
+    ModelRef,
+    RatingHistory,
+    RecommendOptions,
+    UserEmbedding,
+    UserLike,
+)
+from cofactor_client._response_types import (
+    Contribution,
+    EntryError,
+    Explanation,
     NewUser,
     Predictions,
     Recommendations,
     ScoredItem,
-    ServedModel,
-    ServingLimits,
     SimilarItems,
 )
-from cofactor_client._channel import Tls
-from cofactor_client._client import Client
-from cofactor_client._inputs import ItemFilter, ModelRef, RatingHistory, RecommendOptions, UserEmbedding, UserLike
-from cofactor_client._requests import recommend_request
 from cofactor_client.errors import CofactorError, RpcError
 
 __all__ = [

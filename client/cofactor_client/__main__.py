@@ -1,4 +1,4 @@
-"""The `cofactor` command."""
+"""Entry point of the `cofactor` command."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cofactor_client import _arguments, _completion, _tables
-from cofactor_client._titles import UnknownTitleError
+from cofactor_client._cli.completion import completion_script
+from cofactor_client._cli.parser import build_parser
+from cofactor_client._cli.title_lookup import UnknownTitleError
 from cofactor_client.errors import RpcError, UnavailableError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one subcommand; 0: answered, 1: the call failed, 2: wrong arguments."""
-    parser = _arguments.parser()
+    """Run one subcommand. Returns 0 on success, 1 if the call failed, 2 for wrong arguments."""
+    parser = build_parser()
     parsed = parser.parse_args(arguments)
     if parsed.command == "completion":
-        print(_completion.script(parser, parsed.shell))
+        print(completion_script(parser, parsed.shell))
         return 0
     try:
         client = parsed.connect(parsed)
@@ -24,17 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(2, str(error))
     try:
         with client:
-            report = parsed.run(client, parsed)
-            if parsed.json:
-                print(_tables.as_json(report.answer))
-            else:
-                _tables.console().print(*report.tables(), sep="\n")
+            parsed.run(client, parsed).show(as_json=parsed.json)
         sys.stdout.flush()
     except UnknownTitleError as error:
         return _fail(2, str(error))
     except RpcError as error:
-        return _fail(1, _explained(error, parsed.address))
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        return _fail(1, _describe(error, parsed.address))
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe; point stdout elsewhere for the exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -42,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _explained(error: RpcError, address: str) -> str:
+def _describe(error: RpcError, address: str) -> str:
     if isinstance(error, UnavailableError) and not error.reason:
-        return f"no server answers at {address}; start one with cofactor-serve, or name another with --address"
+        return f"no server is reachable at {address}; start one with cofactor-serve, or choose another with --address"
     request = f" (request {error.request_id})" if error.request_id else ""
     return f"{error.status.name}: {error.message}{request}"
 

@@ -1,4 +1,4 @@
-"""As `_transport`, on grpc.aio."""
+"""The asyncio twin of `_transport`, on grpc.aio."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import grpc
 import grpc.aio
 
 from cofactor.v1 import catalog_pb2_grpc, recommender_pb2, recommender_pb2_grpc
-from cofactor_client._bulk import BUSY_ATTEMPTS, IN_FLIGHT, STREAM_WINDOW
 from cofactor_client._channel import Connection
+from cofactor_client._transport import BUSY_ATTEMPTS, CONCURRENT_CALLS, STREAM_WINDOW
 from cofactor_client.errors import ResourceExhaustedError, RpcError, UnavailableError, rpc_error
 
 
@@ -29,11 +29,11 @@ class AsyncTransport:
         self.catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
 
     async def close(self) -> None:
-        """Ends the calls under way and closes the connections."""
+        """Cancel the calls in flight and close the connections."""
         await self._channel.close()
 
     async def wait_until_ready(self, timeout: float) -> None:
-        """Returns when a server is reachable and healthy; UnavailableError after `timeout` seconds."""
+        """Wait until a server is reachable and healthy. Raises UnavailableError after `timeout` seconds."""
         try:
             await asyncio.wait_for(self._channel.channel_ready(), timeout)
         except TimeoutError:
@@ -42,35 +42,39 @@ class AsyncTransport:
             ) from None
 
     async def call(self, method: Any, request: Any, timeout: float | None) -> Any:
-        """The answer to one request."""
+        """Send one request and return its response. Raises RpcError."""
         try:
-            return await method(request, timeout=self._timeout(timeout), metadata=self._connection.metadata())
+            return await method(request, timeout=self._deadline(timeout), metadata=self._connection.metadata())
         except grpc.aio.AioRpcError as error:
-            raise _translated(error) from None
+            raise _to_rpc_error(error) from None
 
-    async def calls(
+    async def call_many(
         self, method: Any, requests: Iterable[tuple[int, Any]], timeout: float | None
     ) -> AsyncIterator[tuple[int, Any]]:
-        """Answers in the order of the requests, IN_FLIGHT calls ahead, each with its request's number."""
+        """Send numbered requests, CONCURRENT_CALLS at a time, and yield (number, response) in their order."""
         pending: deque[tuple[int, asyncio.Task[Any]]] = deque()
         try:
             for number, request in requests:
-                if len(pending) >= IN_FLIGHT:
-                    number_done, task = pending.popleft()
-                    yield number_done, await task
-                pending.append((number, asyncio.create_task(self._patient_call(method, request, timeout))))
+                if len(pending) >= CONCURRENT_CALLS:
+                    first, task = pending.popleft()
+                    yield first, await task
+                pending.append((number, asyncio.create_task(self._call_with_retries(method, request, timeout))))
             while pending:
-                number_done, task = pending.popleft()
-                yield number_done, await task
+                first, task = pending.popleft()
+                yield first, await task
         finally:
             for _, task in pending:
                 task.cancel()
             await asyncio.gather(*(task for _, task in pending), return_exceptions=True)
 
-    async def stream(
+    async def stream_recommend(
         self, requests: AsyncIterator[recommender_pb2.StreamRecommendRequest], timeout: float | None
     ) -> AsyncIterator[recommender_pb2.StreamRecommendResponse]:
-        """Answers as they arrive, at most STREAM_WINDOW requests ahead; stops reading `requests` when closed."""
+        """Yield the responses of one stream as they arrive.
+
+        Reads at most STREAM_WINDOW requests ahead of the responses. Close the iterator to cancel the stream; `requests`
+        is not read any further then.
+        """
         window = asyncio.Semaphore(STREAM_WINDOW)
         failures: list[Exception] = []
 
@@ -79,7 +83,7 @@ class AsyncTransport:
                 async for request in requests:
                     await window.acquire()
                     yield request
-            except Exception as error:  # the caller's iterable failed: end the stream, raise it where it is read
+            except Exception as error:  # raised by the caller's iterable: end the stream, then raise it to the caller
                 failures.append(error)
 
         call = self.recommender.StreamRecommend(paced(), timeout=timeout, metadata=self._connection.metadata())
@@ -88,14 +92,14 @@ class AsyncTransport:
                 window.release()
                 yield response
         except grpc.aio.AioRpcError as error:
-            raise _translated(error) from None
+            raise _to_rpc_error(error) from None
         finally:
             call.cancel()
         if failures:
             raise failures[0]
 
-    async def _patient_call(self, method: Any, request: Any, timeout: float | None) -> Any:
-        """The answer; where the server is at its limit and says for how long, tried again after that."""
+    async def _call_with_retries(self, method: Any, request: Any, timeout: float | None) -> Any:
+        """Send one request, and retry it after the delay that a server over its limit asks for."""
         for _ in range(BUSY_ATTEMPTS - 1):
             try:
                 return await self.call(method, request, timeout)
@@ -105,12 +109,12 @@ class AsyncTransport:
                 await asyncio.sleep(error.retry_delay)
         return await self.call(method, request, timeout)
 
-    def _timeout(self, timeout: float | None) -> float | None:
+    def _deadline(self, timeout: float | None) -> float | None:
         return self._connection.timeout if timeout is None else timeout
 
 
-async def over_pages(fetch: Callable[[str], Awaitable[Any]]) -> AsyncIterator[Any]:
-    """The entries of every page; `fetch` takes a page token, "" for the first."""
+async def iterate_pages(fetch: Callable[[str], Awaitable[Any]]) -> AsyncIterator[Any]:
+    """Yield the entries of every page. `fetch` gets a page by its token, "" for the first page."""
     token = ""
     while True:
         page = await fetch(token)
@@ -121,5 +125,5 @@ async def over_pages(fetch: Callable[[str], Awaitable[Any]]) -> AsyncIterator[An
             return
 
 
-def _translated(error: grpc.aio.AioRpcError) -> RpcError:
+def _to_rpc_error(error: grpc.aio.AioRpcError) -> RpcError:
     return rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata()))

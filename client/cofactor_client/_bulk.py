@@ -1,4 +1,7 @@
-"""Columns in, columns out: whole DataFrames and arrays, cut into requests. Needs numpy, for frames pandas as well."""
+"""Calls on whole columns: split arrays and DataFrames into requests, and collect the responses.
+
+Arrays need numpy; DataFrames need pandas as well.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cofactor.v1 import recommender_pb2
-from cofactor_client import _requests
-from cofactor_client._answers import EntryError, Recommendations
-from cofactor_client._requests import ModelLike
+from cofactor_client import _request_messages
+from cofactor_client._request_types import ModelLike
+from cofactor_client._response_types import EntryError, Recommendations
 from cofactor_client.errors import entry_exception
 
 if TYPE_CHECKING:
@@ -20,81 +23,75 @@ if TYPE_CHECKING:
 
     IdColumn: TypeAlias = "pd.Series[Any] | npt.NDArray[Any] | list[str] | tuple[str, ...]"
 
-IN_FLIGHT = 4
-"""Predict calls under way at once: enough to keep client and server both busy, few enough for any server's queue."""
-
-BUSY_ATTEMPTS = 5
-"""Tries of one of those calls while the server answers that it is at its limit."""
-
-STREAM_WINDOW = 256
-"""Entries of a stream that are sent and not yet answered."""
-
 
 @dataclass(frozen=True)
 class PairChunks:
-    """Pairs of ids as a series of Predict requests of at most `size` pairs.
+    """Pairs of ids, split into Predict requests of at most `size` pairs.
 
     Attributes:
-        users: (n_pairs,) user ids.
-        items: (n_pairs,) item ids.
-        size: pairs in a request.
-        model: which model answers.
-        allow_partial_success: unknown ids become NaN.
+        user_ids: (n_pairs,) user ids.
+        item_ids: (n_pairs,) item ids.
+        size: number of pairs in a request.
+        model: the model to call.
+        allow_partial_success: True if an unknown id gives NaN instead of an error.
     """
 
-    users: IdColumn
-    items: IdColumn
+    user_ids: IdColumn
+    item_ids: IdColumn
     size: int
     model: ModelLike
     allow_partial_success: bool
 
     def __post_init__(self) -> None:
-        """Refuses columns that cannot be ids, before anything is sent."""
-        if len(self.users) != len(self.items):
-            raise ValueError(f"user ids and item ids: {len(self.users)} against {len(self.items)}; give one per pair")
-        for name, column in (("user ids", self.users), ("item ids", self.items)):
+        """Check the columns before anything is sent. Raises ValueError or TypeError."""
+        n_users, n_items = len(self.user_ids), len(self.item_ids)
+        if n_users != n_items:
+            raise ValueError(f"user ids and item ids: {n_users} against {n_items}; give one of each per pair")
+        for name, column in (("user ids", self.user_ids), ("item ids", self.item_ids)):
             _check_ids(name, column)
 
     def __iter__(self) -> Iterator[tuple[int, recommender_pb2.PredictRequest]]:
-        """The position of each request's first pair, and the request. Ids become strings only here, chunk by chunk."""
-        for start in range(0, len(self.users), self.size):
+        """Yield the position of each request's first pair, and the request. Converts ids to strings chunk by chunk."""
+        for start in range(0, len(self.user_ids), self.size):
             end = start + self.size
             yield (
                 start,
-                _requests.predict_pairs(
+                _request_messages.predict_pairs(
                     self.model,
-                    _strings(self.users[start:end]),
-                    _strings(self.items[start:end]),
+                    _strings(self.user_ids[start:end]),
+                    _strings(self.item_ids[start:end]),
                     allow_partial_success=self.allow_partial_success,
                 ),
             )
 
-    def empty(self) -> npt.NDArray[np.float32]:
-        """Where the answers go, (n_pairs,)."""
+    def empty_ratings(self) -> npt.NDArray[np.float32]:
+        """Allocate the result, (n_pairs,)."""
         import numpy as np
 
-        return np.empty(len(self.users), np.float32)
+        return np.empty(len(self.user_ids), np.float32)
 
 
 def frame_column(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
-    """The column, by position rather than by index label; KeyError naming it and what there is."""
+    """Return a column, indexed by position. Raises KeyError that lists the columns if it is missing."""
     if name not in frame.columns:
         raise KeyError(f"no column {name!r}; the frame has {', '.join(map(repr, frame.columns))}")
     return frame[name].reset_index(drop=True)
 
 
-def recommendation_frame(users: list[str], answers: Iterable[tuple[int, Recommendations | EntryError]]) -> pd.DataFrame:
-    """One row per user and result, users in the order given; the first failed entry is raised."""
+def recommendation_frame(
+    user_ids: list[str], entries: Iterable[tuple[int, Recommendations | EntryError]]
+) -> pd.DataFrame:
+    """Build a frame with one row per user and result, users in the order given. Raises the first failed entry."""
     import pandas as pd
 
-    by_user: list[Recommendations | None] = [None] * len(users)
-    for index, answer in answers:
-        if isinstance(answer, EntryError):
-            raise entry_exception(answer.reason, answer.message)
-        by_user[index] = answer
+    pages: list[Recommendations | None] = [None] * len(user_ids)
+    for index, entry in entries:
+        if isinstance(entry, EntryError):
+            raise entry_exception(entry.reason, entry.message)
+        pages[index] = entry
     rows = [
         (user_id, rank, scored.item_id, scored.title, scored.score, scored.predicted_rating)
-        for user_id, page in zip(users, by_user, strict=True)
+        for user_id, page in zip(user_ids, pages, strict=True)
         if page is not None
         for rank, scored in enumerate(page.results, start=1)
     ]
@@ -103,14 +100,14 @@ def recommendation_frame(users: list[str], answers: Iterable[tuple[int, Recommen
 
 
 def id_list(name: str, column: IdColumn) -> list[str]:
-    """A whole column as strings."""
+    """Check a column and convert it to a list of strings."""
     _check_ids(name, column)
     return _strings(column)
 
 
 @contextmanager
 def progress_bar(description: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Yields what to call with the number of entries just done; draws on standard error where `shown`."""
+    """Yield a function that advances the bar by a number of entries. Draws on standard error if `shown`."""
     if not shown:
         yield lambda _: None
         return
@@ -125,9 +122,9 @@ def progress_bar(description: str, total: int, *, shown: bool) -> Iterator[Calla
 
 def _check_ids(name: str, column: IdColumn) -> None:
     if isinstance(column, str):
-        raise TypeError(f"{name}: a column of ids, not one string")
+        raise TypeError(f"{name}: must be a column of ids, not one string")
     if (kind := getattr(getattr(column, "dtype", None), "kind", "O")) in "fc":
-        raise TypeError(f"{name}: a column of floating-point numbers; convert it to integers or strings first")
+        raise TypeError(f"{name}: must not be floating-point numbers; convert the column to integers or strings first")
     if kind == "O" and hasattr(column, "isna") and (missing := column.isna()).any():
         raise ValueError(f"{name}: row {int(missing.to_numpy().argmax())} is missing; drop or fill such rows first")
 

@@ -1,4 +1,4 @@
-"""How a client reaches its servers: target, service config, TLS, token."""
+"""Settings of the gRPC channel: target, service config, keepalive, TLS and token."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import grpc
 DEFAULT_PORT = 50051
 _SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "xds:")
 
-# Rolling restarts cost no call: traffic leaves a server when its health says NOT_SERVING, and what is caught in
-# the race answers CANCELLED, not only UNAVAILABLE. Every method is read-only, so trying again is safe.
+# With this config no call fails in a rolling restart. gRPC sends no new calls to a server whose health is NOT_SERVING.
+# Calls that were sent just before fail with UNAVAILABLE or CANCELLED, and are retried: every method is read-only.
 SERVICE_CONFIG: dict[str, Any] = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "healthCheckConfig": {"serviceName": ""},
@@ -35,28 +35,28 @@ SERVICE_CONFIG: dict[str, Any] = {
     ],
 }
 
-# A network that swallows packets tells nobody. What is sent and not acknowledged for five seconds ends the connection
-# (keepalive sets TCP_USER_TIMEOUT too), and its calls are tried on another; without it gRPC waits for the system, a
-# quarter of an hour. A server is looked for again after five seconds at most, where gRPC would come to wait for two
-# minutes.
+# Settings for networks that drop packets silently. A connection is closed when data has not been acknowledged for five
+# seconds (keepalive sets TCP_USER_TIMEOUT as well), and its calls are retried on another one. Without this, gRPC waits
+# for the operating system, about 15 minutes. The client tries to reconnect after at most five seconds; gRPC's default
+# backoff grows to two minutes.
 _KEEPALIVE: dict[str, Any] = {
     "grpc.keepalive_time_ms": 10_000,
     "grpc.keepalive_timeout_ms": 5_000,
-    "grpc.http2.ping_timeout_ms": 5_000,  # a minute otherwise, whatever the line before says (grpcio 1.85)
-    "grpc.min_reconnect_backoff_ms": 5_000,  # how long an attempt to connect may take
+    "grpc.http2.ping_timeout_ms": 5_000,  # default: a minute, regardless of keepalive_timeout_ms (grpcio 1.85)
+    "grpc.min_reconnect_backoff_ms": 5_000,  # also the time limit of an attempt to connect
     "grpc.max_reconnect_backoff_ms": 5_000,
 }
 
 
 @dataclass(frozen=True)
 class Tls:
-    """How to trust the server, and how to be trusted by it.
+    """TLS settings: the authorities that the client trusts, and its own certificate.
 
     Attributes:
-        ca: PEM file of the authorities to trust; None: those that come with gRPC.
+        ca: PEM file of the authorities to trust; None for those that come with gRPC.
         certificate: PEM file of the client's own certificate chain, for mutual TLS.
-        key: PEM file of its private key; given together with `certificate`.
-        server_name: the name that the server's certificate must hold where it is not that of the address.
+        key: PEM file of the client's private key; required with `certificate`.
+        server_name: name to expect in the server's certificate; None for the host of the address.
     """
 
     ca: Path | str | None = None
@@ -65,12 +65,12 @@ class Tls:
     server_name: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuses half a key pair."""
+        """Raise ValueError if only one of certificate and key is given."""
         if (self.certificate is None) != (self.key is None):
             raise ValueError("certificate and key: give both for mutual TLS, or neither")
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """The files' contents as gRPC takes them; OSError where one cannot be read."""
+        """Read the files. Raises OSError if one cannot be read."""
         ca, key, certificate = (
             Path(path).read_bytes() if path is not None else None for path in (self.ca, self.key, self.certificate)
         )
@@ -79,16 +79,16 @@ class Tls:
 
 @dataclass(frozen=True)
 class Connection:
-    """Everything about a channel, checked; both clients open theirs from one of these.
+    """Settings that both clients open their channel with.
 
     Attributes:
-        address: "host:port" (a name that resolves to several servers is balanced over all of them), a list of
-            "ip:port", or a gRPC target such as "unix:/run/cofactor.sock". The port defaults to 50051.
-        timeout: seconds for a call that names none, or None for no limit.
-        tls: None for plain text.
-        token: sent as `authorization: Bearer …`; a function is asked before every call.
-        max_message_bytes: the largest message sent or received.
-        channel_options: further gRPC channel arguments; they win over the client's own.
+        address: "host:port", where the host may resolve to several servers, which then share the calls; or a list of
+            "ip:port"; or a gRPC target such as "unix:/run/cofactor.sock". The default port is 50051.
+        timeout: default deadline of a call in seconds, or None for no limit.
+        tls: TLS settings; None for plain text.
+        token: sent as `authorization: Bearer …`; a function is called before every RPC.
+        max_message_bytes: size limit of a message sent or received.
+        channel_options: more gRPC channel arguments; they override the client's own.
     """
 
     address: str | Sequence[str]
@@ -99,13 +99,13 @@ class Connection:
     channel_options: Sequence[tuple[str, Any]] = ()
 
     def __post_init__(self) -> None:
-        """Refuses what could only fail later, or leak the token."""
+        """Raise ValueError for settings that are out of range or that would leak the token."""
         if self.timeout is not None and not (math.isfinite(self.timeout) and self.timeout > 0):
-            raise ValueError(f"timeout: a positive number of seconds or None, not {self.timeout!r}")
+            raise ValueError(f"timeout: must be a positive number of seconds or None, not {self.timeout!r}")
         if self.max_message_bytes <= 0:
-            raise ValueError(f"max_message_bytes: a positive number, not {self.max_message_bytes!r}")
+            raise ValueError(f"max_message_bytes: must be a positive number, not {self.max_message_bytes!r}")
         if self.token is not None and self.tls is None and not _is_local(self.target):
-            raise ValueError("token: would travel in plain text; give tls=Tls(), or an address on this machine")
+            raise ValueError("token: would be sent in plain text; pass tls=Tls(), or use an address on this machine")
 
     @property
     def target(self) -> str:
@@ -114,7 +114,7 @@ class Connection:
 
     @property
     def options(self) -> list[tuple[str, Any]]:
-        """Channel arguments."""
+        """The gRPC channel arguments."""
         options: dict[str, Any] = {
             "grpc.service_config": json.dumps(SERVICE_CONFIG),
             "grpc.enable_retries": 1,
@@ -128,19 +128,19 @@ class Connection:
         return list((options | dict(self.channel_options)).items())
 
     def open(self) -> grpc.Channel:
-        """A channel, which connects when it is first used; OSError where a file of `tls` cannot be read."""
+        """Open a channel, which connects on its first call. Raises OSError if a file of `tls` cannot be read."""
         if self.tls is None:
             return grpc.insecure_channel(self.target, self.options)
         return grpc.secure_channel(self.target, self.tls.credentials(), self.options)
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What every call carries."""
+        """Return the metadata that is sent with every call."""
         token = self.token() if callable(self.token) else self.token
         return () if token is None else (("authorization", f"Bearer {token}"),)
 
 
 def target(address: str | Sequence[str]) -> str:
-    """The gRPC target of one address or of several.
+    """Return the gRPC target of one address or of several.
 
     >>> target("localhost")
     'dns:///localhost:50051'
@@ -153,10 +153,10 @@ def target(address: str | Sequence[str]) -> str:
         return address if address.startswith(_SCHEMES) else f"dns:///{_with_port(address)}"
     if not address:
         raise ValueError("address: the list is empty; give at least one ip:port")
-    families = {_family(each) for each in address}
+    families = {_family(server) for server in address}
     if len(families) > 1:
-        raise ValueError("address: a list holds either IPv4 or IPv6 addresses, not both")
-    return f"{families.pop()}:{','.join(_with_port(each) for each in address)}"
+        raise ValueError("address: a list must hold either IPv4 or IPv6 addresses, not both")
+    return f"{families.pop()}:{','.join(_with_port(server) for server in address)}"
 
 
 def _with_port(address: str) -> str:
@@ -176,7 +176,7 @@ def _family(address: str) -> str:
         return f"ipv{ipaddress.ip_address(_host(address)).version}"
     except ValueError:
         raise ValueError(
-            f"address: {address[:64]!r} in a list is not an IP address; give one DNS name that resolves to all servers"
+            f"address: {address[:64]!r} in a list is not an IP address; use one DNS name that resolves to all servers"
         ) from None
 
 
@@ -184,7 +184,7 @@ def _is_local(target: str) -> bool:
     scheme, _, rest = target.partition(":")
     if scheme.startswith("unix"):
         return True
-    hosts = [_host(each) for each in rest.rpartition("/")[2].split(",")]
+    hosts = [_host(server) for server in rest.rpartition("/")[2].split(",")]
     return all(host == "localhost" or _is_loopback(host) for host in hosts)
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Unpack
 
-from cofactor_client import _bulk, _requests, _responses
-from cofactor_client._answers import (
+from cofactor_client import _bulk
+from cofactor_client import _request_messages as build
+from cofactor_client import _response_parsing as parse
+from cofactor_client._catalog_client import CatalogClient
+from cofactor_client._request_types import ItemFilter, ModelLike, RecommendOptions, UserLike, UserOrRequest
+from cofactor_client._response_types import (
     EntryError,
     Explanation,
     NewUser,
@@ -15,9 +19,7 @@ from cofactor_client._answers import (
     ScoredItem,
     SimilarItems,
 )
-from cofactor_client._inputs import ItemFilter, RecommendOptions, UserLike
-from cofactor_client._requests import ModelLike, RecommendLike
-from cofactor_client._transport import over_pages
+from cofactor_client._transport import iterate_pages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,32 +27,29 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-from cofactor_client._catalog import CatalogClient
-
-
 class Client(CatalogClient):
-    """Calls a Cofactor server. Safe to share between threads; make one per process and keep it.
+    """Client of a Cofactor server. Safe to share between threads: make one per process and reuse it.
 
-    Every method raises a `cofactor_client.errors.RpcError` when its call fails, and takes `timeout` in seconds
-    in place of the client's own. Calls that fail because a server is going or gone are tried three times, on
-    another server where there is one.
+    Every method raises a `cofactor_client.errors.RpcError` if its call fails, and takes a `timeout` in seconds that
+    overrides the client's own. A call that fails because a server has stopped or is stopping is tried up to three
+    times, on another server if there is one.
 
     >>> with Client("localhost:50051") as client:
     ...     print(client.search_items("toy story").items[0].title)
     Toy Story
 
     Args:
-        address: "host:port" (a name that resolves to several servers is balanced over all of them), a list of
-            "ip:port", or a gRPC target such as "unix:/run/cofactor.sock". The port defaults to 50051.
-        model: which model answers where a call names none; None: the server's default.
-        timeout: seconds for a call that names none, or None for no limit. Streams have none of their own.
-        tls: None for plain text; Tls() trusts the authorities that come with gRPC.
-        token: sent as a bearer token; a function is asked before every call. Needs TLS unless the server is local.
-        max_message_bytes: the largest message sent or received.
-        channel_options: further gRPC channel arguments.
+        address: "host:port", where the host may resolve to several servers, which then share the calls; or a list of
+            "ip:port"; or a gRPC target such as "unix:/run/cofactor.sock". The default port is 50051.
+        model: the model to call by default; None for the server's default.
+        timeout: default deadline of a call in seconds, or None for no limit. It does not apply to streams.
+        tls: TLS settings; None for plain text. Tls() trusts the authorities that come with gRPC.
+        token: bearer token; a function is called before every RPC. Requires TLS, unless the server is on this machine.
+        max_message_bytes: size limit of a message sent or received.
+        channel_options: more gRPC channel arguments.
 
     Raises:
-        ValueError: an argument is out of its range; the message names it.
+        ValueError: an argument is out of range; the message names it.
     """
 
     def predict(
@@ -62,15 +61,15 @@ class Client(CatalogClient):
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> Predictions:
-        """Predicted ratings of one user for many items, in their order.
+        """Predict the ratings of one user for many items, in the order of the items.
 
-        With allow_partial_success an unknown item becomes NaN and an entry of `errors`; otherwise it fails the call.
+        An unknown item fails the call. With allow_partial_success it gives NaN and an entry of `errors` instead.
 
         >>> all(0.5 <= rating <= 5 for rating in client.predict("1", ["1", "10"]))
         True
         """
-        request = _requests.predict(self._ref(model), user, item_ids, allow_partial_success=allow_partial_success)
-        return _responses.predictions(self._transport.call(self._transport.recommender.Predict, request, timeout))
+        request = build.predict(self._resolve_model(model), user, item_ids, allow_partial_success=allow_partial_success)
+        return parse.predictions(self._transport.call(self._transport.recommender.Predict, request, timeout))
 
     def predict_pairs(
         self,
@@ -81,15 +80,15 @@ class Client(CatalogClient):
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> Predictions:
-        """Predicted ratings of pairs, in one call: the n-th user for the n-th item. For columns: predict_arrays.
+        """Predict the ratings of pairs, the n-th user for the n-th item, in one call. For more, see predict_arrays.
 
         >>> len(client.predict_pairs(["1", "2"], ["10", "10"]))
         2
         """
-        request = _requests.predict_pairs(
-            self._ref(model), user_ids, item_ids, allow_partial_success=allow_partial_success
+        request = build.predict_pairs(
+            self._resolve_model(model), user_ids, item_ids, allow_partial_success=allow_partial_success
         )
-        return _responses.predictions(self._transport.call(self._transport.recommender.Predict, request, timeout))
+        return parse.predictions(self._transport.call(self._transport.recommender.Predict, request, timeout))
 
     def predict_arrays(
         self,
@@ -101,24 +100,25 @@ class Client(CatalogClient):
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> npt.NDArray[np.float32]:
-        """Predicted ratings of any number of pairs, (n_pairs,), over several concurrent calls. Needs numpy.
+        """Predict the ratings of any number of pairs, (n_pairs,), with several calls at once. Needs numpy.
 
         Args:
             user_ids: (n_pairs,) strings or integers; a list, an array or a Series.
-            item_ids: (n_pairs,) likewise.
-            allow_partial_success: an unknown id becomes NaN; otherwise it fails the whole.
-            progress: draw a progress bar on standard error.
-            model: which model answers.
-            timeout: seconds for each call.
+            item_ids: (n_pairs,) strings or integers, likewise.
+            allow_partial_success: True to get NaN for an unknown id instead of an error.
+            progress: True to draw a progress bar on standard error.
+            model: the model to call.
+            timeout: deadline of each call in seconds.
 
         >>> client.predict_arrays(["1"] * 3, ["1", "10", "100"]).shape
         (3,)
         """
         size = self._serving_limits().max_items_per_request
-        chunks = _bulk.PairChunks(user_ids, item_ids, size, self._ref(model), allow_partial_success)
-        ratings = chunks.empty()
+        chunks = _bulk.PairChunks(user_ids, item_ids, size, self._resolve_model(model), allow_partial_success)
+        ratings = chunks.empty_ratings()
         with _bulk.progress_bar("predicting", len(ratings), shown=progress) as advance:
-            for start, response in self._transport.calls(self._transport.recommender.Predict, chunks, timeout):
+            responses = self._transport.call_many(self._transport.recommender.Predict, chunks, timeout)
+            for start, response in responses:
                 ratings[start : start + len(response.ratings)] = response.ratings
                 advance(len(response.ratings))
         return ratings
@@ -134,7 +134,7 @@ class Client(CatalogClient):
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> pd.Series[float]:
-        """Predicted rating of every row, float32, with the frame's index. Needs pandas; see predict_arrays.
+        """Predict the rating of every row. Returns a float32 Series with the frame's index. Needs pandas.
 
         >>> import pandas as pd
         >>> pairs = pd.DataFrame({"user_id": ["1", "2"], "item_id": ["10", "10"]})
@@ -163,14 +163,14 @@ class Client(CatalogClient):
         timeout: float | None = None,
         **options: Unpack[RecommendOptions],
     ) -> Recommendations:
-        """The best k items for one user, without those the user has rated. `options`: RecommendOptions.
+        """Recommend the best k items to one user, without those the user has rated. `options`: RecommendOptions.
 
         >>> page = client.recommend("1", k=3, filter=ItemFilter(any_genres=("Comedy",), min_rating_count=5))
         >>> [("Comedy" in film.item.genres, film.item.rating_count >= 5) for film in page]
         [(True, True), (True, True), (True, True)]
         """
-        request = _requests.recommend(self._ref(model), user, k, page_token, options)
-        return _responses.recommendations(self._transport.call(self._transport.recommender.Recommend, request, timeout))
+        request = build.recommend(self._resolve_model(model), user, k, page_token, options)
+        return parse.recommendations(self._transport.call(self._transport.recommender.Recommend, request, timeout))
 
     def iter_recommendations(
         self,
@@ -181,56 +181,57 @@ class Client(CatalogClient):
         timeout: float | None = None,
         **options: Unpack[RecommendOptions],
     ) -> Iterator[ScoredItem]:
-        """Every recommendation for one user, best first, page after page as they are needed.
+        """Iterate over all recommendations for one user, best first. Fetches a page when it is needed.
 
         >>> from itertools import islice
         >>> len(list(islice(client.iter_recommendations("1", page_size=5), 12)))
         12
         """
-        return over_pages(
+        return iterate_pages(
             lambda token: self.recommend(user, page_size, page_token=token, model=model, timeout=timeout, **options)
         )
 
     def batch_recommend(
         self,
-        users: Iterable[RecommendLike],
+        users: Iterable[UserOrRequest],
         k: int = 10,
         *,
         model: ModelLike = None,
         timeout: float | None = None,
         **options: Unpack[RecommendOptions],
     ) -> list[Recommendations | EntryError]:
-        """Recommendations for several users in one call; each succeeds or fails alone, in the order given.
+        """Recommend items to several users in one call. An entry that fails does not fail the others.
 
-        An entry is a user, or a `recommend_request(...)` where its k or options differ from the others'.
+        Returns the results in the order of `users`. An entry of `users` is a user, or a `recommend_request(...)` with a
+        k and options of its own.
 
-        >>> [type(answer).__name__ for answer in client.batch_recommend(["1", "no such user"], k=2)]
+        >>> [type(result).__name__ for result in client.batch_recommend(["1", "no such user"], k=2)]
         ['Recommendations', 'EntryError']
         """
-        request = _requests.batch_recommend(self._ref(model), users, k, options)
-        return _responses.batch(self._transport.call(self._transport.recommender.BatchRecommend, request, timeout))
+        request = build.batch_recommend(self._resolve_model(model), users, k, options)
+        return parse.batch_entries(self._transport.call(self._transport.recommender.BatchRecommend, request, timeout))
 
     def stream_recommend(
         self,
-        users: Iterable[RecommendLike],
+        users: Iterable[UserOrRequest],
         k: int = 10,
         *,
         model: ModelLike = None,
         timeout: float | None = None,
         **options: Unpack[RecommendOptions],
     ) -> Iterator[tuple[int, Recommendations | EntryError]]:
-        """Recommendations for any number of users over one stream: (position of the user, answer) as they arrive.
+        """Recommend items to any number of users over one stream. Yields (index of the user, result) pairs.
 
-        Answers may overtake each other. `users` is read as answers come in, so it may be endless; `timeout` is for
-        the whole stream and defaults to none. Stop early by closing the iterator.
+        The pairs arrive in any order. `users` may be endless: it is read only a little ahead of the results.
+        `timeout` is the deadline of the whole stream; by default it has none. Close the iterator to stop early.
 
-        >>> sorted(index for index, answer in client.stream_recommend(["1", "2", "3"]))
+        >>> sorted(index for index, result in client.stream_recommend(["1", "2", "3"]))
         [0, 1, 2]
         """
-        ref = self._ref(model)
-        requests = (_requests.stream_recommend(ref, index, user, k, options) for index, user in enumerate(users))
-        for response in self._transport.stream(requests, timeout):
-            yield _responses.streamed(response)
+        ref = self._resolve_model(model)
+        requests = (build.stream_recommend(ref, index, user, k, options) for index, user in enumerate(users))
+        for response in self._transport.stream_recommend(requests, timeout):
+            yield parse.stream_entry(response)
 
     def recommend_frame(
         self,
@@ -242,21 +243,21 @@ class Client(CatalogClient):
         timeout: float | None = None,
         **options: Unpack[RecommendOptions],
     ) -> pd.DataFrame:
-        """The best k items of many users, over one stream; needs pandas.
+        """Recommend the best k items to many users, over one stream. Needs pandas.
 
-        One row per user and item: user_id, rank (from 1), item_id, title, score, predicted_rating. An unknown
-        user raises UserNotFoundError; unknown_user="popular" answers with the average user's instead.
+        Returns one row per user and item, with user_id, rank (from 1), item_id, title, score and predicted_rating.
+        Raises UserNotFoundError for an unknown user; unknown_user="popular" recommends for the average user instead.
 
         >>> client.recommend_frame(["1", "2"], k=3)["rank"].tolist()
         [1, 2, 3, 1, 2, 3]
         """
         users = _bulk.id_list("user ids", user_ids)
         with _bulk.progress_bar("recommending", len(users), shown=progress) as advance:
-            answers = []
-            for answer in self.stream_recommend(users, k, model=model, timeout=timeout, **options):
-                answers.append(answer)
+            entries = []
+            for entry in self.stream_recommend(users, k, model=model, timeout=timeout, **options):
+                entries.append(entry)
                 advance(1)
-        return _bulk.recommendation_frame(users, answers)
+        return _bulk.recommendation_frame(users, entries)
 
     def similar_items(
         self,
@@ -269,17 +270,15 @@ class Client(CatalogClient):
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> SimilarItems:
-        """The k items nearest to one item, or to the average of several.
+        """Find the k items most similar to one item, or to the average of several.
 
         >>> all(-1.001 <= film.score <= 1.001 for film in client.similar_items("1"))
         True
         """
-        request = _requests.similar_items(
-            self._ref(model), item_ids, k, page_token, filter=filter, return_items=return_items
+        request = build.similar_items(
+            self._resolve_model(model), item_ids, k, page_token, filter=filter, return_items=return_items
         )
-        return _responses.similar_items(
-            self._transport.call(self._transport.recommender.SimilarItems, request, timeout)
-        )
+        return parse.similar_items(self._transport.call(self._transport.recommender.SimilarItems, request, timeout))
 
     def iter_similar_items(
         self,
@@ -291,9 +290,9 @@ class Client(CatalogClient):
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> Iterator[ScoredItem]:
-        """Every other item, nearest first, page after page as they are needed."""
+        """Iterate over all other items, most similar first. Fetches a page when it is needed."""
         ids = item_ids if isinstance(item_ids, str) else list(item_ids)
-        return over_pages(
+        return iterate_pages(
             lambda token: self.similar_items(
                 ids,
                 page_size,
@@ -314,18 +313,18 @@ class Client(CatalogClient):
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> NewUser:
-        """Turns a new user's ratings (item id to rating) into an embedding, without training.
+        """Turn a new user's ratings (item id to rating) into an embedding, without training.
 
-        The embedding stands for the user in any other call; the server keeps nothing.
+        Pass the embedding as the user of any other call except `explain`. The server does not store it.
 
         >>> newcomer = client.embed_new_user({"1": 5.0, "10": 2.0})
         >>> len(client.recommend(newcomer.embedding, k=5))
         5
         """
-        request = _requests.embed_new_user(
-            self._ref(model), ratings, profile or {}, skip_unknown_items=skip_unknown_items
+        request = build.embed_new_user(
+            self._resolve_model(model), ratings, profile or {}, skip_unknown_items=skip_unknown_items
         )
-        return _responses.new_user(self._transport.call(self._transport.recommender.EmbedNewUser, request, timeout))
+        return parse.new_user(self._transport.call(self._transport.recommender.EmbedNewUser, request, timeout))
 
     def explain(
         self,
@@ -336,11 +335,11 @@ class Client(CatalogClient):
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> Explanation:
-        """Which rated items pushed a prediction up or down. The user: an id or a history, not an embedding.
+        """Explain which rated items raised or lowered a prediction. `user` is an id or a history, not an embedding.
 
         >>> e = client.explain("1", "10")
         >>> abs(e.global_bias + e.user_bias + e.item_bias + e.interaction - e.score) < 1e-4
         True
         """
-        request = _requests.explain(self._ref(model), user, item_id, max_contributions)
-        return _responses.explanation(self._transport.call(self._transport.recommender.Explain, request, timeout))
+        request = build.explain(self._resolve_model(model), user, item_id, max_contributions)
+        return parse.explanation(self._transport.call(self._transport.recommender.Explain, request, timeout))

@@ -1,4 +1,4 @@
-"""The asyncio client: the methods of `cofactor_client.Client`, awaited."""
+"""The asyncio client, with the same methods as `cofactor_client.Client`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Unpack
 
 from cofactor.v1 import recommender_pb2
-from cofactor_client import _bulk, _requests, _responses
-from cofactor_client._aio_transport import over_pages
-from cofactor_client._answers import (
+from cofactor_client import _bulk
+from cofactor_client import _request_messages as build
+from cofactor_client import _response_parsing as parse
+from cofactor_client._aio_catalog_client import AsyncCatalogClient
+from cofactor_client._aio_transport import iterate_pages
+from cofactor_client._request_types import ItemFilter, ModelLike, RecommendOptions, UserLike, UserOrRequest
+from cofactor_client._response_types import (
     EntryError,
     Explanation,
     NewUser,
@@ -17,8 +21,6 @@ from cofactor_client._answers import (
     ScoredItem,
     SimilarItems,
 )
-from cofactor_client._inputs import ItemFilter, RecommendOptions, UserLike
-from cofactor_client._requests import ModelLike, RecommendLike
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,13 +28,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-from cofactor_client._aio_catalog import AsyncCatalogClient
-
-
 class AsyncClient(AsyncCatalogClient):
-    """As `cofactor_client.Client`, for asyncio: the same arguments and methods.
+    """Client of a Cofactor server for asyncio, with the arguments and methods of `cofactor_client.Client`.
 
-    What returns an iterator there returns an asynchronous one here; everything else is awaited.
+    Methods that return an iterator there return an asynchronous iterator here. Await all other methods.
 
     Make it inside a running event loop, one per process, and share it between tasks.
 
@@ -53,12 +52,12 @@ class AsyncClient(AsyncCatalogClient):
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> Predictions:
-        """Predicted ratings of one user for many items, in their order.
+        """Predict the ratings of one user for many items, in the order of the items.
 
-        With allow_partial_success an unknown item becomes NaN and an entry of `errors`; otherwise it fails the call.
+        An unknown item fails the call. With allow_partial_success it gives NaN and an entry of `errors` instead.
         """
-        request = _requests.predict(self._ref(model), user, item_ids, allow_partial_success=allow_partial_success)
-        return _responses.predictions(await self._transport.call(self._transport.recommender.Predict, request, timeout))
+        request = build.predict(self._resolve_model(model), user, item_ids, allow_partial_success=allow_partial_success)
+        return parse.predictions(await self._transport.call(self._transport.recommender.Predict, request, timeout))
 
     async def predict_pairs(
         self,
@@ -69,11 +68,11 @@ class AsyncClient(AsyncCatalogClient):
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> Predictions:
-        """Predicted ratings of pairs, in one call: the n-th user for the n-th item. For columns: predict_arrays."""
-        request = _requests.predict_pairs(
-            self._ref(model), user_ids, item_ids, allow_partial_success=allow_partial_success
+        """Predict the ratings of pairs, the n-th user for the n-th item, in one call. For more, see predict_arrays."""
+        request = build.predict_pairs(
+            self._resolve_model(model), user_ids, item_ids, allow_partial_success=allow_partial_success
         )
-        return _responses.predictions(await self._transport.call(self._transport.recommender.Predict, request, timeout))
+        return parse.predictions(await self._transport.call(self._transport.recommender.Predict, request, timeout))
 
     async def predict_arrays(
         self,
@@ -85,21 +84,23 @@ class AsyncClient(AsyncCatalogClient):
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> npt.NDArray[np.float32]:
-        """Predicted ratings of any number of pairs, (n_pairs,), over several concurrent calls. Needs numpy.
+        """Predict the ratings of any number of pairs, (n_pairs,), with several calls at once. Needs numpy.
 
         Args:
             user_ids: (n_pairs,) strings or integers; a list, an array or a Series.
-            item_ids: (n_pairs,) likewise.
-            allow_partial_success: an unknown id becomes NaN; otherwise it fails the whole.
-            progress: draw a progress bar on standard error.
-            model: which model answers.
-            timeout: seconds for each call.
+            item_ids: (n_pairs,) strings or integers, likewise.
+            allow_partial_success: True to get NaN for an unknown id instead of an error.
+            progress: True to draw a progress bar on standard error.
+            model: the model to call.
+            timeout: deadline of each call in seconds.
         """
         size = (await self._serving_limits()).max_items_per_request
-        chunks = _bulk.PairChunks(user_ids, item_ids, size, self._ref(model), allow_partial_success)
-        ratings = chunks.empty()
+        chunks = _bulk.PairChunks(user_ids, item_ids, size, self._resolve_model(model), allow_partial_success)
+        ratings = chunks.empty_ratings()
         with _bulk.progress_bar("predicting", len(ratings), shown=progress) as advance:
-            async for start, response in self._transport.calls(self._transport.recommender.Predict, chunks, timeout):
+            async for start, response in self._transport.call_many(
+                self._transport.recommender.Predict, chunks, timeout
+            ):
                 ratings[start : start + len(response.ratings)] = response.ratings
                 advance(len(response.ratings))
         return ratings
@@ -115,7 +116,7 @@ class AsyncClient(AsyncCatalogClient):
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> pd.Series[float]:
-        """Predicted rating of every row, float32, with the frame's index. Needs pandas; see predict_arrays."""
+        """Predict the rating of every row. Returns a float32 Series with the frame's index. Needs pandas."""
         import pandas as pd
 
         ratings = await self.predict_arrays(
@@ -138,9 +139,9 @@ class AsyncClient(AsyncCatalogClient):
         timeout: float | None = None,
         **options: Unpack[RecommendOptions],
     ) -> Recommendations:
-        """The best k items for one user, without those the user has rated. `options`: RecommendOptions."""
-        request = _requests.recommend(self._ref(model), user, k, page_token, options)
-        return _responses.recommendations(
+        """Recommend the best k items to one user, without those the user has rated. `options`: RecommendOptions."""
+        request = build.recommend(self._resolve_model(model), user, k, page_token, options)
+        return parse.recommendations(
             await self._transport.call(self._transport.recommender.Recommend, request, timeout)
         )
 
@@ -153,53 +154,54 @@ class AsyncClient(AsyncCatalogClient):
         timeout: float | None = None,
         **options: Unpack[RecommendOptions],
     ) -> AsyncIterator[ScoredItem]:
-        """Every recommendation for one user, best first, page after page as they are needed."""
-        return over_pages(
+        """Iterate over all recommendations for one user, best first. Fetches a page when it is needed."""
+        return iterate_pages(
             lambda token: self.recommend(user, page_size, page_token=token, model=model, timeout=timeout, **options)
         )
 
     async def batch_recommend(
         self,
-        users: Iterable[RecommendLike],
+        users: Iterable[UserOrRequest],
         k: int = 10,
         *,
         model: ModelLike = None,
         timeout: float | None = None,
         **options: Unpack[RecommendOptions],
     ) -> list[Recommendations | EntryError]:
-        """Recommendations for several users in one call; each succeeds or fails alone, in the order given.
+        """Recommend items to several users in one call. An entry that fails does not fail the others.
 
-        An entry is a user, or a `recommend_request(...)` where its k or options differ from the others'.
+        Returns the results in the order of `users`. An entry of `users` is a user, or a `recommend_request(...)` with a
+        k and options of its own.
         """
-        request = _requests.batch_recommend(self._ref(model), users, k, options)
-        return _responses.batch(
+        request = build.batch_recommend(self._resolve_model(model), users, k, options)
+        return parse.batch_entries(
             await self._transport.call(self._transport.recommender.BatchRecommend, request, timeout)
         )
 
     async def stream_recommend(
         self,
-        users: Iterable[RecommendLike] | AsyncIterable[RecommendLike],
+        users: Iterable[UserOrRequest] | AsyncIterable[UserOrRequest],
         k: int = 10,
         *,
         model: ModelLike = None,
         timeout: float | None = None,
         **options: Unpack[RecommendOptions],
     ) -> AsyncIterator[tuple[int, Recommendations | EntryError]]:
-        """Recommendations for any number of users over one stream: (position of the user, answer) as they arrive.
+        """Recommend items to any number of users over one stream. Yields (index of the user, result) pairs.
 
-        Answers may overtake each other. `users` is read as answers come in, so it may be endless; `timeout` is for
-        the whole stream and defaults to none. Stop early by closing the iterator.
+        The pairs arrive in any order. `users` may be endless: it is read only a little ahead of the results.
+        `timeout` is the deadline of the whole stream; by default it has none. Close the iterator to stop early.
         """
-        ref = self._ref(model)
+        ref = self._resolve_model(model)
 
         async def requests() -> AsyncIterator[recommender_pb2.StreamRecommendRequest]:
             index = 0
-            async for user in _each(users):
-                yield _requests.stream_recommend(ref, index, user, k, options)
+            async for user in _iterate(users):
+                yield build.stream_recommend(ref, index, user, k, options)
                 index += 1
 
-        async for response in self._transport.stream(requests(), timeout):
-            yield _responses.streamed(response)
+        async for response in self._transport.stream_recommend(requests(), timeout):
+            yield parse.stream_entry(response)
 
     async def recommend_frame(
         self,
@@ -211,18 +213,18 @@ class AsyncClient(AsyncCatalogClient):
         timeout: float | None = None,
         **options: Unpack[RecommendOptions],
     ) -> pd.DataFrame:
-        """The best k items of many users, over one stream; needs pandas.
+        """Recommend the best k items to many users, over one stream. Needs pandas.
 
-        One row per user and item: user_id, rank (from 1), item_id, title, score, predicted_rating. An unknown
-        user raises UserNotFoundError; unknown_user="popular" answers with the average user's instead.
+        Returns one row per user and item, with user_id, rank (from 1), item_id, title, score and predicted_rating.
+        Raises UserNotFoundError for an unknown user; unknown_user="popular" recommends for the average user instead.
         """
         users = _bulk.id_list("user ids", user_ids)
         with _bulk.progress_bar("recommending", len(users), shown=progress) as advance:
-            answers = []
-            async for answer in self.stream_recommend(users, k, model=model, timeout=timeout, **options):
-                answers.append(answer)
+            entries = []
+            async for entry in self.stream_recommend(users, k, model=model, timeout=timeout, **options):
+                entries.append(entry)
                 advance(1)
-        return _bulk.recommendation_frame(users, answers)
+        return _bulk.recommendation_frame(users, entries)
 
     async def similar_items(
         self,
@@ -235,11 +237,11 @@ class AsyncClient(AsyncCatalogClient):
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> SimilarItems:
-        """The k items nearest to one item, or to the average of several."""
-        request = _requests.similar_items(
-            self._ref(model), item_ids, k, page_token, filter=filter, return_items=return_items
+        """Find the k items most similar to one item, or to the average of several."""
+        request = build.similar_items(
+            self._resolve_model(model), item_ids, k, page_token, filter=filter, return_items=return_items
         )
-        return _responses.similar_items(
+        return parse.similar_items(
             await self._transport.call(self._transport.recommender.SimilarItems, request, timeout)
         )
 
@@ -253,9 +255,9 @@ class AsyncClient(AsyncCatalogClient):
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> AsyncIterator[ScoredItem]:
-        """Every other item, nearest first, page after page as they are needed."""
+        """Iterate over all other items, most similar first. Fetches a page when it is needed."""
         ids = item_ids if isinstance(item_ids, str) else list(item_ids)
-        return over_pages(
+        return iterate_pages(
             lambda token: self.similar_items(
                 ids,
                 page_size,
@@ -276,16 +278,14 @@ class AsyncClient(AsyncCatalogClient):
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> NewUser:
-        """Turns a new user's ratings (item id to rating) into an embedding, without training.
+        """Turn a new user's ratings (item id to rating) into an embedding, without training.
 
-        The embedding stands for the user in any other call; the server keeps nothing.
+        Pass the embedding as the user of any other call except `explain`. The server does not store it.
         """
-        request = _requests.embed_new_user(
-            self._ref(model), ratings, profile or {}, skip_unknown_items=skip_unknown_items
+        request = build.embed_new_user(
+            self._resolve_model(model), ratings, profile or {}, skip_unknown_items=skip_unknown_items
         )
-        return _responses.new_user(
-            await self._transport.call(self._transport.recommender.EmbedNewUser, request, timeout)
-        )
+        return parse.new_user(await self._transport.call(self._transport.recommender.EmbedNewUser, request, timeout))
 
     async def explain(
         self,
@@ -296,12 +296,12 @@ class AsyncClient(AsyncCatalogClient):
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> Explanation:
-        """Which rated items pushed a prediction up or down. The user: an id or a history, not an embedding."""
-        request = _requests.explain(self._ref(model), user, item_id, max_contributions)
-        return _responses.explanation(await self._transport.call(self._transport.recommender.Explain, request, timeout))
+        """Explain which rated items raised or lowered a prediction. `user` is an id or a history, not an embedding."""
+        request = build.explain(self._resolve_model(model), user, item_id, max_contributions)
+        return parse.explanation(await self._transport.call(self._transport.recommender.Explain, request, timeout))
 
 
-async def _each(users: Iterable[RecommendLike] | AsyncIterable[RecommendLike]) -> AsyncIterator[RecommendLike]:
+async def _iterate(users: Iterable[UserOrRequest] | AsyncIterable[UserOrRequest]) -> AsyncIterator[UserOrRequest]:
     if isinstance(users, AsyncIterable):
         async for user in users:
             yield user

@@ -1,26 +1,26 @@
-"""What a call may raise.
+"""Exceptions that a call may raise.
 
     CofactorError
-    └── RpcError                        any status that is not OK; `status` says which
-        ├── InvalidArgumentError        the request is wrong; `field_violations` say where
+    └── RpcError                        any status other than OK; see `status`
+        ├── InvalidArgumentError        the request is wrong; `field_violations` name the fields
         ├── NotFoundError
         │   ├── UserNotFoundError       USER_NOT_FOUND
         │   ├── ItemNotFoundError       ITEM_NOT_FOUND
         │   └── ModelNotFoundError      MODEL_NOT_FOUND
-        ├── FailedPreconditionError     right in itself, but not for the model that is served now
+        ├── FailedPreconditionError     a valid request that does not fit the model served now
         │   ├── EmbeddingSpaceMismatchError     EMBEDDING_SPACE_MISMATCH: embed the user again
         │   └── NoKnownItemsError       NO_KNOWN_ITEMS: the model knows none of the rated items
         ├── UnimplementedError
         │   └── NewUsersUnsupportedError        NEW_USERS_UNSUPPORTED
-        ├── ResourceExhaustedError      too much at once; `retry_delay` says how long to wait
-        ├── DeadlineExceededError       no answer within the timeout
-        ├── UnavailableError            no server, or none ready; three attempts were made
-        ├── UnauthenticatedError        no token, or a wrong one
+        ├── ResourceExhaustedError      the server is over its limit; wait for `retry_delay`
+        ├── DeadlineExceededError       no response within the timeout
+        ├── UnavailableError            no server is reachable or ready, after three attempts
+        ├── UnauthenticatedError        the token is missing or wrong
         ├── PermissionDeniedError       the token does not allow this
         ├── CancelledError              the call was cancelled
-        └── InternalError               the server's fault; `request_id` finds it in its log
+        └── InternalError               an error in the server; find `request_id` in its log
 
-A class is chosen by google.rpc.ErrorInfo.reason where it is known, else by the status code.
+The reason (google.rpc.ErrorInfo.reason) selects the class if it is known, otherwise the status code does.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class FieldViolation:
     """One wrong field of a request.
 
     Attributes:
-        field: its path, such as "ratings[2].rating".
-        description: what is wrong with it and what would be right.
+        field: path of the field, such as "ratings[2].rating".
+        description: the error and the accepted values.
     """
 
     field: str
@@ -51,13 +51,13 @@ class FieldViolation:
 
 @dataclass(frozen=True)
 class ErrorDetails:
-    """What a server says about a failure beside its status and message.
+    """Details of a failure that the server sends besides status and message.
 
     Attributes:
-        reason: google.rpc.ErrorInfo.reason, such as "USER_NOT_FOUND"; empty where the server gave none.
+        reason: google.rpc.ErrorInfo.reason, such as "USER_NOT_FOUND"; empty if the server sent none.
         metadata: google.rpc.ErrorInfo.metadata.
         field_violations: google.rpc.BadRequest.field_violations.
-        request_id: what the server's log knows the call by; empty where it gave none.
+        request_id: id of the call in the server's log; empty if the server sent none.
         retry_delay: seconds to wait before another attempt, or None.
     """
 
@@ -69,16 +69,16 @@ class ErrorDetails:
 
 
 class CofactorError(Exception):
-    """Base of everything that this package raises about a call."""
+    """Base class of all exceptions that this package raises about a call."""
 
 
 class RpcError(CofactorError):
     """A call that failed.
 
     Attributes:
-        message: one sentence for people.
+        message: one sentence that explains the failure.
         status: the gRPC status code.
-        details: what else the server said; `reason`, `field_violations`, `request_id` and `retry_delay` are
+        details: details that the server sent; `reason`, `field_violations`, `request_id` and `retry_delay` are
             shortcuts to its fields.
     """
 
@@ -89,12 +89,12 @@ class RpcError(CofactorError):
         self.details = details or ErrorDetails()
 
     def __reduce__(self) -> tuple[type[RpcError], tuple[str, grpc.StatusCode, ErrorDetails]]:
-        # Or it could not leave a process pool: exceptions are rebuilt from their message alone.
+        # By default pickle rebuilds an exception from its message alone, which fails in a process pool.
         return type(self), (self.message, self.status, self.details)
 
     @property
     def reason(self) -> str:
-        """google.rpc.ErrorInfo.reason, such as "USER_NOT_FOUND"; may be empty."""
+        """The reason, such as "USER_NOT_FOUND"; may be empty."""
         return self.details.reason
 
     @property
@@ -104,7 +104,7 @@ class RpcError(CofactorError):
 
     @property
     def request_id(self) -> str:
-        """What the server's log knows the call by; may be empty."""
+        """The id of the call in the server's log; may be empty."""
         return self.details.request_id
 
     @property
@@ -114,11 +114,11 @@ class RpcError(CofactorError):
 
 
 class InvalidArgumentError(RpcError):
-    """The request is wrong whatever the server's state."""
+    """The request is wrong for any model."""
 
 
 class NotFoundError(RpcError):
-    """Something that the request names does not exist."""
+    """The user, item or model that the request names does not exist."""
 
 
 class UserNotFoundError(NotFoundError):
@@ -134,11 +134,11 @@ class ModelNotFoundError(NotFoundError):
 
 
 class FailedPreconditionError(RpcError):
-    """The request does not fit the model that is served now."""
+    """The request is valid but does not fit the model that is served now."""
 
 
 class EmbeddingSpaceMismatchError(FailedPreconditionError):
-    """The embedding was made by a model whose tables have changed: embed the user again."""
+    """The embedding belongs to other factor tables than the model's. Embed the user again."""
 
 
 class NoKnownItemsError(FailedPreconditionError):
@@ -146,27 +146,27 @@ class NoKnownItemsError(FailedPreconditionError):
 
 
 class UnimplementedError(RpcError):
-    """The server or the model cannot do this."""
+    """The server or the model does not support the call."""
 
 
 class NewUsersUnsupportedError(UnimplementedError):
-    """The model was exported without the graph that folds new users in."""
+    """The model was exported without the graph that folds in new users."""
 
 
 class ResourceExhaustedError(RpcError):
-    """The server has too much to do, or a message was too large."""
+    """The server is over its limit, or a message was too large."""
 
 
 class DeadlineExceededError(RpcError):
-    """No answer within the timeout."""
+    """No response arrived within the timeout."""
 
 
 class UnavailableError(RpcError):
-    """No server could be reached, or none was ready."""
+    """No server was reachable, or none was ready."""
 
 
 class UnauthenticatedError(RpcError):
-    """No token, or a wrong one."""
+    """The token is missing or wrong."""
 
 
 class PermissionDeniedError(RpcError):
@@ -178,7 +178,7 @@ class CancelledError(RpcError):
 
 
 class InternalError(RpcError):
-    """The server failed; `request_id` finds the cause in its log."""
+    """The server failed. Find `request_id` in its log for the cause."""
 
 
 _BY_REASON: dict[str, type[RpcError]] = {
@@ -226,47 +226,47 @@ _STATUS_OF_REASON: dict[str, grpc.StatusCode] = {
     "REPOSITORY_READ_ONLY": grpc.StatusCode.FAILED_PRECONDITION,
     "INTERNAL": grpc.StatusCode.INTERNAL,
 }
-"""docs/errors.md; an entry of a batch names its reason and no status."""
+"""The status of each reason in docs/errors.md. A failed entry of a batch has a reason but no status."""
 
 
 def rpc_error(status: grpc.StatusCode, message: str, metadata: Iterable[tuple[str, Any]] | None) -> RpcError:
-    """The exception for a failed call: its status, message and trailing metadata."""
-    details = _decode(metadata or ())
-    kind = _BY_REASON.get(details.reason) or _BY_STATUS.get(status, RpcError)
-    return kind(message or f"the call failed with {status.name}", status, details)
+    """Build the exception of a failed call from its status, message and trailing metadata."""
+    details = _error_details(metadata or ())
+    error_class = _BY_REASON.get(details.reason) or _BY_STATUS.get(status, RpcError)
+    return error_class(message or f"the call failed with {status.name}", status, details)
 
 
 def entry_exception(reason: str, message: str) -> RpcError:
-    """The exception that one failed entry of a batch would have been as a call of its own.
+    """Build the exception of one failed entry of a batch, the same that a single call would have raised.
 
-    A reason that only a later server knows becomes a plain RpcError, its status UNKNOWN.
+    A reason that this client does not know, from a newer server, becomes a plain RpcError with status UNKNOWN.
     """
     details = ErrorDetails(reason=reason)
     status = _STATUS_OF_REASON.get(reason)
     if status is None:
         return RpcError(message, grpc.StatusCode.UNKNOWN, details)
-    kind = _BY_REASON.get(reason) or _BY_STATUS[status]
-    return kind(message, status, details)
+    error_class = _BY_REASON.get(reason) or _BY_STATUS[status]
+    return error_class(message, status, details)
 
 
-def _decode(metadata: Iterable[tuple[str, Any]]) -> ErrorDetails:
+def _error_details(metadata: Iterable[tuple[str, Any]]) -> ErrorDetails:
     status = status_pb2.Status()
     for key, value in metadata:
         if key == _DETAILS_KEY and isinstance(value, bytes):
             try:
                 status.ParseFromString(value)
-            except DecodeError:  # a proxy's doing: the status and the message are still right
+            except DecodeError:  # garbled by a proxy; status and message are still right
                 return ErrorDetails()
-    info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
-    request = error_details_pb2.RequestInfo()
-    waits = False
+    info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    request, retry = error_details_pb2.RequestInfo(), error_details_pb2.RetryInfo()
+    has_retry_delay = False
     for detail in status.details:
-        detail.Unpack(info) or detail.Unpack(bad) or detail.Unpack(request)
-        waits = detail.Unpack(retry) or waits
+        detail.Unpack(info) or detail.Unpack(bad_request) or detail.Unpack(request)
+        has_retry_delay = detail.Unpack(retry) or has_retry_delay
     return ErrorDetails(
         reason=info.reason,
         metadata=dict(info.metadata),
-        field_violations=tuple(FieldViolation(v.field, v.description) for v in bad.field_violations),
+        field_violations=tuple(FieldViolation(v.field, v.description) for v in bad_request.field_violations),
         request_id=request.request_id or info.metadata.get("request_id", ""),
-        retry_delay=retry.retry_delay.ToTimedelta().total_seconds() if waits else None,
+        retry_delay=retry.retry_delay.ToTimedelta().total_seconds() if has_retry_delay else None,
     )

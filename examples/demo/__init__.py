@@ -1,1 +1,1 @@
-"""Train on MovieLens, export, serve, and call every RPC: `make demo`."""
+"""Demo: train on MovieLens, export, serve, and call every RPC. `make demo` runs it."""

@@ -1,6 +1,6 @@
-"""The whole way in one program: train, export, serve, and call every method. `make demo` and `make serve` run it.
+"""Train two models, export and serve them, and call every RPC. `make demo` and `make serve` run this program.
 
-What it makes stays in .demo/ beside the Makefile; a second run finds it there, checks it and starts at once.
+Models and logs stay in .demo/ beside the Makefile. A second run verifies the models there and starts at once.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from rich.text import Text
 
 from cofactor_client import Client, RpcError
 from examples.demo.display import console, heading
-from examples.demo.server import free_port, serving, stay_up
-from examples.demo.state import STATE
-from examples.demo.tour import more_to_try, tour
-from examples.demo.training import RECIPES, hold_out, train
+from examples.demo.paths import FOLDER
+from examples.demo.server import free_port, running_server, wait_until_interrupted
+from examples.demo.tour import suggest_commands, tour
+from examples.demo.training import RECIPES, ensure_model, load_held_out
 
 
 def main() -> int:
-    """Everything, in order; 0 when every call was answered."""
+    """Run the demo. Returns 0 if every call succeeded."""
     arguments = _parser().parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
-    STATE.mkdir(exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # exit through `running_server`, which stops the server
+    FOLDER.mkdir(exist_ok=True)
     heading("1. Train and export")
     for name, recipe in RECIPES.items():
-        train(name, recipe)
-    held_out = hold_out()
+        ensure_model(name, recipe)
+    held_out = load_held_out()
     heading("2. Serve")
     port = arguments.port or (50051 if arguments.serve else free_port())
-    with serving(port) as (server, address):
+    with running_server(port) as (server, address):
         try:
             for name in RECIPES:
                 heading(f"3. Ask the {name} model")
@@ -41,15 +41,17 @@ def main() -> int:
             return 1
         if arguments.serve:
             heading("4. Try it")
-            more_to_try(address)
-            stay_up(server)
+            suggest_commands(address)
+            wait_until_interrupted(server)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Train on MovieLens, export, serve, and call every method.")
-    parser.add_argument("--serve", action="store_true", help="keep the server up afterwards")
-    parser.add_argument("--port", type=int, help="default: 50051 with --serve, else any free one")
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.demo", description="Train on MovieLens, export, serve, and call every RPC."
+    )
+    parser.add_argument("--serve", action="store_true", help="keep the server running afterwards")
+    parser.add_argument("--port", type=int, help="port of the server; default: 50051 with --serve, else any free port")
     return parser
 
 

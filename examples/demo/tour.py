@@ -1,4 +1,4 @@
-"""Every method of the API once, with answers to look at."""
+"""A tour of the API: call every RPC once and print its response."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from rich.text import Text
 
-from cofactor_client import Client, EntryError, Item, ItemFilter, ScoredItem, recommend_request
-from examples.demo.display import console, show, show_items, show_scored
+from cofactor_client import Client, EntryError, Item, ItemFilter, ScoredItem, UserEmbedding, recommend_request
+from examples.demo.display import console, show_items, show_scored, show_table
 
 USER = "15"
 FIVE_RATINGS = (
@@ -25,119 +25,23 @@ FIVE_RATINGS = (
 
 
 def tour(client: Client, held_out: pd.DataFrame) -> None:
-    """Every method once; held_out has user_id, item_id and rating."""
-    description = client.get_model()
-    model = description.model
-    console.print(
-        f"GetModel: {model.name} {model.version}, {model.architecture}, {model.factor_count} factors, "
-        f"{model.user_count:,} users, {model.item_count:,} items, on {model.execution_providers[0]}"
-    )
-    console.print("ListModels: " + ", ".join(f"{m.name} {m.version} ({m.state})" for m in client.iter_models()))
-    found = client.search_items("star wars", 3)
-    show_items("SearchItems, 'star wars'", found)
-    show_items("ListTopItems, most rated", client.top_items("most-rated", 5))
-    best = (item for item in client.iter_top_items("highest-bias") if item.bias and item.rating_count >= 50)
-    if five := list(islice(best, 5)):  # a network has no biases of its own
-        show_items("ListTopItems, best liked whatever one's taste, of those rated 50 times", five)
+    """Call every RPC. held_out has the columns user_id, item_id and rating."""
+    _describe_models(client)
+    _browse_catalogue(client)
     top = client.recommend(USER, 10)
     show_scored(f"Recommend, top 10 for user {USER}", top, "score")
-    predictions(client, held_out)
+    _predict(client, held_out)
     toy_story = client.search_items("toy story", 1).items[0]
     similar = client.similar_items(toy_story.item_id, 5, filter=ItemFilter(min_rating_count=20))
-    show_scored(f"SimilarItems, like {toy_story.title}", similar, "cosine")
-    explanation(client, top.results[0])
-    newcomer(client)
-    everybody(client, held_out["user_id"].unique().tolist())
+    show_scored(f"SimilarItems, most similar to {toy_story.title}", similar, "cosine")
+    _explain(client, top.results[0])
+    new_user = _embed_new_user(client)
+    _batch(client, new_user)
+    _stream(client, held_out["user_id"].unique().tolist())
 
 
-def predictions(client: Client, held_out: pd.DataFrame) -> None:
-    """Predicted beside true held-out ratings, for one user and for all."""
-    mine = held_out[held_out["user_id"] == USER].head(8)
-    answer = client.predict(USER, mine["item_id"])
-    titles = titles_of(client, mine["item_id"])
-    rows = [
-        (titles[item_id].title, f"{rating:.2f}", f"{true:g}", f"{rating - true:+.2f}")
-        for item_id, rating, true in zip(mine["item_id"], answer.ratings, mine["rating"], strict=True)
-    ]
-    show(f"Predict, beside the held-out ratings of user {USER}", ("title", "predicted", "true", "off by"), rows)
-    started = time.perf_counter()
-    predicted = client.predict_frame(held_out)
-    seconds = time.perf_counter() - started
-    errors = predicted.to_numpy() - held_out["rating"].to_numpy()
-    rmse = float(np.sqrt(np.mean(errors**2)))
-    constant = float(held_out["rating"].std(ddof=0))
-    console.print(
-        f"  all {len(held_out):,} held-out ratings in {seconds:.2f} s: RMSE {rmse:.4f} "
-        f"(always saying their mean: {constant:.4f})"
-    )
-
-
-def explanation(client: Client, scored: ScoredItem) -> None:
-    """Why one item was recommended."""
-    answer = client.explain(USER, scored.item_id, max_contributions=3)
-    titles = titles_of(client, [part.item_id for part in answer.contributions])
-    rows = [
-        ("average", "", f"{answer.global_bias:+.3f}"),
-        ("this user rates", "", f"{answer.user_bias:+.3f}"),
-        ("this film is rated", "", f"{answer.item_bias:+.3f}"),
-    ]
-    rows += [
-        (f"because of {titles[part.item_id].title}", f"{part.rating:g}", f"{part.contribution:+.3f}")
-        for part in answer.contributions
-    ]
-    rows.append(("everything else in common", "", f"{answer.remainder:+.3f}"))
-    rows.append(("sum", "", f"{answer.score:+.3f}"))
-    show(f"Explain, why {scored.title} for user {USER}", ("part", "rated", "adds"), rows)
-
-
-def newcomer(client: Client) -> None:
-    """A user whom no model has seen: five ratings, an embedding, ten recommendations; and one of the opposite taste."""
-    films = {title: client.search_items(title, 1).items[0] for title, _ in FIVE_RATINGS}
-    ratings = {films[title].item_id: rating for title, rating in FIVE_RATINGS}
-    user = client.embed_new_user(ratings)
-    console.print("\n[bold]EmbedNewUser[/], from five ratings")
-    for title, rating in FIVE_RATINGS:
-        console.print(Text(f"  {rating:g}  {films[title].title}"))
-    console.print(
-        f"  gives {len(user.embedding.factors)} factors, fitting the ratings to an RMSE of {user.fit_rmse:.2f}"
-    )
-    show_scored("Recommend, to that new user", client.recommend(user.embedding, 10), "score")
-    opposite = client.embed_new_user({item_id: 6 - rating for item_id, rating in ratings.items()})
-    show_scored("Recommend, to one who rates the other way round", client.recommend(opposite.embedding, 5), "score")
-    horror = recommend_request(USER, 3, filter=ItemFilter(any_genres=("Horror",)))
-    console.print("\n[bold]BatchRecommend[/], a user, the new one, an unknown one, and one who wants horror")
-    for answer in client.batch_recommend([USER, user.embedding, "nobody", horror], 3):
-        if isinstance(answer, EntryError):
-            console.print(Text(f"  {answer.reason}: {answer.message}"))
-        else:
-            console.print(Text("  " + " | ".join(scored.title for scored in answer)))
-
-
-def everybody(client: Client, users: list[str]) -> None:
-    """One stream for all users."""
-    started = time.perf_counter()
-    best: Counter[str] = Counter()
-    for _, answer in client.stream_recommend(users, 1):
-        if not isinstance(answer, EntryError):
-            best.update(scored.title for scored in answer)
-    seconds = time.perf_counter() - started
-    favourite, count = best.most_common(1)[0]
-    console.print(
-        f"\n[bold]StreamRecommend[/], the best film for each of {len(users)} users: {len(best)} different films in "
-        f"{seconds:.2f} s, most often {favourite} ({count} times)",
-        soft_wrap=True,
-    )
-
-
-def titles_of(client: Client, item_ids: Iterable[str]) -> dict[str, Item]:
-    """What is known of these items."""
-    wanted = ItemFilter(candidate_item_ids=tuple(item_ids))
-    found = client.recommend(USER, max(1, len(wanted.candidate_item_ids)), filter=wanted, include_rated=True)
-    return {scored.item_id: scored.item for scored in found if scored.item is not None}
-
-
-def more_to_try(address: str) -> None:
-    """Commands that ask the same server."""
+def suggest_commands(address: str) -> None:
+    """Print commands to try on the running server."""
     for command in (
         f"cofactor recommend {USER} --address {address}",
         f"cofactor similar 'Toy Story' --address {address}",
@@ -146,3 +50,109 @@ def more_to_try(address: str) -> None:
         f"cofactor model --address {address} --model neural-net",
     ):
         console.print(f"  .venv/bin/{command}", soft_wrap=True)
+
+
+def _describe_models(client: Client) -> None:
+    model = client.get_model().model
+    console.print(
+        f"GetModel: {model.name} {model.version}, {model.architecture}, {model.factor_count} factors, "
+        f"{model.user_count:,} users, {model.item_count:,} items, on {model.execution_providers[0]}"
+    )
+    console.print("ListModels: " + ", ".join(f"{m.name} {m.version} ({m.state})" for m in client.iter_models()))
+
+
+def _browse_catalogue(client: Client) -> None:
+    show_items("SearchItems, 'star wars'", client.search_items("star wars", 3))
+    show_items("ListTopItems, most rated", client.top_items("most-rated", 5))
+    best = (item for item in client.iter_top_items("highest-bias") if item.bias and item.rating_count >= 50)
+    if five := list(islice(best, 5)):  # empty for a neural network, which has no biases
+        show_items("ListTopItems, highest bias of the items with at least 50 ratings", five)
+
+
+def _predict(client: Client, held_out: pd.DataFrame) -> None:
+    """Compare predictions with the true held-out ratings, for one user and for all."""
+    of_user = held_out[held_out["user_id"] == USER].head(8)
+    predictions = client.predict(USER, of_user["item_id"])
+    items = _items_by_id(client, of_user["item_id"])
+    rows = [
+        (items[item_id].title, f"{predicted:.2f}", f"{true:g}", f"{predicted - true:+.2f}")
+        for item_id, predicted, true in zip(of_user["item_id"], predictions, of_user["rating"], strict=True)
+    ]
+    show_table(f"Predict, compared with held-out ratings of user {USER}", ("title", "predicted", "true", "error"), rows)
+    started = time.perf_counter()
+    predicted = client.predict_frame(held_out)
+    seconds = time.perf_counter() - started
+    errors = predicted.to_numpy() - held_out["rating"].to_numpy()
+    rmse = float(np.sqrt(np.mean(errors**2)))
+    rmse_of_mean = float(held_out["rating"].std(ddof=0))
+    console.print(
+        f"  all {len(held_out):,} held-out ratings in {seconds:.2f} s: RMSE {rmse:.4f} "
+        f"(predicting their mean: {rmse_of_mean:.4f})"
+    )
+
+
+def _explain(client: Client, scored: ScoredItem) -> None:
+    """Show the parts of the score of a recommended item."""
+    explanation = client.explain(USER, scored.item_id, max_contributions=3)
+    items = _items_by_id(client, [part.item_id for part in explanation.contributions])
+    rows = [
+        ("global bias", "", f"{explanation.global_bias:+.3f}"),
+        ("user bias", "", f"{explanation.user_bias:+.3f}"),
+        ("item bias", "", f"{explanation.item_bias:+.3f}"),
+    ]
+    rows += [
+        (f"because of {items[part.item_id].title}", f"{part.rating:g}", f"{part.contribution:+.3f}")
+        for part in explanation.contributions
+    ]
+    rows.append(("remainder", "", f"{explanation.remainder:+.3f}"))
+    rows.append(("score", "", f"{explanation.score:+.3f}"))
+    show_table(f"Explain, why {scored.title} for user {USER}", ("part", "rated", "adds"), rows)
+
+
+def _embed_new_user(client: Client) -> UserEmbedding:
+    """Embed a user whom the model has not seen, from five ratings, and recommend items to that user."""
+    films = {title: client.search_items(title, 1).items[0] for title, _ in FIVE_RATINGS}
+    ratings = {films[title].item_id: rating for title, rating in FIVE_RATINGS}
+    new_user = client.embed_new_user(ratings)
+    console.print("\n[bold]EmbedNewUser[/], from five ratings")
+    for title, rating in FIVE_RATINGS:
+        console.print(Text(f"  {rating:g}  {films[title].title}"))
+    n_factors = len(new_user.embedding.factors)
+    console.print(f"  gives {n_factors} factors, which fit the ratings with an RMSE of {new_user.fit_rmse:.2f}")
+    show_scored("Recommend, for that new user", client.recommend(new_user.embedding, 10), "score")
+    opposite = client.embed_new_user({item_id: 6 - rating for item_id, rating in ratings.items()})
+    show_scored("Recommend, for a new user with the opposite ratings", client.recommend(opposite.embedding, 5), "score")
+    return new_user.embedding
+
+
+def _batch(client: Client, new_user: UserEmbedding) -> None:
+    horror = recommend_request(USER, 3, filter=ItemFilter(any_genres=("Horror",)))
+    console.print(
+        f"\n[bold]BatchRecommend[/], user {USER}, the new user, an unknown user, user {USER} with horror only"
+    )
+    for result in client.batch_recommend([USER, new_user, "nobody", horror], 3):
+        if isinstance(result, EntryError):
+            console.print(Text(f"  {result.reason}: {result.message}"))
+        else:
+            console.print(Text("  " + " | ".join(scored.title for scored in result)))
+
+
+def _stream(client: Client, user_ids: list[str]) -> None:
+    started = time.perf_counter()
+    best: Counter[str] = Counter()
+    for _, result in client.stream_recommend(user_ids, 1):
+        if not isinstance(result, EntryError):
+            best.update(scored.title for scored in result)
+    seconds = time.perf_counter() - started
+    favourite, count = best.most_common(1)[0]
+    console.print(
+        f"\n[bold]StreamRecommend[/], the best film for each of {len(user_ids)} users: {len(best)} different films in "
+        f"{seconds:.2f} s, most often {favourite} ({count} times)",
+        soft_wrap=True,
+    )
+
+
+def _items_by_id(client: Client, item_ids: Iterable[str]) -> dict[str, Item]:
+    candidates = ItemFilter(candidate_item_ids=tuple(item_ids))
+    found = client.recommend(USER, max(1, len(candidates.candidate_item_ids)), filter=candidates, include_rated=True)
+    return {scored.item_id: scored.item for scored in found}

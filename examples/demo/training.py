@@ -1,17 +1,20 @@
-"""The models that the demo serves: trained and exported once, and compared with torch."""
+"""Train and export the demo's models, and compare the exported graphs with torch."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from examples.demo.display import console
-from examples.demo.state import HELD_OUT, MODELS, ROOT
+from examples.demo.paths import HELD_OUT, MODELS, ROOT
 
 RECIPES = {"dot-product": "dot-bias", "neural-net": "neural-net"}
 VERSION = "1"
@@ -19,44 +22,48 @@ HELD_OUT_FRACTION = 0.2
 SPLIT_SEED = 42
 
 
-def train(name: str, recipe: str) -> None:
-    """A version directory of the model, unless it is there and intact; then how far its graphs are from torch."""
+def ensure_model(name: str, recipe: str) -> None:
+    """Train and export a model, unless a previous run did and its version directory is intact. Prints its accuracy."""
     from cofactor_server.errors import ModelRefused
     from cofactor_server.repository.version_directory import open_version_directory
 
-    place = MODELS / name / VERSION
+    path = MODELS / name / VERSION
     try:
-        bundle = open_version_directory(place)
-        console.print(f"{name}: trained before, {len(bundle.manifest.files)} files with the right checksums")
+        version_directory = open_version_directory(path)
+        n_files = len(version_directory.manifest.files)
+        console.print(f"{name}: trained by a previous run, the checksums of its {n_files} files are right")
     except ModelRefused:
-        if place.exists():
-            broken = place.with_name(f".broken-{time.time_ns()}")
-            place.rename(broken)
-            console.print(f"{name}: damaged, moved to {broken.name}")
-        flags = {
-            "--dataset": "ml-latest-small",
-            "--recipe": recipe,
-            "--output": str(MODELS.relative_to(ROOT)),
-            "--name": name,
-            "--version": VERSION,
-            "--validation-fraction": str(HELD_OUT_FRACTION),
-            "--split-seed": str(SPLIT_SEED),
-        }
-        words = [word for flag in flags.items() for word in flag]
-        done = subprocess.run([sys.executable, "-m", "cofactor_trainer", *words], cwd=ROOT)  # noqa: S603 - our own words
-        if done.returncode:
-            raise SystemExit(f"error: training the {name} model failed with status {done.returncode}") from None
-        bundle = open_version_directory(place)
-    parity(bundle.path)
-    console.print(f"{name}: held-out RMSE {bundle.manifest.metrics['rmse']:.4f}")
+        if path.exists():
+            damaged = path.with_name(f".damaged-{time.time_ns()}")
+            path.rename(damaged)
+            console.print(f"{name}: damaged, moved to {damaged.name}")
+        _train(name, recipe)
+        version_directory = open_version_directory(path)
+    show_parity(path)
+    console.print(f"{name}: held-out RMSE {version_directory.manifest.metrics['rmse']:.4f}")
 
 
-def parity(version: Path) -> None:
-    """Runs the golden cases in ONNX Runtime and prints how far the answers are from torch's."""
+def _train(name: str, recipe: str) -> None:
+    options = {
+        "--dataset": "ml-latest-small",
+        "--recipe": recipe,
+        "--output": str(MODELS.relative_to(ROOT)),
+        "--name": name,
+        "--version": VERSION,
+        "--validation-fraction": str(HELD_OUT_FRACTION),
+        "--split-seed": str(SPLIT_SEED),
+    }
+    words = [word for option in options.items() for word in option]
+    done = subprocess.run([sys.executable, "-m", "cofactor_trainer", *words], cwd=ROOT)  # noqa: S603 - our own words
+    if done.returncode:
+        raise SystemExit(f"error: training the {name} model failed with status {done.returncode}")
+
+
+def show_parity(version: Path) -> None:
+    """Run the golden cases of a version in ONNX Runtime and print the largest difference from torch's results."""
     import onnxruntime
 
     golden = np.load(version / "golden.npz")
-    worst: dict[str, float] = {}
     cases = sorted({tuple(key.split("/")[:2]) for key in golden.files})
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -64,29 +71,37 @@ def parity(version: Path) -> None:
         graph: onnxruntime.InferenceSession(version / f"{graph}.onnx", options, providers=["CPUExecutionProvider"])
         for graph in {graph for graph, _ in cases}
     }
+    largest: dict[str, float] = {}
     for graph, case in cases:
-        session = sessions[graph]
-        ranked = f"{graph}/{case}/out/scores" in golden.files
-        inputs = {i.name: golden[f"{graph}/{case}/in/{i.name}"] for i in session.get_inputs()}
-        for output, found in zip(session.get_outputs(), session.run(None, inputs), strict=True):
-            wanted = golden[f"{graph}/{case}/out/{output.name}"]
-            # Where two items score alike either may come first: of ranked lists only the scores are comparable.
-            if wanted.dtype.kind == "f" and (output.name == "scores" or not ranked):
-                error = np.abs(found - wanted) / np.maximum(1, np.abs(wanted))
-                worst[graph] = max(worst.get(graph, 0.0), float(error[wanted > -1e29].max(initial=0)))
-    shown = ", ".join(f"{graph} {error:.0e}" for graph, error in sorted(worst.items()))
+        difference = _largest_difference(sessions[graph], golden, f"{graph}/{case}")
+        largest[graph] = max(largest.get(graph, 0.0), difference)
+    shown = ", ".join(f"{graph} {difference:.0e}" for graph, difference in sorted(largest.items()))
     console.print(f"export parity, largest difference from torch in {len(cases)} golden cases: {shown}", soft_wrap=True)
 
 
-def hold_out() -> pd.DataFrame:
-    """The ratings that neither model has seen, of users and items that both know: user_id, item_id, rating."""
+def _largest_difference(session: Any, golden: Mapping[str, npt.NDArray[Any]], case: str) -> float:
+    """Run one golden case. Returns the largest difference of its floating-point outputs, relative above 1."""
+    is_ranked = f"{case}/out/scores" in golden
+    inputs = {i.name: golden[f"{case}/in/{i.name}"] for i in session.get_inputs()}
+    largest = 0.0
+    for output, actual in zip(session.get_outputs(), session.run(None, inputs), strict=True):
+        expected = golden[f"{case}/out/{output.name}"]
+        # Items with equal scores may come in any order, so only the scores of a ranked list are compared.
+        if expected.dtype.kind == "f" and (output.name == "scores" or not is_ranked):
+            difference = np.abs(actual - expected) / np.maximum(1, np.abs(expected))
+            largest = max(largest, float(difference[expected > -1e29].max(initial=0)))
+    return largest
+
+
+def load_held_out() -> pd.DataFrame:
+    """Return ratings that the models have not seen, of users and items that they know: user_id, item_id, rating."""
     if not HELD_OUT.exists():
-        write_held_out()
+        _write_held_out()
     return pd.read_csv(HELD_OUT, dtype={"user_id": str, "item_id": str})
 
 
-def write_held_out() -> None:
-    """Splits as the training did, and keeps the part that it left out."""
+def _write_held_out() -> None:
+    """Split the ratings as the training did and write the part that it held out."""
     from cofactor_trainer.data.movielens import load_embedded_small
     from cofactor_trainer.data.splits import random_split
 

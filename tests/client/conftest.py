@@ -1,4 +1,4 @@
-"""One real server on models by construction, and both clients to call it."""
+"""A real server of synthetic models, and both clients to call it."""
 
 import asyncio
 import inspect
@@ -10,8 +10,8 @@ from cofactor_client import Client
 from cofactor_client.aio import AsyncClient
 
 
-class Blocking:
-    """An AsyncClient that tests call like a Client, so that every test is run on both."""
+class BlockingAsyncClient:
+    """AsyncClient with the interface of Client, so that the same tests run on both."""
 
     def __init__(self, address, **options):
         self._loop = asyncio.new_event_loop()
@@ -25,17 +25,17 @@ class Blocking:
         method = getattr(self._client, name)
 
         def call(*arguments, **options):
-            answer = method(*arguments, **options)
-            if inspect.isasyncgen(answer):
-                return self._iterated(answer)
-            return self._loop.run_until_complete(answer)
+            result = method(*arguments, **options)
+            if inspect.isasyncgen(result):
+                return self._iterate(result)
+            return self._loop.run_until_complete(result)
 
         return call
 
-    def _iterated(self, answers):
+    def _iterate(self, results):
         while True:
             try:
-                yield self._loop.run_until_complete(anext(answers))
+                yield self._loop.run_until_complete(anext(results))
             except StopAsyncIteration:
                 return
 
@@ -46,7 +46,7 @@ class Blocking:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory, dot_version, net_version):
-    """A running server of the models dot (the default) and net, and of no other that tests have exported."""
+    """A running server with the models dot (the default) and net, and no other model."""
     from cofactor_server.config import ServerConfig
     from cofactor_server.server import create_server
 
@@ -63,7 +63,7 @@ def address(served):
     return f"127.0.0.1:{served.port}"
 
 
-@pytest.fixture(scope="module", params=[Client, Blocking], ids=["sync", "asyncio"])
+@pytest.fixture(scope="module", params=[Client, BlockingAsyncClient], ids=["sync", "asyncio"])
 def client(request, address):
     """The synchronous client and the asyncio one."""
     client = request.param(address)

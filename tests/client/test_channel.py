@@ -1,4 +1,4 @@
-"""Where a client connects, what it trusts and what it sends along."""
+"""Settings of the channel: addresses, TLS, tokens and the service config."""
 
 import json
 
@@ -23,7 +23,7 @@ from cofactor_client._channel import Connection, target
         (["[::1]:1", "[::2]:2"], "ipv6:[::1]:1,[::2]:2"),
     ],
 )
-def test_addresses_become_targets(address, expected):
+def test_an_address_becomes_a_grpc_target(address, expected):
     assert target(address) == expected
 
 
@@ -34,26 +34,26 @@ def test_addresses_become_targets(address, expected):
         ({"address": []}, "address: the list is empty"),
         ({"address": ["a.example", "b.example"]}, "one DNS name that resolves to all servers"),
         ({"address": ["10.0.0.1", "[::1]:1"]}, "either IPv4 or IPv6"),
-        ({"timeout": 0}, "timeout: a positive number"),
-        ({"timeout": float("nan")}, "timeout: a positive number"),
+        ({"timeout": 0}, "timeout: must be a positive number"),
+        ({"timeout": float("nan")}, "timeout: must be a positive number"),
         ({"max_message_bytes": 0}, "max_message_bytes"),
         ({"address": "recommender:50051", "token": "secret"}, "plain text"),
     ],
 )
-def test_a_wrong_argument_is_refused_by_name_before_anything_is_sent(arguments, message):
+def test_a_wrong_argument_is_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message) as raised:
         Client(**{"address": "localhost:1", **arguments})
     assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("address", ["localhost:1", "127.0.0.1", "[::1]:1", "unix:/run/x.sock", ["127.0.0.1:1"]])
-def test_a_token_may_travel_in_plain_text_on_this_machine(address):
+def test_a_token_may_be_sent_in_plain_text_on_this_machine(address):
     connection = Connection(address, token="secret")
     assert connection.metadata() == (("authorization", "Bearer secret"),)
     assert "secret" not in repr(connection)
 
 
-def test_a_token_function_is_asked_for_every_call():
+def test_a_token_function_is_called_for_every_rpc():
     tokens = iter(["first", "second"])
     connection = Connection("localhost", token=lambda: next(tokens))
     assert [connection.metadata()[0][1] for _ in range(2)] == ["Bearer first", "Bearer second"]
@@ -78,6 +78,6 @@ def test_the_service_config_balances_checks_health_and_retries():
     assert set(config["methodConfig"][0]["retryPolicy"]["retryableStatusCodes"]) == {"UNAVAILABLE", "CANCELLED"}
 
 
-def test_channel_options_win_over_the_clients_own():
+def test_channel_options_override_the_clients_own():
     connection = Connection("localhost", channel_options=[("grpc.max_receive_message_length", 5)])
     assert dict(connection.options)["grpc.max_receive_message_length"] == 5

@@ -1,4 +1,4 @@
-"""Every method, synchronously and with asyncio, on a real server whose answers can be computed by hand."""
+"""Every method of both clients, on a real server of synthetic models whose results the tests compute themselves."""
 
 import itertools
 import math
@@ -38,26 +38,26 @@ def rated_by(user_row):
     return {ITEMS[row] for row in DATASET.item_rows[DATASET.user_rows == user_row]}
 
 
-def test_predict_gives_the_models_ratings_in_the_order_asked(client):
-    answer = client.predict(USERS[3], [ITEMS[7], ITEMS[2]])
-    assert list(answer) == pytest.approx([expected_rating(3, 7), expected_rating(3, 2)], abs=1e-5)
-    assert (answer.model.name, answer.model.version) == ("dot", "1")
-    assert (len(answer), answer.errors) == (2, ())
+def test_predict_gives_the_models_ratings_in_the_order_of_the_items(client):
+    predictions = client.predict(USERS[3], [ITEMS[7], ITEMS[2]])
+    assert list(predictions) == pytest.approx([expected_rating(3, 7), expected_rating(3, 2)], abs=1e-5)
+    assert (predictions.model.name, predictions.model.version) == ("dot", "1")
+    assert (len(predictions), predictions.errors) == (2, ())
 
 
-def test_pairs_are_each_their_own_user(client):
-    answer = client.predict_pairs([USERS[1], USERS[2]], [ITEMS[5], ITEMS[6]])
-    assert list(answer) == pytest.approx([expected_rating(1, 5), expected_rating(2, 6)], abs=1e-5)
+def test_predict_pairs_uses_the_user_of_each_pair(client):
+    predictions = client.predict_pairs([USERS[1], USERS[2]], [ITEMS[5], ITEMS[6]])
+    assert list(predictions) == pytest.approx([expected_rating(1, 5), expected_rating(2, 6)], abs=1e-5)
 
 
-def test_with_partial_success_an_unknown_item_is_nan_and_named(client):
-    answer = client.predict(USERS[0], [ITEMS[0], "nothing"], allow_partial_success=True)
-    assert not math.isnan(answer.ratings[0])
-    assert math.isnan(answer.ratings[1])
-    assert [(error.index, error.reason) for error in answer.errors] == [(1, "ITEM_NOT_FOUND")]
+def test_partial_success_gives_nan_and_an_error_for_an_unknown_item(client):
+    predictions = client.predict(USERS[0], [ITEMS[0], "nothing"], allow_partial_success=True)
+    assert not math.isnan(predictions.ratings[0])
+    assert math.isnan(predictions.ratings[1])
+    assert [(error.index, error.reason) for error in predictions.errors] == [(1, "ITEM_NOT_FOUND")]
 
 
-def test_recommend_leaves_out_what_the_user_rated_and_gives_titles(client):
+def test_recommend_leaves_out_rated_items_and_gives_titles(client):
     page = client.recommend(USERS[4], k=20)
     assert len(page) == 20
     assert not rated_by(4) & {scored.item_id for scored in page}
@@ -70,7 +70,7 @@ def test_recommend_leaves_out_what_the_user_rated_and_gives_titles(client):
     assert not page.is_fallback
 
 
-def test_without_items_a_result_is_called_by_its_id(client):
+def test_without_return_items_the_title_is_the_id(client):
     first = client.recommend(USERS[4], k=1, return_items=False).results[0]
     assert first.item is None
     assert first.title == first.item_id
@@ -95,31 +95,31 @@ def test_options_reach_the_server(client):
     assert ratings == sorted(ratings, reverse=True)
 
 
-def test_candidates_that_do_not_exist_are_listed(client):
+def test_unknown_candidates_are_listed(client):
     page = client.recommend(USERS[4], filter=ItemFilter(candidate_item_ids=(ITEMS[1], "nothing")), include_rated=True)
     assert [scored.item_id for scored in page] == [ITEMS[1]]
     assert page.missing_item_ids == ("nothing",)
 
 
-def test_an_unknown_user_is_an_error_or_the_average_one(client):
+def test_an_unknown_user_raises_or_gets_popular_items(client):
     with pytest.raises(errors.UserNotFoundError, match="nobody") as raised:
         client.recommend("nobody")
     assert raised.value.request_id
     assert client.recommend("nobody", unknown_user="popular").is_fallback
 
 
-def test_pages_hold_the_list_once_and_in_order(client):
+def test_pages_continue_the_list_without_gaps_or_repeats(client):
     whole = [scored.item_id for scored in client.recommend(USERS[4], k=30)]
     paged = list(itertools.islice(client.iter_recommendations(USERS[4], page_size=7), 30))
     assert [scored.item_id for scored in paged] == whole
 
 
-def test_iterating_ends_with_the_catalogue(client):
+def test_iterating_covers_the_whole_catalogue(client):
     everything = [scored.item_id for scored in client.iter_recommendations(USERS[4], page_size=50, include_rated=True)]
     assert sorted(everything) == list(ITEMS)
 
 
-def test_similar_items_are_by_cosine(client):
+def test_similar_items_are_ranked_by_cosine_similarity(client):
     vectors = MODEL.item_factors[:-1] / np.linalg.norm(MODEL.item_factors[:-1], axis=1, keepdims=True)
     cosines = vectors @ vectors[8]
     best = [ITEMS[row] for row in np.argsort(-cosines) if row != 8][:5]
@@ -132,7 +132,7 @@ def test_similar_items_are_by_cosine(client):
     assert [scored.item_id for scored in paged] == best
 
 
-def test_a_new_user_is_embedded_and_then_like_any_other(client):
+def test_an_embedded_user_works_like_any_other_user(client):
     ratings = {ITEMS[1]: 5.0, ITEMS[2]: 0.5, ITEMS[3]: 4.0}
     newcomer = client.embed_new_user(ratings, profile={"age": "24"})
     assert newcomer.used_rating_count == 3
@@ -145,7 +145,7 @@ def test_a_new_user_is_embedded_and_then_like_any_other(client):
         assert list(client.predict(history, [ITEMS[1], ITEMS[2]])) == pytest.approx([liked, disliked], abs=1e-5)
 
 
-def test_an_embedding_survives_a_store(client):
+def test_an_embedding_survives_serialisation(client):
     embedding = client.embed_new_user({ITEMS[1]: 5.0}).embedding
     stored = UserEmbedding.from_bytes(embedding.to_bytes())
     assert stored == embedding
@@ -158,7 +158,7 @@ def test_an_embedding_of_another_model_is_refused(client):
         client.recommend(embedding, model="net")
 
 
-def test_unknown_items_fail_an_embedding_or_are_left_out(client):
+def test_embed_new_user_refuses_or_skips_unknown_items(client):
     with pytest.raises(errors.ItemNotFoundError):
         client.embed_new_user({ITEMS[1]: 5.0, "nothing": 3.0})
     newcomer = client.embed_new_user({ITEMS[1]: 5.0, "nothing": 3.0}, skip_unknown_items=True)
@@ -167,22 +167,22 @@ def test_unknown_items_fail_an_embedding_or_are_left_out(client):
         client.embed_new_user({"nothing": 3.0}, skip_unknown_items=True)
 
 
-def test_a_batch_answers_each_entry_alone(client):
-    answers = client.batch_recommend([USERS[0], "nobody", recommend_request(USERS[1], 2)], k=4)
-    assert [len(answers[0]), len(answers[2])] == [4, 2]
-    assert isinstance(answers[1], EntryError)
-    assert (answers[1].index, answers[1].reason) == (1, "USER_NOT_FOUND")
-    assert [s.item_id for s in answers[0]] == [s.item_id for s in client.recommend(USERS[0], k=4)]
-    assert answers[0].model.name == "dot"
+def test_an_entry_of_a_batch_fails_alone(client):
+    results = client.batch_recommend([USERS[0], "nobody", recommend_request(USERS[1], 2)], k=4)
+    assert [len(results[0]), len(results[2])] == [4, 2]
+    assert isinstance(results[1], EntryError)
+    assert (results[1].index, results[1].reason) == (1, "USER_NOT_FOUND")
+    assert [s.item_id for s in results[0]] == [s.item_id for s in client.recommend(USERS[0], k=4)]
+    assert results[0].model.name == "dot"
 
 
-def test_a_stream_answers_every_user_and_goes_on_after_an_error(client):
+def test_a_stream_continues_after_a_failed_entry(client):
     users = [*USERS, "nobody", recommend_request(USERS[1], 2)]
-    answers = dict(client.stream_recommend(iter(users), k=3))
-    assert sorted(answers) == list(range(len(users)))
-    assert answers[len(USERS)].reason == "USER_NOT_FOUND"
-    assert len(answers[len(USERS) + 1]) == 2
-    assert [s.item_id for s in answers[5]] == [s.item_id for s in client.recommend(USERS[5], k=3)]
+    results = dict(client.stream_recommend(iter(users), k=3))
+    assert sorted(results) == list(range(len(users)))
+    assert results[len(USERS)].reason == "USER_NOT_FOUND"
+    assert len(results[len(USERS) + 1]) == 2
+    assert [s.item_id for s in results[5]] == [s.item_id for s in client.recommend(USERS[5], k=3)]
 
 
 def test_an_explanation_adds_up(client):
@@ -203,7 +203,7 @@ def test_search_finds_titles(client):
     assert len(list(client.iter_search_items("film", page_size=50))) == len(ITEMS)
 
 
-def test_top_items_are_in_the_order_asked(client):
+def test_top_items_follow_the_given_order(client):
     biases = [item.bias for item in client.top_items("highest-bias", k=10)]
     assert biases == sorted(biases, reverse=True)
     assert biases[0] == pytest.approx(float(MODEL.item_bias[:-1].max()))
@@ -228,7 +228,7 @@ def test_models_are_described_and_listed(client):
     assert len(client.list_models()) == 2
 
 
-def test_a_model_is_chosen_by_the_call_or_by_the_client(client, address):
+def test_a_model_is_set_for_a_call_or_for_the_client(client, address):
     assert client.recommend(USERS[0], model="net").model.name == "net"
     assert client.recommend(USERS[0], model=ModelRef("net", version="1")).model.name == "net"
     with Client(address, model="net") as other:
@@ -245,15 +245,15 @@ def test_a_wrong_request_names_the_field(client):
     assert raised.value.reason == "INVALID_FIELD"
 
 
-def test_what_is_no_user_or_no_list_is_refused_before_it_is_sent(client):
-    with pytest.raises(TypeError, match="user: an id as a string"):
+def test_arguments_of_the_wrong_type_are_refused_by_name(client):
+    with pytest.raises(TypeError, match="user: must be an id as a string"):
         client.recommend(12)
-    with pytest.raises(TypeError, match="item_ids: a list of ids, not one string"):
+    with pytest.raises(TypeError, match="item_ids: must be a list of ids, not one string"):
         client.predict(USERS[0], "i000")
-    with pytest.raises(ValueError, match="ranking: one of"):
+    with pytest.raises(ValueError, match="ranking: must be one of"):
         client.recommend(USERS[0], ranking="best")
 
 
-def test_a_client_that_waited_until_ready_is_answered_at_once(client):
+def test_calls_succeed_after_wait_until_ready(client):
     client.wait_until_ready(5)
     assert client.get_model(timeout=1).model.name == "dot"

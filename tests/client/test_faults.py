@@ -1,4 +1,4 @@
-"""What the client makes of a server that fails; a scripted one, because a sound server does not fail on request."""
+"""Failures as the client handles them: retries, deadlines, exceptions, streams. The server fails as scripted."""
 
 import asyncio
 import itertools
@@ -16,7 +16,7 @@ from cofactor_client.aio import AsyncClient
 
 
 class Scripted(recommender_pb2_grpc.RecommenderServiceServicer, catalog_pb2_grpc.CatalogServiceServicer):
-    """Runs the script's next step for every call, then answers."""
+    """Service that runs the next step of a script for every call, then responds."""
 
     def __init__(self):
         self.steps = iter(())
@@ -74,43 +74,43 @@ def aborting(code):
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
-def test_a_call_survives_two_servers_that_go(scripted, code):
+def test_a_call_is_tried_three_times(scripted, code):
     scripted.steps = iter([aborting(code)] * 2)
     with Client(scripted.address) as client:
         client.get_model()
     assert len(scripted.metadata) == 3
 
 
-def test_the_third_failure_is_the_callers(scripted):
+def test_the_third_failure_is_raised(scripted):
     scripted.steps = iter([aborting(grpc.StatusCode.UNAVAILABLE)] * 3)
     with Client(scripted.address) as client, pytest.raises(errors.UnavailableError, match="scripted"):
         client.get_model()
     assert len(scripted.metadata) == 3
 
 
-def test_what_the_caller_did_wrong_is_not_tried_again(scripted):
+def test_an_invalid_request_is_not_retried(scripted):
     scripted.steps = itertools.repeat(aborting(grpc.StatusCode.INVALID_ARGUMENT))
     with Client(scripted.address) as client, pytest.raises(errors.InvalidArgumentError):
         client.get_model()
     assert len(scripted.metadata) == 1
 
 
-def test_the_token_travels_with_every_call(scripted):
+def test_the_token_is_sent_with_every_call(scripted):
     with Client(scripted.address, token="secret") as client:
         client.get_model()
     assert scripted.metadata[0]["authorization"] == "Bearer secret"
     assert scripted.metadata[0]["user-agent"].startswith("cofactor-python/")
 
 
-def test_every_call_has_a_deadline_the_calls_own_before_the_clients(scripted):
+def test_the_timeout_of_a_call_overrides_the_clients(scripted):
     with Client(scripted.address, timeout=7) as client:
         client.get_model()
         client.get_model(timeout=3)
-    assert 5 < scripted.deadlines[0] < 7.5  # clocks are read on both sides
+    assert 5 < scripted.deadlines[0] < 7.5  # client and server measure at different moments
     assert 1 < scripted.deadlines[1] < 3.5
 
 
-def test_no_answer_in_time_is_a_deadline_error(scripted):
+def test_a_late_response_raises_deadline_exceeded(scripted):
     released = threading.Event()
     scripted.steps = iter([lambda context: released.wait(5)])
     with Client(scripted.address) as client, pytest.raises(errors.DeadlineExceededError):
@@ -127,7 +127,7 @@ def details(*messages):
 
 
 def failing(code, *messages):
-    """A step that fails with google.rpc details."""
+    """Return a step that fails with google.rpc details."""
     status = status_pb2.Status(code=code.value[0], message="one sentence", details=details(*messages))
 
     def step(context):
@@ -167,7 +167,7 @@ def test_status_and_reason_choose_the_exception(scripted, code, reason, kind):
     assert (raised.value.status, raised.value.reason, str(raised.value)) == (code, reason, "one sentence")
 
 
-def test_an_error_carries_all_that_the_server_says(scripted):
+def test_an_error_carries_all_details_of_the_server(scripted):
     violation = error_details_pb2.BadRequest.FieldViolation(field="ratings[2].rating", description="is NaN")
     step = failing(
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -194,7 +194,7 @@ def test_garbled_details_hide_neither_status_nor_message(scripted):
         client.get_model()
 
 
-def test_asyncio_raises_the_same(scripted):
+def test_asyncio_retries_and_raises_the_same(scripted):
     async def call():
         async with AsyncClient(scripted.address) as client:
             await client.get_model()
@@ -206,7 +206,7 @@ def test_asyncio_raises_the_same(scripted):
     asyncio.run(call())
 
 
-def test_nobody_listening_is_unavailable():
+def test_an_unreachable_server_is_unavailable():
     with Client("127.0.0.1:1") as client:
         with pytest.raises(errors.UnavailableError):
             client.get_model()
@@ -214,17 +214,17 @@ def test_nobody_listening_is_unavailable():
             client.wait_until_ready(0.1)
 
 
-def test_a_stream_reads_its_users_only_as_answers_come(scripted):
+def test_a_stream_reads_its_users_only_a_little_ahead(scripted):
     taken = itertools.count()
     users = (str(next(taken)) for _ in itertools.count())
     with Client(scripted.address) as client:
-        answers = client.stream_recommend(users)
-        assert len(list(itertools.islice(answers, 1000))) == 1000
-        answers.close()
+        results = client.stream_recommend(users)
+        assert len(list(itertools.islice(results, 1000))) == 1000
+        results.close()
     assert next(taken) < 1000 + 600
 
 
-def test_an_asyncio_stream_reads_its_users_only_as_answers_come(scripted):
+def test_an_asyncio_stream_reads_its_users_only_a_little_ahead(scripted):
     taken = itertools.count()
 
     async def users():
@@ -233,16 +233,16 @@ def test_an_asyncio_stream_reads_its_users_only_as_answers_come(scripted):
 
     async def consume():
         async with AsyncClient(scripted.address) as client:
-            answers = client.stream_recommend(users())
+            results = client.stream_recommend(users())
             for _ in range(1000):
-                await anext(answers)
-            await answers.aclose()
+                await anext(results)
+            await results.aclose()
 
     asyncio.run(consume())
     assert next(taken) < 1000 + 600
 
 
-def test_what_the_callers_iterable_raises_reaches_the_caller(scripted):
+def test_an_exception_of_the_callers_iterable_reaches_the_caller(scripted):
     def users():
         yield "1"
         raise LookupError("the caller's own")
@@ -252,7 +252,7 @@ def test_what_the_callers_iterable_raises_reaches_the_caller(scripted):
 
     async def consume():
         async with AsyncClient(scripted.address) as client:
-            return [answer async for answer in client.stream_recommend(users())]
+            return [result async for result in client.stream_recommend(users())]
 
     with pytest.raises(LookupError, match="the caller's own"):
         asyncio.run(consume())
@@ -276,9 +276,9 @@ def _predict(address, ids):
 
 
 @pytest.mark.parametrize("predict", [_predict, lambda *a: asyncio.run(_predict_async(*a))], ids=["sync", "asyncio"])
-def test_bulk_gives_a_server_at_its_limit_time(scripted, predict):
+def test_bulk_calls_wait_for_a_server_over_its_limit(scripted, predict):
     ids = [str(number) for number in range(21)]
-    # The limits are asked for first; then some of the eleven calls are refused, some of them twice.
+    # The first call gets the limits. Of the eleven Predict calls, some are refused, some of them twice.
     scripted.steps = iter([None, BUSY, None, BUSY, BUSY, None, None, BUSY])
     assert predict(scripted.address, ids).tolist() == list(range(21))
     assert scripted.predicted == 11 + 4

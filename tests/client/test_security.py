@@ -1,4 +1,4 @@
-"""TLS, client certificates and tokens, against the real server's own."""
+"""TLS, client certificates and tokens, on a real server that requires them."""
 
 import asyncio
 import datetime
@@ -20,7 +20,7 @@ TOKEN = "only for this test, and for ten seconds"
 
 
 class Authority:
-    """Issues certificates for localhost into a folder."""
+    """Certificate authority that writes certificates for localhost into a folder."""
 
     def __init__(self, folder):
         self._folder = folder
@@ -29,7 +29,7 @@ class Authority:
         self.file = self._write("authority.pem", self._signed(self._name, self._key.public_key(), is_authority=True))
 
     def issue(self, name):
-        """The files of a certificate and its key."""
+        """Write a certificate and its key. Returns the two files."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         certificate = self._write(f"{name}.pem", self._signed(subject, key.public_key(), is_authority=False))
@@ -65,7 +65,7 @@ def authority(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def guarded(models_dir, dot_version, authority, tmp_path_factory):
-    """The address of a server that wants a client certificate and a token that opens the catalogue alone."""
+    """Address of a server that requires a client certificate and a token, which allows CatalogService only."""
     from cofactor_server.config import ServerConfig
     from cofactor_server.server import create_server
 
@@ -94,12 +94,12 @@ def tls(authority):
     return Tls(authority.file, certificate, key)
 
 
-def test_a_trusted_client_with_a_token_is_answered(guarded, tls):
+def test_a_client_with_certificate_and_token_is_allowed(guarded, tls):
     with Client(guarded, tls=tls, token=TOKEN) as client:
         assert client.get_model().model.name == "dot"
 
 
-def test_asyncio_too(guarded, tls):
+def test_an_asyncio_client_with_certificate_and_token_is_allowed(guarded, tls):
     async def name():
         async with AsyncClient(guarded, tls=tls, token=lambda: TOKEN) as client:
             return (await client.get_model()).model.name
@@ -107,8 +107,8 @@ def test_asyncio_too(guarded, tls):
     assert asyncio.run(name()) == "dot"
 
 
-def test_the_name_in_the_servers_certificate_counts(guarded, tls):
-    address = guarded.replace("localhost", "ipv4:127.0.0.1")  # the certificate is localhost's
+def test_the_name_in_the_servers_certificate_is_checked(guarded, tls):
+    address = guarded.replace("localhost", "ipv4:127.0.0.1")  # the certificate names localhost
     with Client(address, tls=tls, token=TOKEN) as client, pytest.raises(errors.UnavailableError):
         client.get_model(timeout=30)
     named = Tls(tls.ca, tls.certificate, tls.key, server_name="localhost")
@@ -122,19 +122,19 @@ def test_without_the_right_token_a_call_is_unauthenticated(guarded, tls, token):
         client.get_model()
 
 
-def test_a_token_opens_only_its_own_methods(guarded, tls):
+def test_a_token_allows_only_its_own_methods(guarded, tls):
     with Client(guarded, tls=tls, token=TOKEN) as client, pytest.raises(errors.PermissionDeniedError):
         client.recommend("u000")
 
 
-def test_neither_side_talks_to_a_stranger(guarded, tls, authority, tmp_path):
-    stranger = Authority(tmp_path)
-    for wrong in (Tls(authority.file), Tls(stranger.file, tls.certificate, tls.key)):
+def test_client_and_server_refuse_certificates_of_another_authority(guarded, tls, authority, tmp_path):
+    other = Authority(tmp_path)
+    for wrong in (Tls(authority.file), Tls(other.file, tls.certificate, tls.key)):
         with Client(guarded, tls=wrong, token=TOKEN) as client, pytest.raises(errors.UnavailableError):
             client.get_model(timeout=30)
 
 
-def test_the_command_takes_files_and_the_token_from_the_environment(guarded, tls, monkeypatch, capsys):
+def test_the_command_reads_authority_and_token_from_the_environment(guarded, tls, monkeypatch, capsys):
     monkeypatch.setenv("COFACTOR_TOKEN", TOKEN)
     monkeypatch.setenv("COFACTOR_TLS_CA", str(tls.ca))
     words = ["model", "--address", guarded, "--cert", str(tls.certificate), "--key", str(tls.key)]
@@ -146,7 +146,7 @@ def test_the_command_takes_files_and_the_token_from_the_environment(guarded, tls
 
 
 class Admin(admin_pb2_grpc.AdminServiceServicer):
-    """Keeps the tokens that it is sent."""
+    """Admin service that records the authorization header of each call."""
 
     def __init__(self):
         self.authorizations = []
@@ -156,8 +156,8 @@ class Admin(admin_pb2_grpc.AdminServiceServicer):
         return admin_pb2.ListVersionsResponse(models=[admin_pb2.ModelVersions(name="dot")])
 
 
-def test_models_asks_through_tls_where_something_in_front_of_the_admin_port_ends_it(authority, monkeypatch, capsys):
-    certificate, key = authority.issue("front")
+def test_the_models_command_uses_tls_to_a_proxy_of_the_admin_port(authority, monkeypatch, capsys):
+    certificate, key = authority.issue("proxy")
     pair = (key.read_bytes(), certificate.read_bytes())
     server, admin = grpc.server(futures.ThreadPoolExecutor(1)), Admin()
     admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
@@ -168,7 +168,7 @@ def test_models_asks_through_tls_where_something_in_front_of_the_admin_port_ends
     try:
         assert main([*words, "--ca", str(authority.file)]) == 0
         assert "dot" in capsys.readouterr().out
-        assert main(words) == 1, "the control: it speaks TLS only"
+        assert main(words) == 1, "control: the proxy speaks TLS only"
     finally:
         server.stop(None).wait()
     assert admin.authorizations == [f"Bearer {TOKEN}"]

@@ -1,4 +1,4 @@
-"""A real server, a proxy in front of it that can misbehave, and the clients of every language."""
+"""A real server, a proxy in front of it that fails on request, and the example clients of all languages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LANGUAGES = {
     "rust": (["client/rust/target/debug/cofactor-example"], ["cargo"]),
     "cpp": (["client/cpp/build/cofactor_example"], ["cmake", "g++", "pkg-config", "protoc", "grpc_cpp_plugin"]),
 }
-_compared: dict[str, str] = {}
+_outcomes: dict[str, str] = {}
 
 
 def make(target: str) -> None:
@@ -47,9 +47,11 @@ def make(target: str) -> None:
 
 
 def run(command: list[str], address: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Runs a client; a settings name such as token becomes COFACTOR_TOKEN."""
+    """Run a client. A setting such as token becomes the environment variable COFACTOR_TOKEN."""
     environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-    environment |= {"COFACTOR_ADDRESS": address} | {f"COFACTOR_{name.upper()}": v for name, v in settings.items()}
+    environment |= {"COFACTOR_ADDRESS": address} | {
+        f"COFACTOR_{name.upper()}": value for name, value in settings.items()
+    }
     environment |= {"GRPC_VERBOSITY": "NONE", "LC_ALL": "C"}
     return subprocess.run(
         [*command, *ARGUMENTS], cwd=ROOT, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=60
@@ -58,7 +60,7 @@ def run(command: list[str], address: str, **settings: str) -> subprocess.Complet
 
 @dataclass(frozen=True)
 class ExampleClient:
-    """The built example of one language."""
+    """The built example client of one language."""
 
     language: str
     command: list[str]
@@ -73,34 +75,34 @@ def missing_tools(language: str) -> list[str]:
 
 @functools.cache
 def build(language: str) -> ExampleClient:
-    _compared[language] = "FAILED to build"
+    _outcomes[language] = "FAILED to build"
     make(f"client-{language}")
-    _compared[language] = "built and run"
+    _outcomes[language] = "built and run"
     return ExampleClient(language, LANGUAGES[language][0])
 
 
 @pytest.fixture(scope="session", params=LANGUAGES)
 def example(request):
-    """Each language in turn; skipped where its toolchain is missing."""
+    """The example client of each language in turn; skipped if its toolchain is missing."""
     missing = missing_tools(request.param)
     if missing:
-        reason = f"not here: {', '.join(missing)} (docs/clients.md says what to install)"
-        _compared[request.param] = f"SKIPPED, {reason}"
+        reason = f"not installed: {', '.join(missing)} (docs/clients.md lists what to install)"
+        _outcomes[request.param] = f"SKIPPED, {reason}"
         pytest.skip(f"{request.param}: {reason}")
     return build(request.param)
 
 
 @pytest.fixture(scope="session")
 def examples() -> list[ExampleClient]:
-    """Those of all languages whose toolchain is here."""
+    """The example clients of all languages whose toolchain is installed."""
     return [build(language) for language in LANGUAGES if not missing_tools(language)]
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    """Says which languages were tried, whatever the verbosity."""
-    if _compared:
+    """List the languages that were tested or skipped, at every verbosity."""
+    if _outcomes:
         terminalreporter.section("example clients")
-        for language, outcome in _compared.items():
+        for language, outcome in _outcomes.items():
             terminalreporter.write_line(f"{language}: {outcome}")
 
 
@@ -122,7 +124,7 @@ def server(dot_version):
 
 @pytest.fixture(scope="session")
 def guarded_server(dot_version, authority, tmp_path_factory):
-    """Speaks TLS and knows TOKEN."""
+    """Address of a server that uses TLS and requires TOKEN."""
     tokens = tmp_path_factory.mktemp("tokens") / "tokens.toml"
     digest = hashlib.sha256(TOKEN.encode()).hexdigest()
     tokens.write_text(f'[clients.example]\nsha256 = "{digest}"\nmethods = ["cofactor.v1.*/*"]\n')
@@ -133,21 +135,21 @@ def guarded_server(dot_version, authority, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def expected(server) -> str:
-    """What the reference, on the raw Python stubs, prints."""
+    """Output of the reference client, which uses the raw Python stubs."""
     done = run([sys.executable, str(Path(__file__).with_name("reference.py"))], server)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 class Proxy:
-    """Passes calls on to a server, after doing to them what the test asks for.
+    """Proxy that forwards calls to a server, and first fails or delays them as the test asks.
 
     Attributes:
-        failures: what each method answers first, one per call, before it is passed on.
-        delay_s: how long each call waits.
-        token: what a call must bring, or None.
-        calls: how often each method was called, by its full name.
-        on_arrival: called when a call has arrived, before anything else is done to it.
+        failures: status codes of the first calls of each method. Later calls are forwarded.
+        delay_s: delay of each call.
+        token: token that a call must carry, or None.
+        calls: number of calls by full method name.
+        on_arrival: called first for each call that arrives.
     """
 
     def __init__(self, upstream: str, credentials: grpc.ServerCredentials | None = None) -> None:
@@ -169,14 +171,14 @@ class Proxy:
         self._server.start()
 
     def service(self, details):
-        """The gRPC runtime asks this for the handler of each call."""
+        """Return the handler of a call. The gRPC runtime calls this."""
         if not details.method.startswith("/cofactor."):
             return None
         return grpc.stream_stream_rpc_method_handler(
-            lambda requests, context: self._pass_on(details.method, requests, context)
+            lambda requests, context: self._forward(details.method, requests, context)
         )
 
-    def _pass_on(self, method, requests, context):
+    def _forward(self, method, requests, context):
         with self._lock:
             attempt = self.calls[method]
             self.calls[method] += 1
@@ -199,7 +201,7 @@ class Proxy:
 
 @pytest.fixture(scope="session")
 def open_proxy(server):
-    """Opens a proxy that the caller stops."""
+    """Return a function that opens a proxy, which the caller must stop."""
     return functools.partial(Proxy, server)
 
 
@@ -212,7 +214,7 @@ def proxy(open_proxy):
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority and what it issued for localhost."""
+    """A certificate authority, and the certificate that it issued for localhost."""
 
     authority: Path
     certificate: Path
@@ -273,7 +275,7 @@ def other_authority(tmp_path_factory) -> Authority:
 
 @pytest.fixture
 def secure_proxy(server, authority):
-    """Speaks TLS and passes nothing on without TOKEN."""
+    """A proxy that uses TLS and forwards only calls with TOKEN."""
     proxy = Proxy(server, authority.server_credentials)
     proxy.token = TOKEN
     yield proxy

@@ -1,6 +1,6 @@
-"""What every example client prints, said with the raw Python stubs and nothing else.
+"""Reference client: calls every RPC with the raw Python stubs and prints the lines that every example client prints.
 
-The format is specified in docs/clients.md; the example clients in client/ print the same lines.
+docs/clients.md specifies the format. The example clients in client/ print the same lines.
 """
 
 import math
@@ -17,7 +17,7 @@ USAGE = "usage: reference.py [USER_ID [SEARCH_WORDS]]"
 
 
 def number(value: float) -> str:
-    """Two decimals, the same in every language: floor(100 x + 0.5) / 100."""
+    """Format a number with two decimals, rounded the same in every language: floor(100 x + 0.5) / 100."""
     return f"{math.floor(100 * value + 0.5) / 100:.2f}"
 
 
@@ -32,7 +32,7 @@ def scored_lines(label: str, results: list[recommender_pb2.ScoredItem]) -> Itera
 
 
 def result_lines(label: str, result: object) -> Iterator[str]:
-    """An entry of BatchRecommend or an answer of StreamRecommend: both hold a response or an error."""
+    """Format an entry of BatchRecommend or a response of StreamRecommend. Both hold a response or an error."""
     if result.WhichOneof("result") == "error":
         yield f"{label} error {result.error.reason}"
     else:
@@ -64,8 +64,8 @@ def catalogue(
         f"limits {limits.max_page_size} {limits.max_items_per_request} {limits.max_requests_per_batch}"
         f" {limits.max_queue_size}",
     ]
-    held = stub.ListModels(catalog_pb2.ListModelsRequest(page_size=10), timeout=timeout).models
-    lines += [f"listed {listed.name} {model_pb2.Model.State.Name(listed.state)}" for listed in held]
+    models = stub.ListModels(catalog_pb2.ListModelsRequest(page_size=10), timeout=timeout).models
+    lines += [f"listed {listed.name} {model_pb2.Model.State.Name(listed.state)}" for listed in models]
     found = stub.SearchItems(catalog_pb2.SearchItemsRequest(query=words, page_size=3), timeout=timeout).items
     for rank, item in enumerate(found, start=1):
         lines.append(f"search {rank} {item.item_id} {item.release_year} {'|'.join(item.genres)} {item.title}")
@@ -77,7 +77,7 @@ def catalogue(
 
 
 def tour(channel: grpc.Channel, user_id: str, words: str, timeout: float) -> Iterator[str]:
-    """Every RPC once, then one call that must fail."""
+    """Call every RPC once, then make one call that must fail. Yields the lines to print."""
     stub = recommender_pb2_grpc.RecommenderServiceStub(channel)
     lines, model, top = catalogue(catalog_pb2_grpc.CatalogServiceStub(channel), words, timeout)
     yield from lines
@@ -109,20 +109,21 @@ def tour(channel: grpc.Channel, user_id: str, words: str, timeout: float) -> Ite
         "unknown": recommender_pb2.User(user_id="nobody"),
     }
     requests = {
-        name: recommender_pb2.RecommendRequest(user=one, page_size=2, return_items=True) for name, one in users.items()
+        name: recommender_pb2.RecommendRequest(user=identity, page_size=2, return_items=True)
+        for name, identity in users.items()
     }
     batch_request = recommender_pb2.BatchRecommendRequest(requests=requests.values())
     for index, entry in enumerate(stub.BatchRecommend(batch_request, timeout=timeout).entries):
         yield from result_lines(f"batch {index}", entry)
     messages = [recommender_pb2.StreamRecommendRequest(request_id=name, request=r) for name, r in requests.items()]
-    answers = sorted(stub.StreamRecommend(iter(messages), timeout=timeout), key=lambda answer: answer.request_id)
-    for answer in answers:
-        yield from result_lines(f"stream {answer.request_id}", answer)
+    responses = sorted(stub.StreamRecommend(iter(messages), timeout=timeout), key=lambda response: response.request_id)
+    for response in responses:
+        yield from result_lines(f"stream {response.request_id}", response)
     explain_request = recommender_pb2.ExplainRequest(user=user, item_id=recommended[0].item_id, max_contributions=3)
-    why = stub.Explain(explain_request, timeout=timeout)
-    parts = (why.score, why.global_bias, why.user_bias, why.item_bias, why.interaction, why.remainder)
-    yield f"explain {explain_request.item_id} {' '.join(map(number, (*parts, why.predicted_rating)))}"
-    for part in why.contributions:
+    e = stub.Explain(explain_request, timeout=timeout)
+    parts = (e.score, e.global_bias, e.user_bias, e.item_bias, e.interaction, e.remainder, e.predicted_rating)
+    yield f"explain {explain_request.item_id} {' '.join(map(number, parts))}"
+    for part in e.contributions:
         yield f"because {part.item_id} {number(part.rating)} {number(part.contribution)}"
     try:
         stub.Recommend(recommender_pb2.RecommendRequest(user=user, page_size=-1), timeout=timeout)

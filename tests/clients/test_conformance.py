@@ -1,4 +1,4 @@
-"""The example clients of all languages do the same, on a real server."""
+"""The example clients of all languages behave the same on a real server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECOMMEND = "/cofactor.v1.RecommenderService/Recommend"
 GET_MODEL = "/cofactor.v1.CatalogService/GetModel"
 
 
-def test_reference_has_every_kind_of_line(expected):
+def test_the_reference_prints_every_kind_of_line(expected):
     kinds = list(dict.fromkeys(line.split()[0] for line in expected.splitlines()))
     assert kinds[:8] == ["model", "limits", "listed", "search", "top", "predict", "recommend", "similar"]
     assert kinds[8:13] == ["embed", "batch", "stream", "explain", "because"]
@@ -39,18 +39,18 @@ def test_prints_the_same_lines(example, server, expected):
 
 def test_calls_every_method_once(example, proxy):
     assert example.run(f"127.0.0.1:{proxy.port}").returncode == 0
-    assert dict(proxy.calls) == dict.fromkeys(METHODS, 1) | {RECOMMEND: 2}  # the second is the deliberate error
+    assert dict(proxy.calls) == dict.fromkeys(METHODS, 1) | {RECOMMEND: 2}  # the second call is the deliberate error
 
 
-def test_tries_again_after_unavailable_and_cancelled(example, secure_proxy, authority, expected):
-    """The same over TLS, with a token."""
+def test_retries_after_unavailable_and_cancelled(example, secure_proxy, authority, expected):
+    """Retries over TLS, with a token."""
     secure_proxy.failures = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
     done = example.run(f"localhost:{secure_proxy.port}", tls_ca=str(authority.authority), token=TOKEN, timeout="20")
     assert done.stdout.splitlines() == expected.splitlines(), done.stderr
     assert dict(secure_proxy.calls) == dict.fromkeys(METHODS, 3) | {RECOMMEND: 4}
 
 
-def test_gives_up_after_three_tries(example, proxy):
+def test_gives_up_after_three_attempts(example, proxy):
     proxy.failures = (grpc.StatusCode.UNAVAILABLE,) * 10
     done = example.run(f"127.0.0.1:{proxy.port}")
     assert (done.returncode, done.stdout) == (1, "")
@@ -58,7 +58,7 @@ def test_gives_up_after_three_tries(example, proxy):
     assert dict(proxy.calls) == {GET_MODEL: 3}
 
 
-def test_does_not_try_again_after_another_error(example, proxy):
+def test_does_not_retry_after_another_error(example, proxy):
     proxy.failures = (grpc.StatusCode.RESOURCE_EXHAUSTED,)
     done = example.run(f"127.0.0.1:{proxy.port}")
     assert (done.returncode, done.stderr.split()[:2]) == (1, ["error", "8"])
@@ -67,7 +67,7 @@ def test_does_not_try_again_after_another_error(example, proxy):
 
 def test_keeps_the_deadline(example, proxy):
     proxy.delay_s = 8.0
-    arrived = []  # programs take their time to start
+    arrived = []  # measure from here: programs take time to start
     proxy.on_arrival = lambda: arrived.append(time.monotonic())
     done = example.run(f"127.0.0.1:{proxy.port}", timeout="1")
     assert time.monotonic() - arrived[0] < 6
@@ -79,7 +79,7 @@ def test_prints_the_same_lines_over_tls_with_a_token(example, guarded_server, au
     assert done.stdout.splitlines() == expected.splitlines(), done.stderr
 
 
-def test_says_why_a_token_was_refused(example, guarded_server, authority):
+def test_prints_why_a_token_was_refused(example, guarded_server, authority):
     done = example.run(guarded_server, tls_ca=str(authority.authority), token="wrong")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error 16 ")
@@ -93,7 +93,7 @@ def test_never_sends_a_token_in_plain_text(example, proxy):
     assert not proxy.calls
 
 
-def test_trusts_no_other_authority(example, secure_proxy, other_authority):
+def test_does_not_trust_another_authority(example, secure_proxy, other_authority):
     address = f"localhost:{secure_proxy.port}"
     done = example.run(address, tls_ca=str(other_authority.authority), token=TOKEN, timeout="1")
     assert done.returncode == 1
@@ -102,7 +102,7 @@ def test_trusts_no_other_authority(example, secure_proxy, other_authority):
 
 def test_sends_nothing_to_a_server_that_is_not_serving(example, proxy, request):
     if example.language == "typescript":
-        reason = "grpc-js 1.14 does not carry out healthCheckConfig"
+        reason = "grpc-js 1.14 ignores healthCheckConfig"
         request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     proxy.health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
     done = example.run(f"127.0.0.1:{proxy.port}", timeout="1")

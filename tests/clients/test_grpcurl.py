@@ -1,4 +1,4 @@
-"""The real grpcurl, through reflection and with the descriptor set that `make protoset` writes."""
+"""grpcurl works through reflection, and with the descriptor set that `make protoset` writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RECOMMEND = "cofactor.v1.RecommenderService/Recommend"
 @pytest.fixture(scope="session")
 def grpcurl():
     if shutil.which("go") is None:
-        pytest.skip("grpcurl is built with Go, which is not here")
+        pytest.skip("grpcurl is built with Go, which is not installed")
     path = ROOT / ".bootstrap" / "bin" / "grpcurl"
     subprocess.run(["make", "--no-print-directory", str(path.relative_to(ROOT)), "protoset"], cwd=ROOT, check=True)
 
@@ -30,7 +30,7 @@ def grpcurl():
 
 
 def documents(text: str) -> list[dict]:
-    """JSON objects one after another, as grpcurl prints a stream."""
+    """Parse the JSON objects that grpcurl prints one after another for a stream."""
     decoder, found = json.JSONDecoder(), []
     while text := text.lstrip():
         document, end = decoder.raw_decode(text)
@@ -52,8 +52,8 @@ def test_describes_a_request_by_reflection(grpcurl, server):
 
 def test_recommends_by_reflection(grpcurl, server, expected):
     request = {"user": {"user_id": "u001"}, "page_size": 3, "return_items": True}
-    answer = json.loads(grpcurl("-d", json.dumps(request), server, RECOMMEND).stdout)
-    titles = [result["item"]["title"] for result in answer["results"]]
+    response = json.loads(grpcurl("-d", json.dumps(request), server, RECOMMEND).stdout)
+    titles = [result["item"]["title"] for result in response["results"]]
     lines = [line for line in expected.splitlines() if line.startswith("recommend ")]
     assert [line.split(" ", 4)[4] for line in lines] == titles
 
@@ -62,12 +62,13 @@ def test_streams_by_reflection(grpcurl, server):
     requests = [{"request_id": n, "request": {"user": {"user_id": n}, "page_size": 1}} for n in ("u001", "u002", "no")]
     method = "cofactor.v1.RecommenderService/StreamRecommend"
     done = grpcurl("-d", "\n".join(map(json.dumps, requests)), server, method)
-    answers = {answer["request_id"]: answer for answer in documents(done.stdout)}
-    assert answers["no"]["error"]["reason"] == "USER_NOT_FOUND"
-    assert len(answers["u001"]["response"]["results"]) == len(answers["u002"]["response"]["results"]) == 1
+    responses = {response["request_id"]: response for response in documents(done.stdout)}
+    assert responses["no"]["error"]["reason"] == "USER_NOT_FOUND"
+    for user_id in ("u001", "u002"):
+        assert len(responses[user_id]["response"]["results"]) == 1
 
 
-def test_shows_what_was_wrong(grpcurl, server):
+def test_shows_the_details_of_an_error(grpcurl, server):
     done = grpcurl("-d", '{"user": {"user_id": "u001"}, "page_size": -1}', server, RECOMMEND)
     assert done.returncode != 0
     assert "Code: InvalidArgument" in done.stderr
@@ -75,7 +76,7 @@ def test_shows_what_was_wrong(grpcurl, server):
     assert '"@type": "type.googleapis.com/google.rpc.ErrorInfo"' in done.stderr
 
 
-def test_needs_the_descriptor_set_where_there_is_no_reflection(grpcurl, proxy):
+def test_works_with_the_descriptor_set_without_reflection(grpcurl, proxy):
     address = f"127.0.0.1:{proxy.port}"
     method = "cofactor.v1.CatalogService/GetModel"
     assert grpcurl(address, method).returncode != 0

@@ -1,4 +1,4 @@
-"""The example clients leave a connection that the network has swallowed, and call again on another."""
+"""The example clients close a connection on which the network drops all data, and retry on another one."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import pytest
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 
 GET_MODEL = "/cofactor.v1.CatalogService/GetModel"
-TIMEOUT_S = 25  # keepalive needs 15: a ping after 10 s, given up 5 s later
+TIMEOUT_S = 25  # keepalive takes 15 s: a ping after 10 s, and 5 s until it times out
 
 
 class Connection(socketserver.BaseRequestHandler):
-    """Bytes both ways; once silent, they are taken and lost."""
+    """Connection that forwards bytes both ways. Once it is silent, it reads and drops them."""
 
     silent = False
 
     def handle(self):
         self.server.connections.append(self)
         with socket.create_connection(self.server.upstream) as upstream:
-            threading.Thread(target=self._carry, args=(upstream, self.request), daemon=True).start()
-            self._carry(self.request, upstream)
+            threading.Thread(target=self._forward, args=(upstream, self.request), daemon=True).start()
+            self._forward(self.request, upstream)
 
-    def _carry(self, source, sink):
-        with contextlib.suppress(OSError):  # either side has gone
+    def _forward(self, source, sink):
+        with contextlib.suppress(OSError):  # either side has closed the connection
             while content := source.recv(65536):
                 if not self.silent:
                     sink.sendall(content)
@@ -37,10 +37,10 @@ class Connection(socketserver.BaseRequestHandler):
 
 
 class Link(socketserver.ThreadingTCPServer):
-    """A TCP proxy in front of a port of this machine.
+    """TCP proxy in front of a port of this machine.
 
     Attributes:
-        connections: all there have been.
+        connections: all connections so far.
     """
 
     daemon_threads = True
@@ -53,7 +53,7 @@ class Link(socketserver.ThreadingTCPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def silence_once(self) -> None:
-        """The connections open by now carry nothing any more, and nobody is told; later ones do."""
+        """Silence the connections that are open now, without closing them. Later connections work."""
         if not any(connection.silent for connection in self.connections):
             for connection in self.connections:
                 connection.silent = True
@@ -61,7 +61,7 @@ class Link(socketserver.ThreadingTCPServer):
 
 @pytest.fixture(scope="module")
 def outcomes(examples, open_proxy):
-    """For each language what its client printed and which calls arrived; side by side, as all of them wait."""
+    """Output of the client of each language, and the calls that arrived. They run in parallel, because they wait."""
 
     def run(example):
         proxy = open_proxy()
@@ -79,7 +79,7 @@ def outcomes(examples, open_proxy):
         return dict(zip((example.language for example in examples), pool.map(run, examples), strict=True))
 
 
-def test_leaves_a_connection_that_has_fallen_silent(example, outcomes, expected):
+def test_retries_on_another_connection_when_one_is_silent(example, outcomes, expected):
     done, calls = outcomes[example.language]
     assert done.stdout.splitlines() == expected.splitlines(), done.stderr
-    assert calls[GET_MODEL] == 2, "the control: the first answer was lost"
+    assert calls[GET_MODEL] == 2, "control: the first response was lost"

@@ -1,6 +1,6 @@
-"""The generated code and the client answer on whatever grpcio and protobuf this interpreter has.
+"""Check that the generated code and the client work with the installed grpcio and protobuf.
 
-Run by `make test-floors` on the oldest and on the newest libraries that pyproject.toml admits; needs no other package.
+`make test-floors` runs this with the oldest and the newest libraries that pyproject.toml allows, and no other package.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from cofactor_client import Client
 
 
 class Recommender(recommender_pb2_grpc.RecommenderServiceServicer):
-    """Answers Predict with what it was asked, so that the way there and back is all that is tried."""
+    """Recommender that returns a rating for each item of a Predict request."""
 
     def Predict(self, request, context):  # noqa: N802 (the RPC's name)
-        """One rating per item: its position."""
+        """Return the position of each item as its rating."""
         return recommender_pb2.PredictResponse(ratings=[float(i) for i, _ in enumerate(request.item_ids)])
 
 
 class Catalog(catalog_pb2_grpc.CatalogServiceServicer):
-    """Answers GetModel."""
+    """Catalogue that describes the model in a GetModel request."""
 
     def GetModel(self, request, context):  # noqa: N802 (the RPC's name)
-        """A model with one metric."""
+        """Return a model with one metric."""
         return catalog_pb2.GetModelResponse(model=model_pb2.Model(name=request.model.name, metrics={"rmse": 0.875}))
 
 
 def main() -> None:
-    """Start a server on a free port, call it through the stubs and through the client."""
+    """Start a server on a free port and call it through the stubs and through the client."""
     server = grpc.server(futures.ThreadPoolExecutor(2))
     recommender_pb2_grpc.add_RecommenderServiceServicer_to_server(Recommender(), server)
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(Catalog(), server)
@@ -40,13 +40,13 @@ def main() -> None:
     try:
         with grpc.insecure_channel(address) as channel:
             request = recommender_pb2.PredictRequest(user_ids=["1", "1"], item_ids=["2", "3"])
-            answer = recommender_pb2_grpc.RecommenderServiceStub(channel).Predict(request, timeout=10)
-            assert list(answer.ratings) == [0.0, 1.0], answer
+            response = recommender_pb2_grpc.RecommenderServiceStub(channel).Predict(request, timeout=10)
+            assert list(response.ratings) == [0.0, 1.0], response
         with Client(address) as client:
             assert client.get_model(model="films").model.metrics["rmse"] == 0.875
     finally:
         server.stop(None).wait()
-    print(f"grpcio {version('grpcio')}, protobuf {version('protobuf')}: the stubs and the client answer")
+    print(f"grpcio {version('grpcio')}, protobuf {version('protobuf')}: the stubs and the client work")
 
 
 if __name__ == "__main__":

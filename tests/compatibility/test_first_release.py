@@ -1,4 +1,4 @@
-"""Stubs of the first release, from its descriptor set, still talk to today's server."""
+"""Clients of the first release, built from its descriptor set, still work with the current server."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ REQUESTS = {
 
 @pytest.fixture(scope="module")
 def release():
-    """The messages and methods as they were, in a pool that today's generated code does not share."""
+    """The messages and methods of the first release, in a pool separate from the current generated code."""
     files = descriptor_pb2.FileDescriptorSet.FromString(RELEASE.read_bytes())
     pool = descriptor_pool.DescriptorPool()
     for file in files.file:
@@ -43,28 +43,28 @@ def server(dot_version):
         yield running
 
 
-def named(value, user, item):
-    """The value with the ids of a user and an item in place of {user} and {item}."""
+def fill_in(value, user, item):
+    """Replace {user} and {item} in a request by the ids of a user and an item."""
     if isinstance(value, str):
         return value.format(user=user, item=item)
     if isinstance(value, list):
-        return [named(entry, user, item) for entry in value]
-    return {key: named(entry, user, item) for key, entry in value.items()} if isinstance(value, dict) else value
+        return [fill_in(entry, user, item) for entry in value]
+    return {key: fill_in(entry, user, item) for key, entry in value.items()} if isinstance(value, dict) else value
 
 
-def test_every_method_of_the_release_is_asked(release):
+def test_every_method_of_the_first_release_is_tested(release):
     services = [release.FindServiceByName(f"cofactor.v1.{name}") for name in ("RecommenderService", "CatalogService")]
     assert {f"{service.name}.{method.name}" for service in services for method in service.methods} == set(REQUESTS)
 
 
 @pytest.mark.parametrize("method", REQUESTS)
-def test_a_method_of_the_release_answers(release, server, method):
+def test_a_method_of_the_first_release_still_works(release, server, method):
     version = server.repository.resolve(model_pb2.ModelRef())
     user, item = version.user_ids.ids[0], version.item_ids.ids[0]
     descriptor = release.FindMethodByName(f"cofactor.v1.{method}")
     request_class = message_factory.GetMessageClass(descriptor.input_type)
     response_class = message_factory.GetMessageClass(descriptor.output_type)
-    request = request_class(**named(REQUESTS[method], user, item))
+    request = request_class(**fill_in(REQUESTS[method], user, item))
     service, _, name = method.partition(".")
     path, codec = f"/cofactor.v1.{service}/{name}", (request_class.SerializeToString, response_class.FromString)
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:

@@ -1,4 +1,4 @@
-"""A model trained on the embedded MovieLens and served by the installed programs, as a user would do it."""
+"""A model trained on MovieLens ml-latest-small by `cofactor_trainer` and served by `cofactor_server`."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from tests.support.waiting import until
 
 @dataclass(frozen=True)
 class Served:
-    """A server process and what it serves; held_out has user_id, item_id and rating."""
+    """A server process, and the ratings behind its model, with the columns user_id, item_id and rating."""
 
     address: str
     models: Path
@@ -24,8 +24,8 @@ class Served:
     trained_on: pd.DataFrame
 
 
-def frame(ratings):
-    """Ratings whose user and item the model knows, with ids."""
+def to_frame(ratings):
+    """Return the ratings whose user and item the model knows, with ids instead of rows."""
     known = (ratings.user_rows < ratings.n_users) & (ratings.item_rows < ratings.n_items)
     return pd.DataFrame(
         {
@@ -37,14 +37,14 @@ def frame(ratings):
 
 
 def port_in(log: Path) -> int:
-    """Where the server of a log listens; 0: nowhere yet."""
+    """Return the port in a server's log, or 0 if the server does not listen yet."""
     found = re.search(r"listening on \S+ port (\d+)", log.read_text())
     return int(found[1]) if found else 0
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory):
-    """cofactor-train, then cofactor-serve until the tests are over."""
+    """Run cofactor-train, then cofactor-serve until the end of the tests."""
     from cofactor_trainer.data.movielens import load_embedded_small
     from cofactor_trainer.data.splits import random_split
 
@@ -56,15 +56,15 @@ def served(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     split = random_split(load_embedded_small(), 0.2, 42)
     serve = [sys.executable, "-m", "cofactor_server", "--models", models, "--port", "0"]
-    path = folder / "log"
-    with path.open("w") as log, subprocess.Popen(serve, stdout=log, stderr=log) as server:
+    log_path = folder / "log"
+    with log_path.open("w") as log, subprocess.Popen(serve, stdout=log, stderr=log) as server:
         try:
-            until(lambda: port_in(path) or server.poll() is not None, 60, "the server listens")
-            assert server.poll() is None, path.read_text()
-            address = f"127.0.0.1:{port_in(path)}"
+            until(lambda: port_in(log_path) or server.poll() is not None, 60, "the server listens")
+            assert server.poll() is None, log_path.read_text()
+            address = f"127.0.0.1:{port_in(log_path)}"
             with Client(address) as client:
                 client.wait_until_ready(60)
-            yield Served(address, models, done.stdout, frame(split.validation), frame(split.train))
+            yield Served(address, models, done.stdout, to_frame(split.validation), to_frame(split.train))
         finally:
             server.terminate()
             assert server.wait(30) == 0

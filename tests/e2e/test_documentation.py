@@ -16,8 +16,13 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 CLIENT_PAGE = DOCS / "client-python.md"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob(".github/**/*.md")])
-MODULES = ["cofactor_client", "cofactor_client._channel", "cofactor_client._client", "cofactor_client._requests"]
-MODULES += ["cofactor_client._catalog", "cofactor_client.aio"]
+MODULES = [
+    "cofactor_client",
+    "cofactor_client._channel",
+    "cofactor_client._client",
+    "cofactor_client._request_messages",
+]
+MODULES += ["cofactor_client._catalog_client", "cofactor_client.aio"]
 
 
 def examples():

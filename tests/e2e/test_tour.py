@@ -1,4 +1,4 @@
-"""docs/tour.ipynb runs from the first cell to the last."""
+"""The notebook docs/tour.ipynb runs from the first cell to the last."""
 
 from pathlib import Path
 
@@ -26,5 +26,5 @@ def test_the_tour_draws_its_plots_and_recommends(executed):
     assert any("title" in table and "predicted" in table for table in tables)
 
 
-def test_the_tour_says_nothing_on_standard_error(executed):
+def test_the_tour_prints_nothing_on_standard_error(executed):
     assert [o.text for o in outputs(executed) if o.output_type == "stream" and o.name == "stderr"] == []

@@ -1,4 +1,4 @@
-"""`cofactor models` against a server's admin port."""
+"""`cofactor models` on the admin port of a real server."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from cofactor_server.server import create_server
 
 
 @pytest.fixture
-def operated(dot_version, tmp_path):
-    """A server with one version, and the address of its admin port."""
+def admin_server(dot_version, tmp_path):
+    """A server with one model version, and the address of its admin port."""
     models = tmp_path / "models"
     shutil.copytree(dot_version, models / "dot" / "1")
     config = ServerConfig(models=str(models), port=0, provider="cpu", drain_delay_s=0, poll_interval_s=0)
@@ -28,15 +28,15 @@ def operated(dot_version, tmp_path):
         yield SimpleNamespace(models=models, live=server._live, address=f"127.0.0.1:{server.admin.port}")
 
 
-def test_versions_are_listed_and_labels_move(operated, capsys) -> None:
-    assert main(["models", "ls", "--address", operated.address]) == 0
+def test_ls_lists_versions_and_promote_moves_a_label(admin_server, capsys) -> None:
+    assert main(["models", "ls", "--address", admin_server.address]) == 0
     table = capsys.readouterr().out
     assert "dot" in table
     assert "ready" in table
     assert "current" in table
-    (operated.models / "dot" / "2").mkdir()
-    (operated.models / "dot" / "2" / "manifest.json").write_text("{}")
-    assert main(["models", "promote", "dot", "1", "--address", operated.address, "--json"]) == 0
+    (admin_server.models / "dot" / "2").mkdir()
+    (admin_server.models / "dot" / "2" / "manifest.json").write_text("{}")
+    assert main(["models", "promote", "dot", "1", "--address", admin_server.address, "--json"]) == 0
     model = json.loads(capsys.readouterr().out)["models"][0]
     states = {version["version"]: version for version in model["versions"]}
     assert states["1"]["labels"] == ["stable"]
@@ -44,53 +44,53 @@ def test_versions_are_listed_and_labels_move(operated, capsys) -> None:
     assert "manifest.sha256" in states["2"]["state_message"]
 
 
-def test_what_was_just_written_survives_a_promotion_and_shares_are_shown(operated, capsys, monkeypatch) -> None:
+def test_promote_keeps_the_policy_on_disk_and_shows_traffic_shares(admin_server, capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     shares = {"canary_percent": {"next": 5}, "shadow_percent": {"next": 20}}
-    (operated.models / "dot" / "serving.json").write_text(json.dumps({"labels": {"next": "1"}, **shares}))
-    assert main(["models", "promote", "dot", "1", "--address", operated.address]) == 0
+    (admin_server.models / "dot" / "serving.json").write_text(json.dumps({"labels": {"next": "1"}, **shares}))
+    assert main(["models", "promote", "dot", "1", "--address", admin_server.address]) == 0
     assert "current, 5 % of users, shadow of 20 % of users" in capsys.readouterr().out
-    written = json.loads((operated.models / "dot" / "serving.json").read_text())
+    written = json.loads((admin_server.models / "dot" / "serving.json").read_text())
     assert written == {"labels": {"next": "1", "stable": "1"}, **shares}
 
 
-def test_what_the_server_refuses_is_said_and_exits_with_1(operated, capsys) -> None:
-    assert main(["models", "rollback", "dot", "--address", operated.address]) == 1
+def test_an_action_that_the_server_rejects_exits_with_1(admin_server, capsys) -> None:
+    assert main(["models", "rollback", "dot", "--address", admin_server.address]) == 1
     assert "nothing to roll back" in capsys.readouterr().err
-    assert main(["models", "promote", "dot", "9", "--address", operated.address]) == 1
+    assert main(["models", "promote", "dot", "9", "--address", admin_server.address]) == 1
     assert "NOT_FOUND" in capsys.readouterr().err
 
 
-def test_no_server_is_said_plainly(capsys) -> None:
+def test_an_unreachable_server_is_named(capsys) -> None:
     assert main(["models", "ls", "--address", "127.0.0.1:1"]) == 1
-    assert "no server answers at 127.0.0.1:1" in capsys.readouterr().err
+    assert "no server is reachable at 127.0.0.1:1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("action", [["ls"], ["promote", "dot", "1"], ["rollback", "dot"]])
 def test_a_token_is_not_sent_in_plain_text_to_another_machine(action, monkeypatch, capsys) -> None:
     monkeypatch.setenv("COFACTOR_TOKEN", "secret")
     assert main(["models", *action, "--address", "admin.example:50052"]) == 2
-    refused = capsys.readouterr().err
-    assert "token: would travel in plain text" in refused
-    assert "secret" not in refused
-    assert refused.count("\n") == 1
+    message = capsys.readouterr().err
+    assert "token: would be sent in plain text" in message
+    assert "secret" not in message
+    assert message.count("\n") == 1
 
 
-def test_a_token_is_sent_on_this_machine(operated, tmp_path, monkeypatch, capsys) -> None:
+def test_a_token_is_sent_to_a_server_on_this_machine(admin_server, tmp_path, monkeypatch, capsys) -> None:
     tokens = tmp_path / "tokens.toml"
     digest = hashlib.sha256(b"secret").hexdigest()
     tokens.write_text(f'[clients.operator]\nsha256 = "{digest}"\nmethods = ["cofactor.admin.v1.AdminService/*"]\n')
-    gated = AdminServer(operated.live, Authenticator([StaticTokens(tokens)]), 0)
+    guarded = AdminServer(admin_server.live, Authenticator([StaticTokens(tokens)]), 0)
     try:
-        words = ["models", "ls", "--address", f"127.0.0.1:{gated.port}"]
+        words = ["models", "ls", "--address", f"127.0.0.1:{guarded.port}"]
         assert main(words) == 1
         assert "UNAUTHENTICATED" in capsys.readouterr().err
         monkeypatch.setenv("COFACTOR_TOKEN", "secret")
-        monkeypatch.setenv("COFACTOR_TLS_CA", "system")  # what the server's own port may want; an admin port never
+        monkeypatch.setenv("COFACTOR_TLS_CA", "system")  # meant for the port of the API; the admin port has no TLS
         assert main(words) == 0
         assert "ready" in capsys.readouterr().out
     finally:
-        gated.close()
+        guarded.close()
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_a_token_is_sent_on_this_machine(operated, tmp_path, monkeypatch, capsys
         (["--ca", "nobody.pem"], "nobody.pem"),
     ],
 )
-def test_a_wrong_option_is_one_line_and_exits_with_2(words, message, capsys) -> None:
+def test_a_wrong_option_gives_one_line_and_exits_with_2(words, message, capsys) -> None:
     assert main(["models", "ls", *words]) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert said.startswith("cofactor: error: ")
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.startswith("cofactor: error: ")
+    assert printed.count("\n") == 1

@@ -1,4 +1,4 @@
-"""What goes into a call, as plain values."""
+"""Plain values that callers pass to the client."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Order = Literal["highest-bias", "lowest-bias", "most-rated"]
 
 @dataclass(frozen=True)
 class ModelRef:
-    """Which model answers; empty: the server's default, its current version.
+    """Reference to a model. An empty one means the server's default model, in its current version.
 
     Attributes:
         name: the model's name.
-        version: an exact version; not together with `label`.
+        version: an exact version; cannot be combined with `label`.
         label: a label that an operator put on a version, such as "canary".
     """
 
@@ -28,20 +28,24 @@ class ModelRef:
     label: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuses two choices of version."""
+        """Raise ValueError if both a version and a label are given."""
         if self.version is not None and self.label is not None:
-            raise ValueError("version and label: give one of them")
+            raise ValueError("version and label: give only one of them")
+
+
+ModelLike: TypeAlias = str | ModelRef | None
+"""The name of a model, a reference to it, or None for the default."""
 
 
 @dataclass(frozen=True)
 class UserEmbedding:
-    """A user as the model sees one: opaque, made by `embed_new_user`, valid for one embedding space.
+    """A user's vector in the model, as `embed_new_user` returns it. Treat it as opaque.
 
     Attributes:
         factors: `Model.factor_count` numbers.
         bias: how far this user rates above or below the average.
-        embedding_space: fingerprint of the tables that it is valid for.
-        rated_item_ids: what it was made from; recommendations leave these out.
+        embedding_space: fingerprint of the factor tables that the embedding is valid for.
+        rated_item_ids: the items it was made from; recommendations leave these out.
     """
 
     factors: tuple[float, ...]
@@ -50,7 +54,7 @@ class UserEmbedding:
     rated_item_ids: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
-        """Serialised, to keep it in a store."""
+        """Serialise the embedding, to keep it in a store."""
         message = recommender_pb2.UserEmbedding(
             factors=self.factors,
             bias=self.bias,
@@ -61,18 +65,18 @@ class UserEmbedding:
 
     @classmethod
     def from_bytes(cls, serialised: bytes) -> UserEmbedding:
-        """What `to_bytes` made; google.protobuf.message.DecodeError for anything else."""
+        """Read the bytes that `to_bytes` wrote. Raises google.protobuf.message.DecodeError for other bytes."""
         message = recommender_pb2.UserEmbedding.FromString(serialised)
         return cls(tuple(message.factors), message.bias, message.embedding_space, tuple(message.rated_item_ids))
 
 
 @dataclass(frozen=True)
 class RatingHistory:
-    """What is known of a user whom the model has not seen.
+    """Ratings and profile of a user whom the model has not seen in training.
 
     Attributes:
         ratings: item id to rating, on the model's scale.
-        profile: sign-up answers, such as {"age": "24"}; `Model.profile_keys` says which the model uses.
+        profile: sign-up answers, such as {"age": "24"}; `Model.profile_keys` lists those that the model uses.
     """
 
     ratings: Mapping[str, float] = field(default_factory=dict)
@@ -80,16 +84,19 @@ class RatingHistory:
 
 
 UserLike: TypeAlias = str | UserEmbedding | RatingHistory | Mapping[str, float]
-"""Who is asking: the id of a user of the training data, an embedding, a history, or just item ids with ratings."""
+"""The id of a user of the training data, an embedding, a history, or a mapping of item ids to ratings."""
+
+UserOrRequest: TypeAlias = UserLike | recommender_pb2.RecommendRequest
+"""An entry of a batch or stream: a user, or a request with options of its own."""
 
 
 @dataclass(frozen=True)
 class ItemFilter:
-    """Restricts the items that may be returned; conditions are combined with AND.
+    """Conditions on the items that may be returned. An item must meet all of them.
 
     Attributes:
-        candidate_item_ids: only these; empty: the whole catalogue.
-        excluded_item_ids: not these.
+        candidate_item_ids: only these items; empty for the whole catalogue.
+        excluded_item_ids: none of these items.
         any_genres: items with at least one of these genres.
         excluded_genres: items with none of these genres.
         min_release_year: released in this year or later.
@@ -107,17 +114,17 @@ class ItemFilter:
 
 
 class RecommendOptions(TypedDict, total=False):
-    """Keyword arguments of every kind of recommendation.
+    """Keyword arguments of every method that recommends.
 
     Attributes:
-        filter: which items may be returned.
-        include_rated: return what the user has rated as well; default False.
-        diversity: 0 by score alone, towards 1 the results differ more from each other; default 0.
-        popularity_penalty: 0 to 10; each step takes that multiple of log(rating count + 1) off the score.
-        unknown_user: "error" (the default) or "popular": answer for the average user, with `is_fallback` set.
+        filter: conditions on the items that may be returned.
+        include_rated: True to return items that the user has rated as well; default False.
+        diversity: 0 (the default) ranks by score alone; towards 1 the results differ more from each other.
+        popularity_penalty: 0 (the default) to 10; this times log(rating count + 1) is subtracted from each score.
+        unknown_user: "error" (the default), or "popular" to recommend for the average user and set `is_fallback`.
         ranking: "popularity-corrected" (the default of a rating model) or "predicted-rating".
-        min_predicted_rating: leaves out items whose predicted rating is lower.
-        return_items: titles and attributes with each result; default True.
+        min_predicted_rating: leave out items whose predicted rating is lower.
+        return_items: False to leave out titles and attributes; default True.
     """
 
     filter: ItemFilter

@@ -1,4 +1,4 @@
-"""Opening and closing the synchronous client, and its questions about what is served."""
+"""Base class of the client: its connection, and the methods of CatalogService."""
 
 from __future__ import annotations
 
@@ -6,24 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from cofactor.v1 import catalog_pb2
-from cofactor_client import _requests, _responses
-from cofactor_client._answers import (
-    Item,
-    ItemPage,
-    Model,
-    ModelDescription,
-    ModelPage,
-    ServingLimits,
-)
+from cofactor_client import _request_messages as build
+from cofactor_client import _response_parsing as parse
+from cofactor_client._catalog_types import Item, ItemPage, Model, ModelDescription, ModelPage, ServingLimits
 from cofactor_client._channel import Connection, Tls
-from cofactor_client._inputs import Order
-from cofactor_client._requests import ModelLike
-from cofactor_client._transport import Transport, over_pages
+from cofactor_client._request_types import ModelLike, Order
+from cofactor_client._transport import Transport, iterate_pages
 
 
 class CatalogClient:
-    """The base of Client: its connection, and the methods of CatalogService."""
+    """Connection to the servers, and the methods of CatalogService. Base class of Client."""
 
     def __init__(
         self,
@@ -49,11 +41,14 @@ class CatalogClient:
         self.close()
 
     def close(self) -> None:
-        """Ends the calls under way and closes the connections."""
+        """Cancel the calls in flight and close the connections."""
         self._transport.close()
 
     def wait_until_ready(self, timeout: float = 30.0) -> None:
-        """Returns when a server is reachable and its health is SERVING; UnavailableError after `timeout` seconds."""
+        """Wait until a server is reachable and its health is SERVING.
+
+        Raises UnavailableError after `timeout` seconds.
+        """
         self._transport.wait_until_ready(timeout)
 
     def search_items(
@@ -65,19 +60,19 @@ class CatalogClient:
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> ItemPage:
-        """Items by words, or beginnings of words, of their title; case and accents are ignored.
+        """Search for items by words, or beginnings of words, of their title. Ignores case and accents.
 
         >>> sorted((film.title, film.release_year) for film in client.search_items("toy sto", k=3))
         [('Toy Story', 1995), ('Toy Story 2', 1999), ('Toy Story 3', 2010)]
         """
-        request = _requests.search_items(self._ref(model), query, k, page_token)
-        return _responses.item_page(self._transport.call(self._transport.catalog.SearchItems, request, timeout))
+        request = build.search_items(self._resolve_model(model), query, k, page_token)
+        return parse.item_page(self._transport.call(self._transport.catalog.SearchItems, request, timeout))
 
     def iter_search_items(
         self, query: str, *, page_size: int = 100, model: ModelLike = None, timeout: float | None = None
     ) -> Iterator[Item]:
-        """Every item that matches, best match first, page after page as they are needed."""
-        return over_pages(
+        """Iterate over every item that matches, best match first. Fetches a page when it is needed."""
+        return iterate_pages(
             lambda token: self.search_items(query, page_size, page_token=token, model=model, timeout=timeout)
         )
 
@@ -90,14 +85,14 @@ class CatalogClient:
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> ItemPage:
-        """The best liked, worst liked or most rated items, whatever one's taste.
+        """List the items that users in general like best or least, or have rated most.
 
         >>> counts = [item.rating_count for item in client.top_items("most-rated", k=5)]
         >>> counts == sorted(counts, reverse=True)
         True
         """
-        request = _requests.top_items(self._ref(model), order, k, page_token)
-        return _responses.item_page(self._transport.call(self._transport.catalog.ListTopItems, request, timeout))
+        request = build.top_items(self._resolve_model(model), order, k, page_token)
+        return parse.item_page(self._transport.call(self._transport.catalog.ListTopItems, request, timeout))
 
     def iter_top_items(
         self,
@@ -107,34 +102,34 @@ class CatalogClient:
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> Iterator[Item]:
-        """The whole catalogue in that order, page after page as it is needed."""
-        return over_pages(
+        """Iterate over the whole catalogue in the given order. Fetches a page when it is needed."""
+        return iterate_pages(
             lambda token: self.top_items(order, page_size, page_token=token, model=model, timeout=timeout)
         )
 
     def get_model(self, *, model: ModelLike = None, timeout: float | None = None) -> ModelDescription:
-        """Describes one model and the server's limits.
+        """Describe one model and the server's limits.
 
         >>> client.get_model().model.state
         'ready'
         """
-        request = catalog_pb2.GetModelRequest(model=_requests.model_ref(self._ref(model)))
-        return _responses.model_description(self._transport.call(self._transport.catalog.GetModel, request, timeout))
+        request = build.get_model(self._resolve_model(model))
+        return parse.model_description(self._transport.call(self._transport.catalog.GetModel, request, timeout))
 
     def list_models(self, k: int = 10, *, page_token: str = "", timeout: float | None = None) -> ModelPage:
-        """Model versions that the server holds, by name, newest version first."""
-        request = catalog_pb2.ListModelsRequest(page_size=k, page_token=page_token)
-        return _responses.model_page(self._transport.call(self._transport.catalog.ListModels, request, timeout))
+        """List the loaded model versions, by name, newest version first."""
+        request = build.list_models(k, page_token)
+        return parse.model_page(self._transport.call(self._transport.catalog.ListModels, request, timeout))
 
     def iter_models(self, *, page_size: int = 100, timeout: float | None = None) -> Iterator[Model]:
-        """Every model version that the server holds, page after page as they are needed.
+        """Iterate over every loaded model version. Fetches a page when it is needed.
 
         >>> {model.state for model in client.iter_models()} >= {"ready"}
         True
         """
-        return over_pages(lambda token: self.list_models(page_size, page_token=token, timeout=timeout))
+        return iterate_pages(lambda token: self.list_models(page_size, page_token=token, timeout=timeout))
 
-    def _ref(self, model: ModelLike) -> ModelLike:
+    def _resolve_model(self, model: ModelLike) -> ModelLike:
         return self._model if model is None else model
 
     def _serving_limits(self) -> ServingLimits:

@@ -1,19 +1,20 @@
-"""Plain values to request messages."""
+"""Build request messages from plain values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias, TypeVar, Unpack
+from typing import TypeVar, Unpack
 
 from cofactor.v1 import catalog_pb2, model_pb2, recommender_pb2
-from cofactor_client._inputs import (
+from cofactor_client._request_types import (
     ItemFilter,
-    ModelRef,
+    ModelLike,
     Order,
     RatingHistory,
     RecommendOptions,
     UserEmbedding,
     UserLike,
+    UserOrRequest,
 )
 
 _RANKINGS = {
@@ -30,13 +31,11 @@ _ORDERS = {
     "most-rated": catalog_pb2.ListTopItemsRequest.ORDER_MOST_RATED,
 }
 
-ModelLike: TypeAlias = str | ModelRef | None
-RecommendLike: TypeAlias = UserLike | recommender_pb2.RecommendRequest
 _Value = TypeVar("_Value")
 
 
-def model_ref(model: ModelLike) -> model_pb2.ModelRef | None:
-    """A name, a ModelRef or None as the message."""
+def _model_ref(model: ModelLike) -> model_pb2.ModelRef | None:
+    """Build a ModelRef message. Returns None for the default model."""
     if model is None:
         return None
     if isinstance(model, str):
@@ -44,8 +43,8 @@ def model_ref(model: ModelLike) -> model_pb2.ModelRef | None:
     return model_pb2.ModelRef(name=model.name, version=model.version, label=model.label)
 
 
-def user_message(user: UserLike) -> recommender_pb2.User:
-    """Whatever stands for a user as the message."""
+def _user(user: UserLike) -> recommender_pb2.User:
+    """Build a User message from an id, an embedding, a history or a mapping of ratings."""
     if isinstance(user, str):
         return recommender_pb2.User(user_id=user)
     if isinstance(user, UserEmbedding):
@@ -56,7 +55,7 @@ def user_message(user: UserLike) -> recommender_pb2.User:
     if isinstance(user, Mapping):
         return recommender_pb2.User(history=recommender_pb2.RatingHistory(ratings=_ratings(user)))
     raise TypeError(
-        f"user: an id as a string, a UserEmbedding, a RatingHistory or a mapping of item ids to ratings, "
+        "user: must be an id as a string, a UserEmbedding, a RatingHistory or a mapping of item ids to ratings, "
         f"not {type(user).__name__}"
     )
 
@@ -64,10 +63,10 @@ def user_message(user: UserLike) -> recommender_pb2.User:
 def predict(
     model: ModelLike, user: UserLike, item_ids: Iterable[str], *, allow_partial_success: bool
 ) -> recommender_pb2.PredictRequest:
-    """One user against many items."""
+    """Build a request for the ratings of one user for many items."""
     return recommender_pb2.PredictRequest(
-        model=model_ref(model),
-        user=user_message(user),
+        model=_model_ref(model),
+        user=_user(user),
         item_ids=_ids(item_ids, "item_ids"),
         allow_partial_success=allow_partial_success,
     )
@@ -76,9 +75,9 @@ def predict(
 def predict_pairs(
     model: ModelLike, user_ids: Iterable[str], item_ids: Iterable[str], *, allow_partial_success: bool
 ) -> recommender_pb2.PredictRequest:
-    """One user per item."""
+    """Build a request for the ratings of pairs: one user per item."""
     return recommender_pb2.PredictRequest(
-        model=model_ref(model),
+        model=_model_ref(model),
         user_ids=_ids(user_ids, "user_ids"),
         item_ids=_ids(item_ids, "item_ids"),
         allow_partial_success=allow_partial_success,
@@ -88,21 +87,20 @@ def predict_pairs(
 def recommend_request(
     user: UserLike, k: int = 10, **options: Unpack[RecommendOptions]
 ) -> recommender_pb2.RecommendRequest:
-    """One entry of `batch_recommend` or `stream_recommend` whose options differ from the others'.
+    """Build an entry of `batch_recommend` or `stream_recommend` with a k and options of its own.
 
     >>> recommend_request("1", k=3, filter=ItemFilter(any_genres=("Comedy",))).page_size
     3
     """
-    minimum = options.get("min_predicted_rating")
     request = recommender_pb2.RecommendRequest(
-        user=user_message(user),
+        user=_user(user),
         page_size=k,
         filter=_item_filter(options.get("filter")),
         include_rated=options.get("include_rated", False),
         diversity=options.get("diversity", 0.0),
         popularity_penalty=options.get("popularity_penalty", 0.0),
         return_items=options.get("return_items", True),
-        min_predicted_rating=minimum,
+        min_predicted_rating=options.get("min_predicted_rating"),
     )
     if "ranking" in options:
         request.ranking = _choice(_RANKINGS, options["ranking"], "ranking")
@@ -114,29 +112,29 @@ def recommend_request(
 def recommend(
     model: ModelLike, user: UserLike, k: int, page_token: str, options: RecommendOptions
 ) -> recommender_pb2.RecommendRequest:
-    """Recommend for one user."""
+    """Build a request for one page of recommendations."""
     request = recommend_request(user, k, **options)
     request.page_token = page_token
-    if (ref := model_ref(model)) is not None:
+    if (ref := _model_ref(model)) is not None:
         request.model.CopyFrom(ref)
     return request
 
 
 def batch_recommend(
-    model: ModelLike, users: Iterable[RecommendLike], k: int, options: RecommendOptions
+    model: ModelLike, users: Iterable[UserOrRequest], k: int, options: RecommendOptions
 ) -> recommender_pb2.BatchRecommendRequest:
-    """Recommend for many users in one call."""
+    """Build a request for recommendations for many users in one call."""
     return recommender_pb2.BatchRecommendRequest(
-        model=model_ref(model), requests=[_recommend_entry(user, k, options) for user in users]
+        model=_model_ref(model), requests=[_recommend_entry(user, k, options) for user in users]
     )
 
 
 def stream_recommend(
-    model: ModelLike, index: int, user: RecommendLike, k: int, options: RecommendOptions
+    model: ModelLike, index: int, user: UserOrRequest, k: int, options: RecommendOptions
 ) -> recommender_pb2.StreamRecommendRequest:
-    """The request of entry `index` of a stream."""
+    """Build the request of entry `index` of a stream."""
     streamed = recommender_pb2.StreamRecommendRequest(request_id=str(index), request=_recommend_entry(user, k, options))
-    if (ref := model_ref(model)) is not None and not streamed.request.HasField("model"):
+    if (ref := _model_ref(model)) is not None and not streamed.request.HasField("model"):
         streamed.request.model.CopyFrom(ref)
     return streamed
 
@@ -150,9 +148,9 @@ def similar_items(
     filter: ItemFilter | None,
     return_items: bool,
 ) -> recommender_pb2.SimilarItemsRequest:
-    """Items near to one or several."""
+    """Build a request for the items similar to one item or several."""
     return recommender_pb2.SimilarItemsRequest(
-        model=model_ref(model),
+        model=_model_ref(model),
         item_ids=[item_ids] if isinstance(item_ids, str) else _ids(item_ids, "item_ids"),
         page_size=k,
         page_token=page_token,
@@ -164,9 +162,9 @@ def similar_items(
 def embed_new_user(
     model: ModelLike, ratings: Mapping[str, float], profile: Mapping[str, str], *, skip_unknown_items: bool
 ) -> recommender_pb2.EmbedNewUserRequest:
-    """Fold a new user in."""
+    """Build a request that folds in a new user."""
     return recommender_pb2.EmbedNewUserRequest(
-        model=model_ref(model),
+        model=_model_ref(model),
         ratings=_ratings(ratings),
         profile=dict(profile),
         skip_unknown_items=skip_unknown_items,
@@ -174,25 +172,35 @@ def embed_new_user(
 
 
 def explain(model: ModelLike, user: UserLike, item_id: str, max_contributions: int) -> recommender_pb2.ExplainRequest:
-    """What a prediction is made of."""
+    """Build a request for the explanation of one prediction."""
     return recommender_pb2.ExplainRequest(
-        model=model_ref(model), user=user_message(user), item_id=item_id, max_contributions=max_contributions
+        model=_model_ref(model), user=_user(user), item_id=item_id, max_contributions=max_contributions
     )
 
 
 def top_items(model: ModelLike, order: Order, k: int, page_token: str) -> catalog_pb2.ListTopItemsRequest:
-    """Best, worst or most rated items."""
+    """Build a request for the items with the highest bias, the lowest bias or the most ratings."""
     return catalog_pb2.ListTopItemsRequest(
-        model=model_ref(model), order=_choice(_ORDERS, order, "order"), page_size=k, page_token=page_token
+        model=_model_ref(model), order=_choice(_ORDERS, order, "order"), page_size=k, page_token=page_token
     )
 
 
 def search_items(model: ModelLike, query: str, k: int, page_token: str) -> catalog_pb2.SearchItemsRequest:
-    """Items by words of their title."""
-    return catalog_pb2.SearchItemsRequest(model=model_ref(model), query=query, page_size=k, page_token=page_token)
+    """Build a request for the items whose title contains the words of `query`."""
+    return catalog_pb2.SearchItemsRequest(model=_model_ref(model), query=query, page_size=k, page_token=page_token)
 
 
-def _recommend_entry(user: RecommendLike, k: int, options: RecommendOptions) -> recommender_pb2.RecommendRequest:
+def get_model(model: ModelLike) -> catalog_pb2.GetModelRequest:
+    """Build a request for the description of one model."""
+    return catalog_pb2.GetModelRequest(model=_model_ref(model))
+
+
+def list_models(k: int, page_token: str) -> catalog_pb2.ListModelsRequest:
+    """Build a request for one page of the server's models."""
+    return catalog_pb2.ListModelsRequest(page_size=k, page_token=page_token)
+
+
+def _recommend_entry(user: UserOrRequest, k: int, options: RecommendOptions) -> recommender_pb2.RecommendRequest:
     if isinstance(user, recommender_pb2.RecommendRequest):
         return user
     return recommend_request(user, k, **options)
@@ -218,7 +226,7 @@ def _ratings(ratings: Mapping[str, float]) -> list[recommender_pb2.Rating]:
 
 def _ids(ids: Iterable[str], name: str) -> Iterable[str]:
     if isinstance(ids, str):
-        raise TypeError(f"{name}: a list of ids, not one string; write [{ids[:64]!r}]")
+        raise TypeError(f"{name}: must be a list of ids, not one string; write [{ids[:64]!r}]")
     return ids
 
 
@@ -226,4 +234,4 @@ def _choice(choices: Mapping[str, _Value], chosen: str, name: str) -> _Value:
     try:
         return choices[chosen]
     except KeyError:
-        raise ValueError(f"{name}: one of {', '.join(choices)}, not {chosen!r}") from None
+        raise ValueError(f"{name}: must be one of {', '.join(choices)}, not {chosen!r}") from None

@@ -1,4 +1,4 @@
-"""The command `cofactor`: tables for people, JSON for programs, an exit status for scripts."""
+"""The `cofactor` command on a real server: its tables, its JSON, its error messages and its exit status."""
 
 import json
 import os
@@ -19,17 +19,17 @@ USER, ITEMS = DATASET.user_ids[4], DATASET.catalogue.item_ids
 
 @pytest.fixture
 def run(address, capsys):
-    """Runs the command in this process -> exit status, standard output, standard error."""
+    """Return a function that runs the command in this process -> exit status, standard output, standard error."""
 
-    def call(*arguments):
+    def run_command(*arguments):
         try:
             status = main([arguments[0], "--address", address, *arguments[1:]])
-        except SystemExit as exit:  # argparse's own
+        except SystemExit as exit:  # raised by argparse
             status = exit.code
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 
-    return call
+    return run_command
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,8 @@ def client(address):
 def test_predict_takes_ids_and_titles_and_shows_titles(run, client):
     status, out, _ = run("predict", USER, ITEMS[7], "The Film of 9")
     assert status == 0
-    for title, rating in zip(
-        ("The Film of 7", "The Film of 9"), client.predict(USER, [ITEMS[7], ITEMS[9]]), strict=True
-    ):
+    ratings = client.predict(USER, [ITEMS[7], ITEMS[9]])
+    for title, rating in zip(("The Film of 7", "The Film of 9"), ratings, strict=True):
         line = next(line for line in out.splitlines() if title in line)
         assert f"{rating:.2f}" in line
 
@@ -53,24 +52,24 @@ def test_recommend_shows_titles_best_first(run, client):
     assert status == 0
     positions = [out.index(f"{scored.title} ") for scored in client.recommend(USER, 3)]
     assert positions == sorted(positions)
-    assert "answered by dot 1 on CPUExecutionProvider" in out
+    assert "served by dot 1 on CPUExecutionProvider" in out
 
 
-def test_recommend_passes_its_filter_on(run, client):
+def test_recommend_applies_the_filter_options(run, client):
     _, out, _ = run("recommend", USER, "--genre", "Comedy", "--from-year", "1990", "--json", "--include-rated")
     results = json.loads(out)["results"]
     assert len(results) == 10
     assert all("Comedy" in r["item"]["genres"] and r["item"]["release_year"] >= 1990 for r in results)
 
 
-def test_json_is_the_whole_answer(run, client):
+def test_json_holds_the_whole_response(run, client):
     status, out, _ = run("recommend", USER, "-k", "2", "--json")
-    answer = json.loads(out)
+    response = json.loads(out)
     page = client.recommend(USER, 2)
     assert status == 0
-    assert [r["item_id"] for r in answer["results"]] == [scored.item_id for scored in page]
-    assert answer["results"][0]["predicted_rating"] == pytest.approx(page.results[0].predicted_rating)
-    assert answer["model"] == {"name": "dot", "version": "1", "execution_provider": "CPUExecutionProvider"}
+    assert [r["item_id"] for r in response["results"]] == [scored.item_id for scored in page]
+    assert response["results"][0]["predicted_rating"] == pytest.approx(page.results[0].predicted_rating)
+    assert response["model"] == {"name": "dot", "version": "1", "execution_provider": "CPUExecutionProvider"}
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ def test_json_is_the_whole_answer(run, client):
         ("model", "--list"),
     ],
 )
-def test_every_subcommand_answers_in_tables_and_in_json(run, words):
+def test_every_subcommand_prints_tables_and_json(run, words):
     status, out, err = run(*words)
     assert (status, err) == (0, "")
     assert out.strip()
@@ -102,11 +101,11 @@ def test_similar_takes_a_title(run, client):
     assert found == [scored.item_id for scored in client.similar_items(ITEMS[8], 4)]
 
 
-def test_embed_by_title_recommends_without_what_was_rated(run, client):
+def test_embed_leaves_rated_items_out_of_its_recommendations(run, client):
     _, out, _ = run("embed", "--rate", "The Film of 3=5", "--rate", f"{ITEMS[9]}=1.5", "--recommend", "100", "--json")
-    answer = json.loads(out)
-    assert answer["new_user"]["embedding"]["rated_item_ids"] == [ITEMS[3], ITEMS[9]]
-    recommended = {result["item_id"] for result in answer["recommendations"]["results"]}
+    response = json.loads(out)
+    assert response["new_user"]["embedding"]["rated_item_ids"] == [ITEMS[3], ITEMS[9]]
+    recommended = {result["item_id"] for result in response["recommendations"]["results"]}
     assert len(recommended) == 100
     assert not recommended & {ITEMS[3], ITEMS[9]}
 
@@ -119,20 +118,20 @@ def test_a_misspelt_title_is_a_usage_error_with_suggestions(run):
     assert ITEMS[17] in err
 
 
-def test_a_title_that_nothing_resembles_says_how_to_find_one(run):
+def test_a_title_without_similar_ones_says_how_to_search(run):
     status, _, err = run("similar", "zzzz")
     assert status == 2
-    assert "`cofactor search WORD` finds titles" in err
+    assert "use `cofactor search WORD` to find titles" in err
 
 
-def test_explain_shows_titles_of_what_was_rated(run, client):
+def test_explain_shows_the_titles_of_rated_items(run, client):
     _, out, _ = run("explain", USER, ITEMS[50], "-k", "3")
     for part in client.explain(USER, ITEMS[50], max_contributions=3).contributions:
         assert f"because of The Film of {ITEMS.index(part.item_id)}" in out
     assert "The Film of 50: predicted rating" in out
 
 
-def test_model_describes_the_one_asked_for(run):
+def test_model_describes_the_named_model(run):
     _, out, _ = run("model", "--model", "net")
     assert "neural-network" in out
     assert "40 users, 120 items" in out
@@ -153,7 +152,7 @@ def test_model_describes_the_one_asked_for(run):
         (("model", "--model-version", "1", "--label", "stable"), 2, "version and label"),
     ],
 )
-def test_errors_are_one_line_and_an_exit_status(run, words, status, message):
+def test_an_error_is_one_line_and_an_exit_status(run, words, status, message):
     found, out, err = run(*words)
     assert (found, out) == (status, "")
     assert message in err
@@ -162,12 +161,12 @@ def test_errors_are_one_line_and_an_exit_status(run, words, status, message):
         assert len(err.splitlines()) == 1
 
 
-def test_no_server_says_what_to_do(capsys):
+def test_an_unreachable_server_gives_a_message_with_the_remedy(capsys):
     assert main(["model", "--address", "127.0.0.1:1"]) == 1
-    assert "no server answers at 127.0.0.1:1; start one with cofactor-serve" in capsys.readouterr().err
+    assert "no server is reachable at 127.0.0.1:1; start one with cofactor-serve" in capsys.readouterr().err
 
 
-def test_the_installed_command_takes_its_address_from_the_environment(address):
+def test_the_installed_command_reads_its_address_from_the_environment(address):
     command = shutil.which("cofactor", path=Path(sys.executable).parent) or pytest.skip("cofactor is not installed")
     environment = {**os.environ, "COFACTOR_ADDRESS": address}
     done = subprocess.run(
@@ -176,7 +175,7 @@ def test_the_installed_command_takes_its_address_from_the_environment(address):
     assert "The Film of 17" in done.stdout
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(address):
+def test_a_closed_pipe_is_no_error(address):
     script = (
         f"{sys.executable} -m cofactor_client search film -k 100 --address {address} | head -1; echo ${{PIPESTATUS[0]}}"
     )
@@ -192,9 +191,11 @@ def test_a_reader_that_has_seen_enough_is_no_error(address):
         ("cofactor top --ord", {"--order"}),
         ("cofactor top --order m", {"most-rated"}),
         ("cofactor completion z", {"zsh"}),
+        ("cofactor models p", {"promote"}),
+        ("cofactor models promote dot 1 --lab", {"--label"}),
     ],
 )
-def test_bash_completes(typed, wanted):
+def test_bash_completes_subcommands_options_and_choices(typed, wanted):
     words = typed.split(" ")
     quoted = " ".join(f"'{word}'" for word in words)
     script = (

@@ -1,4 +1,4 @@
-"""Response messages to plain values."""
+"""Parse response messages into plain values."""
 
 from __future__ import annotations
 
@@ -7,57 +7,58 @@ from datetime import UTC, datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cofactor.v1 import catalog_pb2, model_pb2, recommender_pb2
-from cofactor_client._answers import (
-    Contribution,
-    EntryError,
-    Explanation,
+from cofactor_client._catalog_types import (
     Item,
     ItemPage,
     Model,
     ModelDescription,
     ModelPage,
+    ServedModel,
+    ServingLimits,
+)
+from cofactor_client._request_types import UserEmbedding
+from cofactor_client._response_types import (
+    Contribution,
+    EntryError,
+    Explanation,
     NewUser,
     Predictions,
     Recommendations,
     ScoredItem,
-    ServedModel,
-    ServingLimits,
     SimilarItems,
 )
-from cofactor_client._inputs import UserEmbedding
 
 
 def predictions(response: recommender_pb2.PredictResponse) -> Predictions:
-    """Predict's answer."""
-    return Predictions(
-        tuple(response.ratings), tuple(_entry_error(e) for e in response.errors), _served(response.model)
-    )
+    """Parse the response of Predict."""
+    errors = tuple(_entry_error(error) for error in response.errors)
+    return Predictions(tuple(response.ratings), errors, _served_model(response.model))
 
 
 def recommendations(
     response: recommender_pb2.RecommendResponse, model: model_pb2.ServedModel | None = None
 ) -> Recommendations:
-    """Recommend's answer; `model` where the answer is one of a batch and names none itself."""
+    """Parse the response of Recommend. `model` is the batch's, for an entry of a batch, which names none itself."""
     return Recommendations(
         results=tuple(_scored_item(result) for result in response.results),
         next_page_token=response.next_page_token,
         recommendation_id=response.recommendation_id,
         missing_item_ids=tuple(response.missing_item_ids),
         is_fallback=response.is_fallback,
-        model=_served(model or response.model),
+        model=_served_model(model or response.model),
     )
 
 
-def batch(response: recommender_pb2.BatchRecommendResponse) -> list[Recommendations | EntryError]:
-    """BatchRecommend's answer, in the order of the requests."""
+def batch_entries(response: recommender_pb2.BatchRecommendResponse) -> list[Recommendations | EntryError]:
+    """Parse the response of BatchRecommend, in the order of the requests."""
     return [
         recommendations(entry.response, response.model) if entry.HasField("response") else _entry_error(entry.error)
         for entry in response.entries
     ]
 
 
-def streamed(response: recommender_pb2.StreamRecommendResponse) -> tuple[int, Recommendations | EntryError]:
-    """One answer of StreamRecommend, with its request's position."""
+def stream_entry(response: recommender_pb2.StreamRecommendResponse) -> tuple[int, Recommendations | EntryError]:
+    """Parse one response of StreamRecommend and the position of its request."""
     index = int(response.request_id)
     if response.HasField("response"):
         return index, recommendations(response.response)
@@ -65,29 +66,29 @@ def streamed(response: recommender_pb2.StreamRecommendResponse) -> tuple[int, Re
 
 
 def similar_items(response: recommender_pb2.SimilarItemsResponse) -> SimilarItems:
-    """SimilarItems' answer."""
+    """Parse the response of SimilarItems."""
     return SimilarItems(
         results=tuple(_scored_item(result) for result in response.results),
         next_page_token=response.next_page_token,
         missing_item_ids=tuple(response.missing_item_ids),
-        model=_served(response.model),
+        model=_served_model(response.model),
     )
 
 
 def new_user(response: recommender_pb2.EmbedNewUserResponse) -> NewUser:
-    """EmbedNewUser's answer."""
+    """Parse the response of EmbedNewUser."""
     return NewUser(
         embedding=UserEmbedding.from_bytes(response.embedding.SerializeToString()),
         fit_rmse=response.fit_rmse,
         used_rating_count=response.used_rating_count,
         missing_item_ids=tuple(response.missing_item_ids),
         ignored_profile_keys=tuple(response.ignored_profile_keys),
-        model=_served(response.model),
+        model=_served_model(response.model),
     )
 
 
 def explanation(response: recommender_pb2.ExplainResponse) -> Explanation:
-    """Explain's answer."""
+    """Parse the response of Explain."""
     return Explanation(
         score=response.score,
         global_bias=response.global_bias,
@@ -97,22 +98,22 @@ def explanation(response: recommender_pb2.ExplainResponse) -> Explanation:
         contributions=tuple(Contribution(c.item_id, c.rating, c.contribution) for c in response.contributions),
         remainder=response.remainder,
         predicted_rating=response.predicted_rating if response.HasField("predicted_rating") else None,
-        model=_served(response.model),
+        model=_served_model(response.model),
     )
 
 
 def item_page(response: catalog_pb2.SearchItemsResponse | catalog_pb2.ListTopItemsResponse) -> ItemPage:
-    """SearchItems' and ListTopItems' answer."""
-    return ItemPage(tuple(_item(item) for item in response.items), response.next_page_token, _served(response.model))
+    """Parse the response of SearchItems or ListTopItems."""
+    return ItemPage(tuple(map(_item, response.items)), response.next_page_token, _served_model(response.model))
 
 
 def model_page(response: catalog_pb2.ListModelsResponse) -> ModelPage:
-    """ListModels' answer."""
+    """Parse the response of ListModels."""
     return ModelPage(tuple(_model(model) for model in response.models), response.next_page_token)
 
 
 def model_description(response: catalog_pb2.GetModelResponse) -> ModelDescription:
-    """GetModel's answer."""
+    """Parse the response of GetModel."""
     limits = response.limits
     return ModelDescription(
         _model(response.model),
@@ -154,7 +155,7 @@ def _time(timestamp: Timestamp) -> datetime:
     return timestamp.ToDatetime(tzinfo=UTC)
 
 
-def _served(model: model_pb2.ServedModel) -> ServedModel:
+def _served_model(model: model_pb2.ServedModel) -> ServedModel:
     return ServedModel(model.name, model.version, model.execution_provider)
 
 

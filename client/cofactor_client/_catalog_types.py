@@ -1,0 +1,157 @@
+"""Plain values that describe models and items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """The model version that computed a response.
+
+    Attributes:
+        name: the model's name.
+        version: its version.
+        execution_provider: the ONNX Runtime provider that ran it, such as "CPUExecutionProvider".
+    """
+
+    name: str
+    version: str
+    execution_provider: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item of the catalogue.
+
+    Attributes:
+        item_id: its id in the training data.
+        title: its title; empty if the data has none.
+        genres: its genres.
+        release_year: None if unknown.
+        rating_count: number of ratings in the training data.
+        bias: its learnt bias, that is how much users in general like it.
+    """
+
+    item_id: str
+    title: str
+    genres: tuple[str, ...]
+    release_year: int | None
+    rating_count: int
+    bias: float
+
+
+@dataclass(frozen=True)
+class ItemPage:
+    """One page of items of the catalogue. Iterate over it to get the items.
+
+    Attributes:
+        items: in the order that the method documents.
+        next_page_token: empty on the last page.
+        model: the model that computed the response.
+    """
+
+    items: tuple[Item, ...]
+    next_page_token: str
+    model: ServedModel
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A version of a model on the server.
+
+    Attributes:
+        name: the model's name.
+        version: its version.
+        labels: labels that point at this version.
+        state: "loading", "ready", "unloading" or "failed".
+        state_message: the reason, if the state is "failed".
+        architecture: "dot-product", "neural-network" or "hybrid".
+        objective: "rating" or "ranking".
+        user_count: number of users in the training data.
+        item_count: number of items in the catalogue.
+        factor_count: length of `UserEmbedding.factors`.
+        rating_min: lowest rating of the scale.
+        rating_max: highest rating of the scale.
+        execution_providers: ONNX Runtime providers that its sessions use, the preferred one first.
+        embedding_space: fingerprint of the factor tables; a `UserEmbedding` is valid for one of them.
+        profile_keys: sign-up answers that `embed_new_user` understands.
+        metrics: metrics on held-out ratings, such as {"rmse": 0.87}.
+        train_time: when training ended, UTC; None if unknown.
+        load_time: when this server loaded it, UTC; None if it has not.
+        supports_new_users: True if `embed_new_user` and rating histories work.
+        dataset: name of the dataset it was trained on.
+    """
+
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    state: str
+    state_message: str
+    architecture: str
+    objective: str
+    user_count: int
+    item_count: int
+    factor_count: int
+    rating_min: float
+    rating_max: float
+    execution_providers: tuple[str, ...]
+    embedding_space: str
+    profile_keys: tuple[str, ...]
+    metrics: Mapping[str, float]
+    train_time: datetime | None
+    load_time: datetime | None
+    supports_new_users: bool
+    dataset: str
+
+
+@dataclass(frozen=True)
+class ServingLimits:
+    """The largest requests that the server accepts.
+
+    Attributes:
+        max_page_size: largest k.
+        max_items_per_request: longest list of items, users or ratings.
+        max_requests_per_batch: longest `batch_recommend`.
+        max_queue_size: number of calls that may wait for the engine.
+    """
+
+    max_page_size: int
+    max_items_per_request: int
+    max_requests_per_batch: int
+    max_queue_size: int
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """A model, and the limits of the server that serves it."""
+
+    model: Model
+    limits: ServingLimits
+
+
+@dataclass(frozen=True)
+class ModelPage:
+    """One page of the server's models. Iterate over it to get the models.
+
+    Attributes:
+        models: by name, newest version first.
+        next_page_token: empty on the last page.
+    """
+
+    models: tuple[Model, ...]
+    next_page_token: str
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self.models)
+
+    def __len__(self) -> int:
+        return len(self.models)

@@ -1,0 +1,1 @@
+"""Implementation of the `cofactor` command. cofactor_client.__main__ starts it."""

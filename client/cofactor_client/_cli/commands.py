@@ -1,0 +1,141 @@
+"""Subcommands that call the recommender: each makes its calls and returns their output."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from cofactor_client._cli import options, tables
+from cofactor_client._cli.load_generator import generate_load
+from cofactor_client._cli.output import Output
+from cofactor_client._cli.title_lookup import find_items, items_by_id
+from cofactor_client._client import Client
+
+
+def predict(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor predict USER ITEM…`."""
+    found = find_items(client, arguments.items)
+    items = [found[name] for name in arguments.items]
+    predictions = client.predict(arguments.user, [item.item_id for item in items])
+    rated = list(zip(items, predictions, strict=True))
+
+    def show() -> Iterator[RenderableType]:
+        yield tables.prediction_table(rated)
+        yield tables.served_by(predictions.model)
+
+    rows = [{"item_id": item.item_id, "title": item.title, "predicted_rating": rating} for item, rating in rated]
+    return Output({"predictions": rows, "model": predictions.model}, show)
+
+
+def recommend(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor recommend USER`."""
+    page = client.recommend(arguments.user, arguments.k, **options.recommend_options(arguments))
+
+    def show() -> Iterator[RenderableType]:
+        if page.is_fallback:
+            yield Text("the model does not know this user; these items are for the average user", style="yellow")
+        yield tables.scored_table(page.results, "score")
+        yield tables.served_by(page.model)
+
+    return Output(page, show)
+
+
+def similar(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor similar ITEM…`."""
+    items = find_items(client, arguments.items).values()
+    page = client.similar_items([item.item_id for item in items], arguments.k, filter=options.item_filter(arguments))
+
+    def show() -> Iterator[RenderableType]:
+        yield Text("similar to " + ", ".join(item.title or item.item_id for item in items), style="bold")
+        yield tables.scored_table(page.results, "similarity")
+        yield tables.served_by(page.model)
+
+    return Output(page, show)
+
+
+def embed(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor embed --rate ITEM=RATING…`."""
+    items = find_items(client, [name for name, _ in arguments.rate])
+    ratings = {items[name].item_id: rating for name, rating in arguments.rate}
+    new_user = client.embed_new_user(ratings, profile=dict(arguments.profile))
+    page = client.recommend(new_user.embedding, arguments.recommend) if arguments.recommend else None
+
+    def show() -> Iterator[RenderableType]:
+        titles = {item.item_id: item.title or item.item_id for item in items.values()}
+        for item_id, rating in ratings.items():
+            yield Text(f"{rating:g}  {titles[item_id]}")
+        embedding = new_user.embedding
+        yield Text(
+            f"{len(embedding.factors)} factors, bias {embedding.bias:+.3f}, from {new_user.used_rating_count} ratings "
+            f"with an RMSE of {new_user.fit_rmse:.3f}"
+        )
+        if new_user.ignored_profile_keys:
+            yield Text("this model does not use: " + ", ".join(new_user.ignored_profile_keys), style="yellow")
+        if page is not None:
+            yield tables.scored_table(page.results, "score")
+        yield tables.served_by(new_user.model)
+
+    return Output({"new_user": new_user, "recommendations": page}, show)
+
+
+def search(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor search WORD…`."""
+    page = client.search_items(" ".join(arguments.words), arguments.k)
+
+    def show() -> Iterator[RenderableType]:
+        yield tables.item_table(page.items) if page.items else Text("no title has all of these words")
+
+    return Output(page, show)
+
+
+def top(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor top`."""
+    page = client.top_items(arguments.order, arguments.k)
+
+    def show() -> Iterator[RenderableType]:
+        yield tables.item_table(page.items)
+        yield tables.served_by(page.model)
+
+    return Output(page, show)
+
+
+def explain(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor explain USER ITEM`."""
+    item = find_items(client, [arguments.item])[arguments.item]
+    explanation = client.explain(arguments.user, item.item_id, max_contributions=arguments.k)
+
+    def show() -> Iterator[RenderableType]:
+        predicted = explanation.predicted_rating
+        rating = "" if predicted is None else f": predicted rating {predicted:.2f}"
+        yield Text(f"{item.title or item.item_id}{rating}", style="bold")
+        items = items_by_id(client, [part.item_id for part in explanation.contributions])
+        yield tables.explanation_table(explanation, items)
+        yield tables.served_by(explanation.model)
+
+    return Output(explanation, show)
+
+
+def model(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor model` or `cofactor model --list`."""
+    if arguments.list:
+        models = list(client.iter_models())
+        return Output(models, lambda: iter([tables.model_table(models)]))
+    description = client.get_model()
+    return Output(description, lambda: iter([tables.description_table(description)]))
+
+
+def load(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor load USER…`."""
+    client.recommend(arguments.users[0], arguments.k)  # fail now if the user is unknown or no server is reachable
+    result = generate_load(
+        client,
+        arguments.users,
+        k=arguments.k,
+        in_flight=arguments.in_flight,
+        rate=arguments.rate,
+        seconds=arguments.seconds,
+    )
+    return Output(result, lambda: iter([tables.load_table(result)]))

@@ -1,0 +1,144 @@
+"""Tables of responses for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from rich import box
+from rich.console import JustifyMethod
+from rich.table import Table
+from rich.text import Text
+
+from cofactor_client._catalog_types import Item, Model, ModelDescription, ServedModel
+from cofactor_client._cli.load_generator import LoadResult
+from cofactor_client._response_types import Explanation, ScoredItem
+
+_ITEM_COLUMNS = ("title", "year", "genres", "ratings")
+_NUMBERS = {"#", "year", "ratings", "rated", "predicted", "score", "similarity", "bias", "adds", "users", "items"}
+
+
+def scored_table(results: Iterable[ScoredItem], score_name: str) -> Table:
+    """Build a table of ranked items with their scores."""
+    rows = []
+    for rank, scored in enumerate(results, start=1):
+        predicted = "" if scored.predicted_rating is None else f"{scored.predicted_rating:.2f}"
+        rows.append((str(rank), *_item_cells(scored.item), predicted, f"{scored.score:.3f}", _text(scored.item_id)))
+    return _table(("#", *_ITEM_COLUMNS, "predicted", score_name, "id"), rows)
+
+
+def item_table(items: Iterable[Item]) -> Table:
+    """Build a table of items of the catalogue."""
+    rows = [
+        (str(rank), *_item_cells(item), f"{item.bias:+.3f}", _text(item.item_id))
+        for rank, item in enumerate(items, start=1)
+    ]
+    return _table(("#", *_ITEM_COLUMNS, "bias", "id"), rows)
+
+
+def prediction_table(rated: Iterable[tuple[Item, float]]) -> Table:
+    """Build a table of items with their predicted ratings."""
+    rows = [(*_item_cells(item), f"{rating:.2f}", _text(item.item_id)) for item, rating in rated]
+    return _table((*_ITEM_COLUMNS, "predicted", "id"), rows)
+
+
+def load_table(result: LoadResult) -> Table:
+    """Build a table of the throughput, latency and failures of a load."""
+    rows = [("succeeded", f"{result.calls:,} in {result.seconds:.1f} s, {result.calls_per_second:,.0f} per second")]
+    rows += [(f"latency, {name}", f"{latency:.2f} ms") for name, latency in result.latency_ms.items()]
+    rows += [(f"failed, {reason}", f"{count:,}") for reason, count in sorted(result.failures.items())]
+    return _table(("load", ""), rows)
+
+
+def explanation_table(explanation: Explanation, items: Mapping[str, Item]) -> Table:
+    """Build a table of the parts that add up to the score of a prediction."""
+    rows: list[tuple[str | Text, ...]] = [
+        ("global bias", "", f"{explanation.global_bias:+.3f}"),
+        ("user bias", "", f"{explanation.user_bias:+.3f}"),
+        ("item bias", "", f"{explanation.item_bias:+.3f}"),
+    ]
+    for part in explanation.contributions:
+        item = items.get(part.item_id)
+        title = item.title if item and item.title else part.item_id
+        rows.append((_text(f"because of {title}"), f"{part.rating:g}", f"{part.contribution:+.3f}"))
+    rows.append(("remainder", "", f"{explanation.remainder:+.3f}"))
+    rows.append(("score", "", f"{explanation.score:+.3f}"))
+    return _table(("part", "rated", "adds"), rows)
+
+
+def description_table(description: ModelDescription) -> Table:
+    """Build a table that describes one model and the server's limits."""
+    model, limits = description.model, description.limits
+    table = Table(box=None, show_header=False, pad_edge=False)
+    rows: dict[str, str] = {
+        "model": f"{model.name} {model.version}",
+        "labels": ", ".join(model.labels),
+        "state": f"{model.state} {model.state_message}".strip(),
+        "architecture": f"{model.architecture}, {model.factor_count} factors, objective {model.objective}",
+        "data": f"{model.dataset}: {model.user_count:,} users, {model.item_count:,} items",
+        "rating scale": f"{model.rating_min:g} to {model.rating_max:g}",
+        "runs on": ", ".join(model.execution_providers),
+        "new users": "yes" if model.supports_new_users else "no",
+        "profile": ", ".join(model.profile_keys),
+        "metrics": ", ".join(f"{name} {value:.4f}" for name, value in sorted(model.metrics.items())),
+        "trained": _time(model.train_time),
+        "loaded": _time(model.load_time),
+        "embedding space": model.embedding_space,
+        "limits": f"{limits.max_page_size:,} results, {limits.max_items_per_request:,} items, "
+        f"{limits.max_requests_per_batch:,} requests in a batch, {limits.max_queue_size:,} queued calls",
+    }
+    for name, value in rows.items():
+        if value:
+            table.add_row(Text(name, style="bold"), _text(value))
+    return table
+
+
+def model_table(models: Iterable[Model]) -> Table:
+    """Build a table of model versions."""
+    rows = [
+        (
+            _text(model.name),
+            _text(model.version),
+            _text(", ".join(model.labels)),
+            model.state,
+            model.architecture,
+            f"{model.user_count:,}",
+            f"{model.item_count:,}",
+            _time(model.train_time),
+        )
+        for model in models
+    ]
+    return _table(("name", "version", "labels", "state", "architecture", "users", "items", "trained"), rows)
+
+
+def served_by(model: ServedModel) -> Text:
+    """Return the line below a table that names the model."""
+    return Text(f"served by {model.name} {model.version} on {model.execution_provider}", style="dim")
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> Table:
+    """Build a table, without the columns that are empty."""
+    filled = [column for column in range(len(columns)) if not rows or any(row[column] for row in rows)]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in filled:
+        justify: JustifyMethod = "right" if columns[column] in _NUMBERS else "left"
+        table.add_column(columns[column], justify=justify, overflow="fold")
+    for row in rows:
+        table.add_row(*(row[column] for column in filled))
+    return table
+
+
+def _item_cells(item: Item | None) -> tuple[Text, str, Text, str]:
+    if item is None:
+        return Text(), "", Text(), ""
+    year = str(item.release_year or "")
+    return _text(item.title), year, _text(", ".join(item.genres)), f"{item.rating_count:,}"
+
+
+def _text(text: str) -> Text:
+    """Make text safe for a cell: square brackets are not read as markup, control characters are replaced."""
+    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
+
+
+def _time(time: datetime | None) -> str:
+    return "" if time is None else f"{time:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,182 @@
+"""Plain values that the client returns for the recommender's responses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cofactor_client._catalog_types import Item, ServedModel
+from cofactor_client._request_types import UserEmbedding
+
+
+@dataclass(frozen=True)
+class ScoredItem:
+    """An item and its score.
+
+    Attributes:
+        item_id: the item's id.
+        score: the value that the list is sorted by: a ranking score, or a cosine similarity.
+        predicted_rating: on the model's scale; None from `similar_items` and from a ranking model.
+        item: title and attributes; None with return_items=False.
+    """
+
+    item_id: str
+    score: float
+    predicted_rating: float | None
+    # Typed as `Item | Any`, not `Item | None`, so that callers who use the default return_items=True need no check.
+    item: Item | Any
+
+    @property
+    def title(self) -> str:
+        """The item's title, or its id if there is none."""
+        return (self.item.title if self.item else "") or self.item_id
+
+
+@dataclass(frozen=True)
+class EntryError:
+    """The failure of one entry of a request whose other entries may have succeeded.
+
+    Attributes:
+        index: the entry's position, from 0.
+        reason: a reason such as "USER_NOT_FOUND"; docs/errors.md lists them.
+        message: one sentence that explains the failure.
+    """
+
+    index: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predicted ratings. Iterate over it to get the ratings.
+
+    Attributes:
+        ratings: in the order of the items; NaN for the entries listed in `errors`.
+        errors: the entries that failed, with allow_partial_success.
+        model: the model that computed the response.
+    """
+
+    ratings: tuple[float, ...]
+    errors: tuple[EntryError, ...]
+    model: ServedModel
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(self.ratings)
+
+    def __len__(self) -> int:
+        return len(self.ratings)
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """One page of recommendations. Iterate over it to get its results.
+
+    Attributes:
+        results: best first.
+        next_page_token: empty on the last page.
+        recommendation_id: unique to this response, for the caller's own event log.
+        missing_item_ids: candidates that the model does not know.
+        is_fallback: True if this is for the average user, because the model does not know the user.
+        model: the model that computed the response.
+    """
+
+    results: tuple[ScoredItem, ...]
+    next_page_token: str
+    recommendation_id: str
+    missing_item_ids: tuple[str, ...]
+    is_fallback: bool
+    model: ServedModel
+
+    def __iter__(self) -> Iterator[ScoredItem]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+
+@dataclass(frozen=True)
+class SimilarItems:
+    """One page of similar items. Iterate over it to get its results.
+
+    Attributes:
+        results: by cosine similarity of the item factors, highest first.
+        next_page_token: empty on the last page.
+        missing_item_ids: candidates that the model does not know.
+        model: the model that computed the response.
+    """
+
+    results: tuple[ScoredItem, ...]
+    next_page_token: str
+    missing_item_ids: tuple[str, ...]
+    model: ServedModel
+
+    def __iter__(self) -> Iterator[ScoredItem]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+
+@dataclass(frozen=True)
+class NewUser:
+    """A new user that the server folded in.
+
+    Attributes:
+        embedding: pass it as the user of any other call except `explain`.
+        fit_rmse: root mean square error of the embedding on the given ratings; 0 if there are none.
+        used_rating_count: number of ratings it was made from.
+        missing_item_ids: rated items that the model does not know, with skip_unknown_items.
+        ignored_profile_keys: sign-up answers that the model does not use.
+        model: the model that computed the response.
+    """
+
+    embedding: UserEmbedding
+    fit_rmse: float
+    used_rating_count: int
+    missing_item_ids: tuple[str, ...]
+    ignored_profile_keys: tuple[str, ...]
+    model: ServedModel
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """The contribution of one rated item to a prediction.
+
+    Attributes:
+        item_id: the rated item.
+        rating: the user's rating of it.
+        contribution: the amount that it adds to `Explanation.interaction`.
+    """
+
+    item_id: str
+    rating: float
+    contribution: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The parts of a prediction.
+
+    Attributes:
+        score: global_bias + user_bias + item_bias + interaction, before the sigmoid.
+        global_bias: the same for every user and item.
+        user_bias: depends on the user only.
+        item_bias: depends on the item only.
+        interaction: depends on the user and the item together.
+        contributions: the rated items that `interaction` comes from, largest absolute value first.
+        remainder: the part of `interaction` that the listed items do not explain.
+        predicted_rating: on the model's scale; None for a ranking model.
+        model: the model that computed the response.
+    """
+
+    score: float
+    global_bias: float
+    user_bias: float
+    item_bias: float
+    interaction: float
+    contributions: tuple[Contribution, ...]
+    remainder: float
+    predicted_rating: float | None
+    model: ServedModel
