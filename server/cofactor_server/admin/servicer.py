@@ -15,8 +15,8 @@ from cofactor_server.repository.serving_policy import (
     PolicyError,
     format_policy,
     newest_first,
-    promoted,
-    rolled_back,
+    promote,
+    roll_back,
 )
 from cofactor_server.repository.sources import ModelSource
 from cofactor_server.repository.watcher import ModelState, ModelWatcher
@@ -51,7 +51,7 @@ class AdminServicer(AdminServiceServicer):  # type: ignore[misc] # generated wit
             raise ModelNotFound(f"the repository holds no version {quoted(request.version)} of {quoted(request.name)}")
         label = request.label or STABLE
         return admin_pb2.PromoteResponse(
-            policy=self._change(request.name, lambda policy: promoted(policy, label, request.version))
+            policy=self._change(request.name, lambda policy: promote(policy, label, request.version))
         )
 
     def Rollback(  # noqa: N802
@@ -60,7 +60,7 @@ class AdminServicer(AdminServiceServicer):  # type: ignore[misc] # generated wit
         """Put a label back."""
         self._state(request.name)
         label = request.label or STABLE
-        return admin_pb2.RollbackResponse(policy=self._change(request.name, lambda policy: rolled_back(policy, label)))
+        return admin_pb2.RollbackResponse(policy=self._change(request.name, lambda policy: roll_back(policy, label)))
 
     def _state(self, name: str) -> ModelState[Any]:
         state = self._watcher.snapshot.get(name)

@@ -17,7 +17,7 @@ from cofactor_server.errors import CofactorError, ConfigurationError
 from cofactor_server.observability.counters import Metrics, ProcessReport
 from cofactor_server.observability.logs import configure_logging
 from cofactor_server.observability.prometheus import MetricsEndpoint, WorkerReports, wait_and_report
-from cofactor_server.repository.locked_folder import LockedFolder, share_folder
+from cofactor_server.repository.locked_folder import LockedFolder, share_lock
 from cofactor_server.runtime.stop_signal import StopSignal
 from cofactor_server.runtime.supervisor import Supervisor, SupervisorLink, WorkersFailedError, reserve_port
 from cofactor_server.server import create_server
@@ -98,7 +98,7 @@ def run_worker_server(link: SupervisorLink, slot: int, config: ServerConfig, rep
     gc.set_threshold(_GARBAGE_THRESHOLD)
     link.on_orphaned(stopping.set)
     try:
-        share_folder(reports.parent)  # until this process ends, also where it outlives the supervisor
+        share_lock(reports.parent)  # until this process ends, also where it outlives the supervisor
     except OSError:
         sys.exit("error: the supervisor has ended")
     if config.pin_workers:
