@@ -15,7 +15,7 @@ import pytest
 
 from cofactor.v1.model_pb2 import ModelRef
 from cofactor.v1.recommender_pb2 import EmbedNewUserRequest, Rating, RecommendRequest, User
-from cofactor_server.observability.counters import SECONDS, Metrics, Totals
+from cofactor_server.observability.counters import SECONDS, Metrics, MetricTotals
 from cofactor_server.services.shadow import MOST_WAITING, overlap
 from tests.support import synthetic
 from tests.support.waiting import until
@@ -249,7 +249,7 @@ def test_workers_counts_are_added_up() -> None:
     metrics = Metrics()
     metrics.record_shadow("dot", "2", seconds=0.002, overlap=0.5)
     metrics.count_shadow("dot", "2", "dropped")
-    totals = Totals.from_json(json.loads(json.dumps(metrics.totals().to_json())))
+    totals = MetricTotals.from_json(json.loads(json.dumps(metrics.totals().to_json())))
     totals.add(metrics.totals())
     assert totals.shadows["dot", "2"][:FIRST_SECONDS] == [2, 0, 2]
     assert totals.shadows["dot", "2"][-1] == 1.0
