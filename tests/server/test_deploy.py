@@ -109,8 +109,8 @@ def test_the_comment_in_compose_names_the_folder_that_is_mounted() -> None:
     text = (DEPLOY / "compose" / "compose.yaml").read_text()
     comment = " ".join(line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
     variable, default = re.search(r"\$\{(\w+):-\.\./\.\./([^}]+)\}:/models:ro", text).groups()
-    assert f"the folder that {variable} names" in comment
-    assert f"by default from {default} at the top of the checkout" in comment
+    assert f"the folder in {variable} " in comment
+    assert f"The default is {default} at the top of the checkout" in comment
 
 
 def test_selectors_match_the_deployment() -> None:
