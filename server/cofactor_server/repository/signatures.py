@@ -11,7 +11,7 @@ from cofactor_server.errors import ConfigurationError, ModelRefused
 if TYPE_CHECKING:
     from model_signing.verifying import Config
 
-_log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 SIGNATURE = "model.sig"
 
@@ -54,7 +54,7 @@ class SignatureVerifier:
         try:
             self._verifier().verify(version, signature)
         except Exception as error:  # the library has no common base class for its errors
-            _log.debug("cannot verify the signature of %s", label, exc_info=True)
+            _LOGGER.debug("cannot verify the signature of %s", label, exc_info=True)
             raise ModelRefused(
                 f"model {label} refused: its signature does not match its files ({type(error).__name__})"
             ) from None

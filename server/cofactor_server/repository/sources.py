@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Protocol, TypeAlias
 from cofactor_server.errors import ConfigurationError
 from cofactor_server.repository.serving_policy import PolicyError
 
-_log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -93,7 +93,7 @@ class LocalSource:
                     folders.append(Path(entry.path))
                 elif entry.is_symlink() and entry.path not in self._reported_links:
                     self._reported_links.add(entry.path)
-                    _log.warning("ignoring %s: it is a link, and links in a repository are not followed", entry.path)
+                    _LOGGER.warning("ignoring %s: it is a link, and links in a repository are not followed", entry.path)
         return sorted(folders)
 
     def read_policy(self, name: str) -> str | None:

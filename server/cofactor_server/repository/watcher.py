@@ -29,7 +29,7 @@ from cofactor_server.repository.serving_policy import (
 from cofactor_server.repository.sources import ModelSource
 from cofactor_server.repository.version_copies import VersionCopies
 
-_log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 V = TypeVar("V")
 
@@ -144,7 +144,7 @@ class ModelWatcher(Generic[V]):
             try:
                 self.poll()
             except Exception:
-                _log.exception("polling the model repository failed; the loaded versions are still served")
+                _LOGGER.exception("polling the model repository failed; the loaded versions are still served")
 
     def poll(self, *, retry_refused: bool = False) -> None:
         """Bring the served versions up to date with the repository.
@@ -163,7 +163,7 @@ class ModelWatcher(Generic[V]):
             for name, stamps in listing.items():
                 self._update(name, stamps, policies[name], retry_refused)
             for name in self.snapshot.keys() - listing.keys():
-                _log.warning("model %s is no longer in the repository; it is served until the server restarts", name)
+                _LOGGER.warning("model %s is no longer in the repository; it is served until the server restarts", name)
 
     def remove_stale_copies(self) -> None:
         """Remove old private copies that a killed server left behind."""
@@ -180,9 +180,9 @@ class ModelWatcher(Generic[V]):
 
     def _report_repository_error(self, problem: str) -> None:
         if problem and problem != self.repository_error:
-            _log.error("the model repository cannot be read; the loaded versions are still served: %s", problem)
+            _LOGGER.error("the model repository cannot be read; the loaded versions are still served: %s", problem)
         elif self.repository_error and not problem:
-            _log.info("the model repository can be read again")
+            _LOGGER.info("the model repository can be read again")
         self.repository_error = problem
 
     def _read_policy(self, name: str) -> ServingPolicy | None:
@@ -191,7 +191,7 @@ class ModelWatcher(Generic[V]):
             text = self._source.read_policy(name)
             return parse_policy(text) if text is not None else ServingPolicy()
         except PolicyError as error:
-            _log.error("model %s: %s; the previous policy stays in force", name, error)
+            _LOGGER.error("model %s: %s; the previous policy stays in force", name, error)
             return None
 
     def _update(self, name: str, stamps: dict[str, str], new_policy: ServingPolicy | None, retry_refused: bool) -> None:
@@ -236,13 +236,13 @@ class ModelWatcher(Generic[V]):
             # A full disk or a lost network connection is not the fault of the version.
             refusal = Refusal(stamp, f"cannot be copied now: {error.strerror or type(error).__name__}", is_final=False)
         except Exception as error:
-            _log.exception("loading %s/%s failed", name, version)
+            _LOGGER.exception("loading %s/%s failed", name, version)
             reason = f"loading failed with {type(error).__name__}; the log has the traceback"
             refusal = Refusal(stamp, reason, is_final=True)
         else:
-            _log.info("loaded %s/%s in %.2f s", name, version, time.monotonic() - started)
+            _LOGGER.info("loaded %s/%s in %.2f s", name, version, time.monotonic() - started)
             return LoadRecord(value, stamp, time.time())
-        _log.error("version %s/%s is not served: %s", name, version, refusal.reason)
+        _LOGGER.error("version %s/%s is not served: %s", name, version, refusal.reason)
         return refusal
 
     def _load_copy(self, name: str, version: str, stamp: str) -> V:
@@ -261,7 +261,9 @@ class ModelWatcher(Generic[V]):
                 if is_new and _file_names(copy) == files:
                     self._copies.release(stamp)
                     raise
-                _log.warning("copying %s/%s again, because its private copy may be damaged: %s", name, version, error)
+                _LOGGER.warning(
+                    "copying %s/%s again, because its private copy may be damaged: %s", name, version, error
+                )
                 self._copies.discard(stamp)
             except BaseException:
                 self._copies.release(stamp)
@@ -273,7 +275,7 @@ class ModelWatcher(Generic[V]):
         snapshot[name] = state
         self.snapshot = snapshot
         if state.routing is not None and state.routing != before.routing:
-            _log.info("model %s: serving %s, current %s", name, ", ".join(state.loaded), state.routing.current)
+            _LOGGER.info("model %s: serving %s, current %s", name, ", ".join(state.loaded), state.routing.current)
         if self._on_swap is not None:
             self._on_swap(snapshot)
         still_loaded = state.loaded.values()
