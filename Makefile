@@ -1,4 +1,4 @@
-# Cofactor. `make help` lists the targets.
+# Build, test and release Cofactor. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test test-faults test-floors check format proto check-proto lock audit sbom image clean
@@ -20,7 +20,7 @@ $(UV):
 	@$(PYTHON) -m venv $(BOOTSTRAP) || { echo "error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"; exit 2; }
 	@$(BOOTSTRAP)/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-# Hashed lock first, then this project itself, editable and without resolving anything again.
+# Install the locked dependencies, verified by hash, then this project as editable, without resolving versions again.
 $(INSTALLED): $(UV) $(LOCK) pyproject.toml
 	@echo "setting up $(VENV) (the first time downloads torch: several GB)"
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
@@ -31,31 +31,31 @@ $(INSTALLED): $(UV) $(LOCK) pyproject.toml
 demo: $(INSTALLED) ## Train on MovieLens, export, serve, and call every RPC
 	@$(BIN)/python -m examples.demo
 
-serve: $(INSTALLED) ## The same, and keep the server up
+serve: $(INSTALLED) ## Run the demo and keep the server running
 	@$(BIN)/python -m examples.demo --serve
 
-test: $(INSTALLED) ## Run every test that needs no other language's toolchain
+test: $(INSTALLED) ## Run all tests except those of the clients in other languages
 	@$(BIN)/python -m pytest -q -m 'not clients' $(PYTEST_ARGS)
 
-test-faults: $(INSTALLED) ## The fault tests at full length
+test-faults: $(INSTALLED) ## Run the fault tests at full length
 	@FAULTS=full $(BIN)/python -m pytest -q tests/faults
 
-# The stubs and the client on the oldest and the newest grpcio and protobuf that pyproject.toml admits.
+# The oldest and the newest versions of the client's dependencies that pyproject.toml allows.
 FLOORS := --with grpcio==1.72.1 --with protobuf==6.30.0 --with googleapis-common-protos==1.70.0 --with rich==14.0.0
 CEILINGS := --with grpcio --with 'protobuf>=7' --with googleapis-common-protos --with rich
-test-floors: $(UV) ## Try the client on the oldest and newest libraries it admits
+test-floors: $(UV) ## Test the client with the oldest and the newest dependencies it allows
 	@for libraries in "$(FLOORS)" "$(CEILINGS)"; do \
 	  PYTHONPATH=proto:client eval "$(UV) run --quiet --no-project --isolated --python $(PYTHON) $$libraries \
 	    python tests/compatibility/round_trip.py" || exit 1; done
 
-check: $(INSTALLED) check-proto ## Lint, types, API style, generated code up to date
+check: $(INSTALLED) check-proto ## Lint, check types and the API style, and compare the generated code with proto/
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/buf lint
 	@$(BIN)/buf breaking --against $(lastword $(sort $(wildcard proto/releases/*.binpb)))
 
-format: $(INSTALLED) ## Format the Python code and the protos
+format: $(INSTALLED) ## Format the Python code and proto/
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/buf format --write
 
 PROTOS := $(sort $(wildcard proto/cofactor/v1/*.proto proto/cofactor/admin/v1/*.proto))
@@ -70,30 +70,30 @@ proto: $(INSTALLED) ## Generate the Python stubs from proto/
 check-proto: $(INSTALLED)
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call generate,$$fresh) \
 	  && diff -r --exclude='*.proto' --exclude=__pycache__ --exclude=py.typed proto/cofactor "$$fresh/cofactor" \
-	  || { echo "error: the generated code is not what proto/ says; run 'make proto' and commit"; exit 1; }
+	  || { echo "error: the generated code does not match proto/; run 'make proto' and commit the result"; exit 1; }
 
 COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --upgrade --quiet --custom-compile-command 'make lock'
-lock: $(UV) ## Pin every dependency again, with hashes and without naming an index
+lock: $(UV) ## Pin the newest version of every dependency, with hashes
 	$(COMPILE) --extra dev --output-file $(LOCK)
 	$(COMPILE) --extra server --output-file requirements/server.txt
 	$(COMPILE) --extra server --extra cuda --output-file requirements/server-cuda.txt
 	$(COMPILE) --extra server --extra approximate --output-file requirements/server-approximate.txt
 
-audit: $(UV) ## Look the server's pinned dependencies up in the advisory databases
+audit: $(UV) ## Check the server's pinned dependencies for known vulnerabilities
 	@$(UV) tool run pip-audit --disable-pip --require-hashes --requirement requirements/server.txt
 
-sbom: $(UV) ## Write the server's bill of materials, CycloneDX
+sbom: $(UV) ## Write the server's software bill of materials (CycloneDX)
 	@$(UV) tool run --from cyclonedx-bom cyclonedx-py requirements requirements/server.txt --output-file sbom.json
 	@echo "wrote sbom.json"
 
-image: ## Build the server's image (docker or podman; BASE and REQUIREMENTS as in the Dockerfile)
+image: ## Build the server's image with docker, podman or buildah
 	@builder=$$(command -v docker || command -v podman || command -v buildah) \
-	  || { echo "error: no docker, podman or buildah here"; exit 2; }; \
+	  || { echo "error: docker, podman or buildah is needed; install one of them"; exit 2; }; \
 	$$builder build --tag cofactor-server .
 
 include client/clients.mk
 
-clean: ## Remove what make has made
+clean: ## Remove everything that make created
 	@rm -rf $(VENV) $(BOOTSTRAP) .demo dist build client/go/gen client/go/cofactor-example client/java/target \
 	  client/typescript/gen client/typescript/dist client/typescript/node_modules client/rust/target client/cpp/build

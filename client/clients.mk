@@ -1,4 +1,4 @@
-# The example clients, the stubs of further languages, and the tests of both. The root Makefile includes this file.
+# Example clients, stubs for further languages, and their tests. Included by the Makefile at the top.
 .PHONY: stubs stubs-go stubs-typescript stubs-java stubs-rust stubs-protoc protoset \
   clients client-go client-java client-typescript client-rust client-cpp clients-debian test-clients
 
@@ -12,7 +12,7 @@ GRPC_KOTLIN := $(BOOTSTRAP)/bin/protoc-gen-grpc-kotlin
 
 need = @command -v $(1) >/dev/null || { echo "error: $(2)"; exit 2; }
 
-# The wheel on the package index carries buf itself.
+# The package buf-bin contains the buf executable.
 $(BUF): | $(UV)
 	@$(UV) pip install --quiet --python $(BOOTSTRAP)/bin/python buf-bin==$(BUF_VERSION)
 
@@ -20,7 +20,7 @@ $(GRPCURL): | $(UV)
 	$(call need,go,grpcurl is built with Go 1.26 or newer)
 	@GOBIN=$(abspath $(BOOTSTRAP)/bin) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION)
 
-# A Java program, which protoc wants to start as a command.
+# The Kotlin plugin is a jar, but protoc needs a command, so wrap it in a script.
 $(GRPC_KOTLIN): | $(UV)
 	$(call need,mvn,Maven is needed for the Kotlin plugin; on Debian: apt-get install maven default-jdk)
 	@mvn --batch-mode --quiet dependency:copy -DoutputDirectory=$(abspath $(BOOTSTRAP)/lib) \
@@ -43,14 +43,14 @@ stubs-rust:
 	$(call need,cargo,Rust 1.88 or newer is needed)
 	@cd client/rust && cargo build --quiet
 
-# Languages without an example here: into build/stubs/<language>.
+# Stubs of the languages without an example client, in build/stubs/<language>.
 stubs-protoc: $(GRPC_KOTLIN)
 	$(call need,protoc,protoc is needed; make clients-debian installs it)
 	@PATH=$(abspath $(BOOTSTRAP)/bin):$$PATH client/generate-stubs.sh build/stubs
 
 stubs: stubs-go stubs-typescript stubs-java stubs-rust stubs-protoc ## Generate the stubs of every language
 
-protoset: $(BUF) ## Write the API as a descriptor set for grpcurl and other tools
+protoset: $(BUF) ## Write the API as a descriptor set, for grpcurl and other tools
 	@mkdir -p $(dir $(PROTOSET))
 	@$(BUF) build --as-file-descriptor-set --output $(PROTOSET)
 	@echo "wrote $(PROTOSET)"
@@ -78,9 +78,9 @@ client-cpp:
 
 clients: client-go client-java client-typescript client-rust client-cpp ## Build the example clients
 
-clients-debian: ## Install what the C++ client needs, and protoc, on Debian and Ubuntu (as root)
+clients-debian: ## Install protoc and the C++ client's dependencies on Debian or Ubuntu (as root)
 	@apt-get update -qq
 	@apt-get install -y -qq cmake g++ pkg-config libgrpc++-dev protobuf-compiler protobuf-compiler-grpc
 
-test-clients: $(INSTALLED) ## Compare what the clients of all languages print
+test-clients: $(INSTALLED) ## Run the clients of all languages and compare their output
 	@$(BIN)/python -m pytest -q -rs -m clients tests/clients $(PYTEST_ARGS)

@@ -62,7 +62,8 @@ MOST_MODULES = 20
 
 
 def modules_of(package: str, root: Path = ROOT) -> list[Path]:
-    found = sorted((root / package).rglob("*.py"))
+    files = (root / package).rglob("*.py")
+    found = sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts))
     assert found
     return found
 

@@ -8,8 +8,8 @@
 
 namespace {
 
-// Every method only reads, so every method may be tried again. CANCELLED is what a server that stops answers to calls
-// that it had just accepted.
+// Every method only reads, so every call can be retried. A server that shuts down answers CANCELLED to calls that it
+// has just accepted.
 constexpr char kServiceConfig[] = R"({
   "loadBalancingConfig": [{"round_robin": {}}],
   "healthCheckConfig": {"serviceName": ""},
@@ -25,20 +25,20 @@ constexpr char kServiceConfig[] = R"({
   }]
 })";
 
-// A network that swallows packets tells nobody: a connection that leaves a ping without an answer is ended, and its
-// calls are tried on another. The server wants 10 s between pings. A lost server is looked for every 5 s, where gRPC
-// would come to wait for two minutes.
+// Without pings, a client does not notice that the network drops all packets of a connection. A connection that does
+// not answer a ping is closed, and its calls are retried on another. The server accepts one ping every 10 s. A lost
+// server is retried every 5 s; by default, gRPC would wait up to two minutes.
 void SetKeepalive(grpc::ChannelArguments& arguments) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5'000);
-  arguments.SetInt("grpc.http2.ping_timeout_ms", 5'000);  // newer gRPC waits a minute otherwise
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5'000);  // how long an attempt to connect may take
+  arguments.SetInt("grpc.http2.ping_timeout_ms", 5'000);  // newer gRPC releases would wait a minute
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5'000);  // also the time limit of an attempt to connect
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5'000);
 }
 
-std::string Environment(const char* name, const std::string& otherwise = "") {
+std::string Environment(const char* name, const std::string& default_value = "") {
   const char* value = std::getenv(name);
-  return value == nullptr || *value == '\0' ? otherwise : value;
+  return value == nullptr || *value == '\0' ? default_value : value;
 }
 
 std::string ReadFile(const std::string& path) {
@@ -50,7 +50,7 @@ std::string ReadFile(const std::string& path) {
   return content.str();
 }
 
-// TLS with the certificate authorities of a PEM file, or of the system, or no TLS; and the token of every call.
+// Returns TLS credentials that trust the authorities in a PEM file or those of the system, or no TLS; with the token.
 std::shared_ptr<grpc::ChannelCredentials> Credentials() {
   const std::string ca = Environment("COFACTOR_TLS_CA");
   const std::string token = Environment("COFACTOR_TOKEN");

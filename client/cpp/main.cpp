@@ -20,7 +20,7 @@ namespace api = cofactor::v1;
 
 namespace {
 
-// A call that failed, with what the server said.
+// A failed call, with the details that the server sent.
 struct RpcError : std::runtime_error {
   explicit RpcError(const grpc::Status& status) : std::runtime_error(Describe(status)) {}
 };
@@ -51,7 +51,8 @@ class Tour {
   }
 
  private:
-  // Calls a method with the deadline; throws RpcError. Name the response: a loop over a temporary's field dangles.
+  // Calls a method with the deadline; throws RpcError. Store the response in a variable before looping over its fields:
+  // a loop over a field of a temporary dangles.
   template <typename Stub, typename Request, typename Response>
   Response Call(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                 const Request& request) {
@@ -131,7 +132,7 @@ class Tour {
     }
   }
 
-  // Makes a new user of three ratings. The embedding is the caller's to keep: the server stores nothing.
+  // Makes a new user from three ratings. The caller must store the embedding, because the server does not.
   void Embed() {
     api::EmbedNewUserRequest request;
     for (std::size_t i = 0; i < item_ids_.size(); ++i) {
@@ -153,7 +154,7 @@ class Tour {
     return request;
   }
 
-  // For three users, one of whom nobody knows.
+  // Returns the requests for three users, one of them unknown.
   std::vector<api::StreamRecommendRequest> Requests() const {
     api::User embedded, unknown;
     *embedded.mutable_embedding() = embedding_;
@@ -178,22 +179,22 @@ class Tour {
     }
   }
 
-  // Answers may overtake each other; they are printed by request id.
+  // Prints the responses sorted by request id, because they arrive in any order.
   void Stream(const std::vector<api::StreamRecommendRequest>& requests) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + timeout_);
     const auto stream = recommender_->StreamRecommend(&context);
     for (const auto& request : requests) {
-      if (!stream->Write(request)) break;  // Finish says why
+      if (!stream->Write(request)) break;  // Finish returns the error
     }
     stream->WritesDone();
-    std::vector<api::StreamRecommendResponse> answers;
-    for (api::StreamRecommendResponse answer; stream->Read(&answer);) answers.push_back(answer);
+    std::vector<api::StreamRecommendResponse> responses;
+    for (api::StreamRecommendResponse response; stream->Read(&response);) responses.push_back(response);
     const grpc::Status status = stream->Finish();
     if (!status.ok()) throw RpcError(status);
-    std::sort(answers.begin(), answers.end(),
+    std::sort(responses.begin(), responses.end(),
               [](const auto& a, const auto& b) { return a.request_id() < b.request_id(); });
-    for (const auto& answer : answers) PrintResult("stream " + answer.request_id(), answer);
+    for (const auto& response : responses) PrintResult("stream " + response.request_id(), response);
   }
 
   void Explain() {
@@ -201,16 +202,17 @@ class Tour {
     *request.mutable_user() = user_;
     request.set_item_id(best_item_id_);
     request.set_max_contributions(3);
-    const auto why = Call(*recommender_, &RecommenderStub::Explain, request);
+    const auto explanation = Call(*recommender_, &RecommenderStub::Explain, request);
     std::cout << "explain " << best_item_id_;
-    for (const float part : {why.score(), why.global_bias(), why.user_bias(), why.item_bias(), why.interaction(),
-                             why.remainder(), why.predicted_rating()}) {
+    for (const float part : {explanation.score(), explanation.global_bias(), explanation.user_bias(),
+                             explanation.item_bias(), explanation.interaction(), explanation.remainder(),
+                             explanation.predicted_rating()}) {
       std::cout << ' ' << Number(part);
     }
     std::cout << '\n';
-    for (const auto& part : why.contributions()) {
-      std::cout << "because " << part.item_id() << ' ' << Number(part.rating()) << ' ' << Number(part.contribution())
-                << '\n';
+    for (const auto& rated : explanation.contributions()) {
+      std::cout << "because " << rated.item_id() << ' ' << Number(rated.rating()) << ' '
+                << Number(rated.contribution()) << '\n';
     }
   }
 

@@ -12,12 +12,12 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
-	_ "google.golang.org/grpc/health" // carries out healthCheckConfig
+	_ "google.golang.org/grpc/health" // implements healthCheckConfig
 	"google.golang.org/grpc/keepalive"
 )
 
-// Every method only reads, so every method may be tried again. CANCELLED is what a server that stops answers to calls
-// that it had just accepted.
+// Every method only reads, so every call can be retried. A server that shuts down answers CANCELLED to calls that it
+// has just accepted.
 const serviceConfig = `{
   "loadBalancingConfig": [{"round_robin": {}}],
   "healthCheckConfig": {"serviceName": ""},
@@ -33,11 +33,11 @@ const serviceConfig = `{
   }]
 }`
 
-// A network that swallows packets tells nobody: a connection that leaves a ping without an answer is ended, and its
-// calls are tried on another. The server wants 10 s between pings.
-var silence = keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}
+// Without pings, a client does not notice that the network drops all packets of a connection. A connection that does
+// not answer a ping is closed, and its calls are retried on another. The server accepts one ping every 10 s.
+var pings = keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}
 
-// reconnect looks for a lost server every 5 s, where gRPC would come to wait for two minutes.
+// reconnect retries a lost server at least every 5 s. By default, gRPC would wait up to two minutes.
 func reconnect() grpc.ConnectParams {
 	config := backoff.DefaultConfig
 	config.MaxDelay = 5 * time.Second
@@ -51,10 +51,10 @@ func (token bearerToken) GetRequestMetadata(context.Context, ...string) (map[str
 	return map[string]string{"authorization": "Bearer " + string(token)}, nil
 }
 
-// RequireTransportSecurity keeps the token from travelling in plain text.
+// RequireTransportSecurity prevents the token from being sent in plaintext.
 func (bearerToken) RequireTransportSecurity() bool { return true }
 
-// withTimeout is the deadline of a call that brings none of its own.
+// withTimeout gives every unary call a deadline.
 func withTimeout(timeout time.Duration) grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, request, reply any, connection *grpc.ClientConn,
 		invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
@@ -64,7 +64,7 @@ func withTimeout(timeout time.Duration) grpc.UnaryClientInterceptor {
 	}
 }
 
-// transport is TLS with the certificate authorities of a PEM file, or of the system, or no TLS.
+// transport returns TLS credentials that trust the authorities in a PEM file or those of the system, or no TLS.
 func transport(caFile string) (credentials.TransportCredentials, error) {
 	switch caFile {
 	case "":
@@ -76,14 +76,14 @@ func transport(caFile string) (credentials.TransportCredentials, error) {
 	}
 }
 
-func environment(name, otherwise string) string {
+func environment(name, defaultValue string) string {
 	if value := os.Getenv(name); value != "" {
 		return value
 	}
-	return otherwise
+	return defaultValue
 }
 
-// connect reads COFACTOR_ADDRESS, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT.
+// connect opens the connection that COFACTOR_ADDRESS, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT describe.
 func connect() (*grpc.ClientConn, time.Duration, error) {
 	timeout, err := time.ParseDuration(environment("COFACTOR_TIMEOUT", "5") + "s")
 	if err != nil || timeout <= 0 {
@@ -100,7 +100,7 @@ func connect() (*grpc.ClientConn, time.Duration, error) {
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(security),
 		grpc.WithDefaultServiceConfig(serviceConfig),
-		grpc.WithKeepaliveParams(silence),
+		grpc.WithKeepaliveParams(pings),
 		grpc.WithConnectParams(reconnect()),
 		grpc.WithUnaryInterceptor(withTimeout(timeout)),
 	}

@@ -10,7 +10,7 @@ import (
 	cofactor "cofactor.dev/example/gen/cofactor/v1"
 )
 
-// number has two decimals, the same in every language: floor(100 x + 0.5) / 100.
+// number formats a value with two decimals, rounded the same way in every language: floor(100 x + 0.5) / 100.
 func number(value float32) string {
 	return fmt.Sprintf("%.2f", math.Floor(100*float64(value)+0.5)/100)
 }
@@ -21,7 +21,7 @@ func printScored(label string, results []*cofactor.ScoredItem) {
 	}
 }
 
-// printResult prints an entry of BatchRecommend or an answer of StreamRecommend: both hold a response or an error.
+// printResult prints an entry of BatchRecommend or a message of StreamRecommend: both hold a response or an error.
 func printResult(label string, result interface {
 	GetResponse() *cofactor.RecommendResponse
 	GetError() *cofactor.EntryError
@@ -33,7 +33,7 @@ func printResult(label string, result interface {
 	printScored(label, result.GetResponse().GetResults())
 }
 
-// describe unpacks what the server says about a failed call: the sentence, the reason and the fields at fault.
+// describe returns the details of a failed call, one per line: message, reason and invalid fields.
 func describe(err error) []string {
 	failure := status.Convert(err)
 	lines := []string{fmt.Sprintf("error %d %s", failure.Code(), failure.Message())}

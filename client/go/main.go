@@ -28,7 +28,7 @@ func knownUser(userID string) *cofactor.User {
 	return &cofactor.User{Identity: &cofactor.User_UserId{UserId: userID}}
 }
 
-// catalogue returns the model and the ids of its most rated items.
+// catalogue describes the model, and returns it with the ids of its most rated items.
 func (t tour) catalogue(ctx context.Context) (*cofactor.Model, []string, error) {
 	described, err := t.catalog.GetModel(ctx, &cofactor.GetModelRequest{})
 	if err != nil {
@@ -43,8 +43,8 @@ func (t tour) catalogue(ctx context.Context) (*cofactor.Model, []string, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, one := range listed.Models {
-		fmt.Println("listed", one.Name, one.State)
+	for _, version := range listed.Models {
+		fmt.Println("listed", version.Name, version.State)
 	}
 	found, err := t.catalog.SearchItems(ctx, &cofactor.SearchItemsRequest{Query: t.words, PageSize: 3})
 	if err != nil {
@@ -66,7 +66,7 @@ func (t tour) catalogue(ctx context.Context) (*cofactor.Model, []string, error) 
 	return model, itemIDs, nil
 }
 
-// known asks about a user of the training data and returns the best item.
+// known requests predictions for a user of the training data and returns the best item.
 func (t tour) known(ctx context.Context, itemIDs []string) (string, error) {
 	user := knownUser(t.userID)
 	predicted, err := t.recommender.Predict(ctx, &cofactor.PredictRequest{User: user, ItemIds: itemIDs})
@@ -93,7 +93,7 @@ func (t tour) known(ctx context.Context, itemIDs []string) (string, error) {
 	return recommended.Results[0].ItemId, nil
 }
 
-// embed makes a new user of three ratings. The embedding is the caller's to keep: the server stores nothing.
+// embed makes a new user from three ratings. The caller must store the embedding, because the server does not.
 func (t tour) embed(ctx context.Context, model *cofactor.Model, itemIDs []string) (*cofactor.UserEmbedding, error) {
 	var ratings []*cofactor.Rating
 	for i, itemID := range itemIDs {
@@ -112,7 +112,7 @@ func (t tour) embed(ctx context.Context, model *cofactor.Model, itemIDs []string
 	return embedded.Embedding, nil
 }
 
-// stream sends the requests over one stream and returns the answers, which may overtake each other, by request id.
+// stream sends the requests over one stream and returns the responses sorted by request id: they arrive in any order.
 func (t tour) stream(ctx context.Context, ids []string, requests []*cofactor.RecommendRequest) (
 	[]*cofactor.StreamRecommendResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
@@ -122,7 +122,7 @@ func (t tour) stream(ctx context.Context, ids []string, requests []*cofactor.Rec
 		return nil, err
 	}
 	for i, request := range requests {
-		// An error of Send is io.EOF; Recv says what it was.
+		// Send only reports io.EOF; Recv returns the error itself.
 		if stream.Send(&cofactor.StreamRecommendRequest{RequestId: ids[i], Request: request}) != nil {
 			break
 		}
@@ -130,24 +130,24 @@ func (t tour) stream(ctx context.Context, ids []string, requests []*cofactor.Rec
 	if err := stream.CloseSend(); err != nil {
 		return nil, err
 	}
-	var answers []*cofactor.StreamRecommendResponse
+	var responses []*cofactor.StreamRecommendResponse
 	for {
-		answer, err := stream.Recv()
+		response, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
 			return nil, err
 		}
-		answers = append(answers, answer)
+		responses = append(responses, response)
 	}
-	slices.SortFunc(answers, func(a, b *cofactor.StreamRecommendResponse) int {
+	slices.SortFunc(responses, func(a, b *cofactor.StreamRecommendResponse) int {
 		return strings.Compare(a.RequestId, b.RequestId)
 	})
-	return answers, nil
+	return responses, nil
 }
 
-// many asks for three users at once, one of whom nobody knows: in one call, then over one stream.
+// many requests recommendations for three users, one of them unknown: in one call, then over one stream.
 func (t tour) many(ctx context.Context, embedding *cofactor.UserEmbedding) error {
 	ids := []string{"known", "new", "unknown"}
 	users := []*cofactor.User{
@@ -166,26 +166,27 @@ func (t tour) many(ctx context.Context, embedding *cofactor.UserEmbedding) error
 	for i, entry := range batch.Entries {
 		printResult(fmt.Sprintf("batch %d", i), entry)
 	}
-	answers, err := t.stream(ctx, ids, requests)
+	responses, err := t.stream(ctx, ids, requests)
 	if err != nil {
 		return err
 	}
-	for _, answer := range answers {
-		printResult("stream "+answer.RequestId, answer)
+	for _, response := range responses {
+		printResult("stream "+response.RequestId, response)
 	}
 	return nil
 }
 
 func (t tour) explain(ctx context.Context, itemID string) error {
-	why, err := t.recommender.Explain(ctx,
+	explanation, err := t.recommender.Explain(ctx,
 		&cofactor.ExplainRequest{User: knownUser(t.userID), ItemId: itemID, MaxContributions: 3})
 	if err != nil {
 		return err
 	}
-	fmt.Println("explain", itemID, number(why.Score), number(why.GlobalBias), number(why.UserBias), number(why.ItemBias),
-		number(why.Interaction), number(why.Remainder), number(why.GetPredictedRating()))
-	for _, part := range why.Contributions {
-		fmt.Println("because", part.ItemId, number(part.Rating), number(part.Contribution))
+	fmt.Println("explain", itemID, number(explanation.Score), number(explanation.GlobalBias),
+		number(explanation.UserBias), number(explanation.ItemBias), number(explanation.Interaction),
+		number(explanation.Remainder), number(explanation.GetPredictedRating()))
+	for _, contribution := range explanation.Contributions {
+		fmt.Println("because", contribution.ItemId, number(contribution.Rating), number(contribution.Contribution))
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-//! Generates the stubs. protox is a protobuf compiler in Rust, so that no protoc needs to be installed.
+//! Generates the stubs with protox, a protobuf compiler in Rust, so that protoc need not be installed.
 
 use std::error::Error;
 

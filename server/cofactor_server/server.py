@@ -17,7 +17,7 @@ from cofactor_server.admin.server import AdminServer
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ConfigurationError
 from cofactor_server.observability.counters import Metrics
-from cofactor_server.observability.prometheus import ProcessReporter
+from cofactor_server.observability.process_reports import MetricsReporter
 from cofactor_server.observability.tracing import tracing_interceptor
 from cofactor_server.security.access_control import AccessControl
 from cofactor_server.security.authentication import Authenticator, TokenVerifier
@@ -62,7 +62,7 @@ class RunningServer:
         config: ServerConfig,
         pools: Sequence[BoundedPool],
         shadow: ShadowTraffic,
-        reporter: ProcessReporter,
+        reporter: MetricsReporter,
         flush_traces: Callable[[], None],
         admin: AdminServer | None,
     ) -> None:
@@ -148,7 +148,7 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
     health.set_serving(True)
     live.follow(config.poll_interval_s)
     _LOGGER.info("listening on %s port %d, default model %s", config.host, port, live.current.default_name)
-    reporter = ProcessReporter(metrics, ServingGauges(live, lambda: calls.n_waiting))
+    reporter = MetricsReporter(metrics, ServingGauges(live, lambda: calls.n_waiting))
     return RunningServer(server, port, health, live, config, pools, shadow, reporter, flush_traces, admin)
 
 

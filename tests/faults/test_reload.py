@@ -18,7 +18,7 @@ import pytest
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ModelRefused
 from cofactor_server.repository.sources import LocalSource
-from cofactor_server.repository.version_directory import check_seal, open_version_directory
+from cofactor_server.repository.version_directory import open_version_directory, verify_manifest_checksum
 from cofactor_server.repository.watcher import ModelWatcher
 from cofactor_server.serving.loaded_version import LoadedVersion
 from tests.support.checking_clients import Clients, connect
@@ -33,7 +33,7 @@ FAST_POLL = ("--poll-interval-s", "0.05")
 
 
 def load_version(path: Path) -> LoadedVersion:
-    check_seal(path)
+    verify_manifest_checksum(path)
     return LoadedVersion(
         open_version_directory(path), ["CPUExecutionProvider"], ServerConfig(models="", provider="cpu")
     )

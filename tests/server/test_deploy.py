@@ -1,4 +1,4 @@
-"""What deploy/ refers to exists: metrics and their labels, flags, ports."""
+"""The metrics, labels, flags and ports that deploy/ refers to exist."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from cofactor.v1 import catalog_pb2, catalog_pb2_grpc
 from cofactor_server.config import load_config
 from cofactor_server.observability.counters import Metrics
-from cofactor_server.observability.prometheus import COUNTERS, GAUGES, ProcessReporter, ReportCollector
+from cofactor_server.observability.process_reports import MetricsReporter
+from cofactor_server.observability.prometheus import COUNTERS, GAUGES, PrometheusCollector
 from tests.support.waiting import until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -31,7 +32,7 @@ ADDED_BY_PROMETHEUS = {"instance", "job", "le"}
 
 
 def known_metrics() -> dict[str, set[str]]:
-    """Every sample name that a server exposes, with its labels."""
+    """Return sample name -> labels for everything that a server exposes."""
     metrics = Metrics()
     metrics.record("Recommend", "OK", 0.0, 0.0, 0.0)
     metrics.record_batch(1)
@@ -39,19 +40,19 @@ def known_metrics() -> dict[str, set[str]]:
     for name in COUNTERS:
         metrics.count(name, "x")
     gauges = {name: [(dict.fromkeys(labels, "x"), 1.0)] for name, (labels, _) in GAUGES.items()}
-    reporter = ProcessReporter(metrics, lambda: gauges)
+    reporter = MetricsReporter(metrics, lambda: gauges)
     return {
         sample.name: set(sample.labels)
-        for metric in ReportCollector(lambda: [reporter.report()]).collect()
+        for metric in PrometheusCollector(lambda: [reporter.report()]).collect()
         for sample in metric.samples
     }
 
 
 def expressions() -> list[tuple[str, str]]:
     rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text())
-    found = [(rule["alert"], rule["expr"]) for group in rules["groups"] for rule in group["rules"]]
+    alerts = [(rule["alert"], rule["expr"]) for group in rules["groups"] for rule in group["rules"]]
     dashboard = json.loads((DEPLOY / "grafana" / "cofactor.json").read_text())
-    return found + [(panel["title"], target["expr"]) for panel in dashboard["panels"] for target in panel["targets"]]
+    return alerts + [(panel["title"], target["expr"]) for panel in dashboard["panels"] for target in panel["targets"]]
 
 
 @pytest.mark.parametrize(("where", "expression"), expressions())
@@ -71,30 +72,30 @@ def test_every_expression_uses_metrics_and_labels_that_exist(where, expression) 
 def test_every_metric_is_on_the_dashboard() -> None:
     dashboard = (DEPLOY / "grafana" / "cofactor.json").read_text()
     shown = set(re.findall(r"\bcofactor_\w+", dashboard))
-    sizes = {"cofactor_model_load_timestamp_seconds"}  # the age of the training is what matters
-    assert {name for name in GAUGES if name not in shown} <= sizes
+    left_out = {"cofactor_model_load_timestamp_seconds"}  # the dashboard shows the time of training instead
+    assert {name for name in GAUGES if name not in shown} <= left_out
     assert {f"{name}_total" for name in COUNTERS} <= shown
 
 
-def flags_of(arguments: list[str]) -> object:
+def config_of(arguments: list[str]) -> object:
     return load_config(["--models", "/models", "--host", "0.0.0.0", *arguments], {})[0]
 
 
-def test_the_flags_of_the_manifests_are_ones_that_the_server_has() -> None:
-    deployment = next(each for each in KUBERNETES if each["kind"] == "Deployment")
+def test_the_manifests_use_flags_and_ports_of_the_server() -> None:
+    deployment = next(manifest for manifest in KUBERNETES if manifest["kind"] == "Deployment")
     pod = deployment["spec"]["template"]["spec"]
-    config = flags_of(pod["containers"][0]["args"])
+    config = config_of(pod["containers"][0]["args"])
     ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
     assert ports == {"grpc": config.port, "metrics": config.metrics_port}
     assert pod["terminationGracePeriodSeconds"] > config.drain_delay_s + config.grace_s + 5
     compose = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
-    assert flags_of(compose["services"]["cofactor"]["command"]).metrics_port == config.metrics_port
+    assert config_of(compose["services"]["cofactor"]["command"]).metrics_port == config.metrics_port
     scrape = yaml.safe_load((DEPLOY / "compose" / "prometheus.yaml").read_text())
     assert scrape["scrape_configs"][0]["static_configs"][0]["targets"] == [f"cofactor:{config.metrics_port}"]
 
 
 @pytest.mark.parametrize("page", ["Dockerfile", "README.md"])
-def test_docker_run_as_documented_has_the_flags_that_the_server_needs(page) -> None:
+def test_documented_docker_commands_have_the_flags_that_the_server_needs(page) -> None:
     dockerfile = (DEPLOY.parent / "Dockerfile").read_text()
     entrypoint = json.loads(re.search(r"^ENTRYPOINT (.+)$", dockerfile, re.MULTILINE)[1])
     commands = re.findall(r"docker run .* cofactor-server(.*)", (DEPLOY.parent / page).read_text())
@@ -104,16 +105,16 @@ def test_docker_run_as_documented_has_the_flags_that_the_server_needs(page) -> N
         assert (config.models, config.host) == ("/models", "0.0.0.0")
 
 
-def test_compose_says_where_it_takes_the_versions_from() -> None:
+def test_the_comment_in_compose_names_the_folder_that_is_mounted() -> None:
     text = (DEPLOY / "compose" / "compose.yaml").read_text()
-    said = " ".join(line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
+    comment = " ".join(line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
     variable, default = re.search(r"\$\{(\w+):-\.\./\.\./([^}]+)\}:/models:ro", text).groups()
-    assert f"the folder that {variable} names" in said
-    assert f"by default from {default} at the top of the checkout" in said
+    assert f"the folder in {variable} " in comment
+    assert f"The default is {default} at the top of the checkout" in comment
 
 
-def test_the_manifests_select_what_they_deploy() -> None:
-    kinds = {each["kind"]: each for each in KUBERNETES}
+def test_selectors_match_the_deployment() -> None:
+    kinds = {manifest["kind"]: manifest for manifest in KUBERNETES}
     assert kinds.keys() >= {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"}
     labels = kinds["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert kinds["Service"]["spec"]["selector"] == labels
@@ -124,13 +125,13 @@ def test_the_manifests_select_what_they_deploy() -> None:
 
 
 def arguments_of_the_pod(folder: Path, models: Path) -> list[str]:
-    """What Kubernetes would run, with its volumes in a folder and free ports."""
+    """Return the arguments of the container, with its volumes in `folder` and free ports."""
     container = KUBERNETES[0]["spec"]["template"]["spec"]["containers"][0]
     entrypoint = re.search(r"^ENTRYPOINT (.+)$", (DEPLOY.parent / "Dockerfile").read_text(), re.MULTILINE)[1]
-    places = {"/models": str(models), "/copies": str(folder / "copies"), "/etc/cofactor": str(folder)}
+    volumes = {"/models": str(models), "/copies": str(folder / "copies"), "/etc/cofactor": str(folder)}
     arguments = [*json.loads(entrypoint)[1:], *container["args"]]
-    for place, actual in places.items():
-        arguments = [re.sub(rf"(^|=){place}\b", rf"\g<1>{actual}", each) for each in arguments]
+    for mount, actual in volumes.items():
+        arguments = [re.sub(rf"(^|=){mount}\b", rf"\g<1>{actual}", argument) for argument in arguments]
     ports = [f"--{name}={free_port()}" for name in ("port", "metrics-port", "admin-port")]
     return [*arguments, *ports, "--host=127.0.0.1", "--provider=cpu", "--drain-delay-s=3"]
 
@@ -141,7 +142,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_the_pods_probes_and_its_end_are_what_the_manifest_says(dot_version, tmp_path) -> None:
+def test_the_pod_starts_is_probed_and_drains_as_the_manifest_says(dot_version, tmp_path) -> None:
     token = "a" * 64
     digest = hashlib.sha256(token.encode()).hexdigest()
     (tmp_path / "tokens.toml").write_text(f'[clients.web]\nsha256 = "{digest}"\nmethods = ["*"]\n')
@@ -152,10 +153,10 @@ def test_the_pods_probes_and_its_end_are_what_the_manifest_says(dot_version, tmp
         with grpc.insecure_channel(f"127.0.0.1:{config.port}") as channel:
             probe, models = health_pb2_grpc.HealthStub(channel), catalog_pb2_grpc.CatalogServiceStub(channel)
 
-            def probed() -> int:  # as the kubelet does: no token
+            def health() -> int:  # without a token, like the kubelet
                 return probe.Check(health_pb2.HealthCheckRequest(), timeout=30, wait_for_ready=True).status
 
-            until(lambda: probed() == health_pb2.HealthCheckResponse.SERVING, 30)
+            until(lambda: health() == health_pb2.HealthCheckResponse.SERVING, 30)
             with pytest.raises(grpc.RpcError) as refused:
                 models.GetModel(catalog_pb2.GetModelRequest(), timeout=5)
             assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
@@ -166,8 +167,10 @@ def test_the_pods_probes_and_its_end_are_what_the_manifest_says(dot_version, tmp
             assert list((tmp_path / "copies").rglob("tables.bin"))
             os.kill(pod.pid, signal.SIGTERM)
             not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
-            until(lambda: probed() == not_serving, 30, "not ready, so that the Service drops it")
-            socket.create_connection(("127.0.0.1", config.port), timeout=5).close()  # and alive
+            until(lambda: health() == not_serving, 30, "the pod is not ready, so the Service stops sending calls")
+            socket.create_connection(
+                ("127.0.0.1", config.port), timeout=5
+            ).close()  # the pod still passes its liveness probe
             assert models.GetModel(catalog_pb2.GetModelRequest(), metadata=metadata, timeout=5).model.version
         _, log = pod.communicate(timeout=30)
     finally:

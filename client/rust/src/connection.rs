@@ -1,7 +1,7 @@
-//! How the server is reached: addresses whose health is good, TLS, token, deadline, retries.
+//! Connects to the server, with TLS, token, deadline, retries, and load balancing over healthy addresses.
 //!
-//! tonic has no service config, so what it asks for is done here: a channel over all addresses of the target, each
-//! taking part while its health service says SERVING, and tries again on UNAVAILABLE and CANCELLED.
+//! tonic does not support a service config, so this module implements what it would do: it balances over all addresses
+//! of the target whose health service reports SERVING, and retries calls that fail with UNAVAILABLE or CANCELLED.
 
 use std::env;
 use std::fs;
@@ -24,7 +24,7 @@ const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 const BACKOFF_MULTIPLIER: u32 = 3;
 
-/// The server wants as much between pings.
+/// The server accepts one ping every 10 s.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,18 +44,18 @@ impl Interceptor for Bearer {
     }
 }
 
-/// What a client of any service is made from, and how long a call may take.
+/// A channel, from which the client of any service is made, and the most time that a call may take.
 #[derive(Clone)]
 pub struct Connection {
     pub channel: InterceptedService<Channel, Bearer>,
     timeout: Duration,
 }
 
-fn setting(name: &str, otherwise: &str) -> String {
-    env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| otherwise.to_owned())
+fn setting(name: &str, default: &str) -> String {
+    env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
 }
 
-/// TLS with the certificate authorities of a PEM file, or of the system, or no TLS.
+/// Returns the TLS settings, which trust the authorities in a PEM file or those of the system, or None for no TLS.
 fn tls(ca: &str, host: &str) -> Result<Option<ClientTlsConfig>, String> {
     let config = ClientTlsConfig::new().domain_name(host);
     match ca {
@@ -87,9 +87,9 @@ fn timeout() -> Result<Duration, String> {
         .ok_or_else(|| "COFACTOR_TIMEOUT is seconds, such as 5 or 0.5".to_owned())
 }
 
-/// A network that swallows packets tells nobody: a connection that leaves a ping without an answer is ended, and its
-/// calls are tried on another.
-fn notice_silence(endpoint: Endpoint) -> Endpoint {
+/// Sends pings, without which a client does not notice that the network drops all packets of a connection. A connection
+/// that does not answer a ping is closed, and its calls are retried on another.
+fn with_pings(endpoint: Endpoint) -> Endpoint {
     endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
@@ -97,7 +97,7 @@ fn notice_silence(endpoint: Endpoint) -> Endpoint {
         .keep_alive_while_idle(true)
 }
 
-/// Lets an address take part in load balancing while its health service says SERVING.
+/// Includes an address in the load balancing while its health service reports SERVING.
 async fn follow_health(address: SocketAddr, endpoint: Endpoint, changes: Changes) {
     let mut health = HealthClient::new(endpoint.connect_lazy());
     loop {
@@ -111,11 +111,11 @@ async fn follow_health(address: SocketAddr, endpoint: Endpoint, changes: Changes
                         Change::Remove(address)
                     };
                     if changes.send(change).await.is_err() {
-                        return; // the channel is gone
+                        return; // the channel was dropped
                     }
                 }
             }
-            // No health service: as gRPC's own clients do, take the address for healthy.
+            // Without a health service, the address counts as healthy, as in gRPC's own clients.
             Err(status) if status.code() == Code::Unimplemented => {
                 let _ = changes.send(Change::Insert(address, endpoint)).await;
                 return;
@@ -129,7 +129,8 @@ async fn follow_health(address: SocketAddr, endpoint: Endpoint, changes: Changes
     }
 }
 
-/// Reads COFACTOR_ADDRESS, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT; the error names the one that is wrong.
+/// Opens the connection that COFACTOR_ADDRESS, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT describe. The error
+/// names the invalid one.
 pub async fn connect() -> Result<Connection, String> {
     let target = setting("COFACTOR_ADDRESS", "localhost:50051");
     let ca = setting("COFACTOR_TLS_CA", "");
@@ -149,17 +150,17 @@ pub async fn connect() -> Result<Connection, String> {
             Some(tls) => endpoint.tls_config(tls.clone()).map_err(|error| format!("COFACTOR_TLS_CA: {error}"))?,
             None => endpoint,
         };
-        tokio::spawn(follow_health(address, notice_silence(endpoint), changes.clone()));
+        tokio::spawn(follow_health(address, with_pings(endpoint), changes.clone()));
     }
     Ok(Connection { channel: InterceptedService::new(channel, bearer), timeout })
 }
 
 impl Connection {
-    /// Calls a method with the deadline, and again where that can help: every method only reads.
-    pub async fn call<Q, A, F>(&self, request: Q, method: F) -> Result<A, Status>
+    /// Calls a method with the deadline, and retries it if that can help: every method only reads.
+    pub async fn call<Q, R, F>(&self, request: Q, method: F) -> Result<R, Status>
     where
         Q: Clone,
-        F: AsyncFn(Request<Q>) -> Result<Response<A>, Status>,
+        F: AsyncFn(Request<Q>) -> Result<Response<R>, Status>,
     {
         let deadline = Instant::now() + self.timeout;
         let attempts = async {
@@ -169,7 +170,7 @@ impl Connection {
                 request.set_timeout(deadline.saturating_duration_since(Instant::now()));
                 match method(request).await {
                     Ok(response) => return Ok(response.into_inner()),
-                    // CANCELLED is what a server that stops answers to calls that it had just accepted.
+                    // A server that shuts down answers CANCELLED to calls that it has just accepted.
                     Err(status)
                         if attempt < MAX_ATTEMPTS && matches!(status.code(), Code::Unavailable | Code::Cancelled) => {}
                     Err(status) => return Err(status),

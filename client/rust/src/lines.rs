@@ -1,11 +1,11 @@
-//! The parts that several lines share.
+//! Formats the parts that several lines of the output share.
 
 use tonic::Status;
 use tonic_types::{ErrorDetail, StatusExt};
 
 use crate::api::{EntryError, RecommendResponse, ScoredItem};
 
-/// Two decimals, the same in every language: floor(100 x + 0.5) / 100.
+/// Formats a value with two decimals, rounded the same way in every language: floor(100 x + 0.5) / 100.
 pub fn number(value: f32) -> String {
     format!("{:.2}", (100.0 * f64::from(value) + 0.5).floor() / 100.0)
 }
@@ -17,7 +17,7 @@ pub fn print_scored(label: &str, results: &[ScoredItem]) {
     }
 }
 
-/// An entry of BatchRecommend or an answer of StreamRecommend: both hold a response or an error.
+/// Prints an entry of BatchRecommend or a message of StreamRecommend: both hold a response or an error.
 pub fn print_result(label: &str, result: Result<&RecommendResponse, &EntryError>) {
     match result {
         Ok(response) => print_scored(label, &response.results),
@@ -25,7 +25,7 @@ pub fn print_result(label: &str, result: Result<&RecommendResponse, &EntryError>
     }
 }
 
-/// What the server says about a failed call: the sentence, the reason and the fields at fault.
+/// Returns the details of a failed call, one per line: message, reason and invalid fields.
 pub fn describe(failure: &Status) -> Vec<String> {
     let mut lines = vec![format!("error {} {}", failure.code() as i32, failure.message())];
     for detail in failure.get_error_details_vec() {

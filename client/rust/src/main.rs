@@ -4,7 +4,7 @@ mod connection;
 mod lines;
 mod tour;
 
-/// The stubs, which build.rs generates.
+/// The stubs that build.rs generates.
 mod api {
     tonic::include_proto!("cofactor.v1");
 }
@@ -28,7 +28,7 @@ async fn main() -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Setting(message)) => (message, 2),
         Err(Failure::Call(status)) => (lines::describe(&status).join("\n"), 1),
-        Err(Failure::Answer(message)) => (message.to_owned(), 1),
+        Err(Failure::Response(message)) => (message.to_owned(), 1),
     };
     eprintln!("{message}");
     ExitCode::from(code)

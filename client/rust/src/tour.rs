@@ -1,4 +1,4 @@
-//! Every RPC once, then one call that must fail.
+//! Calls every RPC once, then makes one call that must fail.
 
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -24,8 +24,8 @@ pub enum Failure {
     Setting(String),
     /// A call failed.
     Call(Status),
-    /// The server answered what it must not.
-    Answer(&'static str),
+    /// The server sent a response that is not valid.
+    Response(&'static str),
 }
 
 impl From<Status> for Failure {
@@ -82,8 +82,8 @@ impl Tour {
 
     async fn models(&self) -> Result<Model, Failure> {
         let described = call!(self.catalog.get_model(GetModelRequest::default()))?;
-        let model = described.model.ok_or(Failure::Answer("GetModel answered without a model"))?;
-        let limits = described.limits.ok_or(Failure::Answer("GetModel answered without limits"))?;
+        let model = described.model.ok_or(Failure::Response("GetModel answered without a model"))?;
+        let limits = described.limits.ok_or(Failure::Response("GetModel answered without limits"))?;
         let (lowest, highest) = (number(model.rating_min), number(model.rating_max));
         println!(
             "model {} {} {} {} {} {} {lowest} {highest}",
@@ -114,7 +114,7 @@ impl Tour {
         Ok(top.into_iter().map(|item| item.item_id).collect())
     }
 
-    /// Asks about a user of the training data and returns the best item.
+    /// Requests predictions for a user of the training data and returns the best item.
     async fn known(&self, item_ids: &[String]) -> Result<String, Failure> {
         let request = PredictRequest { user: self.user(), item_ids: item_ids.to_vec(), ..Default::default() };
         let predicted = call!(self.recommender.predict(request))?;
@@ -130,24 +130,24 @@ impl Tour {
             let title = result.item.unwrap_or_default().title;
             println!("similar {rank} {} {} {title}", result.item_id, number(result.score));
         }
-        let best = recommended.into_iter().next().ok_or(Failure::Answer("nothing to recommend"))?;
+        let best = recommended.into_iter().next().ok_or(Failure::Response("nothing to recommend"))?;
         Ok(best.item_id)
     }
 
-    /// Makes a new user of three ratings. The embedding is the caller's to keep: the server stores nothing.
+    /// Makes a new user from three ratings. The caller must store the embedding, because the server does not.
     async fn embed(&self, model: &Model, item_ids: &[String]) -> Result<UserEmbedding, Failure> {
         let rating = |i| if i < 2 { model.rating_max } else { model.rating_min };
         let ratings = item_ids.iter().enumerate();
         let ratings = ratings.map(|(i, item_id)| Rating { item_id: item_id.clone(), rating: rating(i) }).collect();
         let request = EmbedNewUserRequest { ratings, ..Default::default() };
         let embedded = call!(self.recommender.embed_new_user(request))?;
-        let embedding = embedded.embedding.ok_or(Failure::Answer("EmbedNewUser answered without an embedding"))?;
+        let embedding = embedded.embedding.ok_or(Failure::Response("EmbedNewUser answered without an embedding"))?;
         let (bias, fit) = (number(embedding.bias), number(embedded.fit_rmse));
         println!("embed {} {bias} {fit} {}", embedding.factors.len(), embedded.used_rating_count);
         Ok(embedding)
     }
 
-    /// Asks for three users at once, one of whom nobody knows: in one call, then over one stream.
+    /// Requests recommendations for three users, one of them unknown: in one call, then over one stream.
     async fn many(&self, embedding: UserEmbedding) -> Result<(), Failure> {
         let messages: Vec<_> = [
             ("known", self.user()),
@@ -164,53 +164,59 @@ impl Tour {
             match &entry.result {
                 Some(entry::Result::Response(response)) => print_result(&format!("batch {i}"), Ok(response)),
                 Some(entry::Result::Error(error)) => print_result(&format!("batch {i}"), Err(error)),
-                None => return Err(Failure::Answer("BatchRecommend answered an empty entry")),
+                None => return Err(Failure::Response("BatchRecommend answered an empty entry")),
             }
         }
-        for answer in self.stream(messages).await? {
-            let label = format!("stream {}", answer.request_id);
-            match &answer.result {
+        for message in self.stream(messages).await? {
+            let label = format!("stream {}", message.request_id);
+            match &message.result {
                 Some(stream_recommend_response::Result::Response(response)) => print_result(&label, Ok(response)),
                 Some(stream_recommend_response::Result::Error(error)) => print_result(&label, Err(error)),
-                None => return Err(Failure::Answer("StreamRecommend answered an empty message")),
+                None => return Err(Failure::Response("StreamRecommend answered an empty message")),
             }
         }
         Ok(())
     }
 
-    /// Sends the requests over one stream and returns the answers, which may overtake each other, by request id.
+    /// Sends the requests over one stream and returns the responses sorted by request id: they arrive in any order.
     async fn stream(&self, messages: Vec<StreamRecommendRequest>) -> Result<Vec<StreamRecommendResponse>, Status> {
-        let answers = self.connection.call(messages, async |request: Request<Vec<_>>| {
+        let responses = self.connection.call(messages, async |request: Request<Vec<_>>| {
             let request = request.map(tokio_stream::iter);
-            let response = self.recommender.clone().stream_recommend(request).await?;
-            let mut answers = Vec::new();
-            let mut stream = response.into_inner();
-            while let Some(answer) = stream.message().await? {
-                answers.push(answer);
+            let mut stream = self.recommender.clone().stream_recommend(request).await?.into_inner();
+            let mut responses = Vec::new();
+            while let Some(response) = stream.message().await? {
+                responses.push(response);
             }
-            Ok(tonic::Response::new(answers))
+            Ok(tonic::Response::new(responses))
         });
-        let mut answers = answers.await?;
-        answers.sort_by(|a, b| a.request_id.cmp(&b.request_id));
-        Ok(answers)
+        let mut responses = responses.await?;
+        responses.sort_by(|a, b| a.request_id.cmp(&b.request_id));
+        Ok(responses)
     }
 
     async fn explain(&self, item_id: String) -> Result<(), Failure> {
         let request =
             ExplainRequest { user: self.user(), item_id: item_id.clone(), max_contributions: 3, ..Default::default() };
-        let why = call!(self.recommender.explain(request))?;
-        let parts = [why.score, why.global_bias, why.user_bias, why.item_bias, why.interaction, why.remainder];
+        let explanation = call!(self.recommender.explain(request))?;
+        let parts = [
+            explanation.score,
+            explanation.global_bias,
+            explanation.user_bias,
+            explanation.item_bias,
+            explanation.interaction,
+            explanation.remainder,
+        ];
         let parts = parts.map(number).join(" ");
-        println!("explain {item_id} {parts} {}", number(why.predicted_rating()));
-        for part in why.contributions {
-            println!("because {} {} {}", part.item_id, number(part.rating), number(part.contribution));
+        println!("explain {item_id} {parts} {}", number(explanation.predicted_rating()));
+        for rated in explanation.contributions {
+            println!("because {} {} {}", rated.item_id, number(rated.rating), number(rated.contribution));
         }
         Ok(())
     }
 
     async fn deliberate_error(&self) -> Result<(), Failure> {
         match call!(self.recommender.recommend(recommend_for(self.user(), -1))) {
-            Ok(_) => Err(Failure::Answer("the server accepted a page_size of -1")),
+            Ok(_) => Err(Failure::Response("the server accepted a page_size of -1")),
             Err(status) => {
                 println!("{}", describe(&status).join("\n"));
                 Ok(())

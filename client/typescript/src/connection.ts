@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { type CallOptions, type ChannelCredentials, type ClientOptions, Metadata, credentials } from "@grpc/grpc-js";
 
-// Every method only reads, so every method may be tried again. CANCELLED is what a server that stops answers to calls
-// that it had just accepted. grpc-js 1.14 does not carry out healthCheckConfig; a later one may.
+// Every method only reads, so every call can be retried. A server that shuts down answers CANCELLED to calls that it
+// has just accepted. grpc-js 1.14 ignores healthCheckConfig; a later release may support it.
 const serviceConfig = {
   loadBalancingConfig: [{ round_robin: {} }],
   healthCheckConfig: { serviceName: "" },
@@ -20,17 +20,17 @@ const serviceConfig = {
   ],
 };
 
-// A network that swallows packets tells nobody: a connection that leaves a ping without an answer is ended, and its
-// calls are tried on another. The server wants 10 s between pings. A lost server is looked for every 5 s, where gRPC
-// would come to wait for two minutes.
+// Without pings, a client does not notice that the network drops all packets of a connection. A connection that does
+// not answer a ping is closed, and its calls are retried on another. The server accepts one ping every 10 s. A lost
+// server is retried every 5 s; by default, gRPC would wait up to two minutes.
 const keepalive: ClientOptions = {
   "grpc.keepalive_time_ms": 10_000,
   "grpc.keepalive_timeout_ms": 5_000,
-  "grpc.keepalive_permit_without_calls": 1, // there is no call between calls, as health is not watched
-  "grpc.max_reconnect_backoff_ms": 5_000, // from when an attempt has failed: attempts have no time limit (issue 2785)
+  "grpc.keepalive_permit_without_calls": 1, // without health checks, the connection is idle between calls
+  "grpc.max_reconnect_backoff_ms": 5_000, // after a failed attempt; an attempt itself has no time limit (issue 2785)
 };
 
-/** What a client of any service is made from, and the options of each call. */
+/** The arguments for the client of any service, and the options of each call. */
 export interface Connection {
   target: string;
   credentials: ChannelCredentials;
@@ -46,7 +46,7 @@ function readPem(path: string): Buffer {
   }
 }
 
-/** TLS with the certificate authorities of a PEM file, or of the system, or no TLS; and the token of every call. */
+/** Returns the token with TLS credentials that trust the authorities in a PEM file or of the system, or no TLS. */
 function channelCredentials(ca: string | undefined, token: string | undefined): ChannelCredentials {
   if (!ca) {
     if (token) throw new RangeError("COFACTOR_TOKEN would travel in plain text: set COFACTOR_TLS_CA");
@@ -60,7 +60,7 @@ function channelCredentials(ca: string | undefined, token: string | undefined): 
   return credentials.combineChannelCredentials(tls, perCall);
 }
 
-/** Reads COFACTOR_ADDRESS, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT. */
+/** Returns the connection that COFACTOR_ADDRESS, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT describe. */
 export function connect(environment: NodeJS.ProcessEnv): Connection {
   const seconds = Number(environment.COFACTOR_TIMEOUT || "5");
   if (!(seconds > 0)) throw new RangeError("COFACTOR_TIMEOUT is seconds, such as 5 or 0.5");

@@ -3,7 +3,7 @@ import type { EntryError, RecommendResponse, ScoredItem } from "../gen/cofactor/
 import { BadRequest, ErrorInfo } from "../gen/google/rpc/error_details.js";
 import { Status } from "../gen/google/rpc/status.js";
 
-/** Two decimals, the same in every language: floor(100 x + 0.5) / 100. */
+/** Formats a value with two decimals, rounded the same way in every language: floor(100 x + 0.5) / 100. */
 export function number(value: number): string {
   return (Math.floor(100 * value + 0.5) / 100).toFixed(2);
 }
@@ -14,13 +14,13 @@ export function scoredLines(label: string, results: ScoredItem[]): string[] {
   );
 }
 
-/** An entry of BatchRecommend or an answer of StreamRecommend: both hold a response or an error. */
+/** Formats an entry of BatchRecommend or a message of StreamRecommend: both hold a response or an error. */
 export function resultLines(label: string, result: { response?: RecommendResponse; error?: EntryError }): string[] {
   if (result.error) return [`${label} error ${result.error.reason}`];
   return scoredLines(label, result.response?.results ?? []);
 }
 
-/** What the server says about a failed call: the sentence, the reason and the fields at fault. */
+/** Returns the details of a failed call, one per line: message, reason and invalid fields. */
 export function describe(error: ServiceError): string[] {
   const lines = [`error ${error.code} ${error.details}`];
   for (const bytes of error.metadata.get("grpc-status-details-bin")) {

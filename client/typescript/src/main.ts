@@ -57,7 +57,7 @@ class Tour {
     this.recommender.close();
   }
 
-  /** Calls a method with the deadline, as a promise. */
+  /** Calls a method with the deadline and returns its response as a promise. */
   private call<Request, Response>(
     client: Client,
     method: UnaryMethod<Request, Response>,
@@ -77,7 +77,7 @@ class Tour {
       model.factorCount, number(model.ratingMin), number(model.ratingMax));
     print("limits", limits.maxPageSize, limits.maxItemsPerRequest, limits.maxRequestsPerBatch, limits.maxQueueSize);
     const listed = await this.call(this.catalog, this.catalog.listModels, ListModelsRequest.create({ pageSize: 10 }));
-    for (const one of listed.models) print("listed", one.name, model_StateToJSON(one.state));
+    for (const { name, state } of listed.models) print("listed", name, model_StateToJSON(state));
     return model;
   }
 
@@ -93,7 +93,7 @@ class Tour {
     return top.items.map((item) => item.itemId);
   }
 
-  /** Asks about a user of the training data and returns the best item. */
+  /** Requests predictions for a user of the training data and returns the best item. */
   private async known(itemIds: string[]): Promise<string> {
     const { recommender, user } = this;
     const predicted = await this.call(recommender, recommender.predict, PredictRequest.create({ user, itemIds }));
@@ -109,7 +109,7 @@ class Tour {
     return recommended.results[0]?.itemId ?? "";
   }
 
-  /** Makes a new user of three ratings. The embedding is the caller's to keep: the server stores nothing. */
+  /** Makes a new user from three ratings. The caller must store the embedding, because the server does not. */
   private async embed(model: Model, itemIds: string[]): Promise<UserEmbedding> {
     const ratings = itemIds.map((itemId, i) => ({ itemId, rating: i < 2 ? model.ratingMax : model.ratingMin }));
     const request = EmbedNewUserRequest.create({ ratings });
@@ -120,17 +120,17 @@ class Tour {
     return embedded.embedding;
   }
 
-  /** Sends the requests over one stream and returns the answers, which may overtake each other, by request id. */
+  /** Sends the requests over one stream and returns the responses sorted by request id: they arrive in any order. */
   private async stream(requests: Map<string, RecommendRequest>): Promise<StreamRecommendResponse[]> {
     const stream = this.recommender.streamRecommend(this.connection.callOptions());
     for (const [requestId, request] of requests) stream.write({ requestId, request });
     stream.end();
-    const answers: StreamRecommendResponse[] = [];
-    for await (const answer of stream) answers.push(answer as StreamRecommendResponse);
-    return answers.sort((a, b) => (a.requestId < b.requestId ? -1 : 1));
+    const responses: StreamRecommendResponse[] = [];
+    for await (const response of stream) responses.push(response as StreamRecommendResponse);
+    return responses.sort((a, b) => (a.requestId < b.requestId ? -1 : 1));
   }
 
-  /** Asks for three users at once, one of whom nobody knows: in one call, then over one stream. */
+  /** Requests recommendations for three users, one of them unknown: in one call, then over one stream. */
   private async many(embedding: UserEmbedding): Promise<void> {
     const users = { known: this.user, new: User.create({ embedding }), unknown: User.create({ userId: "nobody" }) };
     const request = (user: User) => RecommendRequest.create({ user, pageSize: 2, returnItems: true });
@@ -138,18 +138,19 @@ class Tour {
     const batchRequest = BatchRecommendRequest.create({ requests: [...requests.values()] });
     const batch = await this.call(this.recommender, this.recommender.batchRecommend, batchRequest);
     batch.entries.forEach((entry, i) => resultLines(`batch ${i}`, entry).forEach((line) => print(line)));
-    for (const answer of await this.stream(requests)) {
-      resultLines(`stream ${answer.requestId}`, answer).forEach((line) => print(line));
+    for (const response of await this.stream(requests)) {
+      resultLines(`stream ${response.requestId}`, response).forEach((line) => print(line));
     }
   }
 
   private async explain(itemId: string): Promise<void> {
     const request = ExplainRequest.create({ user: this.user, itemId, maxContributions: 3 });
-    const why = await this.call(this.recommender, this.recommender.explain, request);
-    const parts = [why.score, why.globalBias, why.userBias, why.itemBias, why.interaction, why.remainder];
-    print("explain", itemId, ...parts.map(number), number(why.predictedRating ?? 0));
-    for (const part of why.contributions) {
-      print("because", part.itemId, number(part.rating), number(part.contribution));
+    const explanation = await this.call(this.recommender, this.recommender.explain, request);
+    const { score, globalBias, userBias, itemBias, interaction, remainder, predictedRating } = explanation;
+    const parts = [score, globalBias, userBias, itemBias, interaction, remainder];
+    print("explain", itemId, ...parts.map(number), number(predictedRating ?? 0));
+    for (const { itemId, rating, contribution } of explanation.contributions) {
+      print("because", itemId, number(rating), number(contribution));
     }
   }
 

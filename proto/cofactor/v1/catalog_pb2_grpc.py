@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class CatalogServiceStub(object):
-    """What is being served.
+    """Describes the models and their items.
     """
 
     def __init__(self, channel):
@@ -58,32 +58,32 @@ class CatalogServiceStub(object):
 
 
 class CatalogServiceServicer(object):
-    """What is being served.
+    """Describes the models and their items.
     """
 
     def GetModel(self, request, context):
-        """Describes one model and the server's limits.
+        """Returns the description of one model and the limits of the server.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists every model version that the server holds, by name, newest version first.
+        """Lists every version that is loaded or was refused, by name of the model, newest version first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SearchItems(self, request, context):
-        """Finds items by words of their title; case and accents are ignored.
+        """Finds items by words in their title. Case, accents and punctuation are ignored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTopItems(self, request, context):
-        """Items ordered by learnt bias or by rating count: the best and the worst liked, whatever one's taste.
+        """Lists all items, ordered by learned bias or by rating count.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,7 +121,7 @@ def add_CatalogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CatalogService(object):
-    """What is being served.
+    """Describes the models and their items.
     """
 
     @staticmethod

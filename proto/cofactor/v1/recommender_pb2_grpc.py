@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RecommenderServiceStub(object):
-    """Online scoring. Every method is read-only: safe to retry.
+    """Predicts ratings and recommends items. Every method only reads, so every call can safely be retried.
     """
 
     def __init__(self, channel):
@@ -73,53 +73,55 @@ class RecommenderServiceStub(object):
 
 
 class RecommenderServiceServicer(object):
-    """Online scoring. Every method is read-only: safe to retry.
+    """Predicts ratings and recommends items. Every method only reads, so every call can safely be retried.
     """
 
     def Predict(self, request, context):
-        """Predicts ratings: one user against many items, or user/item pairs.
+        """Predicts ratings, either of many items for one user or of user/item pairs. A ranking model answers
+        FAILED_PRECONDITION.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Recommend(self, request, context):
-        """Ranks the catalogue, or a candidate list, for one user.
+        """Recommends items to one user, from the whole catalogue or from a list of candidates.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SimilarItems(self, request, context):
-        """Finds the items nearest to one or several items.
+        """Finds the items most similar to one or several items.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EmbedNewUser(self, request, context):
-        """Turns a new user's ratings and sign-up answers into an embedding, without training.
+        """Computes the embedding of a new user from ratings and sign-up answers, without training. A model whose
+        supports_new_users is false answers UNIMPLEMENTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchRecommend(self, request, context):
-        """Recommend for many users; each entry succeeds or fails alone.
+        """Runs many Recommend requests in one call. Each request succeeds or fails on its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamRecommend(self, request_iterator, context):
-        """Recommend for an unbounded list of users; each answer carries its request's id.
+        """Runs any number of Recommend requests over one stream. Each response carries the id of its request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """Says which rated items pushed a prediction up or down, and by how much.
+        """Explains a prediction: how much each item that the user rated adds to it or takes off it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,7 +174,7 @@ def add_RecommenderServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RecommenderService(object):
-    """Online scoring. Every method is read-only: safe to retry.
+    """Predicts ratings and recommends items. Every method only reads, so every call can safely be retried.
     """
 
     @staticmethod

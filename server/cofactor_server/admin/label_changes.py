@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cofactor.admin.v1.admin_pb2 import ServingPolicy
 from cofactor_server.errors import InvalidField, ModelNotFound, RepositoryReadOnly, quoted
-from cofactor_server.repository.serving_policy import PolicyError, format_policy, promoted, rolled_back
+from cofactor_server.repository.serving_policy import PolicyError, format_policy, promote, roll_back
 from cofactor_server.repository.sources import ModelSource
 from cofactor_server.repository.watcher import ModelState, ModelWatcher
 from cofactor_server.serving.loaded_version import LoadedVersion
@@ -26,14 +26,14 @@ class LabelChanges:
         """
         if version not in self._state(name).available:
             raise ModelNotFound(f"the repository has no version {quoted(version)} of {quoted(name)}")
-        return self._change(name, lambda policy: promoted(policy, label, version))
+        return self._change(name, lambda policy: promote(policy, label, version))
 
     def roll_back(self, name: str, label: str) -> ServingPolicy:
         """Put a label back on the version that had it before, and return the new policy.
 
         Raises ModelNotFound, InvalidField for a label that was never moved, or RepositoryReadOnly.
         """
-        return self._change(name, lambda policy: rolled_back(policy, label))
+        return self._change(name, lambda policy: roll_back(policy, label))
 
     def _state(self, name: str) -> ModelState[LoadedVersion]:
         state = self._watcher.snapshot.get(name)

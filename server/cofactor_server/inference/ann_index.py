@@ -11,7 +11,7 @@ import numpy as np
 
 from cofactor_server.arrays import FloatArray, IndexArray
 from cofactor_server.errors import ConfigurationError, ModelRefused
-from cofactor_server.observability.call_timing import TIMING
+from cofactor_server.observability.call_timing import CALL_TIMING
 from cofactor_server.ranking.ranker import Ranking, Scores, TopK, TopKQuery, best_positions
 from cofactor_server.repository.version_directory import VersionDirectory
 
@@ -78,7 +78,7 @@ class CandidateIndex:
         query[0, self._n_factors + 1] = popularity_weight
         self._faiss.omp_set_num_threads(1)  # of the calling thread's searches
         rows: IndexArray = self._index.search(query, min(count, self._n_items), params=self._parameters)[1][0]
-        TIMING.compute_s += time.perf_counter() - started
+        CALL_TIMING.compute_s += time.perf_counter() - started
         # Too few are filled up with -1; and what the file says is no row of ours is not looked up in our tables.
         return rows[(rows >= 0) & (rows < self._n_items)]
 

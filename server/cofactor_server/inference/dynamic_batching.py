@@ -13,7 +13,7 @@ import numpy as np
 
 from cofactor_server.arrays import NO_ROWS
 from cofactor_server.errors import DeadlineExceeded
-from cofactor_server.observability.call_timing import TIMING
+from cofactor_server.observability.call_timing import CALL_TIMING
 from cofactor_server.ranking.ranker import Ranking, TopK, TopKQuery, UserVector
 from cofactor_server.scheduling import let_others_run
 
@@ -115,7 +115,7 @@ class BatchedTopK:
 
     def _answer(self, batch: list[_Entry]) -> None:
         """Gives every entry its answer or its error; when a common run fails, each is run alone to see whose fault."""
-        TIMING.batch_size = len(batch)
+        CALL_TIMING.batch_size = len(batch)
         if len(batch) > 1:
             try:
                 for entry, answer in zip(batch, self._direct.many([e.query for e in batch]), strict=True):

@@ -47,10 +47,15 @@ class Engine:
         self._device_tables = DeviceTables(bundle, DEVICE) if _preferred(providers) == CUDA else None
         self._floats_per_user = floats_per_user(bundle)
         self._fixed_shapes: ShapeBuckets | None = None
+        self.providers: list[str] = []
+        self._output_names: dict[str, list[str]] = {}
 
         def session(name: str) -> TimedSession:
             made = _session(bundle, name, providers, self._device_tables, must_use_first=must_use_first)
-            if name == "recommend" and made.get_providers()[0] == CUDA:
+            self._output_names[name] = [output.name for output in made.get_outputs()]
+            if name == "recommend":
+                self.providers = made.get_providers()
+            if name == "recommend" and self.providers[0] == CUDA:
                 # On the CPU a bound run takes as long as any other, and every filled-up user takes as long as a user.
                 bound = BoundSession(made, RECOMMEND_OUTPUTS, DEVICE)
                 made = self._fixed_shapes = ShapeBuckets(bound, int(bundle.manifest.item_count))
@@ -61,7 +66,6 @@ class Engine:
         self._similar_items = session("similar_items")
         self._similarity = session("similarity")
         self._embed_user = session("embed_user") if bundle.graph_path("embed_user") is not None else None
-        self.providers: list[str] = self._recommend.get_providers()
 
     @property
     def embeds_users(self) -> bool:
@@ -79,7 +83,7 @@ class Engine:
     def run(self, graph: str, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         """One graph by its name, with all its outputs by theirs: for the golden answers."""
         session = getattr(self, f"_{graph}")
-        names = [output.name for output in session.get_outputs()]
+        names = self._output_names[graph]
         return dict(zip(names, session.run(names, inputs), strict=True))
 
     def predict(

@@ -1,1 +1,1 @@
-"""Measure and log: counters, Prometheus metrics, logs, traces."""
+"""Observe the server: counters, Prometheus metrics, logs and traces."""

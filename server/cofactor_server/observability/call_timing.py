@@ -1,20 +1,21 @@
-"""Where the time of the call goes that a thread answers: written where it is spent, read by the interceptor."""
+"""Measure where the time of each call goes. Times are recorded where they are spent and read by the interceptor."""
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 
 class CallTiming(threading.local):
-    """Seconds of one thread's call.
+    """Times of the call that the current thread handles, in seconds.
 
     Attributes:
         arrived: when the call was queued, by time.perf_counter().
-        queue_s: how long it waited for the thread.
-        compute_s: what it spent in the engine. A run for several calls counts for the one whose thread ran it.
-        batch_size: for how many calls that run was; 0 where this thread ran none or calls are not joined.
+        queue_s: how long it waited for a thread.
+        compute_s: how long it ran the engine. A run for several calls counts for the call whose thread ran it.
+        batch_size: number of calls in that run; 0 if this thread ran none, or if calls are not batched.
     """
 
     arrived = 0.0
@@ -23,23 +24,31 @@ class CallTiming(threading.local):
     batch_size = 0
 
 
-TIMING = CallTiming()
+CALL_TIMING = CallTiming()
+
+
+class Session(Protocol):
+    """ONNX session, or something that wraps one."""
+
+    @property
+    def run(self) -> Callable[..., list[Any]]:
+        """Method that takes output names, inputs by name and, optionally, RunOptions, and returns the outputs."""
 
 
 class TimedSession:
-    """An ONNX session whose runs count as the compute time of the thread's call."""
+    """ONNX session that adds the duration of its runs to the compute time of the current call."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
         self._run = session.run
 
-    def run(self, outputs: Any, inputs: Any, *options: Any) -> Any:
-        """Run the graph; `options` is nothing, or onnxruntime's RunOptions."""
+    def run(self, outputs: Sequence[str], inputs: Mapping[str, object], *options: object) -> list[Any]:
+        """Run the graph -> its outputs, arrays whose element types the graph decides.
+
+        options: nothing, or onnxruntime's RunOptions.
+        """
         started = time.perf_counter()
         try:
             return self._run(outputs, inputs, *options)
         finally:
-            TIMING.compute_s += time.perf_counter() - started
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
+            CALL_TIMING.compute_s += time.perf_counter() - started

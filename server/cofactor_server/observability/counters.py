@@ -1,65 +1,68 @@
-"""Counts and durations of requests, kept so that counting costs about a microsecond; exposition.py publishes them.
+"""Count requests and add up their durations; prometheus.py exposes the totals.
 
-prometheus-client's own histograms take 1.5 µs per observation, and 3.5 µs shared between processes, several times per
-request. Here every thread adds to lists of its own, without a lock, and a scrape adds the threads up.
+prometheus-client's own histograms are not used, because one observation takes them 1.5 µs, and 3.5 µs in their
+multiprocess mode, several times per request. Here every thread adds to its own lists without a lock, at about 1 µs per
+request, and a scrape adds up the threads.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-# Upper bounds of the buckets, in seconds and in calls.
+# Upper bounds of the histogram buckets: seconds, calls per batch, overlap from 0 to 1.
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
-STAGES = ("queue", "compute", "total")
 OVERLAPS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+STAGES = ("queue", "compute", "total")
 SHADOW_OUTCOMES = ("compared", "failed", "dropped")
-_WIDTH = len(SECONDS) + 2  # the buckets, the one beyond, the sum
-_BATCH_WIDTH = len(SIZES) + 2
-_SHADOW_WIDTH = len(SHADOW_OUTCOMES) + _WIDTH + len(OVERLAPS) + 2
+# A histogram is a list of cells: a count for each bucket, a count of larger values, the sum of all values.
+SECONDS_CELLS = len(SECONDS) + 2
+_SIZES_CELLS = len(SIZES) + 2
+_OVERLAPS_CELLS = len(OVERLAPS) + 2
 
 
 @dataclass
-class Totals:
-    """What was counted, added up.
+class MetricTotals:
+    """Totals of everything that was counted.
 
-    requests: (method, gRPC code) -> for each of STAGES: counts by SECONDS, count beyond, sum of seconds.
-    batches: counts by SIZES, count beyond, sum. counters: name -> label value -> count. shadows: (model, version) ->
-    counts of SHADOW_OUTCOMES; counts by SECONDS, count beyond, sum; counts by OVERLAPS, count beyond, sum.
+    Attributes:
+        requests: (method, gRPC code) -> the cells of three histograms of SECONDS, one for each of STAGES.
+        batches: the cells of a histogram of SIZES.
+        counters: name of the counter -> value of its label -> count.
+        shadows: (model, version) -> a count for each of SHADOW_OUTCOMES, then the cells of a histogram of SECONDS, then
+            those of one of OVERLAPS.
     """
 
     requests: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    batches: list[float] = field(default_factory=lambda: [0.0] * _BATCH_WIDTH)
+    batches: list[float] = field(default_factory=lambda: [0.0] * _SIZES_CELLS)
     counters: dict[str, dict[str, float]] = field(default_factory=dict)
     shadows: dict[tuple[str, str], list[float]] = field(default_factory=dict)
 
-    def add(self, other: Totals) -> None:
-        """Add another process's or thread's."""
+    def add(self, other: MetricTotals) -> None:
+        """Add the totals of another thread or process."""
         for key, cells in other.requests.items():
             self.requests[key] = _sum(self.requests.get(key), cells)
         for key, cells in other.shadows.items():
             self.shadows[key] = _sum(self.shadows.get(key), cells)
         self.batches = _sum(self.batches, other.batches)
-        for name, values in other.counters.items():
-            mine = self.counters.setdefault(name, {})
-            for label, value in values.items():
-                mine[label] = mine.get(label, 0.0) + value
+        for name, counts in other.counters.items():
+            own = self.counters.setdefault(name, {})
+            for label, count in counts.items():
+                own[label] = own.get(label, 0.0) + count
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return the totals as values that JSON can express."""
         requests = [[*key, cells] for key, cells in self.requests.items()]
         shadows = [[*key, cells] for key, cells in self.shadows.items()]
         return {"requests": requests, "batches": self.batches, "counters": self.counters, "shadows": shadows}
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Totals:
-        """From what to_json gave."""
+    def from_json(cls, content: dict[str, Any]) -> MetricTotals:
+        """Return the totals that to_json returned as `content`."""
         requests = {(method, code): cells for method, code, cells in content["requests"]}
         shadows = {(model, version): cells for model, version, cells in content["shadows"]}
         return cls(requests, content["batches"], content["counters"], shadows)
@@ -69,92 +72,71 @@ def _sum(left: list[float] | None, right: list[float]) -> list[float]:
     return list(right) if left is None else [a + b for a, b in zip(left, right, strict=True)]
 
 
-class _Cells(threading.local):
-    """One thread's share."""
+class _ThreadTotals(threading.local):
+    """Totals of one thread, created when the thread first counts something."""
 
-    def __init__(self, register: Callable[[Totals], None]) -> None:
-        self.totals = Totals()
+    def __init__(self, register: Callable[[MetricTotals], None]) -> None:
+        self.totals = MetricTotals()
         register(self.totals)
 
 
 class Metrics:
-    """What one process counts. Threads may come and go; their counts stay."""
+    """Counts what happens in this process. The counts of a thread stay when it ends."""
 
     def __init__(self) -> None:
-        self._all: list[Totals] = []
-        self._cells = _Cells(self._all.append)
+        self._all: list[MetricTotals] = []
+        self._thread = _ThreadTotals(self._all.append)
 
     def record(self, method: str, code: str, queue_s: float, compute_s: float, total_s: float) -> None:
-        """Count an answered call."""
-        cells = self._cells
+        """Count a finished call and its durations."""
+        requests = self._thread.totals.requests
         key = (method, code)
-        row = cells.totals.requests.get(key)
-        if row is None:
-            row = cells.totals.requests[key] = [0.0] * (_WIDTH * len(STAGES))
-        row[bisect_left(SECONDS, queue_s)] += 1
-        row[_WIDTH - 1] += queue_s
-        row[_WIDTH + bisect_left(SECONDS, compute_s)] += 1
-        row[2 * _WIDTH - 1] += compute_s
-        row[2 * _WIDTH + bisect_left(SECONDS, total_s)] += 1
-        row[3 * _WIDTH - 1] += total_s
+        cells = requests.get(key)
+        if cells is None:
+            cells = requests[key] = [0.0] * (SECONDS_CELLS * len(STAGES))
+        cells[bisect_left(SECONDS, queue_s)] += 1
+        cells[SECONDS_CELLS - 1] += queue_s
+        cells[SECONDS_CELLS + bisect_left(SECONDS, compute_s)] += 1
+        cells[2 * SECONDS_CELLS - 1] += compute_s
+        cells[2 * SECONDS_CELLS + bisect_left(SECONDS, total_s)] += 1
+        cells[3 * SECONDS_CELLS - 1] += total_s
 
     def record_batch(self, size: int) -> None:
-        """Count a run of the engine for `size` calls."""
-        batches = self._cells.totals.batches
-        batches[bisect_left(SIZES, size)] += 1
-        batches[-1] += size
+        """Count one run of the engine for `size` calls."""
+        cells = self._thread.totals.batches
+        cells[bisect_left(SIZES, size)] += 1
+        cells[-1] += size
 
     def count(self, name: str, label: str = "") -> None:
-        """Add one to a counter of exposition.COUNTERS."""
-        values = self._cells.totals.counters.setdefault(name, {})
-        values[label] = values.get(label, 0.0) + 1
+        """Add one to a counter, by its name and the value of its label (see prometheus.COUNTERS)."""
+        counts = self._thread.totals.counters.setdefault(name, {})
+        counts[label] = counts.get(label, 0.0) + 1
 
     def count_shadow(self, model: str, version: str, outcome: str) -> None:
-        """Count a request for a shadow: one of SHADOW_OUTCOMES."""
-        self._shadow(model, version)[SHADOW_OUTCOMES.index(outcome)] += 1
+        """Count a request for a shadow version by its outcome, one of SHADOW_OUTCOMES."""
+        self._shadow_cells(model, version)[SHADOW_OUTCOMES.index(outcome)] += 1
 
     def record_shadow(self, model: str, version: str, seconds: float, overlap: float) -> None:
-        """Count a request that a shadow ran, how long it took, and the share of the answer that it gave too."""
-        row, n_outcomes = self._shadow(model, version), len(SHADOW_OUTCOMES)
-        row[SHADOW_OUTCOMES.index("compared")] += 1
-        row[n_outcomes + bisect_left(SECONDS, seconds)] += 1
-        row[n_outcomes + _WIDTH - 1] += seconds
-        row[n_outcomes + _WIDTH + bisect_left(OVERLAPS, overlap)] += 1
-        row[-1] += overlap
+        """Count a request that a shadow version ran.
 
-    def _shadow(self, model: str, version: str) -> list[float]:
-        return self._cells.totals.shadows.setdefault((model, version), [0.0] * _SHADOW_WIDTH)
+        seconds: how long it took. overlap: share of the served items that the shadow version recommends too.
+        """
+        cells, n_outcomes = self._shadow_cells(model, version), len(SHADOW_OUTCOMES)
+        cells[SHADOW_OUTCOMES.index("compared")] += 1
+        cells[n_outcomes + bisect_left(SECONDS, seconds)] += 1
+        cells[n_outcomes + SECONDS_CELLS - 1] += seconds
+        cells[n_outcomes + SECONDS_CELLS + bisect_left(OVERLAPS, overlap)] += 1
+        cells[-1] += overlap
 
-    def totals(self) -> Totals:
-        """Add the threads up."""
-        total = Totals()
-        for each in list(self._all):
-            # A thread may add a key meanwhile: copy before walking, at every depth.
-            counters = {k: dict(v) for k, v in dict(each.counters).items()}
-            total.add(Totals(dict(each.requests), list(each.batches), counters, dict(each.shadows)))
+    def _shadow_cells(self, model: str, version: str) -> list[float]:
+        n_cells = len(SHADOW_OUTCOMES) + SECONDS_CELLS + _OVERLAPS_CELLS
+        return self._thread.totals.shadows.setdefault((model, version), [0.0] * n_cells)
+
+    def totals(self) -> MetricTotals:
+        """Add up the threads."""
+        total = MetricTotals()
+        for thread in list(self._all):
+            # The thread may add a key at any moment, so copy every dictionary before iterating over it.
+            counters = {name: dict(counts) for name, counts in dict(thread.counters).items()}
+            total.add(MetricTotals(dict(thread.requests), list(thread.batches), counters, dict(thread.shadows)))
         return total
-
-
-Gauges = dict[str, list[tuple[dict[str, str], float]]]
-
-
-@dataclass(frozen=True)
-class ProcessReport:
-    """What one process says about itself at a moment: what it counted, and gauge -> [(labels, value)]."""
-
-    totals: Totals
-    gauges: Gauges
-
-    def write(self, path: Path) -> None:
-        """Leave the report for the process that answers scrapes."""
-        content = json.dumps({"totals": self.totals.to_json(), "gauges": self.gauges})
-        temporary = path.with_suffix(".new")
-        temporary.write_text(content, "utf-8")
-        temporary.replace(path)
-
-    @classmethod
-    def read(cls, path: Path) -> ProcessReport:
-        """Read what `write` left."""
-        content = json.loads(path.read_text("utf-8"))
-        gauges = {name: [(labels, value) for labels, value in rows] for name, rows in content["gauges"].items()}
-        return cls(Totals.from_json(content["totals"]), gauges)

@@ -1,4 +1,4 @@
-"""Logs for people or, as one JSON object a line, for machines; these know the request they were written in."""
+"""Log as text for people or as JSON for machines. JSON lines hold the ids of the current call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 import sys
 import threading
 from datetime import UTC, datetime
-from typing import Any
 
 import grpc
 
@@ -16,19 +15,19 @@ from cofactor_server.observability.request_ids import REQUEST_ID_KEY
 
 # W3C Trace Context: version, trace id, span id, flags.
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-_TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _CurrentCall(threading.local):
     context: grpc.ServicerContext | None = None
 
 
-# The call that this thread answers: set by the interceptor, read only when something is logged.
+# The call that the current thread handles. The interceptor sets it; it is read only when something is logged.
 CURRENT_CALL = _CurrentCall()
 
 
 def call_ids() -> dict[str, str]:
-    """request_id and trace_id of the call that this thread answers, as far as it has any."""
+    """Return the request_id and trace_id that the caller of the current call sent, as far as there are any."""
     context = CURRENT_CALL.context
     if context is None:
         return {}
@@ -37,18 +36,21 @@ def call_ids() -> dict[str, str]:
         if key == REQUEST_ID_KEY:
             ids["request_id"] = str(value)[:128]
         elif key == "traceparent":
-            found = _TRACE_PARENT.fullmatch(str(value))
-            if found:
-                ids["trace_id"] = found[1]
+            match = _TRACE_PARENT.fullmatch(str(value))
+            if match:
+                ids["trace_id"] = match[1]
     return ids
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, severity, logger, message, what was passed as `extra`, and the cause."""
+    """Formats a record as one line of JSON: time, severity, logger, message, process, request_id, trace_id, exception.
+
+    python-json-logger is not used: for these keys, ids and milliseconds it needs a subclass as long as this class.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format as JSON."""
-        content: dict[str, Any] = {
+        """Format a record."""
+        content: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "severity": record.levelname,
             "logger": record.name,
@@ -56,14 +58,15 @@ class JsonFormatter(logging.Formatter):
             "process": record.process,
             **call_ids(),
         }
+        # Ids passed as `extra` to the logger take precedence over those of the call.
         content.update({key: getattr(record, key) for key in ("request_id", "trace_id") if hasattr(record, key)})
         if record.exc_info:
             content["exception"] = self.formatException(record.exc_info)
         return json.dumps(content, ensure_ascii=False)
 
 
-def configure_logging(level: str, form: str) -> None:
-    """Log to standard error from `level` on; `form` is "text" or "json"."""
+def configure_logging(level: str, log_format: str) -> None:
+    """Log to standard error, from `level` on, as "text" or "json"."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(_TEXT_FORMAT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

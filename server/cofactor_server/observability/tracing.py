@@ -1,4 +1,4 @@
-"""OpenTelemetry traces, through its own instrumentation of gRPC (extra cofactor[telemetry])."""
+"""OpenTelemetry traces, made by OpenTelemetry's own instrumentation of gRPC (extra cofactor[telemetry])."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from cofactor_server.errors import ConfigurationError
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _BEHAVIORS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+# Attributes that the server sets on a behavior (the function that handles a call) and that the instrumentation drops.
+_BEHAVIOR_ATTRIBUTES = ("experimental_thread_pool", "refusal")
 
 
 class TracingInterceptor(grpc.ServerInterceptor):
-    """A span for each call, with the status the caller got: it stands outside the interceptor that maps errors."""
+    """Records a span for each call.
+
+    It must be the outermost interceptor, so that a span ends with the status that the caller gets.
+    """
 
     def __init__(self, instrumentation: grpc.ServerInterceptor) -> None:
         self._instrumentation = instrumentation
@@ -24,24 +29,24 @@ class TracingInterceptor(grpc.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        """Wrap the handler, and keep what it asked for, of which the instrumentation does not know."""
+        """Wrap the handler of a call and copy the server's attributes to the wrapper."""
         inner = continuation(handler_call_details)
         if inner is None:
             return None
         outer = self._instrumentation.intercept_service(lambda _: inner, handler_call_details)
-        for name in _BEHAVIORS:
-            for attribute in ("experimental_thread_pool", "refusal"):
-                asked_for = getattr(getattr(inner, name), attribute, None)
-                if asked_for is not None:
-                    setattr(getattr(outer, name), attribute, asked_for)
+        for behavior in _BEHAVIORS:
+            for attribute in _BEHAVIOR_ATTRIBUTES:
+                value = getattr(getattr(inner, behavior), attribute, None)
+                if value is not None:
+                    setattr(getattr(outer, behavior), attribute, value)
         return outer
 
 
 def tracing_interceptor() -> tuple[grpc.ServerInterceptor, Callable[[], None]]:
-    """Make the interceptor and what flushes the spans at shutdown.
+    """Return the interceptor, and a function that flushes the spans at shutdown.
 
-    Where spans go is said by the standard variables OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME,
-    OTEL_TRACES_SAMPLER and so on. Raises ConfigurationError where the extra is not installed.
+    OpenTelemetry's standard environment variables configure where spans go: OTEL_EXPORTER_OTLP_ENDPOINT,
+    OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER and so on. Raises ConfigurationError if the extra is not installed.
     """
     try:
         from opentelemetry import trace
@@ -51,7 +56,7 @@ def tracing_interceptor() -> tuple[grpc.ServerInterceptor, Callable[[], None]]:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        raise ConfigurationError("--tracing needs the extra cofactor[telemetry]") from None
+        raise ConfigurationError("--tracing needs the extra cofactor[telemetry]; install it") from None
     provider = TracerProvider(resource=Resource.create({"service.name": "cofactor"}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)

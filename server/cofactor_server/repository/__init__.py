@@ -1,1 +1,1 @@
-"""Read model repositories: find, verify, copy and follow version directories."""
+"""Read a model repository: list, verify, copy and watch version directories."""

@@ -1,8 +1,8 @@
-"""Folders that are gone once no process needs them, however the processes ended.
+"""Temporary folders that are removed once no process uses them, even after a crash.
 
-Each holds a file that its processes keep locked. A process that is killed cannot remove its folder, but it loses the
-lock: the next server removes what it finds unlocked. Otherwise a server that is killed for its memory again and again
-would fill the disk.
+Every process that uses such a folder locks a file in it. The kernel releases the lock when the process ends, even if it
+is killed, and the next server removes every folder whose file is unlocked. Without this, a server that is killed again
+and again for using too much memory would fill the disk.
 """
 
 from __future__ import annotations
@@ -21,25 +21,32 @@ LOCK = ".lock"
 
 
 class LockedFolder:
-    """A new folder that is removed by close(), or by whoever makes the next one beside it after this process died."""
+    """New temporary folder, locked by this process and removed by close().
+
+    If this process is killed, the next LockedFolder with the same parent and prefix removes the folder.
+    """
 
     def __init__(self, parent: Path | None = None, prefix: str = "cofactor-") -> None:
-        """Make one in `parent`, by default where temporary files go; first remove the abandoned ones of this prefix."""
-        beside = parent or Path(tempfile.gettempdir())
-        remove_abandoned(beside, prefix)
-        self.path = Path(tempfile.mkdtemp(dir=beside, prefix=prefix))
+        """Remove abandoned folders of this prefix from `parent`, then create a new one there.
+
+        `parent` defaults to the system's folder for temporary files.
+        """
+        parent = parent or Path(tempfile.gettempdir())
+        remove_abandoned_folders(parent, prefix)
+        self.path = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
         try:
             self._lock = os.open(self.path / f"{LOCK}.new", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError:
             self.path.rmdir()
             raise
-        with contextlib.suppress(OSError):  # a file system without locks: nobody can tell that the folder is abandoned
+        # A file system without locks raises OSError: the folder then has no lock file and is never taken for abandoned.
+        with contextlib.suppress(OSError):
             fcntl.flock(self._lock, fcntl.LOCK_SH)
-            # Only now can others see the lock: at no time is it there and free.
+            # Rename only after locking, so that other processes never see the lock file unlocked.
             (self.path / f"{LOCK}.new").rename(self.path / LOCK)
 
     def close(self) -> None:
-        """Remove the folder, if it is still there."""
+        """Remove the folder if it still exists, and release the lock."""
         if self._lock >= 0:
             shutil.rmtree(self.path, ignore_errors=True)
             os.close(self._lock)
@@ -54,33 +61,40 @@ class LockedFolder:
         self.close()
 
 
-def lock_folder(path: Path) -> int:
-    """Hold a folder that nobody knows yet, for others to share; returns the descriptor that does until it is closed."""
-    lock = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+def create_lock(folder: Path) -> int:
+    """Lock a folder that no other process knows yet, so that others can share the lock later.
+
+    Returns a file descriptor. The lock is held until the descriptor is closed or the process ends.
+    """
+    lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     _try_lock(lock, fcntl.LOCK_SH)
     return lock
 
 
-def share_folder(path: Path) -> int:
-    """Keep another process's folder; returns the descriptor that does until it is closed, or this process ends.
+def share_lock(folder: Path) -> int:
+    """Share the lock of another process's folder, so that the folder stays.
 
-    Raises FileNotFoundError where the folder is gone already, BlockingIOError while it is being removed.
+    Returns a file descriptor. The lock is held until the descriptor is closed or the process ends.
+    Raises FileNotFoundError if the folder no longer exists, BlockingIOError while another process removes it.
     """
-    lock = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
     try:
         if not _try_lock(lock, fcntl.LOCK_SH):
-            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(path))
-        if not os.path.samestat(os.fstat(lock), (path / LOCK).stat()):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(folder))
+        if not os.path.samestat(os.fstat(lock), (folder / LOCK).stat()):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
     except OSError:
         os.close(lock)
         raise
     return lock
 
 
-def is_held_elsewhere(lock: int) -> bool:
-    """Whether others hold the folder of this descriptor too; where not, nobody can begin to before it is closed."""
-    return not _try_lock(lock, fcntl.LOCK_EX)
+def make_exclusive(lock: int) -> bool:
+    """Turn a shared lock into an exclusive one; return False if another process shares it.
+
+    After True, no other process can lock the folder until the descriptor is closed.
+    """
+    return _try_lock(lock, fcntl.LOCK_EX)
 
 
 def _try_lock(lock: int, kind: int) -> bool:
@@ -88,13 +102,13 @@ def _try_lock(lock: int, kind: int) -> bool:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks: nobody can tell who holds what
+    except OSError:  # a file system without locks cannot tell who holds one
         return True
     return True
 
 
-def remove_abandoned(parent: Path, prefix: str) -> None:
-    """Remove the folders of this user, prefix and kind that no process holds."""
+def remove_abandoned_folders(parent: Path, prefix: str) -> None:
+    """Remove this user's locked folders with this prefix that no process locks any more."""
     with contextlib.suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
             if entry.name.startswith(prefix):
@@ -103,8 +117,8 @@ def remove_abandoned(parent: Path, prefix: str) -> None:
 
 
 def _remove_if_abandoned(folder: Path) -> None:
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         return
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:

@@ -1,4 +1,4 @@
-"""Strings of a version directory, and ids to rows and back."""
+"""Strings of a version directory, stored as one array of bytes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cofactor_server.arrays import IndexArray
 
 
 class StringTable(Sequence[str]):
-    """n strings kept as one run of UTF-8 bytes: string i is bytes[offsets[i]:offsets[i + 1]].
+    """Sequence of n strings over two arrays: string i is text[offsets[i]:offsets[i + 1]], in UTF-8.
 
-    Raises ValueError when the offsets do not fit the bytes.
+    text (n_bytes,), offsets (n + 1,). Raises ValueError if the offsets do not fit the text.
     """
 
     def __init__(self, text: npt.NDArray[np.uint8], offsets: IndexArray) -> None:
@@ -35,28 +35,11 @@ class StringTable(Sequence[str]):
         return iter(self.strings())
 
     def strings(self) -> list[str]:
-        """All of them; for ASCII text one decoding and n slices."""
+        """Return all strings."""
         text = self._text.tobytes()
         bounds = self._offsets.tolist()
         pairs = itertools.pairwise(bounds)
-        if text.isascii():
+        if text.isascii():  # one character a byte: decode once and slice, which is faster
             ascii_text = text.decode("ascii")
             return [ascii_text[start:end] for start, end in pairs]
         return [text[start:end].decode() for start, end in pairs]
-
-
-class IdIndex:
-    """Ids and their rows; row i is ids[i]. An unknown id has no row: what to do about it is the caller's decision.
-
-    Raises ValueError when the ids are empty, repeated or out of order.
-    """
-
-    def __init__(self, table: StringTable) -> None:
-        self.ids: list[str] = table.strings()
-        self._rows: dict[str, int] = dict(zip(self.ids, range(len(self.ids)), strict=True))
-        self.row = self._rows.get
-        if len(self._rows) != len(self.ids) or "" in self._rows:
-            raise ValueError("ids are repeated or empty")
-
-    def __len__(self) -> int:
-        return len(self.ids)

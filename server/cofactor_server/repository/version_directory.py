@@ -1,4 +1,4 @@
-"""A version directory on disk: its manifest, checksums and memory-mapped tables (docs/model-format.md)."""
+"""Open and verify version directories: manifest, checksums and memory-mapped tables (docs/model-format.md)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cofactor_server.repository.string_table import StringTable
 FORMAT_VERSION = 1
 TABLES = "tables.bin"
 GOLDEN = "golden.npz"
-SEAL = "manifest.sha256"
+MANIFEST_CHECKSUM = "manifest.sha256"
 DTYPES = frozenset({"int8", "uint8", "int32", "int64", "float32"})
 GRAPHS = frozenset({"predict", "recommend", "similar_items", "similarity"})
 OPTIONAL_GRAPHS = frozenset({"embed_user"})
@@ -32,8 +32,8 @@ class VersionDirectory:
 
     Attributes:
         path: the directory.
-        manifest: its manifest.
-        tables: every table by name, read-only views of the mapped file.
+        manifest: the content of manifest.json.
+        tables: every table by name; read-only views of the mapped file tables.bin.
     """
 
     path: Path
@@ -42,21 +42,21 @@ class VersionDirectory:
 
     @property
     def label(self) -> str:
-        """Name and version, for messages."""
+        """Name and version, as messages show them."""
         return f"{self.manifest.name}/{self.manifest.version}"
 
     def graph_path(self, name: str) -> Path | None:
-        """Where the graph called `name` is; None where the version has none."""
+        """Return the file of the graph called `name`, or None if the version has no such graph."""
         graph = self._graph(name)
         return None if graph is None else self.path / graph.path
 
     def is_prepacked(self, name: str) -> bool:
-        """Whether the graph's kernels need their weights prepacked, as those for 8-bit weights do."""
+        """Return True if the graph runs fast only with prepacked weights, as graphs with 8-bit weights do."""
         graph = self._graph(name)
         return graph is not None and graph.prepacked
 
     def whole_tables(self, name: str) -> dict[str, str]:
-        """The table that an initializer of the graph is, by the initializer's name."""
+        """Return initializer name -> table name for the graph's initializers that are whole tables."""
         graph = self._graph(name)
         return {} if graph is None else {key: table for key, table in graph.tables.items() if table in self.tables}
 
@@ -64,17 +64,17 @@ class VersionDirectory:
         return next((graph for graph in self.manifest.graphs if graph.name == name), None)
 
     def strings(self, name: str) -> StringTable:
-        """The strings in `<name>.bytes` and `<name>.offsets`."""
+        """Return the strings that the tables `<name>.bytes` and `<name>.offsets` hold."""
         return StringTable(self.tables[f"{name}.bytes"], self.tables[f"{name}.offsets"])  # type: ignore[arg-type]
 
     @property
     def golden_path(self) -> Path:
-        """The golden answers."""
+        """File with the inputs and expected outputs of the golden test."""
         return self.path / GOLDEN
 
 
 def open_version_directory(path: Path) -> VersionDirectory:
-    """Reads and verifies a version directory; raises ModelRefused for the first thing that is wrong with it."""
+    """Read and verify a version directory. Raises ModelRefused with the first problem found."""
     label = f"{path.parent.name}/{path.name}"
     try:
         manifest = _read_manifest(path)
@@ -90,18 +90,22 @@ def open_version_directory(path: Path) -> VersionDirectory:
         raise ModelRefused(f"model {label} refused: {error}") from None
 
 
-def check_seal(path: Path) -> None:
-    """Raises ModelRefused unless manifest.json is what manifest.sha256 says; the other checksums are as good as it."""
+def verify_manifest_checksum(path: Path) -> None:
+    """Raise ModelRefused unless manifest.json matches manifest.sha256.
+
+    The manifest holds the checksums of all other files, so they are worth nothing if the manifest itself is damaged.
+    """
     label = f"{path.parent.name}/{path.name}"
     try:
-        seal = (path / SEAL).read_bytes()
+        expected = (path / MANIFEST_CHECKSUM).read_bytes()
         digest = hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest()
     except OSError as error:
         name = Path(error.filename or "").name
         raise ModelRefused(f"model {label} refused: cannot read {name}: {error.strerror}") from None
-    if seal != f"{digest}  manifest.json\n".encode():
+    if expected != f"{digest}  manifest.json\n".encode():
         raise ModelRefused(
-            f"model {label} refused: manifest.json does not match {SEAL}; copy it again from where it was published"
+            f"model {label} refused: manifest.json does not match {MANIFEST_CHECKSUM}; copy the version again from "
+            "where it was published"
         )
 
 
@@ -111,12 +115,13 @@ def _read_manifest(path: Path) -> Manifest:
             (path / "manifest.json").read_text("utf-8"), Manifest(), ignore_unknown_fields=True
         )
     except FileNotFoundError:
-        raise ValueError("it has no manifest.json, so it was never published completely") from None
+        raise ValueError("it has no manifest.json, so it was not published completely; publish it again") from None
     except (json_format.ParseError, UnicodeDecodeError):
-        raise ValueError("manifest.json is not a manifest") from None
+        raise ValueError("manifest.json is not a valid manifest") from None
     if manifest.format_version != FORMAT_VERSION:
         raise ValueError(
-            f"format version {manifest.format_version} is not {FORMAT_VERSION}; export it with this release"
+            f"its format version is {manifest.format_version}, and this server reads {FORMAT_VERSION}; export it again "
+            "with this release"
         )
     return manifest
 
@@ -124,30 +129,30 @@ def _read_manifest(path: Path) -> Manifest:
 def _check_names(path: Path, manifest: Manifest) -> None:
     if (manifest.name, manifest.version) != (path.parent.name, path.name):
         raise ValueError(
-            f"its manifest is that of {manifest.name}/{manifest.version}; a version keeps its directory's name"
+            f"its manifest is that of {manifest.name}/{manifest.version}; a version directory must not be renamed"
         )
     listed = {file.path for file in manifest.files}
     graphs = {graph.name for graph in manifest.graphs}
     for name in listed:
         if not _PLAIN_NAME.fullmatch(name):
             raise ValueError("manifest.json names a file outside the directory")
-    needed_files = {TABLES, GOLDEN} | {graph.path for graph in manifest.graphs}
+    required = {TABLES, GOLDEN} | {graph.path for graph in manifest.graphs}
     if manifest.HasField("approximate_index"):
-        needed_files.add(manifest.approximate_index.path)
-    for needed in needed_files:
-        if needed not in listed:
-            raise ValueError(f"manifest.json has no checksum of {needed}")
+        required.add(manifest.approximate_index.path)
+    without_checksum = sorted(required - listed)
+    if without_checksum:
+        raise ValueError(f"manifest.json has no checksum of {', '.join(without_checksum)}")
     if not graphs >= GRAPHS or not graphs <= GRAPHS | OPTIONAL_GRAPHS:
         raise ValueError(
-            f"its graphs are {', '.join(sorted(graphs)) or 'missing'}; needed: {', '.join(sorted(GRAPHS))}"
+            f"its graphs are {', '.join(sorted(graphs)) or 'missing'}, and {', '.join(sorted(GRAPHS))} are required"
         )
 
 
 def _verify_file(path: Path, name: str, size: int, sha256: str) -> None:
     with (path / name).open("rb") as file:
-        actual = file.seek(0, 2)
-        if actual != size:
-            raise ValueError(f"{name} has {actual} bytes, not the {size} of the manifest")
+        actual_size = file.seek(0, 2)
+        if actual_size != size:
+            raise ValueError(f"{name} has {actual_size} bytes, and the manifest says {size}; copy the version again")
         file.seek(0)
         if hashlib.file_digest(file, "sha256").hexdigest() != sha256.lower():
             raise ValueError(f"{name} does not match its checksum; copy the version again from where it was published")
@@ -162,7 +167,7 @@ def _map_tables(path: Path, manifest: Manifest) -> dict[str, AnyArray]:
         table = tables[name]
         if table.dtype != dtype or len(table.shape) != len(shape):
             raise ValueError(f"table {name} is {table.dtype}{list(table.shape)}, not {dtype}{list(shape)}")
-        if any(wanted not in (-1, found) for wanted, found in zip(shape, table.shape, strict=True)):
+        if any(expected not in (-1, actual) for expected, actual in zip(shape, table.shape, strict=True)):
             raise ValueError(f"table {name} has shape {list(table.shape)}, not {list(shape)}")
     _check_contents(manifest, tables)
     return tables
@@ -175,16 +180,16 @@ def _table(raw: np.memmap[tuple[int, ...], np.dtype[np.uint8]], table: Table) ->
     size = math.prod(table.shape) * dtype.itemsize
     if min(table.shape, default=1) < 0 or table.offset < 0 or table.offset % 4096 or table.offset + size > len(raw):
         raise ValueError(f"table {table.name} does not lie within {TABLES}")
-    # A plain array over the mapping: np.memmap's own indexing is ten times slower.
+    # Index a plain array over the mapping: indexing np.memmap itself is ten times slower.
     return np.asarray(raw)[table.offset : table.offset + size].view(dtype).reshape(tuple(table.shape))
 
 
 def _layout(manifest: Manifest, tables: dict[str, AnyArray]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Type and shape of the tables that every model has; -1 for any length."""
+    """Return name -> (element type, shape) of the required tables; -1 stands for any length."""
     n_users, n_items = manifest.user_count, manifest.item_count
     d, q = manifest.user_factor_count, manifest.item_factor_count
     if min(n_users, n_items, d, q) < 1:
-        raise ValueError("manifest.json lacks the number of users, items or factors")
+        raise ValueError("manifest.json has no number of users, items or factors")
     layout: dict[str, tuple[str, tuple[int, ...]]] = {
         "user_factors": ("float32", (n_users + 1, d)),
         "user_bias": ("float32", (n_users + 1,)),
@@ -213,21 +218,21 @@ def _layout(manifest: Manifest, tables: dict[str, AnyArray]) -> dict[str, tuple[
 
 
 def _check_contents(manifest: Manifest, tables: dict[str, AnyArray]) -> None:
-    """Refuses indices that point outside: CUDA's Gather would read whatever lies there."""
+    """Raise ValueError for indices outside their range, which CUDA's Gather would follow, and for NaN or infinity."""
     n_genres = len(tables["genre_names.offsets"]) - 1
     _check_lists(tables["rated.offsets"], tables["rated.item_rows"], manifest.item_count, "rated")
     _check_lists(tables["item_genres.offsets"], tables["item_genres.indices"], n_genres, "item_genres")
     if len(tables["rated.ratings"]) != len(tables["rated.item_rows"]):
         raise ValueError("table rated.ratings is not as long as rated.item_rows")
     for name in ("user_factors", "user_bias", "item_factors", "item_bias", "item_log_popularity"):
-        # The sum is finite only if every element is; it needs no array of flags.
+        # The sum is finite only if every element is finite. Unlike isfinite(table), it needs no array of flags.
         if not np.isfinite(np.sum(tables[name], dtype=np.float64)):
-            raise ValueError(f"table {name} holds numbers that are not finite")
+            raise ValueError(f"table {name} holds a number that is not finite")
 
 
 def _check_lists(offsets: AnyArray, indices: AnyArray, limit: int, name: str) -> None:
-    steps = np.diff(offsets)
-    if offsets[0] != 0 or offsets[-1] != len(indices) or np.any(steps < 0):
+    lengths = np.diff(offsets)
+    if offsets[0] != 0 or offsets[-1] != len(indices) or np.any(lengths < 0):
         raise ValueError(f"table {name}.offsets does not fit its lists")
     if len(indices) and (int(indices.min()) < 0 or int(indices.max()) >= limit):
-        raise ValueError(f"table {name} points outside its range")
+        raise ValueError(f"table {name} holds an index outside its range")

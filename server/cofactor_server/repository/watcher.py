@@ -1,4 +1,4 @@
-"""Keeps the served versions in step with the repository: verify, copy, load, try, and only then swap one reference."""
+"""Watch a model repository: copy, verify and load its versions, then swap the served set in one assignment."""
 
 from __future__ import annotations
 
@@ -24,22 +24,28 @@ from cofactor_server.repository.serving_policy import (
     make_routing,
     newest_first,
     parse_policy,
-    wanted_versions,
+    versions_to_serve,
 )
 from cofactor_server.repository.sources import ModelSource
 from cofactor_server.repository.version_copies import VersionCopies
 
-_log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 V = TypeVar("V")
 
-# Copies of a version that are loaded before it waits for the next look at the repository.
-_ATTEMPTS = 3
+# Copies of a version that may turn out damaged in one poll before the version waits for the next poll.
+_MAX_COPIES = 3
 
 
 @dataclass(frozen=True)
-class LoadedValue(Generic[V]):
-    """A version in memory: what the loader made of it, the stamp of its files, and when (seconds since 1970)."""
+class LoadRecord(Generic[V]):
+    """Record of a loaded version.
+
+    Attributes:
+        value: what the loader returned.
+        stamp: stamp of the files it was loaded from.
+        load_time: when it was loaded, in seconds since 1970.
+    """
 
     value: V
     stamp: str
@@ -48,36 +54,52 @@ class LoadedValue(Generic[V]):
 
 @dataclass(frozen=True)
 class Refusal:
-    """A version that is not served, and why; `final` ones are not tried again until their files change."""
+    """Record of a version that is not served.
+
+    Attributes:
+        stamp: stamp of its files.
+        reason: one sentence for the operator.
+        is_final: True if the version is at fault, so that it is not tried again until its files change.
+    """
 
     stamp: str
     reason: str
-    final: bool
+    is_final: bool
 
 
 @dataclass(frozen=True)
 class ModelState(Generic[V]):
-    """One model: what is loaded, who answers, what was refused, what the repository holds."""
+    """State of one model.
 
-    loaded: dict[str, LoadedValue[V]] = field(default_factory=dict)
+    Attributes:
+        loaded: version -> its record, newest first.
+        routing: decides which version serves a request; None if no version is loaded.
+        refused: version -> why it is not served.
+        available: versions that the repository holds.
+        policy: the serving policy in force.
+    """
+
+    loaded: dict[str, LoadRecord[V]] = field(default_factory=dict)
     routing: Routing | None = None
     refused: dict[str, Refusal] = field(default_factory=dict)
     available: frozenset[str] = frozenset()
     policy: ServingPolicy = field(default_factory=ServingPolicy)
 
 
+# Model name -> its state.
 Snapshot = dict[str, ModelState[V]]
 
 
 class ModelWatcher(Generic[V]):
-    """Polls a repository and swaps `snapshot`, which is never changed in place.
+    """Polls a model repository and keeps a snapshot of the served versions.
 
-    A request takes `snapshot` once and keeps the version it found there; a version is freed when the snapshot has moved
-    on and its last request is done. Whatever goes wrong, what served before goes on serving.
+    A snapshot is never changed, only replaced. A request reads `snapshot` once and uses the version it found there. A
+    version is freed when it is no longer in the snapshot and its last request has ended. If anything goes wrong, the
+    versions that were served before are still served.
 
     Attributes:
         snapshot: model name -> its state.
-        repository_error: why the last look at the repository failed; empty when it did not.
+        repository_error: why the last poll could not read the repository; empty if it could.
     """
 
     def __init__(
@@ -87,9 +109,11 @@ class ModelWatcher(Generic[V]):
         copies: Path,
         on_swap: Callable[[Snapshot[V]], None] | None = None,
     ) -> None:
-        """Watch `source`; `load` verifies and loads a private copy `<...>/<name>/<version>` made under `copies`.
+        """Watch `source` without polling yet.
 
-        `load` raises CofactorError to refuse a version. `on_swap` is called with each new snapshot.
+        load: verifies and loads a private copy, `<...>/<name>/<version>`; raises CofactorError to refuse the version.
+        copies: folder for the private copies.
+        on_swap: called with each new snapshot.
         """
         self._source = source
         self._load = load
@@ -98,171 +122,184 @@ class ModelWatcher(Generic[V]):
         self._polling = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._dropped: list[ref[V]] = []
+        self._replaced: list[ref[V]] = []  # values that left the snapshot and may not be freed yet
         self.snapshot: Snapshot[V] = {}
         self.repository_error = ""
 
     def start(self, interval_s: float) -> None:
-        """Poll in the background, every `interval_s` give or take a half, so that replicas do not poll together."""
+        """Poll in the background, every `interval_s` ± 50 %, so that replicas do not poll at the same moment."""
         self._thread = threading.Thread(target=self._run, args=(interval_s,), name="model-watcher", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop polling; waits for a load that is under way. What is loaded stays usable."""
+        """Stop polling, after a load that is in progress. Loaded versions stay usable."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
         self._copies.close()
 
     def _run(self, interval_s: float) -> None:
-        # Not a secret: the jitter only spreads the replicas' polls.
+        # The jitter need not be unpredictable.
         while not self._stopping.wait(interval_s * random.uniform(0.5, 1.5)):  # noqa: S311
             try:
                 self.poll()
             except Exception:
-                _log.exception("looking at the model repository failed; serving goes on")
+                _LOGGER.exception("polling the model repository failed; the loaded versions are still served")
 
     def poll(self, *, retry_refused: bool = False) -> None:
-        """Bring the served versions in step once; with `retry_refused`, try versions again that were refused."""
+        """Bring the served versions up to date with the repository.
+
+        retry_refused: also try versions again that were refused for good.
+        """
         with self._polling:
-            self._free_dropped()
+            self._free_replaced()
             try:
-                found = self._source.scan().models
-                policies = {name: self._read_policy(name) for name in found}
-            except Exception as error:  # the file systems of fsspec raise whatever their libraries do
+                listing = self._source.list_versions()
+                policies = {name: self._read_policy(name) for name in listing}
+            except Exception as error:  # fsspec's file systems raise the errors of their own libraries
                 self._report_repository_error(f"{type(error).__name__}: {error}")
                 return
             self._report_repository_error("")
-            for name, stamps in found.items():
+            for name, stamps in listing.items():
                 self._update(name, stamps, policies[name], retry_refused)
-            for name in self.snapshot.keys() - found.keys():
-                _log.warning("model %s is gone from the repository; it is served until a restart", name)
+            for name in self.snapshot.keys() - listing.keys():
+                _LOGGER.warning("model %s is no longer in the repository; it is served until the server restarts", name)
 
-    def _free_dropped(self) -> None:
-        """Free versions that only a reference cycle keeps, such as that of a call that failed with its traceback.
+    def remove_stale_copies(self) -> None:
+        """Remove old private copies that a killed server left behind."""
+        self._copies.remove_stale()
 
-        The interpreter alone would search for cycles hours later, in a server that leaves few.
+    def _free_replaced(self) -> None:
+        """Free replaced versions that only a reference cycle keeps alive, such as that of a failed call's traceback.
+
+        Without this, Python's garbage collector would find them hours later, because the server creates few cycles.
         """
-        if self._dropped:
+        if self._replaced:
             gc.collect()
-            self._dropped = [dropped for dropped in self._dropped if dropped() is not None]
+            self._replaced = [reference for reference in self._replaced if reference() is not None]
 
     def _report_repository_error(self, problem: str) -> None:
         if problem and problem != self.repository_error:
-            _log.error("the model repository cannot be read, what is loaded serves on: %s", problem)
+            _LOGGER.error("the model repository cannot be read; the loaded versions are still served: %s", problem)
         elif self.repository_error and not problem:
-            _log.info("the model repository can be read again")
+            _LOGGER.info("the model repository can be read again")
         self.repository_error = problem
 
+    def _read_policy(self, name: str) -> ServingPolicy | None:
+        """Return the policy in serving.json, or None if it is invalid and the previous one stays in force."""
+        try:
+            text = self._source.read_policy(name)
+            return parse_policy(text) if text is not None else ServingPolicy()
+        except PolicyError as error:
+            _LOGGER.error("model %s: %s; the previous policy stays in force", name, error)
+            return None
+
     def _update(self, name: str, stamps: dict[str, str], new_policy: ServingPolicy | None, retry_refused: bool) -> None:
+        """Bring one model up to date. stamps: version -> stamp, as the repository lists them."""
         before = self.snapshot.get(name, ModelState[V]())
         policy = before.policy if new_policy is None else new_policy
         refused = {
             version: refusal
             for version, refusal in before.refused.items()
-            if refusal.final and not retry_refused and stamps.get(version) == refusal.stamp
+            if refusal.is_final and not retry_refused and stamps.get(version) == refusal.stamp
         }
         loaded = dict(before.loaded)
         while True:
             usable = {v for v in stamps if v not in refused or v in loaded}
-            wanted = wanted_versions(policy, usable, loaded)
+            wanted = versions_to_serve(policy, usable, loaded)
             missing = [v for v in wanted if v not in refused and _must_load(loaded.get(v), stamps.get(v))]
             if not missing:
                 break
-            # A refusal changes what is wanted (the next older version, say): look again after each.
-            outcome = self._try(name, missing[0], stamps[missing[0]])
+            # A refusal changes which versions are wanted (the next older one, for example), so compute them again.
+            outcome = self._try_to_load(name, missing[0], stamps[missing[0]])
             if isinstance(outcome, Refusal):
                 refused[missing[0]] = outcome
             else:
                 loaded[missing[0]] = outcome
         current = before.routing.current if before.routing else None
-        ready = self._kept(policy, wanted, loaded, current)
-        state = ModelState(ready, make_routing(policy, ready, current), refused, frozenset(stamps), policy)
+        serving = _select_loaded(policy, wanted, loaded, current)
+        state = ModelState(serving, make_routing(policy, serving, current), refused, frozenset(stamps), policy)
         if state != before:
             self._swap(name, before, state)
-        # The mappings of requests still in flight outlive the files.
-        self._copies.keep({each.stamp for held in self.snapshot.values() for each in held.loaded.values()})
+        # Requests in flight can still read the mapped files after they are removed.
+        self._copies.release_all_except(
+            {record.stamp for model in self.snapshot.values() for record in model.loaded.values()}
+        )
 
-    def _read_policy(self, name: str) -> ServingPolicy | None:
-        """What serving.json says; None where that cannot be followed, and the policy before it stays."""
-        try:
-            text = self._source.read_policy(name)
-            return parse_policy(text) if text is not None else ServingPolicy()
-        except PolicyError as error:
-            _log.error("model %s: %s; the policy before it stays", name, error)
-            return None
-
-    def _kept(
-        self, policy: ServingPolicy, wanted: list[str], loaded: dict[str, LoadedValue[V]], current: str | None
-    ) -> dict[str, LoadedValue[V]]:
-        keep = [version for version in wanted if version in loaded]
-        label_refused = STABLE in policy.labels and policy.labels[STABLE] not in loaded
-        if current is not None and current in loaded and current not in keep and (label_refused or not keep):
-            keep.append(current)
-        return {version: loaded[version] for version in newest_first(keep)}
-
-    def _try(self, name: str, version: str, stamp: str) -> LoadedValue[V] | Refusal:
+    def _try_to_load(self, name: str, version: str, stamp: str) -> LoadRecord[V] | Refusal:
         started = time.monotonic()
         try:
             value = self._load_copy(name, version, stamp)
         except CofactorError as error:
-            refusal = Refusal(stamp, str(error), final=True)
+            refusal = Refusal(stamp, str(error), is_final=True)
         except OSError as error:
-            # Neither the disk being full nor the network being gone says anything about the version.
-            refusal = Refusal(stamp, f"cannot be copied now: {error.strerror or type(error).__name__}", final=False)
+            # A full disk or a lost network connection is not the fault of the version.
+            refusal = Refusal(stamp, f"cannot be copied now: {error.strerror or type(error).__name__}", is_final=False)
         except Exception as error:
-            _log.exception("loading %s/%s failed", name, version)
-            refusal = Refusal(stamp, f"loading failed with {type(error).__name__}; the log has the cause", final=True)
+            _LOGGER.exception("loading %s/%s failed", name, version)
+            reason = f"loading failed with {type(error).__name__}; the log has the traceback"
+            refusal = Refusal(stamp, reason, is_final=True)
         else:
-            _log.info("loaded %s/%s in %.2f s", name, version, time.monotonic() - started)
-            return LoadedValue(value, stamp, time.time())
-        _log.error("version %s/%s is not served: %s", name, version, refusal.reason)
+            _LOGGER.info("loaded %s/%s in %.2f s", name, version, time.monotonic() - started)
+            return LoadRecord(value, stamp, time.time())
+        _LOGGER.error("version %s/%s is not served: %s", name, version, refusal.reason)
         return refusal
 
     def _load_copy(self, name: str, version: str, stamp: str) -> V:
-        """Load from a copy that no publisher can touch: files that shrink under a mapping end the process.
+        """Load a version from a private copy that no publisher can touch.
 
-        A verdict on the version needs a copy that was made for it and is whole at the end: what is wrong with another
-        may have happened to the copy.
+        If a mapped file shrinks, the kernel kills the process, so the repository's own files are never mapped.
+        The version is refused only if a fresh copy that still has all its files fails to load. Any other copy may have
+        been damaged after it was made.
         """
-        for _ in range(_ATTEMPTS):
-            copy, is_new = self._copies.hold(name, version, stamp, partial(self._source.copy, name, version))
-            files = _names(copy)
+        for _ in range(_MAX_COPIES):
+            copy, is_new = self._copies.acquire(name, version, stamp, partial(self._source.copy, name, version))
+            files = _file_names(copy)
             try:
                 return self._load(copy)
             except CofactorError as error:
-                if is_new and _names(copy) == files:
+                if is_new and _file_names(copy) == files:
                     self._copies.release(stamp)
                     raise
-                _log.warning("%s/%s is copied again, its private copy may be damaged: %s", name, version, error)
+                _LOGGER.warning(
+                    "copying %s/%s again, because its private copy may be damaged: %s", name, version, error
+                )
                 self._copies.discard(stamp)
             except BaseException:
                 self._copies.release(stamp)
                 raise
         raise OSError(errno.ESTALE, "its private copies are damaged while they are read")
 
-    def remove_stale_copies(self) -> None:
-        """Remove old copies that a server left which was killed."""
-        self._copies.remove_stale()
-
     def _swap(self, name: str, before: ModelState[V], state: ModelState[V]) -> None:
         snapshot = dict(self.snapshot)
         snapshot[name] = state
         self.snapshot = snapshot
         if state.routing is not None and state.routing != before.routing:
-            _log.info("model %s: serving %s, current %s", name, ", ".join(state.loaded), state.routing.current)
+            _LOGGER.info("model %s: serving %s, current %s", name, ", ".join(state.loaded), state.routing.current)
         if self._on_swap is not None:
             self._on_swap(snapshot)
-        self._dropped += [ref(each.value) for each in before.loaded.values() if each not in state.loaded.values()]
+        still_loaded = state.loaded.values()
+        self._replaced += [ref(record.value) for record in before.loaded.values() if record not in still_loaded]
 
 
-def _names(folder: Path) -> frozenset[str]:
+def _select_loaded(
+    policy: ServingPolicy, wanted: list[str], loaded: dict[str, LoadRecord[V]], current: str | None
+) -> dict[str, LoadRecord[V]]:
+    """Return the loaded versions that stay: the wanted ones, and the current one if nothing can replace it yet."""
+    selected = [version for version in wanted if version in loaded]
+    stable_is_missing = STABLE in policy.labels and policy.labels[STABLE] not in loaded
+    if current is not None and current in loaded and current not in selected and (stable_is_missing or not selected):
+        selected.append(current)
+    return {version: loaded[version] for version in newest_first(selected)}
+
+
+def _file_names(folder: Path) -> frozenset[str]:
     try:
         return frozenset(path.name for path in folder.iterdir())
     except FileNotFoundError:
         return frozenset()
 
 
-def _must_load(loaded: LoadedValue[V] | None, stamp: str | None) -> bool:
-    """Whether a version in the repository (None: it no longer is) differs from what is loaded."""
-    return stamp is not None and (loaded is None or loaded.stamp != stamp)
+def _must_load(record: LoadRecord[V] | None, stamp: str | None) -> bool:
+    """Return True if the version with this stamp is not loaded. stamp: None if it is not in the repository."""
+    return stamp is not None and (record is None or record.stamp != stamp)

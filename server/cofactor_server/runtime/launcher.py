@@ -14,10 +14,11 @@ from pathlib import Path
 
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import CofactorError, ConfigurationError
-from cofactor_server.observability.counters import Metrics, ProcessReport
+from cofactor_server.observability.counters import Metrics
 from cofactor_server.observability.logs import configure_logging
-from cofactor_server.observability.prometheus import MetricsEndpoint, WorkerReports, wait_and_report
-from cofactor_server.repository.locked_folder import LockedFolder, share_folder
+from cofactor_server.observability.process_reports import MetricsReport, WorkerReports, write_reports_until_drained
+from cofactor_server.observability.prometheus import MetricsEndpoint
+from cofactor_server.repository.locked_folder import LockedFolder, share_lock
 from cofactor_server.runtime.stop_signal import StopSignal
 from cofactor_server.runtime.supervisor import Supervisor, SupervisorLink, WorkersFailedError, reserve_port
 from cofactor_server.server import create_server
@@ -75,7 +76,7 @@ def serve_with_workers(config: ServerConfig) -> int:
         workers = WorkerReports(reports, supervisor.process_ids)
         # Before the workers: with its port taken nothing has been started that would have to be stopped.
         endpoint = (
-            _metrics_endpoint(config, lambda: [*workers.reports(), ProcessReport(metrics.totals(), {})])
+            _metrics_endpoint(config, lambda: [*workers.reports(), MetricsReport(metrics.totals(), {})])
             if config.metrics_port
             else None
         )
@@ -98,7 +99,7 @@ def run_worker_server(link: SupervisorLink, slot: int, config: ServerConfig, rep
     gc.set_threshold(_GARBAGE_THRESHOLD)
     link.on_orphaned(stopping.set)
     try:
-        share_folder(reports.parent)  # until this process ends, also where it outlives the supervisor
+        share_lock(reports.parent)  # until this process ends, also where it outlives the supervisor
     except OSError:
         sys.exit("error: the supervisor has ended")
     if config.pin_workers:
@@ -110,7 +111,9 @@ def run_worker_server(link: SupervisorLink, slot: int, config: ServerConfig, rep
         sys.exit(2)
     drained = threading.Event()
     reporting = threading.Thread(
-        target=wait_and_report, args=(server.reporter, reports / f"{os.getpid()}.json", drained.wait), daemon=True
+        target=write_reports_until_drained,
+        args=(server.reporter, reports / f"{os.getpid()}.json", drained.wait),
+        daemon=True,
     )
     with server:
         if config.metrics_port:
@@ -136,7 +139,7 @@ def _pin(slot: int, n_workers: int) -> None:
         os.sched_setaffinity(0, {cores[slot]})
 
 
-def _metrics_endpoint(config: ServerConfig, reports: Callable[[], list[ProcessReport]]) -> MetricsEndpoint:
+def _metrics_endpoint(config: ServerConfig, reports: Callable[[], list[MetricsReport]]) -> MetricsEndpoint:
     host = "127.0.0.1" if config.host.startswith("unix:") else config.host.strip("[]")
     try:
         return MetricsEndpoint(reports, host, config.metrics_port)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cofactor_server.observability.counters import Gauges
+from cofactor_server.observability.process_reports import Gauges
 from cofactor_server.observability.prometheus import GAUGES
 from cofactor_server.serving.registry import LiveRegistry
 

@@ -28,7 +28,7 @@ from cofactor_server.ranking.ranker import Ranker
 from cofactor_server.ranking.similar_items import SimilarItems
 from cofactor_server.ranking.title_search import TitleSearch
 from cofactor_server.ranking.user_vectors import Users
-from cofactor_server.repository.string_table import IdIndex
+from cofactor_server.repository.id_index import IdIndex
 from cofactor_server.repository.version_directory import VersionDirectory
 from cofactor_server.serving.response_cache import ResponseCache
 from cofactor_server.serving.response_encoder import ResponseEncoder

@@ -16,7 +16,7 @@ from cofactor_server.repository.locked_folder import LockedFolder
 from cofactor_server.repository.serving_policy import newest_first
 from cofactor_server.repository.signatures import SignatureVerifier
 from cofactor_server.repository.sources import open_source
-from cofactor_server.repository.version_directory import check_seal, open_version_directory
+from cofactor_server.repository.version_directory import open_version_directory, verify_manifest_checksum
 from cofactor_server.repository.watcher import ModelState, ModelWatcher, Snapshot
 from cofactor_server.serving.loaded_version import LoadedVersion
 
@@ -195,7 +195,7 @@ def _loader(config: ServerConfig) -> Callable[[Path], LoadedVersion]:
     verifier = SignatureVerifier(Path(config.require_signature)) if config.require_signature else None
 
     def load(path: Path) -> LoadedVersion:
-        check_seal(path)
+        verify_manifest_checksum(path)
         if verifier is not None:
             verifier.verify(path)
         return LoadedVersion(open_version_directory(path), providers, config)

@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from cofactor_server.errors import DeadlineExceeded, InternalError, MalformedRequest, QueueFull, RequestError
-from cofactor_server.observability.call_timing import TIMING
+from cofactor_server.observability.call_timing import CALL_TIMING
 from cofactor_server.observability.counters import Metrics
 from cofactor_server.observability.logs import CURRENT_CALL
 from cofactor_server.observability.request_ids import request_id
@@ -119,7 +119,7 @@ class _Call:
     def end(self, code: str) -> None:
         """Counts the call."""
         CURRENT_CALL.context = None
-        timing = TIMING
+        timing = CALL_TIMING
         self._record(self._name, code, timing.queue_s, timing.compute_s, time.perf_counter() - timing.arrived)
         if timing.batch_size:
             self._record_batch(timing.batch_size)

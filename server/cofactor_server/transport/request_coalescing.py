@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from cofactor_server.errors import RequestError
-from cofactor_server.observability.call_timing import TIMING
+from cofactor_server.observability.call_timing import CALL_TIMING
 from cofactor_server.scheduling import let_others_run
 
 _LOGGER = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class CoalescingQueue:
         """
         if not own.is_done and not self._joined(own):
             return None
-        TIMING.compute_s = own.compute_s
+        CALL_TIMING.compute_s = own.compute_s
         if isinstance(own.outcome, Exception):
             raise own.outcome
         return own.outcome
@@ -126,7 +126,7 @@ class CoalescingQueue:
 
     def _run(self, batch: list[PendingCall]) -> None:
         """Gives each its outcome; none when the run fails, so that each thread finds out whether it was its call."""
-        TIMING.batch_size = len(batch)
+        CALL_TIMING.batch_size = len(batch)
         outcomes: Sequence[bytes | Exception | None] = [None] * len(batch)
         try:
             outcomes = self._outcomes([each.body for each in batch])
@@ -136,7 +136,7 @@ class CoalescingQueue:
             waiters = []
             with self._lock:
                 for each, outcome in zip(batch, outcomes, strict=True):
-                    each.outcome, each.compute_s, each.is_done = outcome, TIMING.compute_s, True
+                    each.outcome, each.compute_s, each.is_done = outcome, CALL_TIMING.compute_s, True
                     if each.waiter is not None:
                         waiters.append(each.waiter)
             for waiter in waiters:

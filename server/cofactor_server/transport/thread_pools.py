@@ -12,7 +12,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-from cofactor_server.observability.call_timing import TIMING
+from cofactor_server.observability.call_timing import CALL_TIMING
 from cofactor_server.transport import early_bodies as bodies
 
 _LOGGER = logging.getLogger(__name__)
@@ -118,10 +118,10 @@ class BoundedPool(ThreadPoolExecutor):
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             arrived, n_bytes, fn, args = call
-            TIMING.arrived = arrived
-            TIMING.queue_s = time.perf_counter() - arrived
-            TIMING.compute_s = 0.0
-            TIMING.batch_size = 0
+            CALL_TIMING.arrived = arrived
+            CALL_TIMING.queue_s = time.perf_counter() - arrived
+            CALL_TIMING.compute_s = 0.0
+            CALL_TIMING.batch_size = 0
             try:
                 fn(*args)
             except Exception:  # gRPC handles what handlers raise; this is a bug in one of the two

@@ -1,4 +1,4 @@
-"""What a real server tells: metrics, logs with the ids of the call, traces."""
+"""Metrics, logs with the ids of the call, and traces of a real server."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def scrape(port):
     }
 
 
-def test_every_kind_of_answer_is_counted_and_timed(serve, served_models) -> None:
+def test_responses_and_errors_are_counted_and_timed(serve, served_models) -> None:
     api = serve(served_models, model="dot")
     endpoint = MetricsEndpoint(lambda: [api.server.reporter.report()], "127.0.0.1", 0)
     try:
@@ -69,7 +69,7 @@ def test_every_kind_of_answer_is_counted_and_timed(serve, served_models) -> None
     assert found["cofactor_repository_reachable",] == 1
 
 
-def test_joined_calls_are_counted_by_their_number(serve, served_models) -> None:
+def test_batches_are_counted_by_their_number_of_calls(serve, served_models) -> None:
     api = serve(served_models, model="dot", batching="on", threads=16)
     endpoint = MetricsEndpoint(lambda: [api.server.reporter.report()], "127.0.0.1", 0)
     try:
@@ -85,7 +85,7 @@ def test_a_failure_is_logged_as_json_with_the_ids_of_its_call(serve, served_mode
     lines = []
     handler = logging.Handler()
     formatter = JsonFormatter()
-    handler.emit = lambda record: lines.append(formatter.format(record))  # formatted in the thread of the call
+    handler.emit = lambda record: lines.append(formatter.format(record))  # called in the thread of the call
     logging.getLogger("cofactor_server").addHandler(handler)
     try:
         api = serve(served_models, model="dot")
@@ -102,7 +102,7 @@ def test_a_failure_is_logged_as_json_with_the_ids_of_its_call(serve, served_mode
     assert "ZeroDivisionError" in failure["exception"]
 
 
-def test_a_log_line_is_one_line_whatever_is_in_it() -> None:
+def test_a_json_log_line_has_no_line_breaks_or_control_characters() -> None:
     record = logging.LogRecord("name", logging.WARNING, "", 0, "two\nlines %s", ("\x1b[31m",), None)
     line = JsonFormatter().format(record)
     assert "\n" not in line
@@ -110,7 +110,9 @@ def test_a_log_line_is_one_line_whatever_is_in_it() -> None:
     assert json.loads(line)["message"] == "two\nlines \x1b[31m"
 
 
-def test_a_trace_continues_the_callers_and_ends_with_the_status_it_got(serve, served_models, monkeypatch) -> None:
+def test_a_span_joins_the_callers_trace_and_has_the_status_that_the_caller_got(
+    serve, served_models, monkeypatch
+) -> None:
     trace_pb2 = importlib.import_module("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
     trace_pb2_grpc = importlib.import_module("opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc")
     spans = []
@@ -142,8 +144,8 @@ def test_a_trace_continues_the_callers_and_ends_with_the_status_it_got(serve, se
     assert codes == [0, 5]
 
 
-def test_no_module_of_the_extras_is_needed_to_serve() -> None:
-    """Each is imported where it is asked for, and not before."""
+def test_the_server_imports_no_module_of_an_extra() -> None:
+    """Modules of an extra are imported only when a setting needs them."""
     program = (
         "import sys\n"
         "for name in ('jwt', 'opentelemetry', 'model_signing', 'fsspec', 'torch', 'pandas'): sys.modules[name] = None\n"
@@ -152,11 +154,10 @@ def test_no_module_of_the_extras_is_needed_to_serve() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)
 
 
-def test_a_caller_that_goes_away_leaves_no_error_in_the_log(serve, served_models, caplog, monkeypatch) -> None:
-
+def test_a_caller_that_disconnects_leaves_no_error_in_the_log(serve, served_models, caplog, monkeypatch) -> None:
     api = serve(served_models, model="dot")
     version = api.server.repository.versions["dot"][0]
-    entered, answered = threading.Event(), threading.Event()
+    started, ended = threading.Event(), threading.Event()
     contexts = []
     caller_waits = recommender_servicer._caller_waits
     monkeypatch.setattr(
@@ -164,36 +165,36 @@ def test_a_caller_that_goes_away_leaves_no_error_in_the_log(serve, served_models
     )
 
     def wait_and_fail(query):
-        entered.set()
-        while contexts[-1].is_active():  # until the server has heard that the caller is gone
+        started.set()
+        while contexts[-1].is_active():  # until the server knows that the caller has disconnected
             time.sleep(0.005)
-        answered.set()
-        raise RuntimeError("nobody is told")
+        ended.set()
+        raise RuntimeError("no caller is left to receive this")
 
     version.recommender.rank = wait_and_fail
     call = api.recommender.Recommend.future(REQUEST, timeout=30)
-    assert entered.wait(10)
+    assert started.wait(10)
     call.cancel()
-    assert answered.wait(10)
+    assert ended.wait(10)
     api.server.stop()
     assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-def test_a_stream_that_its_caller_leaves_is_counted_as_cancelled(serve, served_models) -> None:
+def test_a_stream_that_its_caller_cancels_is_counted_as_cancelled(serve, served_models) -> None:
     api = serve(served_models, model="dot")
 
-    def without_end():
+    def endless_requests():
         while True:
             yield recommender_pb2.StreamRecommendRequest(request=REQUEST)
 
-    def counted(code):
+    def n_calls(code):
         return sum(api.server.reporter.report().totals.requests.get(("StreamRecommend", code), [0])[: len(SECONDS) + 1])
 
     for _ in range(10):
-        stream = api.recommender.StreamRecommend(without_end(), timeout=30)
+        stream = api.recommender.StreamRecommend(endless_requests(), timeout=30)
         next(stream)
         stream.cancel()
     until(lambda: api.server._pools[1].n_held == 0)
-    # One whose requests end before gRPC says why looks like any other that has ended.
-    assert counted("CANCELLED") + counted("OK") == 10
-    assert counted("CANCELLED") >= 3
+    # If gRPC ends the requests before it reports the cancellation, the stream looks like one that ended normally.
+    assert n_calls("CANCELLED") + n_calls("OK") == 10
+    assert n_calls("CANCELLED") >= 3

@@ -1,4 +1,4 @@
-"""What is counted comes out of the endpoint, from one process or several."""
+"""Counters, reports of several processes, and what the Prometheus endpoint exposes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cofactor_server.observability.counters import Metrics, ProcessReport
-from cofactor_server.observability.prometheus import (
-    COUNTERS,
-    GAUGES,
-    MetricsEndpoint,
-    ProcessReporter,
+from cofactor_server.observability.counters import Metrics
+from cofactor_server.observability.process_reports import (
+    MetricsReport,
+    MetricsReporter,
     WorkerReports,
-    wait_and_report,
+    write_reports_until_drained,
 )
+from cofactor_server.observability.prometheus import COUNTERS, GAUGES, MetricsEndpoint
 
 
 def scrape(port: int) -> dict[tuple[str, ...], float]:
@@ -40,11 +39,11 @@ def serve():
         endpoint.close()
 
 
-def test_a_call_is_counted_by_method_and_code_and_its_time_by_stage(serve) -> None:
+def test_calls_are_counted_by_method_and_code_and_timed_by_stage(serve) -> None:
     metrics = Metrics()
     metrics.record("Recommend", "OK", queue_s=0.0002, compute_s=0.003, total_s=0.02)
     metrics.record("Recommend", "NOT_FOUND", queue_s=0.0002, compute_s=0.0, total_s=20.0)
-    reporter = ProcessReporter(metrics, dict)
+    reporter = MetricsReporter(metrics, dict)
     found = scrape(serve(lambda: [reporter.report()]))
     assert found["cofactor_requests_total", "code=OK", "method=Recommend"] == 1
     assert found["cofactor_requests_total", "code=NOT_FOUND", "method=Recommend"] == 1
@@ -59,7 +58,7 @@ def test_a_call_is_counted_by_method_and_code_and_its_time_by_stage(serve) -> No
     assert found["cofactor_memory_bytes",] > 1_000_000
 
 
-def test_threads_lose_no_count_even_when_they_are_gone() -> None:
+def test_no_count_of_an_ended_thread_is_lost() -> None:
     metrics = Metrics()
 
     def work() -> None:
@@ -80,7 +79,7 @@ def test_threads_lose_no_count_even_when_they_are_gone() -> None:
     assert totals.counters["cofactor_model_loads"] == {"ready": 80_000}
 
 
-def test_counting_goes_on_while_totals_are_taken() -> None:
+def test_totals_can_be_read_while_other_threads_count() -> None:
     metrics = Metrics()
     counting = threading.Event()
 
@@ -106,9 +105,9 @@ def test_counting_goes_on_while_totals_are_taken() -> None:
     assert len(metrics.totals().counters) == 3_001
 
 
-def test_a_report_that_fails_is_not_the_last_one(tmp_path, caplog) -> None:
+def test_reporting_continues_after_a_report_that_fails(tmp_path, caplog) -> None:
     metrics = Metrics()
-    path = tmp_path / "reports" / "1.json"  # the folder is not there at first, as when the disk is full
+    path = tmp_path / "reports" / "1.json"  # writing fails until this folder exists, as it would on a full disk
     rounds = []
 
     def drained(_seconds: float) -> bool:
@@ -118,13 +117,15 @@ def test_a_report_that_fails_is_not_the_last_one(tmp_path, caplog) -> None:
         metrics.record("Predict", "OK", 0.0, 0.0, 0.001)
         return len(rounds) == 5
 
-    wait_and_report(ProcessReporter(metrics, dict), path, drained)
+    write_reports_until_drained(MetricsReporter(metrics, dict), path, drained)
     assert rounds == [False, False, False, True, True]
-    assert sum(ProcessReport.read(path).totals.requests["Predict", "OK"][:15]) == 5
-    assert [record.message for record in caplog.records] == ["the metrics of this worker stand still"]
+    assert sum(MetricsReport.read(path).totals.requests["Predict", "OK"][:15]) == 5
+    assert [record.message for record in caplog.records] == [
+        "cannot write the metrics of this worker; its last report stays in use"
+    ]
 
 
-def test_workers_are_added_up_and_a_dead_one_keeps_its_counts_only(serve, tmp_path) -> None:
+def test_workers_are_added_up_and_a_dead_worker_keeps_its_counts_but_not_its_gauges(serve, tmp_path) -> None:
     def gauges():
         return {
             "cofactor_model_info": [({"model": "m", "version": "1", "provider": "CPUExecutionProvider"}, 1.0)],
@@ -135,7 +136,7 @@ def test_workers_are_added_up_and_a_dead_one_keeps_its_counts_only(serve, tmp_pa
     for process_id in (1, 2, 3):
         metrics = Metrics()
         metrics.record("Predict", "OK", 0.0, 0.0, 0.001)
-        ProcessReporter(metrics, gauges).report().write(tmp_path / f"{process_id}.json")
+        MetricsReporter(metrics, gauges).report().write(tmp_path / f"{process_id}.json")
     found = scrape(serve(WorkerReports(tmp_path, lambda: [1, 2]).reports))
     assert found["cofactor_requests_total", "code=OK", "method=Predict"] == 3
     assert found["cofactor_workers",] == 2
@@ -144,15 +145,15 @@ def test_workers_are_added_up_and_a_dead_one_keeps_its_counts_only(serve, tmp_pa
     assert found["cofactor_repository_reachable",] == 1
 
 
-def test_every_metric_is_there_before_anything_happened(serve) -> None:
-    reporter = ProcessReporter(Metrics(), dict)
+def test_every_metric_is_exposed_before_anything_was_counted(serve) -> None:
+    reporter = MetricsReporter(Metrics(), dict)
     port = serve(lambda: [reporter.report()])
     text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
     for name in [*(f"{counter}_total" for counter in COUNTERS), *GAUGES]:
         assert f"# HELP {name} " in text
 
 
-def test_counting_a_call_costs_microseconds() -> None:
+def test_counting_a_call_takes_microseconds() -> None:
     metrics = Metrics()
 
     def batch() -> float:

@@ -1,4 +1,4 @@
-"""Folders of servers that are gone, however they went, and of servers that are not."""
+"""Locked folders are removed when their processes have ended, even by SIGKILL, and not earlier."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from cofactor_server.repository.locked_folder import LockedFolder, remove_abandoned, share_folder
+from cofactor_server.repository.locked_folder import LockedFolder, remove_abandoned_folders, share_lock
 
-# Makes a folder, says so, and does what the next line on its input says: "kill", or closes it.
+# Creates a folder, prints its path, and waits for a line on its input: "kill" kills the process, any other closes it.
 HOLDER = """
 import os, signal, sys
 from pathlib import Path
@@ -23,7 +23,7 @@ if sys.stdin.readline() == "kill\\n":
     os.kill(os.getpid(), signal.SIGKILL)
 folder.close()
 """
-# Makes and closes folders as fast as it can; fails if somebody else removes one that it holds.
+# Creates and closes folders as fast as it can; fails if another process removes one that is still locked.
 RACER = """
 import sys
 from pathlib import Path
@@ -38,7 +38,7 @@ for _ in range(150):
 
 @pytest.fixture
 def hold(tmp_path):
-    """Starts processes that hold a folder; ending one kills it or has it close the folder."""
+    """Function that starts a process with a locked folder; returns the folder and a function that ends the process."""
     processes = []
 
     def start():
@@ -62,12 +62,12 @@ def hold(tmp_path):
         process.stdout.close()
 
 
-def test_the_folder_of_a_killed_process_is_removed_by_the_next_one_and_no_other_is(hold, tmp_path) -> None:
+def test_the_next_process_removes_the_folder_of_a_killed_one_and_no_other(hold, tmp_path) -> None:
     (killed, kill), (alive, end) = hold(), hold()
     (tmp_path / "cofactor-of-somebody-else").mkdir()
     (tmp_path / "other").mkdir()
     assert kill("kill\n") == -9
-    assert (killed / "tables.bin").exists(), "the control: a killed process leaves it"
+    assert (killed / "tables.bin").exists(), "control: a killed process leaves its folder behind"
     with LockedFolder(tmp_path) as mine:
         assert not killed.exists()
         assert (alive / "tables.bin").exists()
@@ -77,27 +77,27 @@ def test_the_folder_of_a_killed_process_is_removed_by_the_next_one_and_no_other_
     assert {path.name for path in tmp_path.iterdir()} == {"cofactor-of-somebody-else", "other"}
 
 
-def test_processes_that_start_and_end_together_never_remove_what_is_held(tmp_path) -> None:
+def test_processes_that_start_and_end_at_once_never_remove_a_locked_folder(tmp_path) -> None:
     racers = [subprocess.Popen([sys.executable, "-c", RACER, tmp_path], stderr=subprocess.PIPE) for _ in range(4)]
     errors = [racer.communicate(timeout=60)[1].decode() for racer in racers]
     assert errors == [""] * 4
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_shared_folder_outlives_the_process_that_made_it(tmp_path) -> None:
-    made = LockedFolder(tmp_path)
-    shared = share_folder(made.path)
-    os.close(made._lock)  # as when its process is killed
-    remove_abandoned(tmp_path, "cofactor-")
-    assert made.path.exists()
+def test_a_shared_folder_outlives_the_process_that_created_it(tmp_path) -> None:
+    folder = LockedFolder(tmp_path)
+    shared = share_lock(folder.path)
+    os.close(folder._lock)  # as if its process was killed
+    remove_abandoned_folders(tmp_path, "cofactor-")
+    assert folder.path.exists()
     os.close(shared)
-    remove_abandoned(tmp_path, "cofactor-")
-    assert not made.path.exists()
+    remove_abandoned_folders(tmp_path, "cofactor-")
+    assert not folder.path.exists()
     with pytest.raises(FileNotFoundError):
-        share_folder(made.path)
+        share_lock(folder.path)
 
 
-def test_a_link_is_not_followed_and_another_users_folder_is_left_alone(hold, tmp_path) -> None:
+def test_links_are_not_followed_and_folders_of_other_users_stay(hold, tmp_path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / ".lock").touch()
@@ -106,19 +106,21 @@ def test_a_link_is_not_followed_and_another_users_folder_is_left_alone(hold, tmp
     kill("kill\n")
     if os.geteuid() == 0:
         os.chown(foreign, 12345, 12345)
-    remove_abandoned(tmp_path, "cofactor-")
+    remove_abandoned_folders(tmp_path, "cofactor-")
     assert (outside / ".lock").exists()
     assert foreign.exists() == (os.geteuid() == 0)
 
 
-def test_a_folder_is_closed_once(tmp_path) -> None:
+def test_closing_a_folder_twice_is_harmless(tmp_path) -> None:
     folder = LockedFolder(tmp_path)
     folder.close()
     folder.close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_copies_that_no_server_needs_go_from_a_folder_of_ones_own(serve, dot_version, versions, tmp_path) -> None:
+def test_a_server_removes_old_unused_copies_from_the_folder_given_by_copies(
+    serve, dot_version, versions, tmp_path
+) -> None:
     versions.copy(dot_version, tmp_path / "models")
     copies = tmp_path / "copies"
     old, young, named = copies / ("a" * 32), copies / ("b" * 32), copies / "mine"
@@ -127,10 +129,10 @@ def test_copies_that_no_server_needs_go_from_a_folder_of_ones_own(serve, dot_ver
     hours_ago = time.time() - 2 * 3600
     for folder in (old, named):
         os.utime(folder, (hours_ago, hours_ago))
-    with LockedFolder(copies, ".copying-") as draft:
+    with LockedFolder(copies, ".copying-") as incomplete:
         serve(tmp_path / "models", copies=str(copies))
-        assert draft.path.exists(), "somebody copies at this moment"
+        assert incomplete.path.exists(), "another process is making a copy"
     left = {path.name for path in copies.iterdir()}
     assert {young.name, named.name} < left
     assert old.name not in left
-    assert len(left) == 3, "and the copy that is served"
+    assert len(left) == 3, "the third is the copy that is served"

@@ -1,4 +1,4 @@
-"""serving.json: what it may say, and who answers whom."""
+"""serving.json: validation, the versions it asks for, and the version that serves each user."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from cofactor_server.repository.serving_policy import (
     make_routing,
     newest_first,
     parse_policy,
-    promoted,
-    rolled_back,
-    wanted_versions,
+    promote,
+    roll_back,
+    versions_to_serve,
 )
 
 
-def test_versions_are_ordered_by_their_digits_as_numbers() -> None:
+def test_digits_in_versions_compare_as_numbers() -> None:
     versions = ["2", "10", "20261121T203000Z", "1.10", "1.9", "1"]
     assert newest_first(versions) == ["20261121T203000Z", "10", "2", "1.10", "1.9", "1"]
 
@@ -29,51 +29,57 @@ def test_versions_are_ordered_by_their_digits_as_numbers() -> None:
         ("[]", "is not a serving policy"),
         ('{"lables": {}}', "lables"),
         ('{"latest": -1}', "latest must be at least 0"),
-        ('{"labels": {"A B": "1"}}', "a label is 1 to 64"),
-        ('{"canary_percent": {"x": 5}}', "the label x is used"),
+        ('{"labels": {"A B": "1"}}', "a label must have 1 to 64"),
+        ('{"canary_percent": {"x": 5}}', "the label x is on no version"),
         ('{"labels": {"c": "1"}, "canary_percent": {"c": 101}}', "between 0 and 100"),
-        ('{"shadow_percent": {"x": 5}}', "the label x is used"),
-        ('{"labels": {"c": "1"}, "shadow_percent": {"c": -1}}', "shadow_percent must lie between 0 and 100"),
-        ('{"labels": {"c": "1", "d": "2"}, "shadow_percent": {"c": 60, "d": 60}}', "shadow_percent must not add up"),
+        ('{"shadow_percent": {"x": 5}}', "the label x is on no version"),
+        (
+            '{"labels": {"c": "1"}, "shadow_percent": {"c": -1}}',
+            "shadow_percent: every share must be between 0 and 100",
+        ),
+        (
+            '{"labels": {"c": "1", "d": "2"}, "shadow_percent": {"c": 60, "d": 60}}',
+            "shadow_percent: the shares must not add up",
+        ),
         ('{"labels": {"c": "1"}, "canary_percent": {"c": "NaN"}}', "between 0 and 100"),
         ('{"labels": {"c": "1", "d": "2"}, "canary_percent": {"c": 60, "d": 60}}', "add up to more than 100"),
     ],
 )
-def test_a_policy_that_contradicts_itself_is_refused_by_name(text: str, problem: str) -> None:
+def test_an_invalid_policy_is_refused_with_the_field_at_fault(text: str, problem: str) -> None:
     with pytest.raises(PolicyError, match=problem):
         parse_policy(text)
 
 
-def test_the_policy_survives_being_written_and_read() -> None:
+def test_a_policy_stays_the_same_when_written_and_read() -> None:
     policy = ServingPolicy(latest=2, pinned=["1"], labels={"stable": "2"}, canary_percent={"stable": 5.5})
     assert parse_policy(format_policy(policy)) == policy
 
 
-def test_wanted_versions_leave_out_what_nobody_holds() -> None:
+def test_versions_that_are_neither_available_nor_loaded_are_not_served() -> None:
     policy = ServingPolicy(latest=2, pinned=["1", "gone"], labels={"stable": "2", "old": "lost"})
-    assert wanted_versions(policy, ["1", "2", "3", "4", "5"], ["lost"]) == ["5", "4", "2", "1", "lost"]
+    assert versions_to_serve(policy, ["1", "2", "3", "4", "5"], ["lost"]) == ["5", "4", "2", "1", "lost"]
 
 
-def test_canary_users_are_the_same_ones_every_time_and_in_their_share() -> None:
+def test_a_canary_serves_its_share_of_the_users_and_always_the_same_ones() -> None:
     policy = ServingPolicy(labels={"stable": "1", "canary": "2", "dark": "3"}, canary_percent={"canary": 5, "dark": 10})
     routing = make_routing(policy, ["1", "2", "3"])
-    answers = {str(user): routing.version_for(str(user)) for user in range(100_000)}
-    shares = {version: sum(v == version for v in answers.values()) / len(answers) for version in "123"}
+    served_by = {str(user): routing.version_for(str(user)) for user in range(100_000)}
+    shares = {version: sum(v == version for v in served_by.values()) / len(served_by) for version in "123"}
     assert shares == pytest.approx({"1": 0.85, "2": 0.05, "3": 0.10}, abs=0.005)
-    assert all(routing.version_for(user) == version for user, version in answers.items())
+    assert all(routing.version_for(user) == version for user, version in served_by.items())
     assert routing.version_for("") == "1"
 
 
-def test_a_canary_that_is_not_loaded_leaves_the_shares_of_the_others() -> None:
+def test_a_canary_that_is_not_loaded_does_not_change_the_other_shares() -> None:
     policy = ServingPolicy(labels={"stable": "1", "a": "2", "b": "3"}, canary_percent={"a": 30, "b": 10})
-    with_both, without = make_routing(policy, ["1", "2", "3"]), make_routing(policy, ["1", "3"])
+    all_loaded, without_a = make_routing(policy, ["1", "2", "3"]), make_routing(policy, ["1", "3"])
     users = [str(user) for user in range(2_000)]
-    of_b = {user for user in users if with_both.version_for(user) == "3"}
-    assert of_b
-    assert {user for user in users if without.version_for(user) == "3"} == of_b
+    users_of_b = {user for user in users if all_loaded.version_for(user) == "3"}
+    assert users_of_b
+    assert {user for user in users if without_a.version_for(user) == "3"} == users_of_b
 
 
-def test_shadowed_users_are_dealt_apart_from_the_canarys() -> None:
+def test_shadowed_users_are_chosen_independently_of_canary_users() -> None:
     labels = {"stable": "1", "canary": "2", "next": "3"}
     policy = ServingPolicy(labels=labels, canary_percent={"canary": 10}, shadow_percent={"next": 20})
     routing = make_routing(policy, ["1", "2", "3"])
@@ -87,8 +93,8 @@ def test_shadowed_users_are_dealt_apart_from_the_canarys() -> None:
 
 
 def test_rollback_undoes_promote_and_itself() -> None:
-    policy = promoted(promoted(ServingPolicy(), "stable", "1"), "stable", "2")
-    assert rolled_back(policy, "stable").labels["stable"] == "1"
-    assert rolled_back(rolled_back(policy, "stable"), "stable").labels["stable"] == "2"
+    policy = promote(promote(ServingPolicy(), "stable", "1"), "stable", "2")
+    assert roll_back(policy, "stable").labels["stable"] == "1"
+    assert roll_back(roll_back(policy, "stable"), "stable").labels["stable"] == "2"
     with pytest.raises(PolicyError, match="nothing to roll back"):
-        rolled_back(promoted(ServingPolicy(), "stable", "1"), "stable")
+        roll_back(promote(ServingPolicy(), "stable", "1"), "stable")

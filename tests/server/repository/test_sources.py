@@ -1,4 +1,4 @@
-"""Repositories behind fsspec addresses, on a real S3-compatible server."""
+"""Model repositories at fsspec addresses, on a real S3-compatible server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cofactor_server.repository.sources import LocalSource, RemoteSource, open_s
 
 @pytest.fixture
 def s3(monkeypatch):
-    """An empty bucket on moto's server, as a file system and a name."""
+    """Empty bucket on a moto server: its file system and its name."""
     moto_server = pytest.importorskip("moto.server", reason="needs moto[server]")
     s3fs = pytest.importorskip("s3fs")
     server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
@@ -29,7 +29,7 @@ def s3(monkeypatch):
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
     files = s3fs.S3FileSystem()
-    bucket = f"bucket-{uuid.uuid4().hex}"  # moto keeps its buckets for the life of the process
+    bucket = f"bucket-{uuid.uuid4().hex}"  # moto's buckets live as long as this process
     files.mkdir(bucket)
     yield SimpleNamespace(files=files, bucket=bucket)
     s3fs.S3FileSystem.clear_instance_cache()
@@ -37,7 +37,7 @@ def s3(monkeypatch):
 
 
 def upload(files, version, address):
-    """As a publisher does: the manifest last."""
+    """Upload a version as a publisher does, the manifest last."""
     names = sorted((path.name for path in version.iterdir()), key=lambda name: (name == "manifest.json", name))
     for name in names:
         files.put_file(str(version / name), f"{address}/{version.parent.name}/{version.name}/{name}")
@@ -58,7 +58,7 @@ def test_a_server_follows_a_bucket(s3, dot_version, versions, serve, tmp_path) -
     for name in ("tables.bin", "predict.onnx"):
         s3.files.put_file(str(second / name), f"{address}/dot/2/{name}")
     watcher.poll()
-    assert current() == "1", "half an upload is not there yet"
+    assert current() == "1", "an upload without its manifest is not served"
     upload(s3.files, second, address)
     watcher.poll()
     assert current() == "2"
@@ -71,7 +71,7 @@ def test_a_server_follows_a_bucket(s3, dot_version, versions, serve, tmp_path) -
     assert "tables.bin" in watcher.snapshot["dot"].refused["1"].reason
 
 
-def test_a_bucket_that_is_gone_is_reported_and_serving_goes_on(s3, dot_version, serve) -> None:
+def test_a_lost_bucket_is_reported_and_the_loaded_version_is_still_served(s3, dot_version, serve) -> None:
     upload(s3.files, dot_version, f"{s3.bucket}/models")
     api = serve(f"s3://{s3.bucket}/models", poll_interval_s=0)
     s3.files.rm(f"{s3.bucket}/models", recursive=True)
@@ -80,10 +80,10 @@ def test_a_bucket_that_is_gone_is_reported_and_serving_goes_on(s3, dot_version, 
     assert api.catalog.GetModel(catalog_pb2.GetModelRequest(), timeout=10).model.version == "1"
 
 
-def test_addresses_are_told_apart(tmp_path) -> None:
+def test_paths_and_addresses_open_the_right_source(tmp_path) -> None:
     assert isinstance(open_source(str(tmp_path)), LocalSource)
     assert isinstance(open_source("memory://models"), RemoteSource)
-    with pytest.raises(ConfigurationError, match="no folder"):
+    with pytest.raises(ConfigurationError, match="does not exist"):
         open_source(str(tmp_path / "none"))
     with pytest.raises(ConfigurationError, match="not an address that fsspec knows"):
         open_source("nonsense://models")

@@ -1,4 +1,4 @@
-"""Private copies that several watchers share, as the worker processes of a server do."""
+"""Private copies shared by several watchers, as the worker processes of a server share them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 
 from cofactor_server.errors import ModelRefused
-from cofactor_server.repository.locked_folder import share_folder
+from cofactor_server.repository.locked_folder import share_lock
 from cofactor_server.repository.sources import LocalSource
 from cofactor_server.repository.version_copies import VersionCopies
 from cofactor_server.repository.watcher import ModelWatcher
 
 STAMP = "0123456789abcdef" * 2
-# Holds the copy of a watcher as another worker does: says so, and ends with its input.
+# Locks a copy as another worker does, prints "locked", and ends when its input is closed.
 HOLDER = """
 import sys
 from pathlib import Path
-from cofactor_server.repository.locked_folder import share_folder
-share_folder(Path(sys.argv[1]))
-print("held", flush=True)
+from cofactor_server.repository.locked_folder import share_lock
+lock = share_lock(Path(sys.argv[1]))
+print("locked", flush=True)
 sys.stdin.read()
 """
 
@@ -42,7 +42,7 @@ def load(path: Path) -> str:
 
 
 class Loaded:
-    """What the loader of these tests makes of a version."""
+    """A version as the loader of these tests returns it."""
 
     def __init__(self, path: Path) -> None:
         self.text = load(path)
@@ -70,16 +70,16 @@ def versions_in(folder: Path) -> list[str]:
     return sorted(path.parent.name for path in folder.glob("*/m/*/manifest.json"))
 
 
-def test_a_copy_that_one_worker_loads_is_not_removed_by_another_that_is_done_with_it(root, tmp_path) -> None:
-    """Promoted and rolled back while the slower worker still verifies."""
+def test_a_copy_that_one_worker_is_loading_is_not_removed_by_another_that_releases_it(root, tmp_path) -> None:
+    """A version is promoted and rolled back while the slower worker is still loading it."""
     publish(root, "3")
     promote(root, "3")
-    copies, verifying, may_go_on = tmp_path / "copies", threading.Event(), threading.Event()
+    copies, loading, may_continue = tmp_path / "copies", threading.Event(), threading.Event()
 
     def load_slowly(path: Path) -> Loaded:
         if path.name == "1":
-            verifying.set()
-            assert may_go_on.wait(30)
+            loading.set()
+            assert may_continue.wait(30)
         return Loaded(path)
 
     slow = ModelWatcher(LocalSource(root), load_slowly, copies)
@@ -89,20 +89,20 @@ def test_a_copy_that_one_worker_loads_is_not_removed_by_another_that_is_done_wit
     promote(root, "1")
     polling = threading.Thread(target=slow.poll)
     polling.start()
-    assert verifying.wait(10)
+    assert loading.wait(10)
     fast.poll()
     promote(root, "3")
     fast.poll()
-    may_go_on.set()
+    may_continue.set()
     polling.join(30)
     assert slow.snapshot["m"].refused == {}
     assert slow.snapshot["m"].loaded["1"].value.text == "1"
     assert versions_in(copies) == ["1", "3"]
     slow.poll()
-    assert versions_in(copies) == ["3"], "the last one to let go removes it"
+    assert versions_in(copies) == ["3"], "the last worker to release a copy removes it"
 
 
-def test_a_copy_that_another_process_holds_stays_and_one_that_nobody_holds_goes(root, tmp_path) -> None:
+def test_a_copy_stays_while_another_process_uses_it_and_is_removed_afterwards(root, tmp_path) -> None:
     copies = tmp_path / "copies"
     watcher = ModelWatcher(LocalSource(root), Loaded, copies)
     watcher.poll()
@@ -110,7 +110,7 @@ def test_a_copy_that_another_process_holds_stays_and_one_that_nobody_holds_goes(
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, home], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout.readline() == "held\n"
+        assert process.stdout.readline() == "locked\n"
         publish(root, "3")
         watcher.poll()
         assert versions_in(copies) == ["2", "3"]
@@ -121,20 +121,20 @@ def test_a_copy_that_another_process_holds_stays_and_one_that_nobody_holds_goes(
     assert versions_in(copies) == ["3"]
 
 
-def test_an_old_copy_that_a_process_holds_is_not_stale(tmp_path) -> None:
-    made, other = VersionCopies(tmp_path), VersionCopies(tmp_path)
-    made.hold("m", "1", STAMP, lambda folder: (folder / "manifest.json").touch())
+def test_an_old_copy_is_not_stale_while_a_process_uses_it(tmp_path) -> None:
+    user, other = VersionCopies(tmp_path), VersionCopies(tmp_path)
+    user.acquire("m", "1", STAMP, lambda folder: (folder / "manifest.json").touch())
     hours_ago = time.time() - 2 * 3600
     os.utime(tmp_path / STAMP, (hours_ago, hours_ago))
     other.remove_stale()
     assert versions_in(tmp_path) == ["1"]
-    made.close()
+    user.close()
     other.remove_stale()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_vanishes_from_a_private_copy_is_no_verdict_on_the_version(root, tmp_path) -> None:
-    """Whoever cleans up temporary files may do that."""
+def test_a_version_is_not_refused_when_a_file_vanishes_from_its_private_copy(root, tmp_path) -> None:
+    """A program that cleans up temporary files may remove it."""
     loads = []
 
     def lose_a_file(path: Path) -> Loaded:
@@ -150,29 +150,29 @@ def test_a_file_that_vanishes_from_a_private_copy_is_no_verdict_on_the_version(r
     assert len(loads) == 2
 
 
-def test_copies_that_always_lose_files_are_given_up_until_the_next_look(root, tmp_path) -> None:
-    loses = True
+def test_a_version_whose_copies_always_lose_files_waits_for_the_next_poll(root, tmp_path) -> None:
+    loses_files = True
 
     def lose_a_file(path: Path) -> Loaded:
-        if loses and path.name == "2":
+        if loses_files and path.name == "2":
             (path / "manifest.json").unlink()
         return Loaded(path)
 
     watcher = ModelWatcher(LocalSource(root), lose_a_file, tmp_path / "copies")
     watcher.poll()
     refusal = watcher.snapshot["m"].refused["2"]
-    assert (refusal.reason, refusal.final) == (
+    assert (refusal.reason, refusal.is_final) == (
         "cannot be copied now: its private copies are damaged while they are read",
         False,
     )
     assert list(watcher.snapshot["m"].loaded) == ["1"]
-    loses = False
+    loses_files = False
     watcher.poll()
     assert list(watcher.snapshot["m"].loaded) == ["2"]
 
 
 @pytest.mark.parametrize("damage", ["a file is missing", "a file is damaged", "the lock is missing"])
-def test_a_copy_of_an_earlier_run_that_is_damaged_is_made_again(root, tmp_path, damage) -> None:
+def test_a_damaged_copy_of_an_earlier_run_is_replaced(root, tmp_path, damage) -> None:
     copies = tmp_path / "copies"
     earlier = ModelWatcher(LocalSource(root), Loaded, copies)
     earlier.poll()
@@ -188,11 +188,11 @@ def test_a_copy_of_an_earlier_run_that_is_damaged_is_made_again(root, tmp_path, 
     watcher.poll()
     assert watcher.snapshot["m"].refused == {}
     assert list(watcher.snapshot["m"].loaded) == ["2"]
-    os.close(share_folder(home))
+    os.close(share_lock(home))
     assert load(home / "m" / "2") == "2"
 
 
-def test_a_copy_of_an_earlier_run_is_used_again(root, tmp_path) -> None:
+def test_an_intact_copy_of_an_earlier_run_is_reused(root, tmp_path) -> None:
     earlier = ModelWatcher(LocalSource(root), Loaded, tmp_path / "copies")
     earlier.poll()
     earlier.stop()
@@ -202,18 +202,18 @@ def test_a_copy_of_an_earlier_run_is_used_again(root, tmp_path) -> None:
     assert file.stat().st_ino == before
 
 
-def test_a_bad_version_is_refused_for_good_by_every_worker(root, tmp_path) -> None:
+def test_every_worker_refuses_a_bad_version_for_good(root, tmp_path) -> None:
     publish(root, "3", table="of another version")
     watchers = [ModelWatcher(LocalSource(root), Loaded, tmp_path / "copies") for _ in range(2)]
     for watcher in watchers:
         watcher.poll()
         assert list(watcher.snapshot["m"].loaded) == ["2"]
-        assert watcher.snapshot["m"].refused["3"].final
+        assert watcher.snapshot["m"].refused["3"].is_final
     assert versions_in(tmp_path / "copies") == ["2"]
 
 
-def test_workers_that_want_a_copy_together_make_one(root, tmp_path) -> None:
-    """Each sees its own pages otherwise; four watchers begin at once, time and again."""
+def test_workers_that_need_a_copy_at_the_same_time_share_one(root, tmp_path) -> None:
+    """Four watchers start at the same moment, twenty times. With a copy each they would not share memory pages."""
     for number in range(20):
         copies = tmp_path / f"copies-{number}"
         start = threading.Barrier(4)

@@ -1,4 +1,4 @@
-"""A version that is damaged in any way is refused with one sentence that names what is wrong."""
+"""A version with any damage is refused with one sentence that names the problem."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ModelRefused
-from cofactor_server.repository.version_directory import check_seal, open_version_directory
+from cofactor_server.repository.version_directory import open_version_directory, verify_manifest_checksum
 from cofactor_server.server import create_server
 
 
@@ -21,7 +21,7 @@ def version(dot_version, tmp_path, versions):
 
 
 def refusal(version):
-    """Why a server does not start on this version."""
+    """Return the message with which a server refuses to start on this version."""
     with pytest.raises(ModelRefused) as caught:
         create_server(ServerConfig(models=version.parents[1], port=0, provider="cpu"))
     message = str(caught.value)
@@ -31,33 +31,33 @@ def refusal(version):
     return message
 
 
-def test_an_intact_version_opens_with_its_tables(version):
-    bundle = open_version_directory(version)
-    assert bundle.tables["user_factors"].shape == (41, 8)
-    assert bundle.strings("item_ids")[7] == "i007"
-    assert bundle.strings("item_titles").strings()[7] == "The Film of 7"
+def test_an_intact_version_opens_with_read_only_tables(version):
+    directory = open_version_directory(version)
+    assert directory.tables["user_factors"].shape == (41, 8)
+    assert directory.strings("item_ids")[7] == "i007"
+    assert directory.strings("item_titles").strings()[7] == "The Film of 7"
     with pytest.raises(ValueError, match="read-only"):
-        bundle.tables["user_bias"][0] = 1
+        directory.tables["user_bias"][0] = 1
 
 
 def verify(version):
-    check_seal(version)
+    verify_manifest_checksum(version)
     return open_version_directory(version)
 
 
 def test_every_flipped_bit_is_refused(version):
-    draw = random.Random(11)
+    rng = random.Random(11)
     files = sorted(version.iterdir())
     assert {"manifest.json", "tables.bin", "golden.npz", "recommend.onnx"} <= {path.name for path in files}
     for _ in range(60):
-        path = draw.choice(files)
+        path = rng.choice(files)
         content = bytearray(path.read_bytes())
-        place, bit = draw.randrange(len(content)), 1 << draw.randrange(8)
-        content[place] ^= bit
+        position, bit = rng.randrange(len(content)), 1 << rng.randrange(8)
+        content[position] ^= bit
         path.write_bytes(content)
         with pytest.raises(ModelRefused, match="does not match"):
             verify(version)
-        content[place] ^= bit
+        content[position] ^= bit
         path.write_bytes(content)
     verify(version)
 
@@ -87,7 +87,7 @@ def edit(version, versions, change):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda m: setattr(m, "format_version", 2), "format version 2 is not 1"),
+        (lambda m: setattr(m, "format_version", 2), "its format version is 2, and this server reads 1"),
         (lambda m: setattr(m, "name", "other"), "its manifest is that of other/1"),
         (lambda m: setattr(m, "version", "2"), "its manifest is that of dot/2"),
         (lambda m: setattr(m.tables[0], "offset", 2**40), "does not lie within tables.bin"),
@@ -97,12 +97,12 @@ def edit(version, versions, change):
         (lambda m: m.tables[0].shape.__setitem__(0, 40), "shape"),
         (lambda m: m.tables[0].shape.__setitem__(0, -41), "does not lie within tables.bin"),
         (lambda m: m.tables.pop(0), "is missing"),
-        (lambda m: m.graphs.pop(0), "needed: predict, recommend"),
+        (lambda m: m.graphs.pop(0), "predict, recommend, similar_items, similarity are required"),
         (lambda m: setattr(m.graphs[0], "path", "absent.onnx"), "no checksum of absent.onnx"),
-        (lambda m: setattr(m, "user_count", 0), "lacks the number of users"),
+        (lambda m: setattr(m, "user_count", 0), "has no number of users"),
     ],
 )
-def test_a_manifest_that_does_not_fit_is_refused(version, versions, change, reason):
+def test_a_manifest_that_contradicts_the_files_is_refused(version, versions, change, reason):
     edit(version, versions, change)
     assert reason in refusal(version)
 
@@ -115,7 +115,7 @@ def test_a_file_outside_the_directory_is_refused(version, versions):
 
 
 def rewrite_table(version, versions, name, change):
-    """Changes a table and makes the checksums fit again."""
+    """Change a table and update the checksums."""
     manifest = versions.read(version)
     table = next(table for table in manifest.tables if table.name == name)
     raw = bytearray((version / "tables.bin").read_bytes())
@@ -126,20 +126,20 @@ def rewrite_table(version, versions, name, change):
 
 
 @pytest.mark.parametrize(
-    ("table", "place", "value", "reason"),
+    ("table", "position", "value", "reason"),
     [
-        ("rated.item_rows", 3, 120, "rated points outside its range"),
-        ("rated.item_rows", 3, -1, "rated points outside its range"),
-        ("item_genres.indices", 0, 4, "item_genres points outside its range"),
+        ("rated.item_rows", 3, 120, "rated holds an index outside its range"),
+        ("rated.item_rows", 3, -1, "rated holds an index outside its range"),
+        ("item_genres.indices", 0, 4, "item_genres holds an index outside its range"),
         ("rated.offsets", 1, 10**9, "rated.offsets does not fit"),
         ("item_ids.offsets", 1, 10**9, "string offsets do not fit"),
-        ("user_factors", 0, np.nan, "user_factors holds numbers that are not finite"),
-        ("item_bias", 5, np.inf, "item_bias holds numbers that are not finite"),
-        ("item_bias", 5, 0.125, "golden case"),  # plausible, and not what the trainer computed with
+        ("user_factors", 0, np.nan, "user_factors holds a number that is not finite"),
+        ("item_bias", 5, np.inf, "item_bias holds a number that is not finite"),
+        ("item_bias", 5, 0.125, "golden case"),  # plausible, but not the value of the trained model
     ],
 )
-def test_tables_with_wrong_contents_are_refused(version, versions, table, place, value, reason):
-    rewrite_table(version, versions, table, lambda array: array.__setitem__(place, value))
+def test_tables_with_wrong_contents_are_refused(version, versions, table, position, value, reason):
+    rewrite_table(version, versions, table, lambda array: array.__setitem__(position, value))
     assert reason in refusal(version)
 
 
@@ -151,7 +151,7 @@ def test_repeated_ids_are_refused(version, versions):
     assert "ids are repeated" in refusal(version)
 
 
-def test_a_graph_without_golden_cases_and_a_graph_that_does_not_load_are_refused(version, versions):
+def test_graphs_that_do_not_load_or_have_no_golden_cases_are_refused(version, versions):
     manifest = versions.read(version)
     (version / "embed_user.onnx").write_bytes(b"no graph")
     versions.write(version, manifest)
@@ -161,7 +161,7 @@ def test_a_graph_without_golden_cases_and_a_graph_that_does_not_load_are_refused
     assert "do not match in embed_user" in refusal(version)
 
 
-def test_the_command_refuses_with_one_line_and_status_2(version):
+def test_the_command_reports_a_refused_version_in_one_line_and_exits_with_2(version):
     (version / "predict.onnx").write_bytes(b"x")
     command = [sys.executable, "-m", "cofactor_server", "--models", str(version.parents[1]), "--port", "0"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)

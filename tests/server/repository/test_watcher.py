@@ -1,4 +1,4 @@
-"""The watcher on a folder of one-file versions: what is loaded, who answers, and what a bad version does not change."""
+"""ModelWatcher on versions of one file: what it loads, what is current, and what it does about bad versions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cofactor_server.repository.watcher import ModelWatcher
 
 
 class Content:
-    """What the loader of these tests makes of a version."""
+    """A version as the loader of these tests returns it."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -50,7 +50,7 @@ def publish(root: Path, version: str, text: str = "", model: str = "m") -> Path:
     return folder
 
 
-def policy(root: Path, **fields: object) -> None:
+def write_policy(root: Path, **fields: object) -> None:
     (root / "m" / "serving.json").write_text(json.dumps(fields))
 
 
@@ -59,7 +59,7 @@ def served(watcher: ModelWatcher[Content]) -> tuple[list[str], str | None]:
     return list(state.loaded), state.routing.current if state.routing else None
 
 
-def test_the_newest_version_is_served_and_replaces_the_one_before(root, watcher) -> None:
+def test_the_newest_version_replaces_the_one_before(root, watcher) -> None:
     publish(root, "2")
     watcher.poll()
     assert served(watcher) == (["2"], "2")
@@ -68,7 +68,7 @@ def test_the_newest_version_is_served_and_replaces_the_one_before(root, watcher)
     assert served(watcher) == (["10"], "10")
 
 
-def test_a_request_keeps_its_version_and_then_it_is_freed_with_its_copy(root, watcher, tmp_path) -> None:
+def test_a_replaced_version_serves_its_requests_and_is_then_freed_with_its_copy(root, watcher, tmp_path) -> None:
     publish(root, "1")
     watcher.poll()
     in_flight = watcher.snapshot["m"].loaded["1"].value
@@ -81,7 +81,7 @@ def test_a_request_keeps_its_version_and_then_it_is_freed_with_its_copy(root, wa
     assert len(list((tmp_path / "copies").iterdir())) == 1
 
 
-def test_a_version_that_only_a_cycle_keeps_is_freed_at_the_next_look(root, watcher) -> None:
+def test_a_version_that_only_a_reference_cycle_keeps_alive_is_freed_by_the_next_poll(root, watcher) -> None:
     publish(root, "1")
     watcher.poll()
     content = watcher.snapshot["m"].loaded["1"].value
@@ -92,7 +92,7 @@ def test_a_version_that_only_a_cycle_keeps_is_freed_at_the_next_look(root, watch
     try:
         watcher.poll()
         watcher.poll()
-        assert freed() is not None, "a call is under way"
+        assert freed() is not None, "a request still uses it"
         del content
         watcher.poll()
         assert freed() is None
@@ -100,16 +100,16 @@ def test_a_version_that_only_a_cycle_keeps_is_freed_at_the_next_look(root, watch
         gc.enable()
 
 
-def test_latest_pinned_and_labels_say_what_is_loaded(root, watcher) -> None:
+def test_latest_pinned_and_labels_decide_which_versions_are_loaded(root, watcher) -> None:
     for version in "12345":
         publish(root, version)
-    policy(root, latest=2, pinned=["1"], labels={"stable": "3"})
+    write_policy(root, latest=2, pinned=["1"], labels={"stable": "3"})
     watcher.poll()
     assert served(watcher) == (["5", "4", "3", "1"], "3")
 
 
 @pytest.mark.parametrize("text", ["bad", "crash"])
-def test_a_bad_version_is_reported_once_and_the_old_one_serves(root, watcher, text, caplog) -> None:
+def test_a_bad_version_is_reported_once_and_the_old_one_is_still_served(root, watcher, text, caplog) -> None:
     publish(root, "1")
     watcher.poll()
     publish(root, "2", text)
@@ -120,19 +120,19 @@ def test_a_bad_version_is_reported_once_and_the_old_one_serves(root, watcher, te
     assert caplog.text.count("version m/2 is not served") == 1
 
 
-def test_a_bad_version_is_tried_again_when_its_files_change_or_on_demand(root, watcher, caplog) -> None:
+def test_a_bad_version_is_tried_again_on_demand_or_when_its_files_change(root, watcher, caplog) -> None:
     publish(root, "1")
     publish(root, "2", "bad")
     watcher.poll()
     watcher.poll(retry_refused=True)
     assert caplog.text.count("version m/2 is not served") == 2
-    publish(root, "2", "mended")
+    publish(root, "2", "fixed")
     watcher.poll()
     assert served(watcher) == (["2"], "2")
     assert watcher.snapshot["m"].refused == {}
 
 
-def test_a_bad_first_version_leaves_the_next_older_one(root, watcher) -> None:
+def test_if_the_newest_versions_are_bad_the_next_older_one_is_served(root, watcher) -> None:
     publish(root, "1")
     publish(root, "2", "bad")
     publish(root, "3", "bad")
@@ -140,17 +140,17 @@ def test_a_bad_first_version_leaves_the_next_older_one(root, watcher) -> None:
     assert served(watcher) == (["1"], "1")
 
 
-def test_stable_on_a_bad_version_leaves_the_current_one(root, watcher) -> None:
+def test_moving_stable_to_a_bad_version_keeps_the_current_one(root, watcher) -> None:
     for version, text in (("1", ""), ("2", "bad"), ("3", "")):
         publish(root, version, text)
-    policy(root, labels={"stable": "1"})
+    write_policy(root, labels={"stable": "1"})
     watcher.poll()
-    policy(root, labels={"stable": "2"})
+    write_policy(root, labels={"stable": "2"})
     watcher.poll()
     assert served(watcher) == (["3", "1"], "1")
 
 
-def test_a_loaded_version_that_is_damaged_in_the_repository_serves_on(root, watcher) -> None:
+def test_a_loaded_version_is_still_served_when_its_files_are_damaged(root, watcher) -> None:
     folder = publish(root, "1")
     watcher.poll()
     (folder / "manifest.json").write_text("bad")
@@ -159,21 +159,21 @@ def test_a_loaded_version_that_is_damaged_in_the_repository_serves_on(root, watc
     assert "1" in watcher.snapshot["m"].refused
 
 
-def test_a_broken_policy_leaves_the_one_before(root, watcher, caplog) -> None:
+def test_an_invalid_policy_leaves_the_previous_one_in_force(root, watcher, caplog) -> None:
     publish(root, "1")
     publish(root, "2")
-    policy(root, labels={"stable": "1"})
+    write_policy(root, labels={"stable": "1"})
     watcher.poll()
     (root / "m" / "serving.json").write_text('{"labels": ')
     watcher.poll()
-    policy(root, canary_percent={"canary": 5})
+    write_policy(root, canary_percent={"canary": 5})
     watcher.poll()
     assert served(watcher) == (["2", "1"], "1")
     assert "serving.json is not a serving policy" in caplog.text
-    assert "the label canary is used, and on no version" in caplog.text
+    assert "the label canary is on no version" in caplog.text
 
 
-def test_a_version_without_a_manifest_is_not_there_yet(root, watcher) -> None:
+def test_a_version_without_a_manifest_is_not_loaded(root, watcher) -> None:
     publish(root, "1")
     (root / "m" / "2").mkdir()
     (root / "m" / "2" / "tables.bin").write_bytes(b"half")
@@ -183,7 +183,7 @@ def test_a_version_without_a_manifest_is_not_there_yet(root, watcher) -> None:
 
 
 @pytest.mark.parametrize("loss", ["repository", "model", "versions"])
-def test_a_repository_that_vanishes_leaves_what_is_loaded(root, watcher, loss) -> None:
+def test_loaded_versions_are_still_served_when_the_repository_vanishes(root, watcher, loss) -> None:
     publish(root, "1")
     watcher.poll()
     shutil.rmtree({"repository": root, "model": root / "m", "versions": root / "m" / "1"}[loss])
@@ -196,17 +196,17 @@ def test_a_repository_that_vanishes_leaves_what_is_loaded(root, watcher, loss) -
     assert watcher.repository_error == ""
 
 
-def test_a_labelled_version_that_the_repository_lost_serves_on(root, watcher) -> None:
+def test_a_labelled_version_is_still_served_when_it_is_gone_from_the_repository(root, watcher) -> None:
     publish(root, "1")
     publish(root, "2")
-    policy(root, labels={"stable": "1"})
+    write_policy(root, labels={"stable": "1"})
     watcher.poll()
     shutil.rmtree(root / "m" / "1")
     watcher.poll()
     assert served(watcher) == (["2", "1"], "1")
 
 
-def test_a_full_disk_is_no_verdict_on_the_version(root, tmp_path) -> None:
+def test_a_version_is_tried_again_after_the_disk_was_full(root, tmp_path) -> None:
     class FullOnce(LocalSource):
         full = True
 
@@ -235,9 +235,7 @@ def test_links_in_a_version_are_not_followed(root, watcher, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("target", ["outside", "inside"])
-def test_versions_and_models_that_are_links_are_not_followed_and_the_log_says_so_once(
-    root, watcher, tmp_path, target, caplog
-) -> None:
+def test_links_to_versions_and_models_are_not_followed_and_logged_once(root, watcher, tmp_path, target, caplog) -> None:
     elsewhere = tmp_path / "elsewhere" if target == "outside" else root
     publish(root, "1")
     publish(elsewhere, "1", model="other")
@@ -250,7 +248,7 @@ def test_versions_and_models_that_are_links_are_not_followed_and_the_log_says_so
     assert caplog.text.count("is a link") == 2
 
 
-def test_the_folder_of_the_repository_itself_may_be_a_link(root, tmp_path) -> None:
+def test_the_root_of_the_repository_may_be_a_link(root, tmp_path) -> None:
     publish(root, "1")
     (tmp_path / "current").symlink_to(root)
     watcher = ModelWatcher(LocalSource(tmp_path / "current"), load, tmp_path / "copies")
@@ -261,18 +259,20 @@ def test_the_folder_of_the_repository_itself_may_be_a_link(root, tmp_path) -> No
 @pytest.mark.parametrize(
     ("kind", "problem"),
     [
-        ("link", "serving.json is a link, which is not followed; put the file itself there"),
-        ("endless", "serving.json is a link, which is not followed; put the file itself there"),
-        ("pipe", "serving.json is no plain file"),
-        ("folder", "serving.json is no plain file"),
-        ("long", "serving.json is longer than 1048576 bytes"),
+        ("link", "serving.json is a link, and links are not followed; replace it with a file"),
+        ("endless", "serving.json is a link, and links are not followed; replace it with a file"),
+        ("pipe", "serving.json is not a plain file; replace it with a file"),
+        ("folder", "serving.json is not a plain file; replace it with a file"),
+        ("long", "serving.json is longer than 1048576 bytes; shorten it"),
     ],
 )
-def test_a_policy_that_is_no_plain_file_is_not_read(root, watcher, tmp_path, kind, problem, caplog) -> None:
-    """Links, so that nobody has the server read another file; a pipe, because it would wait for it for ever."""
+def test_a_policy_is_read_only_from_a_plain_file_of_limited_size(
+    root, watcher, tmp_path, kind, problem, caplog
+) -> None:
+    """A link could make the server read another file, and reading a pipe could take forever."""
     publish(root, "1")
     publish(root, "2")
-    policy(root, labels={"stable": "1"})
+    write_policy(root, labels={"stable": "1"})
     watcher.poll()
     path = root / "m" / "serving.json"
     path.rename(tmp_path / "elsewhere.json")
@@ -288,7 +288,7 @@ def test_a_policy_that_is_no_plain_file_is_not_read(root, watcher, tmp_path, kin
     watcher.poll()
     assert served(watcher) == (["2", "1"], "1")
     assert watcher.repository_error == ""
-    assert f"model m: {problem}; the policy before it stays" in caplog.text
+    assert f"model m: {problem}; the previous policy stays in force" in caplog.text
 
 
 def test_a_policy_is_not_written_through_a_link(root, tmp_path) -> None:
@@ -303,7 +303,7 @@ def test_a_policy_is_not_written_through_a_link(root, tmp_path) -> None:
     assert sorted(path.name for path in (root / "m").iterdir()) == ["1", "serving.json"]
 
 
-def test_the_watcher_polls_by_itself_until_it_is_stopped(root, watcher) -> None:
+def test_the_watcher_polls_in_the_background_until_it_is_stopped(root, watcher) -> None:
     publish(root, "1")
     seen: list[object] = []
     watcher._on_swap = lambda snapshot: (seen.append(snapshot), watcher._stopping.set())
@@ -314,7 +314,7 @@ def test_the_watcher_polls_by_itself_until_it_is_stopped(root, watcher) -> None:
     assert len(seen) == 1
 
 
-def test_a_repository_in_memory_of_fsspec_is_watched_as_a_folder_is(tmp_path) -> None:
+def test_a_remote_repository_is_watched_like_a_folder(tmp_path) -> None:
     fsspec = pytest.importorskip("fsspec")
     memory = fsspec.filesystem("memory")
     watcher = ModelWatcher(RemoteSource(memory, "/watched"), load, tmp_path / "copies")
@@ -327,6 +327,6 @@ def test_a_repository_in_memory_of_fsspec_is_watched_as_a_folder_is(tmp_path) ->
     memory.pipe_file("/watched/m/serving.json", b'{"labels": {"stable": "1"}}')
     watcher.poll()
     assert served(watcher) == (["1"], "1")
-    memory.pipe_file("/watched/m/2/manifest.json", b"mended")
+    memory.pipe_file("/watched/m/2/manifest.json", b"fixed")
     watcher.poll()
     assert served(watcher) == (["2", "1"], "1")

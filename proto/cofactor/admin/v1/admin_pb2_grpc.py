@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AdminServiceStub(object):
-    """Which versions are served, for operators. On its own port (--admin-port), off by default.
+    """Lets operators see and change which versions are served. Runs on its own port (--admin-port) and is off by default.
     """
 
     def __init__(self, channel):
@@ -58,32 +58,32 @@ class AdminServiceStub(object):
 
 
 class AdminServiceServicer(object):
-    """Which versions are served, for operators. On its own port (--admin-port), off by default.
+    """Lets operators see and change which versions are served. Runs on its own port (--admin-port) and is off by default.
     """
 
     def ListVersions(self, request, context):
-        """Lists every version that the repository holds or the server knows, refused ones included.
+        """Lists every version that is in the repository, is loaded or was refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Reload(self, request, context):
-        """Looks at the repository now instead of at the next poll, and tries refused versions again.
+        """Polls the repository now instead of after the poll interval, and tries refused versions again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Promote(self, request, context):
-        """Puts a label on a version. Written to the repository: every replica follows at its next poll.
+        """Puts a label on a version. The change is written to the repository, so every replica follows at its next poll.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Rollback(self, request, context):
-        """Puts a label back where it was before it was last moved.
+        """Puts a label back on the version where it was before its last move. A second rollback undoes the first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,7 +121,7 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService(object):
-    """Which versions are served, for operators. On its own port (--admin-port), off by default.
+    """Lets operators see and change which versions are served. Runs on its own port (--admin-port) and is off by default.
     """
 
     @staticmethod

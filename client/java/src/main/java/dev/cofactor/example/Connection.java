@@ -21,8 +21,8 @@ import java.util.concurrent.TimeUnit;
 
 /** Opens the channel that COFACTOR_ADDRESS, COFACTOR_TLS_CA, COFACTOR_TOKEN and COFACTOR_TIMEOUT describe. */
 final class Connection {
-  // Every method only reads, so every method may be tried again. CANCELLED is what a server that stops answers to
-  // calls that it had just accepted. Numbers are doubles, as in JSON.
+  // Every method only reads, so every call can be retried. A server that shuts down answers CANCELLED to calls that it
+  // has just accepted. The numbers must be doubles.
   private static final Map<String, ?> SERVICE_CONFIG =
       Map.of(
           "loadBalancingConfig", List.of(Map.of("round_robin", Map.of())),
@@ -53,8 +53,9 @@ final class Connection {
         Grpc.newChannelBuilder(setting("COFACTOR_ADDRESS", "localhost:50051"), credentials())
             .defaultServiceConfig(SERVICE_CONFIG)
             .enableRetry()
-            // A network that swallows packets tells nobody: a connection that leaves a ping without an answer is
-            // ended, and its calls are tried on another. The server wants 10 s between pings.
+            // Without pings, a client does not notice that the network drops all packets of a connection. A
+            // connection that does not answer a ping is closed, and its calls are retried on another. The server
+            // accepts one ping every 10 s.
             .keepAliveTime(10, TimeUnit.SECONDS)
             .keepAliveTimeout(5, TimeUnit.SECONDS)
             .intercept(new Deadline(timeout()));
@@ -71,7 +72,7 @@ final class Connection {
     return channel;
   }
 
-  /** Looks for lost servers every 5 s: gRPC would come to wait for two minutes, and has no setting for it in Java. */
+  /** Retries lost servers every 5 s. By default, gRPC would wait up to two minutes, and Java has no setting for it. */
   private static void reconnect(ManagedChannel channel) {
     try {
       while (!channel.awaitTermination(5, TimeUnit.SECONDS)) {
@@ -82,7 +83,7 @@ final class Connection {
     }
   }
 
-  /** TLS with the certificate authorities of a PEM file, or of the system, or no TLS. */
+  /** Returns TLS credentials that trust the authorities in a PEM file or those of the system, or no TLS. */
   private ChannelCredentials credentials() {
     String ca = setting("COFACTOR_TLS_CA", "");
     if (ca.isEmpty() && !setting("COFACTOR_TOKEN", "").isEmpty()) {
@@ -108,20 +109,20 @@ final class Connection {
         return seconds;
       }
     } catch (NumberFormatException e) {
-      // Told below.
+      // The exception below covers this case.
     }
     throw new IllegalArgumentException("COFACTOR_TIMEOUT is seconds, such as 5 or 0.5");
   }
 
-  private String setting(String name, String otherwise) {
+  private String setting(String name, String defaultValue) {
     String value = environment.getOrDefault(name, "");
-    return value.isEmpty() ? otherwise : value;
+    return value.isEmpty() ? defaultValue : value;
   }
 
   /** Gives every call a deadline, in seconds from its start. */
   private record Deadline(double seconds) implements ClientInterceptor {
     @Override
-    public <Q, A> ClientCall<Q, A> interceptCall(MethodDescriptor<Q, A> method, CallOptions options, Channel next) {
+    public <Q, R> ClientCall<Q, R> interceptCall(MethodDescriptor<Q, R> method, CallOptions options, Channel next) {
       return next.newCall(method, options.withDeadlineAfter((long) (seconds * 1e9), TimeUnit.NANOSECONDS));
     }
   }

@@ -11,11 +11,11 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 
-/** The parts that several lines share. */
+/** Formats the parts that several lines of the output share. */
 final class Lines {
   private Lines() {}
 
-  /** Two decimals, the same in every language: floor(100 x + 0.5) / 100. */
+  /** Formats a value with two decimals, rounded the same way in every language: floor(100 x + 0.5) / 100. */
   static String number(double value) {
     return String.format(Locale.ROOT, "%.2f", Math.floor(100 * value + 0.5) / 100);
   }
@@ -30,7 +30,7 @@ final class Lines {
     return lines;
   }
 
-  /** What the server says about a failed call: the sentence, the reason and the fields at fault. */
+  /** Returns the details of a failed call, one per line: message, reason and invalid fields. */
   static List<String> describe(StatusException failure) {
     List<String> lines = new ArrayList<>();
     String message = failure.getStatus().getDescription();

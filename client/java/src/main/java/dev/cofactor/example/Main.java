@@ -13,7 +13,7 @@ public final class Main {
   private Main() {}
 
   public static void main(String[] arguments) throws InterruptedException {
-    // Java 17 would write the locale's encoding.
+    // By default, Java 17 prints in the encoding of the locale.
     PrintStream out = new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8);
     String userId = arguments.length > 0 ? arguments[0] : "1";
     String words = arguments.length > 1 ? arguments[1] : "star wars";

@@ -105,7 +105,7 @@ final class Tour {
     return itemIds;
   }
 
-  /** Asks about a user of the training data and returns the best item. */
+  /** Requests predictions for a user of the training data and returns the best item. */
   private String known(List<String> itemIds) throws StatusException {
     PredictRequest request = PredictRequest.newBuilder().setUser(user).addAllItemIds(itemIds).build();
     List<Float> ratings = recommender.predict(request).getRatingsList();
@@ -127,7 +127,7 @@ final class Tour {
     return RecommendRequest.newBuilder().setUser(user).setPageSize(pageSize).setReturnItems(true).build();
   }
 
-  /** Makes a new user of three ratings. The embedding is the caller's to keep: the server stores nothing. */
+  /** Makes a new user from three ratings. The caller must store the embedding, because the server does not. */
   private UserEmbedding embed(Model model, List<String> itemIds) throws StatusException {
     EmbedNewUserRequest.Builder request = EmbedNewUserRequest.newBuilder();
     for (int i = 0; i < itemIds.size(); i++) {
@@ -141,7 +141,7 @@ final class Tour {
     return embedding;
   }
 
-  /** Asks for three users at once, one of whom nobody knows: in one call, then over one stream. */
+  /** Requests recommendations for three users, one of them unknown: in one call, then over one stream. */
   private void many(UserEmbedding embedding) throws StatusException, InterruptedException {
     Map<String, RecommendRequest> requests = new LinkedHashMap<>();
     requests.put("known", recommendFor(user, 2));
@@ -153,13 +153,13 @@ final class Tour {
     for (BatchRecommendResponse.Entry entry : recommender.batchRecommend(batch).getEntriesList()) {
       printResult("batch " + index++, entry.hasError(), entry.getError().getReason(), entry.getResponse());
     }
-    for (StreamRecommendResponse answer : stream(requests)) {
-      printResult("stream " + answer.getRequestId(), answer.hasError(), answer.getError().getReason(),
-          answer.getResponse());
+    for (StreamRecommendResponse response : stream(requests)) {
+      printResult("stream " + response.getRequestId(), response.hasError(), response.getError().getReason(),
+          response.getResponse());
     }
   }
 
-  /** Sends the requests over one stream and returns the answers, which may overtake each other, by request id. */
+  /** Sends the requests over one stream and returns the responses sorted by request id: they arrive in any order. */
   private List<StreamRecommendResponse> stream(Map<String, RecommendRequest> requests)
       throws StatusException, InterruptedException {
     BlockingClientCall<StreamRecommendRequest, StreamRecommendResponse> call = recommender.streamRecommend();
@@ -171,12 +171,12 @@ final class Tour {
               .build());
     }
     call.halfClose();
-    List<StreamRecommendResponse> answers = new ArrayList<>();
-    for (StreamRecommendResponse answer = call.read(); answer != null; answer = call.read()) {
-      answers.add(answer);
+    List<StreamRecommendResponse> responses = new ArrayList<>();
+    for (StreamRecommendResponse response = call.read(); response != null; response = call.read()) {
+      responses.add(response);
     }
-    answers.sort(Comparator.comparing(StreamRecommendResponse::getRequestId));
-    return answers;
+    responses.sort(Comparator.comparing(StreamRecommendResponse::getRequestId));
+    return responses;
   }
 
   private void printResult(String label, boolean failed, String reason, RecommendResponse response) {
@@ -188,14 +188,14 @@ final class Tour {
   }
 
   private void explain(String itemId) throws StatusException {
-    ExplainResponse why =
+    ExplainResponse explanation =
         recommender.explain(
             ExplainRequest.newBuilder().setUser(user).setItemId(itemId).setMaxContributions(3).build());
-    print("explain", itemId, number(why.getScore()), number(why.getGlobalBias()), number(why.getUserBias()),
-        number(why.getItemBias()), number(why.getInteraction()), number(why.getRemainder()),
-        number(why.getPredictedRating()));
-    for (ExplainResponse.Contribution part : why.getContributionsList()) {
-      print("because", part.getItemId(), number(part.getRating()), number(part.getContribution()));
+    print("explain", itemId, number(explanation.getScore()), number(explanation.getGlobalBias()),
+        number(explanation.getUserBias()), number(explanation.getItemBias()), number(explanation.getInteraction()),
+        number(explanation.getRemainder()), number(explanation.getPredictedRating()));
+    for (ExplainResponse.Contribution rated : explanation.getContributionsList()) {
+      print("because", rated.getItemId(), number(rated.getRating()), number(rated.getContribution()));
     }
   }
 

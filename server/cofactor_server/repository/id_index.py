@@ -1,0 +1,26 @@
+"""Ids of users or items and their rows."""
+
+from __future__ import annotations
+
+from cofactor_server.repository.string_table import StringTable
+
+
+class IdIndex:
+    """Maps ids to rows and back.
+
+    An unknown id has no row; the caller decides what to do about it. Raises ValueError if an id is empty or repeated.
+
+    Attributes:
+        ids: the id of each row.
+        row: function that returns the row of an id, or None for an unknown id.
+    """
+
+    def __init__(self, table: StringTable) -> None:
+        self.ids: list[str] = table.strings()
+        self._rows: dict[str, int] = dict(zip(self.ids, range(len(self.ids)), strict=True))
+        self.row = self._rows.get
+        if len(self._rows) != len(self.ids) or "" in self._rows:
+            raise ValueError("ids are repeated or empty")
+
+    def __len__(self) -> int:
+        return len(self.ids)
