@@ -22,7 +22,7 @@ import torch
 
 from cofactor_trainer.architectures.recipes import find_recipe
 from cofactor_trainer.data.movielens import load_100k
-from cofactor_trainer.data.profile_regression import encode
+from cofactor_trainer.data.profile_regression import encode_profiles
 from cofactor_trainer.export.verification.parity import cpu_session
 from cofactor_trainer.export.version_writer import export_version
 from cofactor_trainer.graphs.empirical_bayes import empirical_prior
@@ -57,7 +57,7 @@ def hide(dataset, seed):
 def errors(version, dataset, features, hidden, histories):
     """Mean squared error by (n ratings, profile given), and milliseconds a user."""
     embed, predict = (cpu_session(version / f"{graph}.onnx") for graph in ("embed_user", "predict"))
-    answers = encode(features, dataset.profiles.iloc[hidden]).astype(np.float32)
+    answers = encode_profiles(features, dataset.profiles.iloc[hidden]).astype(np.float32)
     result = {}
     for count in COUNTS:
         for with_profile in (False, True):
