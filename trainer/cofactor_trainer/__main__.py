@@ -6,14 +6,16 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+import shtab
 from rich.logging import RichHandler
 
 from cofactor_trainer.commands import evaluate, lr_find, publish, report, search, train
 from cofactor_trainer.errors import TrainerError
 
 _COMMANDS = ("train", "evaluate", "lr-find", "search", "report", "publish")
-_GLOBAL_FLAGS = ("-h", "--help")
+_GLOBAL_FLAGS = ("-h", "--help", "--print-completion")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,9 +43,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="cofactor-train",
         description="Train recommenders and export them to ONNX. Without a command, train.",
     )
+    shtab.add_argument_to(parser, help="print the completion script of a shell")
     commands = parser.add_subparsers(dest="command", required=True)
     for module in (train, evaluate, lr_find, search, report, publish):
         module.add_parser(commands)
+    for command in commands.choices.values():
+        for action in command._actions:
+            if action.type is Path:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]  # an attribute that shtab looks for
     return parser
 
 
