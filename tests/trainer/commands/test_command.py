@@ -14,6 +14,7 @@ from cofactor_trainer.commands.dataset_flags import split_dataset
 from cofactor_trainer.commands.train import manifest_metrics
 from cofactor_trainer.data.rating_files import read_ratings
 from cofactor_trainer.training.train import train
+from tests.test_layers import import_graph
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +83,11 @@ def test_evaluate_leaves_out_ranking_metrics_if_no_held_out_rating_is_relevant(r
     measures = json.loads(capsys.readouterr().out)["measures"]
     assert measures["popularity"] == {}
     assert set(measures["dot-bias"]) == {"mse", "rmse", "mae"}
+
+
+def test_sub_commands_do_not_import_each_other():
+    names = ("evaluate", "lr_find", "publish", "report", "search", "train")
+    modules = {f"cofactor_trainer.commands.{name}" for name in names}
+    graph = import_graph("trainer/cofactor_trainer")
+    assert [module for module in modules if graph[module] & modules] == []
+    assert modules <= graph.keys()

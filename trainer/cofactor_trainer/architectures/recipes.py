@@ -99,7 +99,7 @@ class Recipe:
 
     @property
     def has_network(self) -> bool:
-        """True if the model has a neural network, alone or beside a dot product."""
+        """True if the model has a neural network, alone or with a dot product."""
         return self.model in ("neural-network", "implicit-neural-network", "hybrid")
 
     def batch_size_for(self, n_ratings: int) -> int:

@@ -43,8 +43,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="compare a recipe with baselines",
-        description="Train a recipe on a part of the ratings and measure it on the rest, beside popularity and a model "
-        "of biases only.",
+        description="Train a recipe on a part of the ratings and measure it on the rest. Compare it with popularity "
+        "and with a model of biases only.",
     )
     add_dataset_flags(parser)
     add_recipe_flags(parser)

@@ -9,7 +9,7 @@ from pathlib import Path
 from cofactor_trainer.errors import InputError
 
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
-# SHA-256 of each zip file; each holds one directory of the same name.
+# SHA-256 of the zip files; each contains one directory of the same name.
 ARCHIVES = {
     "ml-100k": "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
     "ml-1m": "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
