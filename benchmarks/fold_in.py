@@ -22,7 +22,7 @@ import torch
 from benchmarks.datasets import ml_100k_folder
 from cofactor_trainer.architectures.recipes import find_recipe
 from cofactor_trainer.data.movielens import load_100k
-from cofactor_trainer.data.profile_regression import encode
+from cofactor_trainer.data.profile_regression import encode_profiles
 from cofactor_trainer.export.verification.parity import cpu_session
 from cofactor_trainer.export.version_writer import export_version
 from cofactor_trainer.graphs.empirical_bayes import empirical_prior
@@ -56,7 +56,7 @@ def hide(dataset, seed):
 def errors(version, dataset, features, hidden, histories):
     """Fold the hidden users in; return error and milliseconds per user by (n ratings, with profile)."""
     embed, predict = (cpu_session(version / f"{graph}.onnx") for graph in ("embed_user", "predict"))
-    profiles = encode(features, dataset.profiles.iloc[hidden]).astype(np.float32)
+    profiles = encode_profiles(features, dataset.profiles.iloc[hidden]).astype(np.float32)
     result = {}
     for count in COUNTS:
         for with_profile in (False, True):

@@ -1,6 +1,6 @@
-"""Cofactor's trainer."""
+"""Train recommenders and export them for the server."""
 
 import os
 
-# ONNX Runtime reads it when it is imported. What a service computes is nobody else's business.
+# Turn off ONNX Runtime's telemetry, for the privacy of users. It reads the variable when it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,4 +1,4 @@
-"""The command `cofactor-train`."""
+"""Run the command `cofactor-train`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+import shtab
 from rich.logging import RichHandler
 
 from cofactor_trainer.commands import evaluate, lr_find, publish, report, search, train
 from cofactor_trainer.errors import TrainerError
 
-_COMMANDS = ("evaluate", "lr-find", "publish", "report", "search", "train")
+_COMMANDS = ("train", "evaluate", "lr-find", "search", "report", "publish")
+_GLOBAL_FLAGS = ("-h", "--help", "--print-completion")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a sub-command, `train` where none is named; 2 for what the caller can mend."""
+    """Run a sub-command, by default `train`; return 2 for an error that the user can fix."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] not in (*_COMMANDS, "-h", "--help"):
+    if not words or words[0] not in (*_COMMANDS, *_GLOBAL_FLAGS):
         words.insert(0, "train")
     parsed = _parser().parse_args(words)
     logging.basicConfig(
@@ -36,14 +39,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="cofactor-train", description="Train recommenders and export them to ONNX.")
+    parser = argparse.ArgumentParser(
+        prog="cofactor-train",
+        description="Train recommenders and export them to ONNX. Without a command, train.",
+    )
+    shtab.add_argument_to(parser, help="print the completion script of a shell")
     commands = parser.add_subparsers(dest="command", required=True)
-    train.add_parser(commands)
-    evaluate.add_parser(commands)
-    lr_find.add_parser(commands)
-    search.add_parser(commands)
-    report.add_parser(commands)
-    publish.add_parser(commands)
+    for module in (train, evaluate, lr_find, search, report, publish):
+        module.add_parser(commands)
+    for command in commands.choices.values():
+        for action in command._actions:
+            if action.type is Path:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]  # an attribute that shtab looks for
     return parser
 
 

@@ -1,9 +1,9 @@
-"""What goes wrong for a reason that the caller can mend.
+"""Define the errors that a user can fix.
 
-TrainerError            the command prints it as one line and exits with 2
-├── InputError          a file or a value that cannot be used: says where (file, line, column) and what to do
-├── RecipeError         settings that contradict each other or the ratings
-├── ParityError         an exported graph does not answer what torch answers (parity.py)
+TrainerError            the command prints it as one line and exits with code 2
+├── InputError          a file or a value is unusable; the message says where (file, line, column) and what to do
+├── RecipeError         settings contradict each other or do not fit the ratings
+├── ParityError         an exported graph computes something else than torch (export/verification/parity.py)
 └── MissingExtraError   an optional dependency is not installed
 """
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 
 class TrainerError(Exception):
-    """The root of the tree."""
+    """Base class of all errors that a user can fix."""
 
 
 class InputError(TrainerError):
-    """Input that cannot be used.
+    """A file or a value is unusable.
 
     The message reads "ratings.csv, line 3, column rating: 'abc' is not a number".
     """
@@ -25,14 +25,14 @@ class InputError(TrainerError):
     def __init__(
         self, message: str, path: Path | str | None = None, *, line: int | None = None, column: str | None = None
     ) -> None:
-        where = [str(path)] if path is not None else []
-        where += [f"line {line}"] if line is not None else []
-        where += [f"column {column}"] if column is not None else []
-        super().__init__(f"{', '.join(where)}: {message}" if where else message)
+        location = [str(path)] if path is not None else []
+        location += [f"line {line}"] if line is not None else []
+        location += [f"column {column}"] if column is not None else []
+        super().__init__(f"{', '.join(location)}: {message}" if location else message)
 
 
 class RecipeError(TrainerError):
-    """Settings that contradict each other or the ratings."""
+    """Settings contradict each other or do not fit the ratings."""
 
 
 class MissingExtraError(TrainerError):

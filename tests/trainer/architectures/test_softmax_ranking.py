@@ -1,4 +1,4 @@
-"""The ranking objective: what it learns, what it folds into, and that a sampled softmax estimates the whole one."""
+"""The ranking model learns tastes, collapses to plain vectors, and its sampled softmax estimates the full one."""
 
 import tracemalloc
 from dataclasses import replace
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cofactor_trainer.__main__ import main
-from cofactor_trainer.architectures import softmax_ranking as ranking
+from cofactor_trainer.architectures import softmax_ranking
 from cofactor_trainer.architectures.batches import user_batches
 from cofactor_trainer.architectures.factory import build_model
 from cofactor_trainer.architectures.recipes import RECIPES
@@ -25,7 +25,7 @@ RECIPE = replace(RECIPES["ranking"], n_factors=16, batch_size=16)
 
 @pytest.fixture(scope="module")
 def tastes():
-    """Half of the users rate even items only, the others odd ones; nothing else can be learnt."""
+    """Half of the users rate only even items, the others only odd ones; there is nothing else to learn."""
     dataset = make_dataset(120, 60, ratings_per_user=16)
     items = dataset.item_rows - (dataset.item_rows + dataset.user_rows) % 2
     items = np.where(items < 0, 1, items)
@@ -34,7 +34,7 @@ def tastes():
     return per_user_split(replace(dataset, **columns, ratings=np.full(len(keep), 4.5, np.float32)), seed=1)
 
 
-def test_it_recommends_what_similar_users_rated(tastes):
+def test_items_that_similar_users_rated_score_highest(tastes):
     model = train(tastes.train, tastes.validation, RECIPE, seed=1).model
     scores = predict_all_logits(model, np.arange(tastes.train.n_users))
     parities = np.array([int(item_id[1:]) % 2 for item_id in tastes.train.catalogue.item_ids])
@@ -46,7 +46,7 @@ def test_it_recommends_what_similar_users_rated(tastes):
     assert model.rating_range is None
 
 
-def test_the_validation_loss_falls_below_that_of_chance(tastes):
+def test_the_validation_loss_falls_below_chance(tastes):
     history = train(tastes.train, tastes.validation, RECIPE, seed=1).history
     assert history[-1].validation_loss < min(history[0].validation_loss, np.log(tastes.train.n_items)) - 0.05
     assert history[-1].rmse is None
@@ -60,36 +60,36 @@ def test_the_same_seed_gives_the_same_model_bit_for_bit(tastes):
     assert not np.array_equal(first.user_factors, other.user_factors)
 
 
-def test_a_users_vector_is_the_own_one_plus_the_weighted_history():
+def test_a_user_collapses_to_the_own_vector_plus_the_weighted_history():
     dataset = make_dataset(8, 9, ratings_per_user=4)
     torch.manual_seed(0)
     model = build_model(RECIPE, dataset, None)
     model.user_factors.data = torch.randn_like(model.user_factors)
     with torch.no_grad():
-        folded = model.fold(dataset)
+        collapsed = model.collapse(dataset)
     rated = dataset.user_rows == 2
     weights = 0.1 + 1.2 * (dataset.ratings[rated] - 0.5) / 4.5
     history = model.history_factors.detach().numpy()[dataset.item_rows[rated]]
     expected = model.user_factors.detach().numpy()[2] + (weights[:, None] * history).sum(0) / rated.sum() ** 0.5
-    np.testing.assert_allclose(folded.user_factors[2], expected, atol=1e-6)
-    np.testing.assert_allclose(folded.user_factors[-1], folded.user_factors[:-1].mean(0), atol=1e-6)
+    np.testing.assert_allclose(collapsed.user_factors[2], expected, atol=1e-6)
+    np.testing.assert_allclose(collapsed.user_factors[-1], collapsed.user_factors[:-1].mean(0), atol=1e-6)
 
 
-def test_the_sampled_softmax_ranks_as_the_whole_one_does(tastes, monkeypatch):
-    whole = train(tastes.train, tastes.validation, RECIPE, seed=1)
-    monkeypatch.setattr(ranking, "SAMPLED_FROM_ITEMS", 10)
-    monkeypatch.setattr(ranking, "SAMPLED_ITEMS", 10)
+def test_the_sampled_softmax_ranks_like_the_full_one(tastes, monkeypatch):
+    full = train(tastes.train, tastes.validation, RECIPE, seed=1)
+    monkeypatch.setattr(softmax_ranking, "SAMPLED_FROM_ITEMS", 10)
+    monkeypatch.setattr(softmax_ranking, "SAMPLED_ITEMS", 10)
     sampled = train(tastes.train, tastes.validation, RECIPE, seed=1)
-    assert sampled.history[-1].validation_loss == pytest.approx(whole.history[-1].validation_loss, abs=0.05)
-    ndcgs = [evaluate_ranking(run.model, tastes).ndcg for run in (whole, sampled)]
+    assert sampled.history[-1].validation_loss == pytest.approx(full.history[-1].validation_loss, abs=0.05)
+    ndcgs = [evaluate_ranking(run.model, tastes).ndcg for run in (full, sampled)]
     assert ndcgs[1] == pytest.approx(ndcgs[0], abs=0.05)
 
 
-def test_the_corrected_sum_of_a_sample_estimates_the_sum_over_the_catalogue(monkeypatch):
+def test_the_corrected_sum_over_a_sample_estimates_the_sum_over_the_catalogue(monkeypatch):
     dataset = make_dataset(200, 300)
     model = build_model(RECIPE, dataset, None)
-    monkeypatch.setattr(ranking, "SAMPLED_FROM_ITEMS", 10)
-    monkeypatch.setattr(ranking, "SAMPLED_ITEMS", 40)
+    monkeypatch.setattr(softmax_ranking, "SAMPLED_FROM_ITEMS", 10)
+    monkeypatch.setattr(softmax_ranking, "SAMPLED_ITEMS", 40)
     scores = torch.randn(dataset.n_items)
     columns = [torch.from_numpy(column) for column in (dataset.user_rows, dataset.item_rows, dataset.ratings)]
     torch.manual_seed(0)
@@ -102,7 +102,7 @@ def test_the_corrected_sum_of_a_sample_estimates_the_sum_over_the_catalogue(monk
     assert np.mean(sums) == pytest.approx(float(scores.exp().sum()), rel=0.03)
 
 
-def test_user_batches_hold_every_user_once_with_all_ratings():
+def test_user_batches_have_every_user_once_with_all_ratings():
     dataset = make_dataset(50, 30)
     columns = [torch.from_numpy(column) for column in (dataset.user_rows, dataset.item_rows, dataset.ratings)]
     batches = list(user_batches(*columns, 8))
@@ -121,22 +121,22 @@ def test_the_loss_of_a_ranking_model_is_the_cross_entropy(tastes):
     assert validation_loss(model, pairs) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_folding_takes_no_memory_for_all_ratings_at_once(monkeypatch):
+def test_collapsing_processes_the_ratings_in_parts(monkeypatch):
     dataset = make_dataset(100, 90, ratings_per_user=40)
     torch.manual_seed(0)
     model = build_model(RECIPE, dataset, None)
     model.user_factors.data = torch.randn_like(model.user_factors)
     with torch.no_grad():
-        at_once = model.fold(dataset)
-        monkeypatch.setattr(ranking, "_RATINGS_AT_ONCE", 64, raising=False)
+        at_once = model.collapse(dataset)
+        monkeypatch.setattr(softmax_ranking, "_RATINGS_AT_ONCE", 64, raising=False)
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-            in_parts = model.fold(dataset)
+            in_parts = model.collapse(dataset)
     np.testing.assert_array_equal(in_parts.user_factors, at_once.user_factors)
     largest = max(event.cpu_memory_usage for event in profile.events())
     assert 64 * 16 * 4 <= largest < dataset.n_ratings * 16 * 4 / 2
 
 
-def test_judging_takes_no_memory_for_all_users_at_once(monkeypatch):
+def test_the_validation_loss_processes_the_users_in_parts(monkeypatch):
     n_users, n_items = 200, 50_000
     model = make_model(n_users=n_users, n_items=n_items, n_factors=2, objective="ranking")
     pairs = make_dataset(n_users, n_items, ratings_per_user=3)
@@ -152,7 +152,7 @@ def test_judging_takes_no_memory_for_all_users_at_once(monkeypatch):
     assert peak < n_users * n_items * 4 / 2
 
 
-def test_the_objective_chooses_the_recipe_and_must_fit_it(tmp_path, capsys):
+def test_the_objective_chooses_the_recipe_and_must_match_a_named_one(tmp_path, capsys):
     rows = "".join(f"u{u},i{i},{1 + (u * i) % 5}\n" for u in range(12) for i in range(8) if (u + i) % 3)
     path = tmp_path / "ratings.csv"
     path.write_text("user,item,rating\n" + rows)

@@ -1,4 +1,4 @@
-"""Models with implicit feedback: what folds, what is left out while a rating trains, and what they learn from."""
+"""Models with implicit feedback: they collapse exactly, leave out a rating's own pair in training, and use features."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ import torch
 
 from cofactor_trainer.architectures.factory import build_model
 from cofactor_trainer.architectures.recipes import Recipe, resolve_range
-from cofactor_trainer.architectures.svdpp import ImplicitModel, implicit_sums
+from cofactor_trainer.architectures.svdpp import SvdppModel, implicit_feedback
 from cofactor_trainer.data.dataset import Catalogue
 from cofactor_trainer.data.features import item_features, user_features
 from cofactor_trainer.data.splits import random_split
@@ -28,7 +28,7 @@ def split():
     return random_split(with_profiles(make_dataset()))
 
 
-def untrained(recipe, ratings) -> ImplicitModel:
+def untrained(recipe, ratings) -> SvdppModel:
     torch.manual_seed(0)
     model = build_model(recipe, ratings, resolve_range(recipe, ratings))
     for parameter in model.parameters():
@@ -37,16 +37,16 @@ def untrained(recipe, ratings) -> ImplicitModel:
 
 
 @family
-def test_the_folded_model_predicts_what_the_training_model_does(split, recipe):
+def test_the_collapsed_model_predicts_the_same_ratings(split, recipe):
     model = untrained(recipe, split.train)
     users, items = torch.from_numpy(split.train.user_rows), torch.from_numpy(split.train.item_rows)
     with torch.no_grad():
         model.train()
-        model.logits(users, items)  # moves the running statistics of batch normalisation
+        model.logits(users, items)  # updates the running statistics of batch normalisation
         model.eval()
         expected = model.ratings(model.logits(users, items))
-        folded = model.fold(split.train)
-    np.testing.assert_allclose(predict_ratings(folded, split.train), expected.numpy(), atol=2e-5)
+        collapsed = model.collapse(split.train)
+    np.testing.assert_allclose(predict_ratings(collapsed, split.train), expected.numpy(), atol=2e-5)
 
 
 @family
@@ -58,15 +58,15 @@ def test_the_same_seed_gives_the_same_model_bit_for_bit(split, recipe):
 
 
 @family
-def test_decay_groups_hold_every_parameter_once(split, recipe):
+def test_decay_groups_have_every_parameter_once(split, recipe):
     model = untrained(recipe, split.train)
     grouped = [id(p) for group in model.decay_groups() for p in group.parameters]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters())
 
 
 @family
-def test_a_rating_in_training_does_not_see_that_it_exists(split, recipe):
-    """Its logit is that of the folded model trained without the row, all parameters alike."""
+def test_a_rating_in_training_is_predicted_without_its_own_feedback(split, recipe):
+    """Its logit equals that of a model with the same parameters whose ratings lack this one."""
     ratings = split.train
     without_first = replace(
         ratings, user_rows=ratings.user_rows[1:], item_rows=ratings.item_rows[1:], ratings=ratings.ratings[1:]
@@ -78,33 +78,33 @@ def test_a_rating_in_training_does_not_see_that_it_exists(split, recipe):
         model.network.eval()
     other.eval()
     pair = torch.from_numpy(ratings.user_rows[:1]), torch.from_numpy(ratings.item_rows[:1])
-    # The sums are scaled by the count with the rating, so they are compared with that scale.
-    for tower, twin in ((model.users, other.users), (model.items, other.items)):
-        twin.sums.load_state_dict({**twin.sums.state_dict(), "weights": tower.sums.weights})
+    # The training model scales its sums by the count that includes the rating; give the other model the same scale.
+    for side, other_side in ((model.users, other.users), (model.items, other.items)):
+        other_side.sums.load_state_dict({**other_side.sums.state_dict(), "weights": side.sums.weights})
     with torch.no_grad():
         offset = model.global_bias - other.global_bias  # the mean rating differs
         torch.testing.assert_close(model.logits(*pair), other.logits(*pair) + offset, atol=1e-5, rtol=1e-5)
 
 
-def test_sums_and_their_gradient_are_those_of_the_dense_matrix():
+def test_implicit_sums_and_their_gradient_equal_those_of_a_dense_matrix():
     pairs = replace(
         make_dataset(3, 4),
         user_rows=np.array([0, 0, 0, 2], np.int32),
         item_rows=np.array([3, 0, 1, 1], np.int32),
         ratings=np.ones(4, np.float32),
     )
-    sums, _ = implicit_sums(pairs)
+    sums, _ = implicit_feedback(pairs)
     vectors = torch.randn(4, 2, requires_grad=True)
     dense = torch.zeros(3, 4)
     dense[0, [0, 1, 3]] = 3**-0.5
     dense[2, 1] = 1.0
     torch.testing.assert_close(sums(vectors), dense @ vectors)
     target = torch.randn(3, 2)
-    (given,) = torch.autograd.grad((sums(vectors) * target).sum(), vectors)
-    torch.testing.assert_close(given, dense.T @ target)
+    (gradient,) = torch.autograd.grad((sums(vectors) * target).sum(), vectors)
+    torch.testing.assert_close(gradient, dense.T @ target)
 
 
-def test_genres_have_unit_length_and_years_and_ages_fall_into_bins():
+def test_genres_have_unit_length_and_numbers_are_binned():
     years = np.array([0, 1950, 1990, 1995])
     catalogue = Catalogue(list("abcd"), list("abcd"), [(), ("War",), ("Comedy", "War"), ("Comedy",)], years)
     features = item_features(catalogue)
@@ -116,8 +116,8 @@ def test_genres_have_unit_length_and_years_and_ages_fall_into_bins():
     assert user_features(None, 3).shape == (3, 0)
 
 
-def test_identifiers_and_rare_answers_are_no_features():
-    """An identifier of 100,000 users would take 40 GB, and say of each user nothing but who it is."""
+def test_identifiers_and_rare_answers_are_not_features():
+    """One-hot identifiers of 100,000 users would take 40 GB and predict nothing."""
     n_users = 1200
     answers = pd.DataFrame(
         {
@@ -131,7 +131,7 @@ def test_identifiers_and_rare_answers_are_no_features():
 
 
 def test_side_information_predicts_where_ratings_are_few(split):
-    """Ratings that depend on nothing but the genre: features learn it from other items."""
+    """The ratings depend on the genre only, which features learn from other items."""
     n_users, n_items = 60, 40
     genres = [("War",) if item % 2 else ("Comedy",) for item in range(n_items)]
     dataset = make_dataset(n_users, n_items)
@@ -147,7 +147,7 @@ def test_side_information_predicts_where_ratings_are_few(split):
     assert errors[0].validation_loss < 0.8 * errors[1].validation_loss
 
 
-def test_batches_grow_so_that_an_epoch_has_no_more_steps():
+def test_the_batch_size_grows_to_limit_the_steps_of_an_epoch():
     limited = replace(DOT, batch_size=64, steps_per_epoch=10)
     assert [limited.batch_size_for(n) for n in (100, 640, 641, 5000)] == [64, 64, 65, 500]
     assert replace(DOT, batch_size=64).batch_size_for(5000) == 64

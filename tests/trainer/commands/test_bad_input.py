@@ -1,4 +1,4 @@
-"""Every unusable input is one clear line that says where it is, and exit code 2."""
+"""Unusable input gives one clear line that locates it, and exit code 2."""
 
 import errno
 import gzip
@@ -12,7 +12,7 @@ GOOD = "user_id,item_id,rating\nann,film,4\nann,book,3\nbob,film,5\nbob,song,1\n
 
 
 def with_line(line):
-    """Ratings with one more line, the fourth."""
+    """Return the ratings with one more line, the fourth."""
     lines = GOOD.splitlines(keepends=True)
     return "".join([*lines[:3], line + "\n", *lines[3:]])
 
@@ -25,15 +25,15 @@ CASES = {
     "no rating": (with_line("dan,film,"), [], ["line 4", "column rating", "the value is missing"]),
     "no user": (with_line(",film,4"), [], ["line 4", "column user_id", "the id is missing"]),
     "no item": (with_line("dan,  ,4"), [], ["line 4", "column item_id", "the id is missing"]),
-    "too few fields": (with_line("dan,film"), [], ["line 4", "2 fields where 3 belong"]),
-    "too many fields": (with_line("dan,film,4,5"), [], ["line 4", "4 fields where 3 belong"]),
-    "a quote that never ends": (with_line('dan,"film,4'), [], ["line 4", "2 fields where 3 belong"]),
+    "too few fields": (with_line("dan,film"), [], ["line 4", "the line has 2 fields, but it must have 3"]),
+    "too many fields": (with_line("dan,film,4,5"), [], ["line 4", "the line has 4 fields, but it must have 3"]),
+    "a quote that never ends": (with_line('dan,"film,4'), [], ["line 4", "the line has 2 fields, but it must have 3"]),
     "line after a quoted line break": (with_line('"d\nan",film,x'), [], ["line 4", "'x' is not a number"]),
-    "empty": ("", [], ["is empty"]),
-    "header only": ("user_id,item_id,rating\n", [], ["holds no ratings"]),
-    "one user": ("user_id,item_id,rating\nann,film,4\nann,book,3\n", [], ["every rating is by one user ('ann')"]),
-    "one item": ("user_id,item_id,rating\nann,film,4\nbob,film,3\n", [], ["every rating is of one item ('film')"]),
-    "all equal": ("user_id,item_id,rating\nann,film,4\nbob,book,4\n", [], ["every rating is 4", "nothing to learn"]),
+    "empty": ("", [], ["the file is empty"]),
+    "header only": ("user_id,item_id,rating\n", [], ["the file has no ratings"]),
+    "one user": ("user_id,item_id,rating\nann,film,4\nann,book,3\n", [], ["all ratings are by one user ('ann')"]),
+    "one item": ("user_id,item_id,rating\nann,film,4\nbob,film,3\n", [], ["all ratings are of one item ('film')"]),
+    "all equal": ("user_id,item_id,rating\nann,film,4\nbob,book,4\n", [], ["all ratings are 4", "nothing to learn"]),
     "two columns of one name": (
         GOOD.replace("item_id", "rating"),
         [],
@@ -47,14 +47,14 @@ CASES = {
     "range upside down": (GOOD, ["--rating-range", "5,1"], ["rating range 5 to 1 is empty"]),
     "range no numbers": (GOOD, ["--rating-range", "few"], ["--rating-range", "'few' is not two numbers"]),
     "mistaken published range": (GOOD, ["--recipe", "p11"], ["rating range 0 to 0.5 of recipe p11"]),
-    "off the scale": (GOOD, ["--scale", "1,3"], ["between 1 and 5, off the scale of 1 to 3"]),
+    "off the scale": (GOOD, ["--scale", "1,3"], ["go from 1 to 5, outside the scale of 1 to 3", "--scale"]),
     "no such recipe": (GOOD, ["--recipe", "bset"], ["there is no recipe 'bset'", "dot-bias"]),
-    "no such encoding": (GOOD, ["--encoding", "utf8000"], ["there is no encoding 'utf8000'", "latin-1"]),
+    "no such encoding": (GOOD, ["--encoding", "utf8000"], ["--encoding 'utf8000' is unknown", "latin-1"]),
     "no such device": (GOOD, ["--device", "abacus"], ["--device abacus cannot be used here", "--device cpu"]),
     "no such column named": (GOOD, ["--columns", "user_id,item_id,stars"], ["no column 'stars'"]),
     "columns misspelt": (GOOD, ["--columns", "user_id"], ["--columns is 'user_id'", "USER,ITEM,RATING"]),
     "everything held out": (GOOD, ["--validation-fraction", "1"], ["--validation-fraction is 1", "below 1"]),
-    "too few to hold out": (GOOD, ["--validation-fraction", "0.01"], ["change the validation fraction"]),
+    "too few to hold out": (GOOD, ["--validation-fraction", "0.01"], ["change --validation-fraction"]),
     "no epochs": (GOOD, ["--epochs", "0"], ["epochs is 0"]),
     "no factors": (GOOD, ["--factors", "0"], ["n_factors is 0"]),
     "negative learning rate": (GOOD, ["--learning-rate", "-1"], ["learning_rate is -1"]),
@@ -75,34 +75,34 @@ def test_unusable_input_is_one_line_and_exit_code_2(case, tmp_path, capsys):
     path = tmp_path / "ratings.csv"
     path.write_text(text, encoding="utf-8")
     assert run(tmp_path, "--dataset", str(path), *flags) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1, said
-    assert said.startswith("error: ")
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1, message
+    assert message.startswith("error: ")
     for words in expected:
-        assert words in said
+        assert words in message
     assert not (tmp_path / "models").exists() or not any((tmp_path / "models").rglob("manifest.json"))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
-def test_wrong_encoding_says_the_byte_and_the_flag(suffix, tmp_path, capsys):
+def test_a_wrong_encoding_is_located_by_byte_and_line(suffix, tmp_path, capsys):
     path = tmp_path / f"ratings{suffix}"
     content = with_line("zoë,film,4").encode("latin-1")
     path.write_bytes(gzip.compress(content) if suffix.endswith(".gz") else content)
     assert run(tmp_path, "--dataset", str(path)) == 2
-    said = capsys.readouterr().err
-    assert f"the byte at offset {content.index(0xEB)} is not utf-8" in said
-    assert "line 4" in said
-    assert "--encoding" in said
+    message = capsys.readouterr().err
+    assert f"the byte at offset {content.index(0xEB)} is not utf-8" in message
+    assert "line 4" in message
+    assert "--encoding" in message
 
 
-def test_a_missing_file_and_a_folder_without_ratings_are_named(tmp_path, capsys):
+def test_a_missing_file_and_a_directory_without_ratings_are_refused(tmp_path, capsys):
     assert run(tmp_path, "--dataset", str(tmp_path / "none.csv")) == 2
     assert "none.csv: no such file" in capsys.readouterr().err
     assert run(tmp_path, "--dataset", str(tmp_path)) == 2
-    assert "not a MovieLens folder" in capsys.readouterr().err
+    assert "not a MovieLens directory" in capsys.readouterr().err
 
 
-def test_a_parquet_file_that_is_none_is_named(tmp_path, capsys):
+def test_a_file_that_is_not_parquet_is_refused(tmp_path, capsys):
     path = tmp_path / "ratings.parquet"
     path.write_text(GOOD, encoding="utf-8")
     assert run(tmp_path, "--dataset", str(path)) == 2
@@ -128,7 +128,7 @@ def test_an_existing_version_is_refused_before_training(tmp_path, capsys):
         (["--version", ""], "version '': use letters"),
     ],
 )
-def test_names_that_no_version_may_have_are_refused_before_training(flags, expected, tmp_path, capsys):
+def test_invalid_names_are_refused_before_training(flags, expected, tmp_path, capsys):
     path = tmp_path / "ratings.csv"
     path.write_text(GOOD, encoding="utf-8")
     assert run(tmp_path, "--dataset", str(path), *flags) == 2
@@ -140,31 +140,31 @@ def test_names_that_no_version_may_have_are_refused_before_training(flags, expec
 def test_an_output_that_cannot_be_written_is_refused_before_training(tmp_path, capsys):
     path = tmp_path / "ratings.csv"
     path.write_text(GOOD, encoding="utf-8")
-    output = path / "models"  # below a file: no folder can be made there, whoever asks
+    output = path / "models"  # below a file, where not even root can create a directory
     assert main(["train", "--output", str(output), "--epochs", "1", "--dataset", str(path)]) == 2
     streams = capsys.readouterr()
-    assert re.fullmatch(r"error: .*dot-bias: versions cannot be written there \(.*\): .*--output\n", streams.err)
+    assert re.fullmatch(r"error: .*dot-bias: versions cannot be written here \(.*\): .*--output\n", streams.err)
     assert "epoch" not in streams.out
 
 
-def test_an_output_that_can_be_read_only_is_refused_before_training(tmp_path, capsys, monkeypatch):
+def test_a_read_only_output_is_refused_before_training(tmp_path, capsys, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     path = tmp_path / "ratings.csv"
     path.write_text(GOOD, encoding="utf-8")
     (tmp_path / "models" / "dot-bias").mkdir(parents=True)
-    monkeypatch.setattr("tempfile.mkdtemp", refuse)  # root may write anywhere, so a mode would not do
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)  # a file mode would not stop root
     assert run(tmp_path, "--dataset", str(path)) == 2
     streams = capsys.readouterr()
-    assert "versions cannot be written there (Permission denied)" in streams.err
+    assert "versions cannot be written here (Permission denied)" in streams.err
     assert "epoch" not in streams.out
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "lr-find", "search"])
 @pytest.mark.parametrize("flag", ["--seed", "--split-seed"])
 @pytest.mark.parametrize("seed", ["-1", "4294967296", "100000000000000", "1.5", "many"])
-def test_a_seed_off_the_range_is_refused_at_once(command, flag, seed, capsys):
+def test_a_seed_outside_the_range_is_refused(command, flag, seed, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, flag, seed])
     assert stopped.value.code == 2

@@ -1,4 +1,4 @@
-"""MovieLens in each of its forms, and its download."""
+"""MovieLens in all its formats, and its download."""
 
 import functools
 import hashlib
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cofactor_trainer.data.download import Archive, fetch
+from cofactor_trainer.data.download import ARCHIVES, fetch
 from cofactor_trainer.data.movielens import GENRES_100K, load_embedded_small, load_folder
 from cofactor_trainer.errors import InputError
 
@@ -25,14 +25,15 @@ DAT = {
 USERS_1M = {"users.dat": "1::F::1::10::48067\n2::M::56::16::70072\n"}
 
 
-def flags(*genres):
+def genre_flags(*genres):
     return "|".join("1" if genre in genres else "0" for genre in GENRES_100K)
 
 
 ML_100K = {
     "u.data": "1\t10\t5\t7\n2\t11\t1\t8\n2\t3\t2\t9\n",
-    "u.item": f"3|Café, The (2001)|x||x|{flags('Drama')}\n10|GoldenEye (1995)|x||x|{flags('Action', 'Thriller')}\n"
-    f"11|GoldenEye (1995)|x||x|{flags('unknown')}\n",
+    "u.item": f"3|Café, The (2001)|x||x|{genre_flags('Drama')}\n"
+    f"10|GoldenEye (1995)|x||x|{genre_flags('Action', 'Thriller')}\n"
+    f"11|GoldenEye (1995)|x||x|{genre_flags('unknown')}\n",
     "u.user": "1|24|M|technician|85711\n2|53|F|other|94043\n",
 }
 
@@ -57,7 +58,7 @@ def described(dataset):
     }
 
 
-def test_20m_and_later_folders(tmp_path):
+def test_a_20m_or_later_folder_has_csv_files_with_headers(tmp_path):
     dataset = load_folder(write(tmp_path / "ml-25m", CSV))
     assert dataset.name == "MovieLens ml-25m"
     assert described(dataset) == {
@@ -68,7 +69,7 @@ def test_20m_and_later_folders(tmp_path):
     assert (dataset.rating_min, dataset.rating_max) == (0.5, 5.0)
 
 
-def test_10m_folder(tmp_path):
+def test_a_10m_folder_has_half_stars_and_no_profiles(tmp_path):
     dataset = load_folder(write(tmp_path, DAT))
     assert described(dataset)["3"] == ("Café: The Story (2001)", ("Drama",), 2001)
     assert dataset.timestamps.tolist() == [7, 8, 9]
@@ -76,7 +77,7 @@ def test_10m_folder(tmp_path):
     assert dataset.profiles is None
 
 
-def test_1m_folder_is_latin_1_and_has_profiles(tmp_path):
+def test_a_1m_folder_is_latin_1_and_has_profiles(tmp_path):
     dataset = load_folder(write(tmp_path, DAT | USERS_1M, "latin-1"))
     assert described(dataset)["3"] == ("Café: The Story (2001)", ("Drama",), 2001)
     assert dataset.rating_min == 1.0
@@ -87,14 +88,14 @@ def test_1m_folder_is_latin_1_and_has_profiles(tmp_path):
     }
 
 
-def test_delimiters_of_two_characters_survive_the_edges_of_reads(tmp_path):
+def test_a_delimiter_split_between_two_reads_is_recognised(tmp_path):
     lines = [f"{user}::{item}::{1 + (user + item) % 5}::{user}" for user in range(1, 300) for item in range(1, 300)]
     dataset = load_folder(write(tmp_path, DAT | {"ratings.dat": "\n".join(lines) + "\n"}))
     assert dataset.n_ratings == 299 * 299
     assert (dataset.n_users, dataset.n_items) == (299, 299)
 
 
-def test_100k_folder_by_item_and_by_title(tmp_path):
+def test_a_100k_folder_has_one_item_per_id_or_per_title(tmp_path):
     write(tmp_path, ML_100K, "latin-1")
     dataset = load_folder(tmp_path)
     assert described(dataset) == {
@@ -115,12 +116,12 @@ def test_100k_folder_by_item_and_by_title(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"u.item": "3|Short line\n"}, r"u.item, line 1: 2 fields where 24 belong"),
-        ({"u.user": "1|old|M|technician|1\n"}, r"u.user: an age is no whole number"),
+        ({"u.item": "3|Short line\n"}, r"u.item, line 1: the line has 2 fields, but it must have 24"),
+        ({"u.user": "1|old|M|technician|1\n"}, r"u.user: an age is not a whole number"),
         ({"u.data": "1\t10\t5\t7\n2\t11\tx\t8\n"}, r"u.data, line 2, column rating: 'x' is not a number"),
     ],
 )
-def test_a_damaged_100k_file_is_named(files, message, tmp_path):
+def test_a_damaged_100k_file_is_located(files, message, tmp_path):
     with pytest.raises(InputError, match=message):
         load_folder(write(tmp_path, ML_100K | files, "latin-1"))
 
@@ -136,16 +137,28 @@ def test_the_embedded_small_dataset_is_complete():
     assert dataset.user_ids[:3] == ["1", "10", "100"]
 
 
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves files; /short/NAME announces one byte more than it sends."""
+
+    def send_header(self, keyword, value):
+        if keyword == "Content-Length" and self.path.startswith("/short/"):
+            value = str(int(value) + 1)
+        super().send_header(keyword, value)
+
+    def translate_path(self, path):
+        return super().translate_path(path.removeprefix("/short"))
+
+
 @pytest.fixture
-def site(tmp_path):
-    """A web server on the loopback with ml-100k.zip; its folder and its address."""
+def site(tmp_path, monkeypatch):
+    """Serve ml-100k.zip on the loopback and register its checksum -> the site's folder, its address."""
     folder = tmp_path / "site"
     write(folder / "ml-100k", ML_100K, "latin-1")
     with zipfile.ZipFile(folder / "ml-100k.zip", "w") as archive:
         for name in ML_100K:
             archive.write(folder / "ml-100k" / name, f"ml-100k/{name}")
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    monkeypatch.setitem(ARCHIVES, "ml-100k", hashlib.sha256((folder / "ml-100k.zip").read_bytes()).hexdigest())
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, directory=folder))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield folder, f"http://127.0.0.1:{server.server_port}"
@@ -154,21 +167,39 @@ def site(tmp_path):
     server.server_close()
 
 
-def test_a_download_is_checked_unpacked_and_kept(site, tmp_path):
+def test_a_download_is_checked_unpacked_and_cached(site, tmp_path):
     folder, address = site
-    sha256 = hashlib.sha256((folder / "ml-100k.zip").read_bytes()).hexdigest()
-    archive = Archive("ml-100k", f"{address}/ml-100k.zip", sha256)
-    unpacked = fetch(archive, tmp_path / "cache")
+    unpacked = fetch("ml-100k", tmp_path / "cache", site=address)
     assert load_folder(unpacked).n_ratings == 3
     (folder / "ml-100k.zip").unlink()
-    assert fetch(archive, tmp_path / "cache") == unpacked
+    assert fetch("ml-100k", tmp_path / "cache", site=address) == unpacked
     assert [path.name for path in Path(tmp_path / "cache").iterdir()] == ["ml-100k"]
 
 
 @pytest.mark.parametrize(
-    ("path", "message"), [("ml-100k.zip", "not 00.*damaged or was changed"), ("gone.zip", "could not be downloaded")]
+    ("name", "path", "reason"),
+    [
+        ("ml-100k", "/short", "could not be downloaded"),
+        ("ml-1m", "", "could not be downloaded"),
+        ("ml-100k", "/changed", "damaged or was changed"),
+    ],
+    ids=["cut short", "missing", "changed"],
 )
-def test_a_download_that_is_not_the_archive_leaves_nothing(site, path, message, tmp_path):
-    with pytest.raises(InputError, match=message):
-        fetch(Archive("ml-100k", f"{site[1]}/{path}", "00"), tmp_path / "cache")
+def test_a_failed_download_leaves_nothing_and_names_the_remedy(site, name, path, reason, tmp_path):
+    folder, address = site
+    (folder / "changed").mkdir()
+    (folder / "changed" / "ml-100k.zip").write_bytes((folder / "ml-100k.zip").read_bytes() + b"more")
+    with pytest.raises(InputError) as error:
+        fetch(name, tmp_path / "cache", site=address + path)
+    message = str(error.value)
+    assert f"{address}{path}/{name}.zip" in message
+    assert reason in message
+    assert message.endswith("pass its directory with --dataset")
+    assert "\n" not in message
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_reported(site, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"could not be downloaded \(.*file.*\): download and unpack it yourself"):
+        fetch("ml-100k", tmp_path / "file" / "cache", site=site[1])

@@ -1,4 +1,4 @@
-"""Tables of ratings: every accepted form gives the same dataset."""
+"""Files of ratings: all accepted formats give the same dataset."""
 
 import gzip
 import logging
@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from cofactor_trainer.architectures.recipes import RECIPES, resolve_range
-from cofactor_trainer.data import rating_files as tables
-from cofactor_trainer.data.dataset_builder import Scale
-from cofactor_trainer.data.rating_files import Columns, read_ratings
+from cofactor_trainer.data import table_files
+from cofactor_trainer.data.dataset_builder import RatingScale
+from cofactor_trainer.data.rating_files import ColumnNames, read_ratings
 from cofactor_trainer.errors import InputError, RecipeError
 
 ROWS = [("ann", "10", 4.0, 100), ("bob", "9", 5.0, 200), ("ann", "9", 3.5, 300), ("zoë", "10", 1.0, 400)]
@@ -22,7 +22,7 @@ def text(delimiter=",", newline="\n", header=HEADER):
     return newline.join(delimiter.join(str(value) for value in row) for row in (header, *ROWS)) + newline
 
 
-FORMS = {
+FORMATS = {
     "csv": ("r.csv", text().encode(), {}),
     "no final line break": ("r.csv", text().rstrip("\n").encode(), {}),
     "tsv": ("r.tsv", text("\t").encode(), {}),
@@ -38,7 +38,7 @@ FORMS = {
     "other names": (
         "r.csv",
         text(header=("who", "what", "how", "when")).encode(),
-        {"columns": Columns("who", "what", "how", "when")},
+        {"columns": ColumnNames("who", "what", "how", "when")},
     ),
 }
 
@@ -56,26 +56,26 @@ def assert_is_rows(dataset):
     assert (dataset.rating_min, dataset.rating_max) == (1.0, 5.0)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_text_form_is_read_alike(form, tmp_path):
-    name, content, options = FORMS[form]
+@pytest.mark.parametrize("text_format", FORMATS)
+def test_every_text_format_gives_the_same_dataset(text_format, tmp_path):
+    name, content, options = FORMATS[text_format]
     (tmp_path / name).write_bytes(content)
     assert_is_rows(read_ratings(tmp_path / name, **options))
 
 
 @pytest.mark.parametrize("item_type", [str, np.int64, np.int32, "category"])
-def test_parquet_is_read_alike(item_type, tmp_path):
+def test_parquet_gives_the_same_dataset(item_type, tmp_path):
     frame = pd.DataFrame(ROWS, columns=HEADER).astype({"item_id": item_type, "rating": np.float32})
     frame.to_parquet(tmp_path / "r.parquet")
     assert_is_rows(read_ratings(tmp_path / "r.parquet"))
 
 
-def test_blocks_of_a_file_are_one_dataset(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "_BLOCK_BYTES", 40)
+def test_the_batches_of_a_file_are_one_dataset(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_files, "_BYTES_PER_TEXT_BATCH", 40)
     (tmp_path / "r.csv").write_text(text(), encoding="utf-8")
     assert_is_rows(read_ratings(tmp_path / "r.csv"))
     (tmp_path / "bad.csv").write_text(text() + "cid,9,x,5\n", encoding="utf-8")
-    with pytest.raises(tables.InputError, match="line 6, column rating: 'x'"):
+    with pytest.raises(InputError, match="line 6, column rating: 'x'"):
         read_ratings(tmp_path / "bad.csv")
 
 
@@ -90,49 +90,49 @@ def test_a_64_bit_id_keeps_every_digit(tmp_path):
 
 def test_ids_that_are_fractions_are_refused(tmp_path):
     pd.DataFrame({"user_id": [1.5, 2.5], "item_id": [1, 2], "rating": [1.0, 2.0]}).to_parquet(tmp_path / "r.parquet")
-    with pytest.raises(tables.InputError, match="column user_id: ids are double"):
+    with pytest.raises(InputError, match="column user_id: ids are double"):
         read_ratings(tmp_path / "r.parquet")
 
 
-def test_a_bad_row_of_a_parquet_file_is_named(tmp_path):
+def test_a_bad_row_of_a_parquet_file_is_located(tmp_path):
     frame = pd.DataFrame(ROWS, columns=HEADER)
     frame.loc[2, "rating"] = np.nan
     frame.to_parquet(tmp_path / "r.parquet")
-    with pytest.raises(tables.InputError, match=r"column rating: row 3: .*(nan is not a rating|missing)"):
+    with pytest.raises(InputError, match=r"column rating: row 3: .*(nan is not a rating|missing)"):
         read_ratings(tmp_path / "r.parquet")
 
 
-def test_of_a_pair_rated_twice_the_last_wins_and_the_count_is_told(tmp_path, caplog):
+def test_the_last_of_duplicate_ratings_counts_and_the_others_are_reported(tmp_path, caplog):
     (tmp_path / "r.csv").write_text(text() + "ann,10,2,500\nann,10,1.5,600\n", encoding="utf-8")
     with caplog.at_level(logging.WARNING):
         dataset = read_ratings(tmp_path / "r.csv")
-    assert "2 ratings left out" in caplog.text
+    assert "dropped 2 ratings" in caplog.text
     assert dataset.ratings.tolist() == [5.0, 3.5, 1.0, 1.5]
     assert dataset.timestamps.tolist() == [200, 300, 400, 600]
 
 
 def test_the_scale_may_be_wider_than_the_ratings(tmp_path):
     (tmp_path / "r.csv").write_text(text(), encoding="utf-8")
-    dataset = read_ratings(tmp_path / "r.csv", scale=Scale(0.0, 10.0))
+    dataset = read_ratings(tmp_path / "r.csv", scale=RatingScale(0.0, 10.0))
     assert (dataset.rating_min, dataset.rating_max) == (0.0, 10.0)
 
 
-def test_bounds_may_be_ratings_that_no_binary_number_is(tmp_path):
-    """Ratings are single-precision numbers; 0.7 and 4.9 in double precision lie inside of theirs."""
+def test_the_ends_of_the_scale_are_compared_in_single_precision(tmp_path):
+    """In double precision 0.7 is above a rating of 0.7, and 4.9 is below a rating of 4.9."""
     path = tmp_path / "r.csv"
     path.write_text("user_id,item_id,rating\na,x,0.7\na,y,4.9\nb,x,2\n", encoding="utf-8")
     recipe = replace(RECIPES["dot-bias"], rating_range=(0.7, 4.9))
-    for scale in (Scale(0.7, 4.9), None):
+    for scale in (RatingScale(0.7, 4.9), None):
         dataset = read_ratings(path, scale=scale)
         assert (dataset.rating_min, dataset.rating_max) == (np.float32(0.7), np.float32(4.9))
         assert resolve_range(recipe, dataset) == (0.7, 4.9)
-    with pytest.raises(InputError, match=r"off the scale of 0\.7 to 4\.89999:"):
-        read_ratings(path, scale=Scale(0.7, 4.89999))
-    with pytest.raises(RecipeError, match=r"0\.70001 to 4\.9 .* does not hold the ratings"):
+    with pytest.raises(InputError, match=r"outside the scale of 0\.7 to 4\.89999:"):
+        read_ratings(path, scale=RatingScale(0.7, 4.89999))
+    with pytest.raises(RecipeError, match=r"0\.70001 to 4\.9 .* does not contain all ratings"):
         resolve_range(replace(recipe, rating_range=(0.70001, 4.9)), dataset)
 
 
-def test_items_and_users_tables_describe_who_rated_and_what(tmp_path):
+def test_the_items_and_users_tables_describe_the_rated_items_and_the_users(tmp_path):
     (tmp_path / "r.csv").write_text(text(), encoding="utf-8")
     (tmp_path / "items.csv").write_text(
         'item_id,title,genres\n9,"Alien, Director\'s Cut (1979)",Horror|Sci-Fi\n7,Unrated (2001),Drama\n',

@@ -1,4 +1,4 @@
-"""Splits: the published protocol, and no knowledge of what validates."""
+"""Splits: the published protocol, and no leak of held-out ratings into the train part."""
 
 import numpy as np
 import pytest
@@ -20,20 +20,20 @@ def test_the_first_fifth_of_the_permutation_validates(dataset):
     assert split.train.n_ratings + split.validation.n_ratings == dataset.n_ratings
 
 
-def test_ids_keep_their_ratings_and_those_unseen_in_training_are_unknown(dataset):
-    item_of_train = dataset.item_rows != 3
-    split = split_by_mask(dataset, ~item_of_train)
-    lost = dataset.catalogue.item_ids[3]
-    assert lost not in split.train.catalogue.item_ids
+def test_ids_keep_their_ratings_and_ids_without_train_ratings_are_unknown(dataset):
+    is_train = dataset.item_rows != 3
+    split = split_by_mask(dataset, ~is_train)
+    dropped = dataset.catalogue.item_ids[3]
+    assert dropped not in split.train.catalogue.item_ids
     assert (split.validation.item_rows == split.train.n_items).all()
     assert list(split.train.user_ids) == sorted(split.train.user_ids)
-    for part, mask in ((split.train, item_of_train), (split.validation, ~item_of_train)):
+    for part, mask in ((split.train, is_train), (split.validation, ~is_train)):
         users = [*split.train.user_ids, None]
-        names = {dataset.user_ids[row] for row in dataset.user_rows[item_of_train]}
+        names = {dataset.user_ids[row] for row in dataset.user_rows[is_train]}
         expected = [u if (u := dataset.user_ids[row]) in names else None for row in dataset.user_rows[mask]]
         assert [users[row] for row in part.user_rows] == expected
 
 
-def test_a_split_that_leaves_one_side_empty_is_refused(dataset):
-    with pytest.raises(InputError, match="validation fraction"):
+def test_a_split_with_an_empty_part_is_refused(dataset):
+    with pytest.raises(InputError, match="--validation-fraction"):
         random_split(dataset, 0.0001)

@@ -171,7 +171,7 @@ def test_every_rating_validates_in_exactly_one_fold(timed):
     assert len(folds) == 4
     judged = np.concatenate([fold.validation.timestamps for fold in folds])
     np.testing.assert_array_equal(np.sort(judged), np.arange(timed.n_ratings))
-    with pytest.raises(InputError, match="1 folds"):
+    with pytest.raises(InputError, match="--folds is 1"):
         k_folds(timed, 1)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cofactor_trainer.data.profile_regression import encode, fit_profile_model
+from cofactor_trainer.data.profile_regression import encode_profiles, fit_profile_model
 from cofactor_trainer.graphs.empirical_bayes import empirical_prior
 from cofactor_trainer.graphs.fold_in import EmbedRankingUser, EmbedUser, conjugate_gradients
 from cofactor_trainer.graphs.modules import Scorer
@@ -186,7 +186,7 @@ def test_rare_answers_and_missing_ones_have_no_column():
     rows = np.column_stack([profiles["age"].fillna(40), np.ones(len(profiles))])
     model = fit_profile_model(profiles, rows, np.diag([rows.var(0)[0], 1]))
     assert list(model.features[1].categorical.categories) == ["generous", "strict"]
-    columns = encode(model.features, profiles)
+    columns = encode_profiles(model.features, profiles)
     assert not columns[0, 2:].any()
     assert not columns[-1].any()
 

@@ -114,7 +114,7 @@ def test_the_mean_of_the_samples_finds_what_was_planted():
     for sweep in range(50):
         sampler.sweep()
         if sweep >= 15:
-            users, items = sampler.folded()
+            users, items = sampler.collapse()
             samples.append(users[:-1, :-1] @ items[:, :-1].T + users[:-1, -1:] + items[:, -1] + sampler.mean - 3)
     errors = [np.square(sample - truth[:-1]).mean() for sample in [np.mean(samples, 0), *samples]]
     assert errors[0] < 0.3 * np.square(truth).mean()
@@ -147,7 +147,7 @@ def test_a_blend_that_cannot_be_trained_is_refused(monkeypatch, tmp_path):
         train(dataset, None, replace(BEST, epochs=20))
     with pytest.raises(RecipeError, match="leave out the patience and the checkpoint"):
         train(dataset, None, BEST, checkpoint=tmp_path / "state")
-    with pytest.raises(RecipeError, match="no single model"):
+    with pytest.raises(RecipeError, match="a blend of several models"):
         find_learning_rate(dataset, BEST)
     monkeypatch.setattr(blending, "MAX_CELLS", 299)
     with pytest.raises(RecipeError, match="300 cells of at most 299: use dot-bias or hybrid"):

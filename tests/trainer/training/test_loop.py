@@ -68,7 +68,7 @@ def test_the_folded_model_predicts_what_the_training_model_does(split, recipe):
         model.logits(users, items)  # moves the running statistics of batch normalisation
         model.eval()
         expected = model.ratings(model.logits(users, items))
-        folded = model.fold(split.train)
+        folded = model.collapse(split.train)
     np.testing.assert_allclose(predict_ratings(folded, split.train), expected.numpy(), atol=2e-5)
 
 
@@ -139,7 +139,7 @@ def test_sizes_of_the_rule_of_thumb_are_those_published():
 
 
 def test_a_range_that_does_not_hold_the_ratings_is_refused_unless_allowed(split):
-    with pytest.raises(RecipeError, match=r"does not hold the ratings.*--rating-range"):
+    with pytest.raises(RecipeError, match=r"does not contain all ratings.*--rating-range"):
         train(split.train, None, RECIPES["p11"])
     stuck = train(split.train, split.validation, RECIPES["p11"], allow_misfit_range=True)
     assert stuck.history[-1].validation_loss > 4

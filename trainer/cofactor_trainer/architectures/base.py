@@ -1,4 +1,4 @@
-"""Define what every model has in common while it trains."""
+"""Define what all models have in common while they train."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from cofactor_trainer.scoring.trained_model import TrainedModel
 
 
 class RatingModel(nn.Module, ABC):
-    """A model of ratings; row n_users of the user tables and row n_items of the item tables are never trained.
+    """Base class of the models of ratings.
+
+    If a table has a row for the unknown user or item, it is the last row and never trains.
 
     Attributes:
-        rating_range: ends of the sigmoid, or None.
-        global_bias: added to every logit.
+        rating_range: ends of the sigmoid, or None for no sigmoid.
+        global_bias: constant added to every logit.
     """
 
     def __init__(self, rating_range: Range | None, global_bias: float) -> None:
@@ -31,41 +33,45 @@ class RatingModel(nn.Module, ABC):
 
     @abstractmethod
     def logits(self, user_rows: Tensor, item_rows: Tensor) -> Tensor:
-        """user_rows (n,), item_rows (n,) -> logits (n,)."""
+        """Compute the logits of pairs: user_rows (n,), item_rows (n,) -> (n,)."""
 
     @abstractmethod
     def decay_groups(self) -> Sequence[DecayGroup]:
-        """Every parameter, once."""
+        """Return all parameters, each in one group."""
 
     @abstractmethod
-    def fold(self, train: RatingsDataset) -> TrainedModel:
-        """The plain arrays that predict what this model does, the unknown rows filled in."""
+    def collapse(self, train: RatingsDataset) -> TrainedModel:
+        """Collapse the model to plain arrays with the same predictions, and fill in the unknown rows."""
 
     def ratings(self, logits: Tensor) -> Tensor:
-        """Logits to ratings."""
+        """Map logits to ratings."""
         if self.rating_range is None:
             return logits
         low, high = self.rating_range
         return low + (high - low) * torch.sigmoid(logits)
 
     def batches(self, user_rows: Tensor, item_rows: Tensor, ratings: Tensor, size: int) -> Iterator[Batch]:
-        """What each step of an epoch trains on; the columns are (n_ratings,) each."""
+        """Yield the batches of one epoch; user_rows, item_rows and ratings are (n_ratings,)."""
         return rating_batches(user_rows, item_rows, ratings, size)
 
     def accumulate_gradient(self, user_rows: Tensor, item_rows: Tensor, ratings: Tensor) -> Tensor:
-        """Add the gradient of the mean squared error of a batch to the parameters' .grad -> the error, ()."""
+        """Add the gradient of a batch's mean squared error to the parameters' .grad and return that error, ()."""
         loss = functional.mse_loss(self.ratings(self.logits(user_rows, item_rows)), ratings)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
 
-def table(n_rows: int, n_columns: int, std: float) -> nn.Parameter:
-    """Normal values cut at two standard deviations by the remainder, as fastai draws its embeddings."""
+def embedding_table(n_rows: int, n_columns: int, std: float) -> nn.Parameter:
+    """Draw normal values; those beyond two standard deviations become the remainder, as in fastai's embeddings."""
     return nn.Parameter(torch.randn(n_rows, n_columns).fmod_(2).mul_(std))
 
 
-def perceptron(n_inputs: int, recipe: Recipe) -> nn.Sequential:
-    """Hidden layers of the recipe, then one output."""
+def multilayer_perceptron(n_inputs: int, recipe: Recipe) -> nn.Sequential:
+    """Build the recipe's hidden layers and a last layer with one output.
+
+    A hidden layer is linear (without bias if batch normalisation follows), ReLU, batch normalisation, dropout, in the
+    order of the published source.
+    """
     modules: list[nn.Module] = [nn.Dropout(recipe.embedding_dropout)]
     for width in recipe.hidden_layers:
         modules += [nn.Linear(n_inputs, width, bias=not recipe.batch_norm), nn.ReLU()]
@@ -78,7 +84,7 @@ def perceptron(n_inputs: int, recipe: Recipe) -> nn.Sequential:
     return nn.Sequential(*modules, nn.Linear(n_inputs, 1))
 
 
-def gradient(parameter: Tensor) -> Tensor:
-    """The buffer that a parameter's gradient is added to."""
+def gradient_buffer(parameter: Tensor) -> Tensor:
+    """Return the buffer that accumulates a parameter's gradient."""
     assert parameter.grad is not None
     return parameter.grad

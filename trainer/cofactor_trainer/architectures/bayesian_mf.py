@@ -1,15 +1,17 @@
-"""Bayesian matrix factorisation with implicit feedback on both sides, by Gibbs sampling.
+"""Sample a Bayesian matrix factorisation with implicit feedback on both sides.
 
-The model of `implicit` with normal errors and no sigmoid: a rating is normal around
+The model is that of svdpp.py with normal errors and without a sigmoid. The rating of item i by user u has the mean
 
     (p_u + w_u sum_j y_j) . (q_i + v_i sum_x z_x) + b_u + b_i + mean,    w_u, v_i = (number of ratings)^-1/2,
 
-where the sums run over the other items that u rated and the other users who rated i. Every vector has a normal
-prior whose mean is linear in the features of its user or item and whose precision is Wishart; every user and every
-item has its own noise. Sources: R. Salakhutdinov and A. Mnih, Bayesian probabilistic matrix factorization using
-Markov chain Monte Carlo, ICML 2008; S. Rendle, Factorization machines with libFM, 2012 (the flipped SVD++);
-J. Simm et al., Macau, 2017 (features); B. Lakshminarayanan et al., Robust Bayesian matrix factorisation, 2011 (noise).
-What predicts is the mean over the samples: it accounts for how unsure each vector is.
+where j runs over the other items that u rated and x over the other users who rated i. Every vector has a normal prior.
+The prior's mean is linear in the features of the user or item, and its precision has a Wishart prior. Every user and
+every item has its own noise. Predictions are the mean over Gibbs samples, which accounts for the uncertainty of each
+vector.
+
+Sources: R. Salakhutdinov and A. Mnih, Bayesian probabilistic matrix factorization using Markov chain Monte Carlo, ICML
+2008; S. Rendle, Factorization machines with libFM, 2012 (the flipped SVD++); J. Simm et al., Macau, 2017 (features);
+B. Lakshminarayanan et al., Robust Bayesian matrix factorisation, 2011 (noise).
 """
 
 from __future__ import annotations
@@ -23,29 +25,32 @@ from cofactor_trainer.data.dataset import Float32Array, Int64Array, RatingsDatas
 
 Float64Array = npt.NDArray[np.float64]
 
-# Precision of a rating's error before the users' and items' own factors, and how firmly those are held to 1.
-# All four were tuned on ML-100k, split 7; docs/decisions/0003-recipes.md.
+# Tuned on ML-100k, split 7: docs/decisions/0003-recipes.md.
+# Precision of the error of a rating, before it is multiplied by a factor of its user and a factor of its item.
 NOISE_PRECISION = 1.25
+# Strength of the gamma prior of those factors; the larger it is, the closer to 1 they stay.
 NOISE_STRENGTH = 40.0
+# Scales of the Wishart priors of own and of implicit vectors.
 OWN_SCALE = 0.1
 IMPLICIT_SCALE = 0.05
+# Ridge penalty of the coefficients of the features.
 FEATURE_PENALTY = 5.0
-_INITIAL_OWN, _INITIAL_IMPLICIT = 0.1, 0.01
+_INITIAL_OWN_STD, _INITIAL_IMPLICIT_STD = 0.1, 0.01
 
 
 @dataclass
-class Side:
-    """One side's rows: how their ratings lie, and their vectors in the present sample.
+class MatrixSide:
+    """One side of the rating matrix, all users or all items, with its vectors in the current sample.
 
     Attributes:
-        rows: (n_ratings,) the row of this side of each rating.
-        order: (n_ratings,) ratings sorted by row.
-        starts: (n_rows + 1,) where each row's ratings begin in that order.
-        scale: (n_rows,) number of ratings to the power of -1/2.
-        features: (n_rows, n_features), the first column 1.
-        own: (n_rows, k + 1), the bias last.
-        implicit: (n_rows, k), what this side's rows add to those of the other side.
-        noise: (n_rows,) factor of the noise precision.
+        rows: (n_ratings,), this side's row of each rating.
+        order: (n_ratings,), the ratings sorted by row.
+        starts: (n_rows + 1,), where each row's ratings start in ``order``.
+        scale: (n_rows,), number of ratings to the power of -1/2.
+        features: (n_rows, n_features), the first column is 1.
+        own: (n_rows, k + 1), own vectors; the last column is the bias.
+        implicit: (n_rows, k), implicit vectors, summed by the other side's rows.
+        noise: (n_rows,), factors of the noise precision.
     """
 
     rows: Int64Array
@@ -59,15 +64,15 @@ class Side:
 
     @property
     def n_rows(self) -> int:
-        """Rows of this side."""
+        """Number of rows."""
         return len(self.scale)
 
     def ratings_of(self, row: int) -> Int64Array:
-        """The ratings of a row."""
+        """Return the positions of a row's ratings."""
         return self.order[self.starts[row] : self.starts[row + 1]]
 
     def sums(self, values: Float32Array) -> Float32Array:
-        """Sum of values (n_ratings, k) over each row's ratings, (n_rows, k)."""
+        """Sum values (n_ratings, k) over each row's ratings, (n_rows, k)."""
         total: Float32Array = np.add.reduceat(
             np.concatenate([values[self.order], np.zeros_like(values[:1])]), self.starts[:-1], axis=0
         )
@@ -76,7 +81,7 @@ class Side:
 
 
 class GibbsSampler:
-    """Draws samples of a model of one data set; the same seed draws the same ones."""
+    """Draws samples of the model from its posterior; the same seed draws the same samples."""
 
     def __init__(
         self, train: RatingsDataset, user_features: Float32Array, item_features: Float32Array, k: int, seed: int
@@ -90,7 +95,7 @@ class GibbsSampler:
         self.train_error = float(np.mean(np.square(self._ratings)))
 
     def sweep(self) -> None:
-        """Draw every vector once, given all others."""
+        """Draw every vector and every noise factor once, given all others."""
         precision = np.float32(NOISE_PRECISION) * self.users.noise[self.users.rows] * self.items.noise[self.items.rows]
         self._draw_side(self.users, self.items, precision)
         self._draw_side(self.items, self.users, precision)
@@ -102,47 +107,52 @@ class GibbsSampler:
             rate = NOISE_STRENGTH + 0.5 * total
             side.noise = self._random.gamma(NOISE_STRENGTH + np.diff(side.starts) / 2, 1 / rate).astype(np.float32)
 
-    def folded(self) -> tuple[Float32Array, Float32Array]:
-        """Plain vectors of the present sample, (n_users, k + 1) and (n_items, k + 1), the bias last."""
+    def collapse(self) -> tuple[Float32Array, Float32Array]:
+        """Return the current sample as plain vectors, (n_users, k + 1) and (n_items, k + 1), the bias last."""
         return self._vectors(self.users, self.items), self._vectors(self.items, self.users)
 
-    def _side(self, rows: RowArray, n_rows: int, features: Float32Array) -> Side:
+    def _side(self, rows: RowArray, n_rows: int, features: Float32Array) -> MatrixSide:
+        """Build a side with random own and implicit vectors and biases of 0."""
         counts = np.bincount(rows, minlength=n_rows)
-        own = self._random.standard_normal((n_rows, self._k + 1)) * _INITIAL_OWN
+        own = self._random.standard_normal((n_rows, self._k + 1)) * _INITIAL_OWN_STD
         own[:, -1] = 0
-        return Side(
+        return MatrixSide(
             rows=rows.astype(np.int64),
             order=np.argsort(rows, kind="stable").astype(np.int64),
             starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             scale=(np.maximum(counts, 1) ** -0.5).astype(np.float32),
             features=np.concatenate([np.ones((n_rows, 1), np.float32), features], axis=1),
             own=own.astype(np.float32),
-            implicit=(self._random.standard_normal((n_rows, self._k)) * _INITIAL_IMPLICIT).astype(np.float32),
+            implicit=(self._random.standard_normal((n_rows, self._k)) * _INITIAL_IMPLICIT_STD).astype(np.float32),
             noise=np.ones(n_rows, np.float32),
         )
 
-    def _vectors(self, side: Side, other: Side) -> Float32Array:
+    def _vectors(self, side: MatrixSide, other: MatrixSide) -> Float32Array:
+        """Add implicit feedback to the own vectors of a side, (n_rows, k + 1)."""
         vectors = side.own.copy()
         vectors[:, :-1] += side.scale[:, None] * side.sums(other.implicit[other.rows])
         return vectors
 
-    def _seen_by_rating(self, side: Side, other: Side) -> Float32Array:
-        """A side's vectors as each rating sees them, without what the rating itself adds: (n_ratings, k)."""
+    def _vectors_by_rating(self, side: MatrixSide, other: MatrixSide) -> Float32Array:
+        """Return a side's vector for each rating, without the feedback of that rating itself: (n_ratings, k)."""
         vectors = self._vectors(side, other)[:, :-1]
-        seen: Float32Array = vectors[side.rows] - side.scale[side.rows, None] * other.implicit[other.rows]
-        return seen
+        by_rating: Float32Array = vectors[side.rows] - side.scale[side.rows, None] * other.implicit[other.rows]
+        return by_rating
 
     def _errors(self) -> Float32Array:
-        """Rating minus prediction, (n_ratings,)."""
+        """Return ratings minus predictions, (n_ratings,)."""
         users, items = self.users, self.items
-        products = (self._seen_by_rating(users, items) * self._seen_by_rating(items, users)).sum(1)
+        products = (self._vectors_by_rating(users, items) * self._vectors_by_rating(items, users)).sum(1)
         errors: Float32Array = self._ratings - products - users.own[users.rows, -1] - items.own[items.rows, -1]
         return errors
 
-    def _draw_side(self, side: Side, other: Side, precision: Float32Array) -> None:
-        """Own vectors and biases of a side, then the implicit vectors that make up its sums."""
+    def _draw_side(self, side: MatrixSide, other: MatrixSide, precision: Float32Array) -> None:
+        """Draw the own vectors and biases of a side, then the implicit vectors that its rows sum.
+
+        precision (n_ratings,) is the noise precision of each rating.
+        """
         basis = np.ones((len(precision), self._k + 1), np.float32)
-        basis[:, :-1] = self._seen_by_rating(other, side)
+        basis[:, :-1] = self._vectors_by_rating(other, side)
         errors = self._errors() + (side.own[side.rows] * basis).sum(1)
         weighted = basis * precision[:, None]
         gram = np.empty((side.n_rows, self._k + 1, self._k + 1), np.float32)
@@ -160,46 +170,56 @@ class GibbsSampler:
 
     def _draw_implicit(
         self,
-        side: Side,
-        other: Side,
+        side: MatrixSide,
+        other: MatrixSide,
         gram: Float32Array,
         basis: Float32Array,
         errors: Float32Array,
         precision: Float32Array,
     ) -> None:
-        """One implicit vector of ``other`` after the other; each bears on all ratings of the rows it is summed into.
+        """Draw the implicit vectors of ``other`` one by one.
 
-        gram (n_rows, k, k) and pull (n_rows, k) sum over a row's ratings; a vector does not bear on its own rating, so
-        that one is taken out. ``moved`` is how far the sums have moved since ``errors`` were computed.
+        An implicit vector affects all ratings of the rows that sum it, except the rating that it comes from. So sums
+        over all ratings of a row (gram (n_rows, k, k), error_sums (n_rows, k)) are corrected by that one rating.
+        feedback_changes (n_rows, k) is how much the sums of implicit vectors changed since ``errors`` (n_ratings,)
+        were computed.
         """
         k, weighted = self._k, basis * precision[:, None]
-        own_square = (side.scale[side.rows] ** 2)[:, None] * weighted
-        information = np.empty((other.n_rows, k, k), np.float32)
-        flat, squared_scale = gram.reshape(side.n_rows, k * k), side.scale**2
-        for row in range(other.n_rows):
-            ratings = other.ratings_of(row)
-            rows = side.rows[ratings]
-            information[row] = (squared_scale[rows] @ flat[rows]).reshape(k, k)
-            information[row] -= own_square[ratings].T @ basis[ratings]
+        information = self._implicit_information(side, other, gram, basis, weighted)
         prior_mean, prior_precision = self._draw_prior(other.implicit, other.features, IMPLICIT_SCALE)
         covariance, noise = self._posterior(information + prior_precision)
         prior_target = prior_mean @ prior_precision
-        pull = side.sums(weighted * errors[:, None])
-        moved = np.zeros((side.n_rows, k), np.float32)
+        error_sums = side.sums(weighted * errors[:, None])
+        feedback_changes = np.zeros((side.n_rows, k), np.float32)
         for row in self._random.permutation(other.n_rows):
             ratings = other.ratings_of(row)
             rows, vectors, weights = side.rows[ratings], basis[ratings], weighted[ratings]
             scale = side.scale[rows]
-            own_errors = errors[ratings] - (moved[rows] * vectors).sum(1)
-            target = scale @ pull[rows] - (scale * own_errors) @ weights + information[row] @ other.implicit[row]
+            own_errors = errors[ratings] - (feedback_changes[rows] * vectors).sum(1)
+            target = scale @ error_sums[rows] - (scale * own_errors) @ weights + information[row] @ other.implicit[row]
             drawn = covariance[row] @ (target + prior_target[row]) + noise[row]
             change = drawn - other.implicit[row]
             other.implicit[row] = drawn
-            moved[rows] += scale[:, None] * change
-            pull[rows] -= scale[:, None] * (gram[rows] @ change - weights * (vectors @ change)[:, None])
+            feedback_changes[rows] += scale[:, None] * change
+            error_sums[rows] -= scale[:, None] * (gram[rows] @ change - weights * (vectors @ change)[:, None])
+
+    def _implicit_information(
+        self, side: MatrixSide, other: MatrixSide, gram: Float32Array, basis: Float32Array, weighted: Float32Array
+    ) -> Float32Array:
+        """Return the precision that the ratings give to each implicit vector of ``other``, (n_rows, k, k)."""
+        k = self._k
+        own_weighted = (side.scale[side.rows] ** 2)[:, None] * weighted
+        information = np.empty((other.n_rows, k, k), np.float32)
+        flat_gram, squared_scale = gram.reshape(side.n_rows, k * k), side.scale**2
+        for row in range(other.n_rows):
+            ratings = other.ratings_of(row)
+            rows = side.rows[ratings]
+            information[row] = (squared_scale[rows] @ flat_gram[rows]).reshape(k, k)
+            information[row] -= own_weighted[ratings].T @ basis[ratings]
+        return information
 
     def _posterior(self, precision: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """Covariances, and one draw of each zero-mean normal: precision (n, k, k) -> (n, k, k), (n, k)."""
+        """Return covariances (n, k, k) and one draw (n, k) of zero-mean normals with precision (n, k, k)."""
         root = np.linalg.inv(np.linalg.cholesky(precision))
         transposed = np.swapaxes(root, 1, 2)
         draws = self._random.standard_normal(precision.shape[:2], dtype=np.float32)
@@ -208,9 +228,10 @@ class GibbsSampler:
     def _draw_prior(
         self, vectors: Float32Array, features: Float32Array, scale: float
     ) -> tuple[Float32Array, Float32Array]:
-        """Means (n, k) and precision (k, k) of the normal prior of some vectors (n, k), given those vectors.
+        """Draw the means (n, k) and the precision (k, k) of the prior of vectors (n, k), given those vectors.
 
-        Matrix-normal coefficients of the features and Wishart precision, drawn by the Bartlett decomposition.
+        The coefficients of the features (n, n_features) are matrix normal. The precision is Wishart, drawn with the
+        Bartlett decomposition.
         """
         n, k = vectors.shape
         x, y = features.astype(np.float64), vectors.astype(np.float64)

@@ -1,4 +1,4 @@
-"""What a model folds into once it is trained: plain arrays, their rows of the unknown user and item filled in."""
+"""Turn the parameters of trained models into plain arrays."""
 
 from __future__ import annotations
 
@@ -15,32 +15,36 @@ RARE_ITEM_RATINGS = 2
 
 
 def to_array(tensor: Tensor) -> Float32Array:
-    """A copy as a float32 array."""
+    """Copy a tensor to a float32 array."""
     return cast(Float32Array, tensor.detach().to("cpu", torch.float32).numpy().copy())
 
 
-def fill_unknown(rows: Float32Array, like: Int64Array | None = None) -> Float32Array:
-    """The same rows with the last one replaced by the mean of some of the others (all of them where None)."""
+def set_unknown_row(rows: Float32Array, mean_of: Int64Array | None = None) -> Float32Array:
+    """Return a copy whose last row is the mean of the rows ``mean_of``, or of all other rows if that is None."""
     filled = rows.copy()
-    filled[-1] = (rows[:-1] if like is None else rows[like]).mean(axis=0, dtype=np.float64)
+    filled[-1] = (rows[:-1] if mean_of is None else rows[mean_of]).mean(axis=0, dtype=np.float64)
     return filled
 
 
-def with_unknown(rows: Tensor, like: Int64Array | None = None) -> Float32Array:
-    """Rows with one more, the mean of some of them (all of them where None)."""
-    return fill_unknown(to_array(torch.cat([rows, rows[:1]])), like)
+def append_unknown_row(rows: Tensor, mean_of: Int64Array | None = None) -> Float32Array:
+    """Append the mean of the rows ``mean_of``, or of all rows if that is None."""
+    return set_unknown_row(to_array(torch.cat([rows, rows[:1]])), mean_of)
 
 
-def rare_items(train: RatingsDataset) -> Int64Array:
-    """Items with at most 2 ratings, or else the least rated ones: an item never seen is most like them."""
+def rarely_rated_items(train: RatingsDataset) -> Int64Array:
+    """Return the rows of the items that an unknown item is most like.
+
+    These are the items with at most 2 ratings, or the least rated ones if every item has more.
+    """
     counts = train.item_rating_counts()
     return np.flatnonzero(counts <= max(RARE_ITEM_RATINGS, counts.min())).astype(np.int64)
 
 
-def fold_perceptron(network: nn.Sequential) -> tuple[Layer, ...]:
-    """Linear layers that compute what the network does when it does not train.
+def collapse_perceptron(network: nn.Sequential) -> tuple[Layer, ...]:
+    """Return linear layers that compute the same as the network does in evaluation mode.
 
-    Batch normalisation is x * scale + shift, so the next layer's weight W becomes W * scale and its bias b + W shift.
+    Batch normalisation is x * scale + shift, so the weight W of the next layer becomes W * scale and its bias b
+    becomes b + W shift.
     """
     layers = []
     scale: Tensor | None = None

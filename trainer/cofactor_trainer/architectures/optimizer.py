@@ -1,4 +1,4 @@
-"""Adam with decoupled weight decay over one flat buffer for each weight decay, and the one-cycle schedule."""
+"""Optimise with AdamW over flat buffers and the one-cycle schedule."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ HIGH_MOMENTUM, LOW_MOMENTUM = 0.95, 0.85
 
 @dataclass(frozen=True)
 class DecayGroup:
-    """Parameters that decay alike: each step multiplies them by 1 - learning rate * weight_decay."""
+    """Parameters with the same weight decay: a step multiplies them by 1 - learning_rate * weight_decay."""
 
     parameters: Sequence[torch.nn.Parameter]
     weight_decay: float
 
 
 def one_cycle(progress: float, peak: float) -> tuple[float, float]:
-    """Learning rate and momentum (Adam's beta 1) at a part of the training, 0 to 1.
+    """Return the learning rate and the momentum (Adam's beta 1) at a progress of 0 to 1.
 
-    The rate climbs from peak / 25 over the first quarter and falls to peak / 100,000, momentum goes the other way,
-    both by half cosines: L. N. Smith, A disciplined approach to neural network hyper-parameters, 2018, with the
-    constants of fastai's fit_one_cycle.
+    The rate rises from peak / 25 to the peak over the first quarter of the training, then falls to peak / 100,000.
+    Momentum moves the opposite way. Both follow half cosines. L. N. Smith, A disciplined approach to neural network
+    hyper-parameters, 2018, with the constants of fastai's fit_one_cycle.
     """
     if progress < WARM_UP:
         position = progress / WARM_UP
@@ -41,14 +41,14 @@ def one_cycle(progress: float, peak: float) -> tuple[float, float]:
 
 
 def schedule(kind: Literal["one-cycle", "constant"], progress: float, peak: float) -> tuple[float, float]:
-    """Learning rate and momentum of a schedule at a part of the training, 0 to 1."""
+    """Return the learning rate and the momentum of a schedule at a progress of 0 to 1."""
     return one_cycle(progress, peak) if kind == "one-cycle" else (peak, 0.9)
 
 
 class FlatAdamW:
-    """AdamW (I. Loshchilov and F. Hutter, 2019) whose step is one fused call for each group.
+    """AdamW (I. Loshchilov and F. Hutter, 2019) with one fused call per group and step.
 
-    The parameters become views of one buffer, and so do their gradients, which must be added in place.
+    The parameters of a group become views of one buffer, and so do their gradients. Add to gradients in place.
     """
 
     def __init__(self, groups: Sequence[DecayGroup]) -> None:
@@ -60,7 +60,7 @@ class FlatAdamW:
             group.gradient.zero_()
 
     def step(self, learning_rate: float, momentum: float) -> None:
-        """One update."""
+        """Update all parameters once."""
         for group in self._groups:
             adamw(
                 [group.values],
@@ -80,17 +80,19 @@ class FlatAdamW:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """The moments of every group; the values are the model's."""
+        """Return the moments of every group; the parameters are in the model's own state."""
         return {"groups": [group.state() for group in self._groups]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of the same model."""
+        """Restore the moments from a state of the same model."""
         for group, saved in zip(self._groups, state["groups"], strict=True):
             for name, tensor in group.state().items():
                 tensor.copy_(saved[name])
 
 
 class _FlatGroup:
+    """The parameters, gradients and moments of a group, each in one flat buffer."""
+
     def __init__(self, group: DecayGroup) -> None:
         self.weight_decay = group.weight_decay
         self.values = torch.cat([parameter.detach().reshape(-1) for parameter in group.parameters])
@@ -110,4 +112,5 @@ class _FlatGroup:
 
 
 def _cosine(start: float, end: float, position: float) -> float:
+    """Interpolate along a half cosine; position goes from 0 to 1."""
     return start + (1 - math.cos(math.pi * position)) * (end - start) / 2

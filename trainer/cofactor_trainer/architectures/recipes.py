@@ -1,10 +1,11 @@
-"""Named recipes: an architecture and how to train it.
+"""Define the recipes: named combinations of an architecture and its training settings.
 
-p1 to p12 are the published ones (docs/benchmarks/published.md has the figures); the others are ours.
+p1 to p12 are published models (docs/benchmarks/published.md has their figures); the others are ours.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -15,8 +16,6 @@ from cofactor_trainer.errors import RecipeError
 from cofactor_trainer.scoring.trained_model import Objective
 
 Range = tuple[float, float]
-
-
 ModelKind = Literal[
     "dot-product",
     "dot-product-bias",
@@ -31,34 +30,34 @@ ModelKind = Literal[
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is built and trained.
+    """Settings to build and train a model.
 
     Attributes:
-        name: of the recipe.
+        name: name of the recipe.
         model: "dot-product", "dot-product-bias" or "neural-network"; the same with implicit feedback on both sides
-            ("implicit-dot-product", "implicit-neural-network"), or the sum of those two ("hybrid"); a
-            dot product that orders items and predicts no ratings ("ranking"); or the mean of several
-            put back into one dot product ("blend").
-        n_factors: columns of both tables, or None for the rule of thumb min(600, round(1.6 n^0.56)).
-        rating_range: ends of the sigmoid; "auto" for an eighth of the scale beyond both ends of it (a sigmoid
-            reaches its ends only at infinity); None for no sigmoid at all.
-        centred: begin at the mean rating, not at the middle of the range.
+            ("implicit-dot-product", "implicit-neural-network") or the sum of those two ("hybrid"); a dot product that
+            ranks items and predicts no ratings ("ranking"); or the mean of several models, approximated by one dot
+            product ("blend").
+        n_factors: columns of both factor tables; None for the rule of thumb min(600, round(1.6 n^0.56)).
+        rating_range: ends of the sigmoid. "auto" extends the rating scale by an eighth at both ends, because a sigmoid
+            reaches its ends only at infinity. None for no sigmoid.
+        centred: True to start at the mean rating, False to start at the middle of the range.
         hidden_layers: widths of the network's hidden layers.
-        batch_norm: normalise after each hidden layer.
-        embedding_dropout: of the network's input.
-        hidden_dropout: after each hidden layer.
-        initial_std: of the factors and biases; normal, cut at two standard deviations.
-        epochs: passes over the ratings; sweeps of the sampler for a blend.
-        batch_size: ratings a step; users a step where the model is "ranking".
-        steps_per_epoch: larger batches where there would be more steps than this; None for no limit. Implicit sums cost
-            a pass over all ratings in every step, so their number must not grow with the ratings.
-        learning_rate: the highest of the schedule.
+        batch_norm: True to normalise after each hidden layer.
+        embedding_dropout: dropout of the network's input.
+        hidden_dropout: dropout after each hidden layer.
+        initial_std: standard deviation of the initial factors and biases.
+        epochs: passes over the ratings; for a blend, sweeps of the sampler.
+        batch_size: ratings per step; for the model "ranking", users per step.
+        steps_per_epoch: most steps in an epoch, reached with larger batches; None for no limit. Each step of a model
+            with implicit feedback passes over all ratings, so its steps must not grow with the ratings.
+        learning_rate: highest learning rate of the schedule.
         schedule: "one-cycle" or "constant".
-        weight_decay: of the factors, decoupled from the gradient.
-        bias_weight_decay: of the user and item biases; that of the factors where None.
-        network_weight_decay: of the network's weights; that of the factors where None.
-        side_information: learn from genres, release years and profiles; models with implicit feedback only.
-        side_weight_decay: of the vectors of those features.
+        weight_decay: weight decay of the factors, decoupled from the gradient.
+        bias_weight_decay: weight decay of the user and item biases; None for that of the factors.
+        network_weight_decay: weight decay of the network's weights; None for that of the factors.
+        side_information: True to learn from genres, release years and profiles, in models with implicit feedback.
+        side_weight_decay: weight decay of the vectors of those features.
     """
 
     name: str
@@ -95,32 +94,30 @@ class Recipe:
 
     @property
     def objective(self) -> Objective:
-        """What the model is trained for."""
+        """The objective of the training: predicted ratings or a ranking."""
         return "ranking" if self.model == "ranking" else "rating"
 
     @property
     def has_network(self) -> bool:
-        """Whether the model is not, or not only, a dot product."""
+        """True if the model has a neural network, alone or with a dot product."""
         return self.model in ("neural-network", "implicit-neural-network", "hybrid")
 
     def batch_size_for(self, n_ratings: int) -> int:
-        """Ratings a step when there are so many in all."""
-        return (
-            self.batch_size
-            if self.steps_per_epoch is None
-            else max(self.batch_size, -(-n_ratings // self.steps_per_epoch))
-        )
+        """Return the batch size for n_ratings ratings, which steps_per_epoch may increase."""
+        if self.steps_per_epoch is None:
+            return self.batch_size
+        return max(self.batch_size, math.ceil(n_ratings / self.steps_per_epoch))
 
     def hyperparameters(self) -> dict[str, str]:
-        """Every setting as text, for the manifest."""
+        """Return all settings as text, for the manifest."""
         return {field.name: _as_text(getattr(self, field.name)) for field in fields(self)}
 
 
 def resolve_range(recipe: Recipe, dataset: RatingsDataset, *, allow_misfit: bool = False) -> Range | None:
-    """The ends of the sigmoid for these ratings.
+    """Return the ends of the sigmoid for these ratings, or None for no sigmoid.
 
     Raises:
-        RecipeError: a rating lies outside, so that the model could never predict it; unless ``allow_misfit``.
+        RecipeError: the range is empty, or the rating scale exceeds it and ``allow_misfit`` is False.
     """
     if recipe.rating_range is None:
         return None
@@ -129,27 +126,27 @@ def resolve_range(recipe: Recipe, dataset: RatingsDataset, *, allow_misfit: bool
         return dataset.rating_min - margin, dataset.rating_max + margin
     low, high = recipe.rating_range
     if not low < high:
-        raise RecipeError(f"the rating range {low:g} to {high:g} is empty")
-    # In single precision, as the ratings are: in double precision 0.7 is more than the rating 0.7.
+        raise RecipeError(f"the rating range {low:g} to {high:g} is empty: swap the ends of --rating-range")
+    # Compare in single precision, as the ratings are: 0.7 in double precision is above a rating of 0.7.
     lowest, highest = np.float32(low), np.float32(high)
     if not allow_misfit and not lowest <= dataset.rating_min <= dataset.rating_max <= highest:
         raise RecipeError(
-            f"the rating range {low:g} to {high:g} of recipe {recipe.name} does not hold the ratings, which go from "
-            f"{dataset.rating_min:g} to {dataset.rating_max:g}: the model could never predict them. Give another "
-            "--rating-range (auto fits the ratings), or --allow-misfit-range to train regardless"
+            f"the rating range {low:g} to {high:g} of recipe {recipe.name} does not contain all ratings, which go from "
+            f"{dataset.rating_min:g} to {dataset.rating_max:g}, so the model cannot predict some of them: use "
+            "--rating-range auto, or --allow-misfit-range to train regardless"
         )
     return low, high
 
 
 def embedding_size(n_categories: int) -> int:
-    """Rule of thumb for the factors of a table of n categories, the unknown one counted (fastai's emb_sz_rule)."""
+    """Return the rule of thumb for the factors of n categories, the unknown one included (fastai's emb_sz_rule)."""
     size: float = 1.6 * n_categories**0.56
     return min(600, round(size))
 
 
 _PUBLISHED_NET = Recipe("p9", "neural-network", n_factors=None, hidden_layers=(100, 50))
 
-# docs/decisions/0003-recipes.md says what was tried.
+# docs/decisions/0003-recipes.md records what was tried.
 _DOT_BIAS = Recipe(
     "dot-bias",
     "implicit-dot-product",
@@ -236,10 +233,10 @@ DEFAULT_RECIPE = "dot-bias"
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of that name.
+    """Return the recipe of a name.
 
     Raises:
-        RecipeError: there is none.
+        RecipeError: there is no recipe of that name.
     """
     try:
         return RECIPES[name]

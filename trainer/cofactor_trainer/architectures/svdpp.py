@@ -1,12 +1,15 @@
-"""Models in which what a user rated, and who rated an item, says something beside the ratings themselves.
+"""Train models with implicit feedback on both sides: which items a user rated, and which users rated an item.
 
-The implicit feedback of SVD++ (Y. Koren, Factorization meets the neighborhood, KDD 2008) on both sides, as in the
-flipped SVD++ of S. Rendle et al., On the difficulty of evaluating baselines, 2019. A user's vector is
+The implicit feedback is that of SVD++ (Y. Koren, Factorization meets the neighborhood, KDD 2008), used on both sides as
+in the flipped SVD++ of S. Rendle et al., On the difficulty of evaluating baselines, 2019. A user's vector is
 
-    own vector + (number of ratings)^-1/2 * sum of an implicit vector of each item rated + features * their vectors
+    own vector
+    + (number of ratings)^-1/2 * sum of the implicit vectors of the rated items
+    + sum over the user's features of (value * vector of the feature)
 
-and an item's likewise. While a rating trains, its own item is left out of its user's sum and its own user out of
-its item's: a rating to be predicted is never part of the sums. All of it folds into one plain vector per row.
+and an item's vector is built likewise from the users who rated it. In training, each rating is predicted without its
+own feedback: its item is left out of the user's sum and its user out of the item's sum. When the model serves, a rating
+to be predicted is not among the user's ratings either. The model collapses to one plain vector per row.
 """
 
 from __future__ import annotations
@@ -19,12 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cofactor_trainer.architectures.base import RatingModel, perceptron, table
-from cofactor_trainer.architectures.collapse import fold_perceptron, rare_items, with_unknown
+from cofactor_trainer.architectures.base import RatingModel, embedding_table, multilayer_perceptron
+from cofactor_trainer.architectures.collapse import append_unknown_row, collapse_perceptron, rarely_rated_items
 from cofactor_trainer.architectures.optimizer import DecayGroup
 from cofactor_trainer.architectures.recipes import Range, Recipe, embedding_size
 from cofactor_trainer.data.dataset import Float32Array, RatingsDataset, RowArray, row_counts
-from cofactor_trainer.data.features import item_features, user_features
+from cofactor_trainer.data.features import side_features
 from cofactor_trainer.scoring.trained_model import Architecture, TrainedModel
 
 _ARCHITECTURES: dict[str, Architecture] = {
@@ -34,8 +37,8 @@ _ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-class ImplicitModel(RatingModel):
-    """A dot product with biases, a network, or the sum of both (hybrid), over vectors with implicit sums."""
+class SvdppModel(RatingModel):
+    """Dot product with biases, network, or the sum of both (hybrid), on vectors with implicit feedback."""
 
     def __init__(self, recipe: Recipe, train: RatingsDataset, rating_range: Range | None, global_bias: float) -> None:
         super().__init__(rating_range, global_bias)
@@ -45,19 +48,19 @@ class ImplicitModel(RatingModel):
         n_factors = recipe.n_factors or embedding_size(max(train.n_users, train.n_items) + 1)
         n_columns = n_factors * (self.has_dot + self.has_network)
         self.n_dot = n_factors * self.has_dot
-        user_sums, item_sums = implicit_sums(train)
-        user_side, item_side = features_of(recipe, train)
+        user_feedback, item_feedback = implicit_feedback(train)
+        user_features, item_features = side_features(train, enabled=recipe.side_information)
         std = recipe.initial_std
-        self.users = Tower(user_sums, user_side, n_columns, std)
-        self.items = Tower(item_sums, item_side, n_columns, std)
+        self.users = SvdppVectors(user_feedback, user_features, n_columns, std)
+        self.items = SvdppVectors(item_feedback, item_features, n_columns, std)
         if self.has_dot:
-            self.user_bias = BiasTower(train.n_users, user_side)
-            self.item_bias = BiasTower(train.n_items, item_side)
+            self.user_bias = SvdppBiases(train.n_users, user_features)
+            self.item_bias = SvdppBiases(train.n_items, item_features)
         if self.has_network:
-            self.network = perceptron(2 * n_factors, recipe)
+            self.network = multilayer_perceptron(2 * n_factors, recipe)
 
     def logits(self, user_rows: Tensor, item_rows: Tensor) -> Tensor:
-        """user_rows (n,), item_rows (n,) -> logits (n,)."""
+        """Compute the logits of pairs: user_rows (n,), item_rows (n,) -> (n,)."""
         users, items = self.users.vectors(user_rows, item_rows), self.items.vectors(item_rows, user_rows)
         logits = torch.full_like(users[:, 0], self.global_bias)
         if self.has_dot:
@@ -69,13 +72,13 @@ class ImplicitModel(RatingModel):
         return logits
 
     def decay_groups(self) -> Sequence[DecayGroup]:
-        """Vectors, vectors of features, biases, the network's weights, and the rest of the network."""
-        recipe, towers = self._recipe, (self.users, self.items)
+        """Return the vectors, the vectors of features, the biases, the network's weights and its other parameters."""
+        recipe, sides = self._recipe, (self.users, self.items)
         bias_decay = recipe.weight_decay if recipe.bias_weight_decay is None else recipe.bias_weight_decay
         net_decay = recipe.weight_decay if recipe.network_weight_decay is None else recipe.network_weight_decay
         groups = [
-            DecayGroup([p for tower in towers for p in (tower.own, tower.implicit)], recipe.weight_decay),
-            DecayGroup([tower.feature_vectors for tower in towers], recipe.side_weight_decay),
+            DecayGroup([p for side in sides for p in (side.own, side.implicit)], recipe.weight_decay),
+            DecayGroup([side.feature_vectors for side in sides], recipe.side_weight_decay),
         ]
         if self.has_dot:
             groups.append(DecayGroup([*self.user_bias.parameters(), *self.item_bias.parameters()], bias_decay))
@@ -84,58 +87,65 @@ class ImplicitModel(RatingModel):
             groups.append(DecayGroup([p for p in self.network.parameters() if p.ndim == 1], 0.0))
         return groups
 
-    def fold(self, train: RatingsDataset) -> TrainedModel:
-        """One plain vector for each row: own, implicit and features added up."""
+    def collapse(self, train: RatingsDataset) -> TrainedModel:
+        """Add up the own vector, the implicit feedback and the features of every row."""
         users, items = self.users(), self.items()
-        rare = rare_items(train)
+        rare = rarely_rated_items(train)
         zeros = torch.zeros(train.n_users), torch.zeros(train.n_items)
         user_bias, item_bias = (self.user_bias(), self.item_bias()) if self.has_dot else zeros
         return TrainedModel(
             architecture=_ARCHITECTURES[self._recipe.model],
             objective="rating",
-            user_factors=with_unknown(users),
-            user_bias=with_unknown(user_bias),
-            item_factors=with_unknown(items, rare),
-            item_bias=with_unknown(item_bias, rare),
+            user_factors=append_unknown_row(users),
+            user_bias=append_unknown_row(user_bias),
+            item_factors=append_unknown_row(items, rare),
+            item_bias=append_unknown_row(item_bias, rare),
             global_bias=self.global_bias,
             rating_range=self.rating_range,
             n_dot_factors=self.n_dot,
-            layers=fold_perceptron(self.network) if self.has_network else (),
+            layers=collapse_perceptron(self.network) if self.has_network else (),
         )
 
 
-class Tower(nn.Module):
-    """The vectors of one side.
+class SvdppVectors(nn.Module):
+    """The vectors of all users, or of all items.
+
+    Checkpoints contain the names of the parameters, so a new name makes old checkpoints unreadable.
 
     Attributes:
-        own: (n_rows, n_columns).
-        implicit: (n_others, n_columns), one for each row of the other side.
+        sums: computes the sums of implicit vectors.
+        own: (n_rows, n_columns), own vectors.
+        implicit: (n_others, n_columns), an implicit vector for each row of the other side.
+        features: (n_rows, n_features).
         feature_vectors: (n_features, n_columns).
     """
 
     features: Tensor
 
-    def __init__(self, sums: ImplicitSums, features: Float32Array, n_columns: int, std: float) -> None:
+    def __init__(self, feedback: ImplicitFeedback, features: Float32Array, n_columns: int, std: float) -> None:
         super().__init__()
-        self.sums = sums
+        self.sums = feedback
         self.register_buffer("features", torch.from_numpy(features))
-        self.own = table(sums.n_rows, n_columns, std)
-        self.implicit = table(sums.n_others, n_columns, std)
-        self.feature_vectors = table(features.shape[1], n_columns, std)
+        self.own = embedding_table(feedback.n_rows, n_columns, std)
+        self.implicit = embedding_table(feedback.n_others, n_columns, std)
+        self.feature_vectors = embedding_table(features.shape[1], n_columns, std)
 
     def forward(self) -> Tensor:
-        """The vector of every row, (n_rows, n_columns)."""
+        """Compute the vector of every row, (n_rows, n_columns)."""
         vectors: Tensor = self.own + self.sums(self.implicit)
         return vectors + self.features @ self.feature_vectors if self.features.shape[1] else vectors
 
     def vectors(self, rows: Tensor, other_rows: Tensor) -> Tensor:
-        """Vectors of rows (n,) paired with other_rows (n,): (n, n_columns), in training without what the pair adds."""
+        """Compute the vectors of rows (n,) to be paired with other_rows (n,): (n, n_columns).
+
+        In training, the implicit feedback leaves out the pair itself.
+        """
         vectors: Tensor = self()[rows]
         return vectors - self.sums.contribution(self.implicit, rows, other_rows) if self.training else vectors
 
 
-class BiasTower(nn.Module):
-    """The biases of one side: one for each row, and one for each feature."""
+class SvdppBiases(nn.Module):
+    """The biases of all users, or of all items: one per row plus one per feature."""
 
     features: Tensor
 
@@ -146,16 +156,16 @@ class BiasTower(nn.Module):
         self.of_features = nn.Parameter(torch.zeros(features.shape[1]))
 
     def forward(self) -> Tensor:
-        """The bias of every row, (n_rows,)."""
+        """Compute the bias of every row, (n_rows,)."""
         return self.own + self.features @ self.of_features
 
 
-class ImplicitSums(nn.Module):
-    """For each row of one side the scaled sum of a vector of each row of the other side that it was rated with.
+class ImplicitFeedback(nn.Module):
+    """Scaled sums of implicit vectors: a row of one side sums over the rows of the other side in its ratings.
 
     Attributes:
-        matrix: (n_rows, n_others), 1 for every rating.
-        transposed: of the matrix.
+        matrix: (n_rows, n_others) sparse, 1 for every rating.
+        transposed: the transposed matrix.
         weights: (n_rows,), number of ratings to the power of -1/2.
     """
 
@@ -171,23 +181,23 @@ class ImplicitSums(nn.Module):
         self.register_buffer("weights", matrix.crow_indices().diff().clamp(min=1).float().rsqrt())
 
     def forward(self, implicit: Tensor) -> Tensor:
-        """Sums of implicit (n_others, n_columns): (n_rows, n_columns)."""
+        """Compute the scaled sums of implicit vectors: implicit (n_others, n_columns) -> (n_rows, n_columns)."""
         return cast(Tensor, _SparseProduct.apply(implicit, self.matrix, self.transposed)) * self.weights[:, None]
 
     def contribution(self, implicit: Tensor, rows: Tensor, other_rows: Tensor) -> Tensor:
-        """What other_rows (n,) add to the sums of rows (n,): (n, n_columns)."""
+        """Compute what other_rows (n,) contribute to the sums of rows (n,): (n, n_columns)."""
         return self.weights[rows][:, None] * implicit[other_rows]
 
 
-def implicit_sums(train: RatingsDataset) -> tuple[ImplicitSums, ImplicitSums]:
-    """Those of the users, over the items they rated, and those of the items; both hold the same two matrices."""
+def implicit_feedback(train: RatingsDataset) -> tuple[ImplicitFeedback, ImplicitFeedback]:
+    """Return the feedback of the users, from the items they rated, and that of the items; they share two matrices."""
     by_user = _csr(train.user_rows, train.item_rows, train.n_users, train.n_items)
     by_item = _csr(train.item_rows, train.user_rows, train.n_items, train.n_users)
-    return ImplicitSums(by_user, by_item), ImplicitSums(by_item, by_user)
+    return ImplicitFeedback(by_user, by_item), ImplicitFeedback(by_item, by_user)
 
 
 class _SparseProduct(torch.autograd.Function):
-    """matrix @ dense; torch's own backward of it would make the matrix dense."""
+    """The product matrix @ dense; the backward pass of torch's own product would make the matrix dense."""
 
     @staticmethod
     def forward(ctx: Any, dense: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
@@ -199,19 +209,12 @@ class _SparseProduct(torch.autograd.Function):
         return ctx.transposed @ gradients[0].contiguous(), None, None
 
 
-def features_of(recipe: Recipe, train: RatingsDataset) -> tuple[Float32Array, Float32Array]:
-    """Features of users, (n_users, f), and of items, (n_items, g); none unless the recipe wants them."""
-    if recipe.side_information:
-        return user_features(train.profiles, train.n_users), item_features(train.catalogue)
-    return np.zeros((train.n_users, 0), np.float32), np.zeros((train.n_items, 0), np.float32)
-
-
 def _csr(rows: RowArray, columns: RowArray, n_rows: int, n_columns: int) -> Tensor:
-    """A 1 for every pair, with 32-bit indices: 25 million ratings take 0.2 GB."""
+    """Build a sparse matrix with a 1 for every rating; 32-bit indices hold 25 million ratings in 0.2 GB."""
     order = np.argsort(rows, kind="stable")
     starts = np.concatenate([[0], np.cumsum(row_counts(rows, n_rows))])
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse")  # torch calls its sparse tensors beta
+        warnings.filterwarnings("ignore", message="Sparse")  # torch warns that its sparse tensors are in beta
         return torch.sparse_csr_tensor(
             torch.from_numpy(starts.astype(np.int32)),
             torch.from_numpy(columns[order]),

@@ -1,1 +1,1 @@
-"""The sub-commands of `cofactor-train`, one module each."""
+"""Define the sub-commands of cofactor-train; the modules *_flags hold the flags that several of them share."""

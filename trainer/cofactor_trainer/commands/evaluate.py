@@ -1,4 +1,4 @@
-"""`cofactor-train evaluate`: a recipe beside the baselines, on ratings that were held out."""
+"""Run `cofactor-train evaluate`: compare a recipe with baselines on held-out ratings."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cofactor_trainer.architectures.recipes import Recipe
-from cofactor_trainer.commands.data import add_data_flags, load_dataset, split_dataset
-from cofactor_trainer.commands.train import add_recipe_flags, print_dataset, recipe_of, resolve_device
+from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, print_dataset, require_split
+from cofactor_trainer.commands.recipe_flags import add_recipe_flags, recipe_from_flags, resolve_device
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.splits import Split, k_folds
 from cofactor_trainer.errors import InputError
@@ -23,7 +23,7 @@ from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_rati
 from cofactor_trainer.scoring.trained_model import TrainedModel
 from cofactor_trainer.training.train import train
 
-Measures = dict[str, float]
+Metrics = dict[str, float]
 
 _TITLES = {
     "mse": "MSE",
@@ -42,28 +42,31 @@ def add_parser(commands: Any) -> None:
     """Declare the sub-command."""
     parser = commands.add_parser(
         "evaluate",
-        help="judge a recipe beside the baselines",
-        description="Train a recipe on a part of the ratings and judge it, popularity and biases alone on the rest.",
+        help="compare a recipe with baselines",
+        description="Train a recipe on a part of the ratings and measure it on the rest. Compare it with popularity "
+        "and with a model of biases only.",
     )
-    add_data_flags(parser)
+    add_dataset_flags(parser)
     add_recipe_flags(parser)
     group = parser.add_argument_group("evaluation")
     group.add_argument(
-        "--folds", type=int, metavar="N", help="cross-validate: mean over N splits, all ratings judged once"
+        "--folds", type=int, metavar="N", help="cross-validate: average over N splits, each rating held out once"
     )
-    group.add_argument("--top", type=int, default=10, metavar="K", help="recommendations judged (default: %(default)s)")
-    group.add_argument("--json", action="store_true", help="print JSON")
+    group.add_argument(
+        "--top", type=int, default=10, metavar="K", help="recommendations to measure (default: %(default)s)"
+    )
+    group.add_argument("--json", action="store_true", help="print the metrics as JSON")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train and judge on every split, print the means."""
+    """Train and evaluate on every split, and print the means."""
     if arguments.top < 1:
         raise InputError(f"--top is {arguments.top}: it must be at least 1")
-    recipe, device = recipe_of(arguments), resolve_device(arguments.device)
+    recipe, device = recipe_from_flags(arguments), resolve_device(arguments.device)
     dataset = load_dataset(arguments)
     splits = _splits(dataset, arguments)
-    rounds = []
+    results = []
     for split in splits:
         model = train(
             split.train,
@@ -73,65 +76,62 @@ def run(arguments: argparse.Namespace) -> int:
             device=device,
             allow_misfit_range=arguments.allow_misfit_range,
         ).model
-        rounds.append(judge(model, recipe.name, split, arguments.top))
-    measured = {name: _mean([one[name] for one in rounds]) for name in rounds[0]}
+        results.append(evaluate_with_baselines(model, recipe.name, split, arguments.top))
+    means = {name: _mean([result[name] for result in results]) for name in results[0]}
     if arguments.json:
-        print(json.dumps({"k": arguments.top, "splits": len(rounds), "measures": measured}, indent=2))
+        print(json.dumps({"k": arguments.top, "splits": len(results), "measures": means}, indent=2))
         return 0
     console = Console()
     print_dataset(console, dataset, None if arguments.folds else splits[0].validation.n_ratings)
-    _print(console, measured, arguments, recipe)
+    _print(console, means, arguments, recipe)
     return 0
 
 
-def judge(model: TrainedModel, name: str, split: Split, k: int) -> dict[str, Measures]:
-    """Measures of a model, and of the baselines, by name; a measure that makes no sense for one is left out."""
+def evaluate_with_baselines(model: TrainedModel, name: str, split: Split, k: int) -> dict[str, Metrics]:
+    """Return the metrics of the baselines and of a model, by name; each has only the metrics that apply to it."""
     biases = bias_only(split.train)
-    found = {
+    metrics = {
         "popularity": _ranking(popularity(split.train), split, k, 0.0),
         "biases only": asdict(evaluate_ratings(biases, split)) | _ranking(biases, split, k, 0.0),
     }
     if model.objective == "ranking":
-        return found | {name: _ranking(model, split, k, 0.0)}
-    return found | {
+        return metrics | {name: _ranking(model, split, k, 0.0)}
+    return metrics | {
         name: asdict(evaluate_ratings(model, split)) | _ranking(model, split, k, 0.0),
         f"{name}, popularity-corrected": _ranking(model, split, k, 1.0),
     }
 
 
-def _ranking(model: TrainedModel, split: Split, k: int, popularity_weight: float) -> Measures:
-    """The ranking measures; none where nothing relevant was held out."""
+def _ranking(model: TrainedModel, split: Split, k: int, popularity_weight: float) -> Metrics:
+    """Return the ranking metrics, or none if no held-out rating is relevant."""
     try:
-        measured = asdict(evaluate_ranking(model, split, k, popularity_weight=popularity_weight))
+        metrics = asdict(evaluate_ranking(model, split, k, popularity_weight=popularity_weight))
     except InputError:
         return {}
-    return {name: value for name, value in measured.items() if name not in ("k", "n_users")}
+    return {name: value for name, value in metrics.items() if name not in ("k", "n_users")}
 
 
 def _splits(dataset: RatingsDataset, arguments: argparse.Namespace) -> Sequence[Split]:
     if arguments.folds is not None:
         return list(k_folds(dataset, arguments.folds, arguments.split_seed))
-    split = split_dataset(dataset, arguments)
-    if split is None:
-        raise InputError("--validation-fraction is 0: nothing is held out to judge by")
-    return [split]
+    return [require_split(dataset, arguments)]
 
 
-def _mean(rounds: Sequence[Measures]) -> Measures:
-    """Means over the rounds that have the measure."""
-    names = dict.fromkeys(name for one in rounds for name in one)
-    return {name: float(np.mean([one[name] for one in rounds if name in one])) for name in names}
+def _mean(results: Sequence[Metrics]) -> Metrics:
+    """Average each metric over the results that have it."""
+    names = dict.fromkeys(name for result in results for name in result)
+    return {name: float(np.mean([result[name] for result in results if name in result])) for name in names}
 
 
-def _print(console: Console, measured: Mapping[str, Measures], arguments: argparse.Namespace, recipe: Recipe) -> None:
-    place = f"{arguments.folds} folds" if arguments.folds else f"split {arguments.split}"
-    console.print(f"recipe {recipe.name}, {place}, seed {arguments.seed}")
+def _print(console: Console, results: Mapping[str, Metrics], arguments: argparse.Namespace, recipe: Recipe) -> None:
+    splits = f"{arguments.folds} folds" if arguments.folds else f"split {arguments.split}"
+    console.print(f"recipe {recipe.name}, {splits}, seed {arguments.seed}")
     table = Table("")
-    for name in measured:
+    for name in results:
         table.add_column(name, justify="right")
     for key, title in _TITLES.items():
-        values = (f"{measures[key]:.4f}" if key in measures else "-" for measures in measured.values())
+        values = (f"{metrics[key]:.4f}" if key in metrics else "-" for metrics in results.values())
         table.add_row(title.format(k=arguments.top), *values)
     console.print(table)
-    if not any("recall" in measures for measures in measured.values()):
-        console.print("no ranking measures: no held-out rating is relevant", soft_wrap=True)
+    if not any("recall" in metrics for metrics in results.values()):
+        console.print("no ranking metrics: no held-out rating is relevant", soft_wrap=True)

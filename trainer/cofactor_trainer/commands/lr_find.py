@@ -1,4 +1,4 @@
-"""`cofactor-train lr-find`: which learning rate to train with."""
+"""Run `cofactor-train lr-find`: find a learning rate with a range test."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from rich.console import Console
 
-from cofactor_trainer.commands.data import add_data_flags, load_dataset, split_dataset
-from cofactor_trainer.commands.train import add_recipe_flags, print_dataset, recipe_of, resolve_device
+from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, print_dataset, split_dataset
+from cofactor_trainer.commands.recipe_flags import add_recipe_flags, recipe_from_flags, resolve_device
 from cofactor_trainer.errors import InputError, MissingExtraError
 from cofactor_trainer.training.lr_finder import Sweep, find_learning_rate
 
-_SHOWN = 12
-_BAR = 40
+_PRINTED_ROWS = 12
+_BAR_WIDTH = 40
 
 
 def add_parser(commands: Any) -> None:
@@ -22,28 +22,27 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "lr-find",
         help="find a learning rate",
-        description="Train some steps with a rising learning rate, show the loss at each, suggest a rate.",
+        description="Train some steps with a rising learning rate, print the loss at each and suggest a rate.",
     )
-    add_data_flags(parser)
+    add_dataset_flags(parser)
     add_recipe_flags(parser)
     group = parser.add_argument_group("range test")
-    group.add_argument("--steps", type=int, default=300, metavar="N", help="default: %(default)s")
-    group.add_argument("--plot", type=Path, metavar="FILE.html", help="write the curve (needs the report extra)")
+    group.add_argument("--steps", type=int, default=300, metavar="N", help="steps to train (default: %(default)s)")
+    group.add_argument("--plot", type=Path, metavar="FILE.html", help="plot the curve (needs the report extra)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Sweep, print, plot."""
+    """Run the range test, then print and plot it."""
     if arguments.steps < 10:
         raise InputError(f"--steps is {arguments.steps}: it must be at least 10")
     console = Console()
-    recipe, device = recipe_of(arguments), resolve_device(arguments.device)
+    recipe, device = recipe_from_flags(arguments), resolve_device(arguments.device)
     dataset = load_dataset(arguments)
     split = split_dataset(dataset, arguments)
     print_dataset(console, dataset, None if split is None else split.validation.n_ratings)
-    ratings = dataset if split is None else split.train
     sweep = find_learning_rate(
-        ratings,
+        dataset if split is None else split.train,
         recipe,
         seed=arguments.seed,
         device=device,
@@ -59,10 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def write_plot(sweep: Sweep, name: str, path: Path) -> None:
-    """The curve as one self-contained HTML file.
+    """Write the curve as one self-contained HTML file.
 
     Raises:
         MissingExtraError: plotly is not installed.
+        InputError: the file cannot be written.
     """
     try:
         import plotly.graph_objects as go
@@ -76,12 +76,14 @@ def write_plot(sweep: Sweep, name: str, path: Path) -> None:
     try:
         figure.write_html(path, include_plotlyjs=True)
     except OSError as error:
-        raise InputError(f"the plot cannot be written ({error.strerror})", path) from None
+        raise InputError(
+            f"the plot cannot be written ({error.strerror}): pass another file with --plot", path
+        ) from None
 
 
 def _print(console: Console, sweep: Sweep) -> None:
     console.print(f"{'learning rate':>14}{'loss':>10}", style="bold")
     highest = max(sweep.losses)
-    step = max(1, len(sweep.rates) // _SHOWN)
+    step = max(1, len(sweep.rates) // _PRINTED_ROWS)
     for rate, loss in list(zip(sweep.rates, sweep.losses, strict=True))[::step]:
-        console.print(f"{rate:>14.1e}{loss:>10.4f}  {'█' * round(_BAR * loss / highest)}", highlight=False)
+        console.print(f"{rate:>14.1e}{loss:>10.4f}  {'█' * round(_BAR_WIDTH * loss / highest)}", highlight=False)

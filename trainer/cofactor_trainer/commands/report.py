@@ -1,4 +1,4 @@
-"""`cofactor-train report`: one HTML file about a version."""
+"""Run `cofactor-train report`: write an HTML page about a version."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cofactor_trainer.commands.data import add_data_flags, load_dataset, split_dataset
+from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, split_dataset
 from cofactor_trainer.errors import MissingExtraError
 from cofactor_trainer.export.version_reader import read_version
 
@@ -15,20 +15,22 @@ def add_parser(commands: Any) -> None:
     """Declare the sub-command."""
     parser = commands.add_parser(
         "report",
-        help="write one HTML file that shows a version",
-        description="Write one HTML file about a version. The ratings flags name what it was trained on, as they did "
-        "for `train`; --validation-fraction 0 leaves out what needs held-out ratings.",
+        help="write an HTML page about a version",
+        description="Write an HTML page about a version. Name the ratings with the flags that it was trained with; "
+        "--validation-fraction 0 leaves out the parts that need held-out ratings.",
     )
-    parser.add_argument("version", type=Path, metavar="VERSION", help="a version directory, models/NAME/VERSION")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="default: NAME-VERSION.html")
-    add_data_flags(parser)
+    parser.add_argument("version", type=Path, metavar="VERSION", help="version directory, models/NAME/VERSION")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="where to write the page (default: NAME-VERSION.html)"
+    )
+    add_dataset_flags(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read the version and its held-out ratings, write the page."""
+    """Read the version and its held-out ratings, and write the page."""
     try:
-        from cofactor_trainer.report import write_report  # plotly is an extra
+        from cofactor_trainer.report import write_report  # needs plotly, an extra
     except ModuleNotFoundError as error:
         raise MissingExtraError("the report", error.name or "plotly", "report") from error
     version = read_version(arguments.version)

@@ -1,4 +1,4 @@
-"""`cofactor-train search`: better hyper-parameters for a recipe."""
+"""Run `cofactor-train search`: search for better hyper-parameters of a recipe."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from cofactor_trainer.commands.data import add_data_flags, load_dataset, split_dataset
-from cofactor_trainer.commands.train import add_recipe_flags, print_dataset, recipe_of, resolve_device
+from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, print_dataset, require_split
+from cofactor_trainer.commands.recipe_flags import add_recipe_flags, recipe_from_flags, resolve_device
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.training.hyperparameter_search import Trial, search
 
@@ -29,27 +29,31 @@ def add_parser(commands: Any) -> None:
         help="search for better hyper-parameters",
         description="Vary the rates, epochs, batch size and factors of a recipe (needs the search extra).",
     )
-    add_data_flags(parser)
+    add_dataset_flags(parser)
     add_recipe_flags(parser)
     group = parser.add_argument_group("search")
-    group.add_argument("--trials", type=int, default=30, metavar="N", help="in all (default: %(default)s)")
-    group.add_argument("--study", type=Path, metavar="FILE", help="keep the trials here, and go on from them")
+    group.add_argument(
+        "--trials",
+        type=int,
+        default=30,
+        metavar="N",
+        help="number of trials, earlier ones of the study included (default: %(default)s)",
+    )
+    group.add_argument("--study", type=Path, metavar="FILE", help="save the trials here and continue from them")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Search, print every trial and the flags of the best one."""
+    """Search, and print every trial and the flags of the best one."""
     if arguments.trials < 1:
         raise InputError(f"--trials is {arguments.trials}: it must be at least 1")
     console = Console()
-    recipe, device = recipe_of(arguments), resolve_device(arguments.device)
+    recipe, device = recipe_from_flags(arguments), resolve_device(arguments.device)
     dataset = load_dataset(arguments)
-    split = split_dataset(dataset, arguments)
-    if split is None:
-        raise InputError("--validation-fraction is 0: nothing is held out to judge by")
+    split = require_split(dataset, arguments)
     print_dataset(console, dataset, split.validation.n_ratings)
 
-    def show(number: int, trial: Trial) -> None:
+    def print_trial(number: int, trial: Trial) -> None:
         console.print(f"{number:>5}  loss {trial.loss:.4f}  {_as_flags(trial)}", highlight=False, soft_wrap=True)
 
     best = search(
@@ -60,10 +64,10 @@ def run(arguments: argparse.Namespace) -> int:
         device=device,
         allow_misfit_range=arguments.allow_misfit_range,
         study=arguments.study,
-        on_trial=show,
+        on_trial=print_trial,
     )[0]
     console.print(f"best: loss {best.loss:.4f} with --recipe {recipe.name} {_as_flags(best)}", soft_wrap=True)
-    console.print("judge it on another split: cofactor-train evaluate --split-seed 43 ...")
+    console.print("evaluate it on another split: cofactor-train evaluate --split-seed 43 ...")
     return 0
 
 

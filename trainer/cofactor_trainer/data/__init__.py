@@ -1,1 +1,1 @@
-"""Read ratings and side information, number their ids, split them."""
+"""Read ratings and side information, replace ids by rows, and split ratings."""

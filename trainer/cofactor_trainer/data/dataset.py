@@ -1,9 +1,9 @@
-"""A table of ratings in memory, ids already replaced by rows."""
+"""Hold a table of ratings in memory, with ids replaced by rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 Float32Array = npt.NDArray[np.float32]
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
-# Rows of users and items: 4 bytes number more of either than there are people. A product of rows needs 8.
+# User rows or item rows. 4 bytes can number 2 billion of them; cast to 8 bytes before you multiply rows.
 RowArray = npt.NDArray[np.int32]
 
-_ROWS_COUNTED_AT_ONCE = 1 << 20
+_ROWS_PER_COUNT = 1 << 20
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What is known of the items; row i of every field is item row i.
+    """Descriptions of the items; entry i of every field describes item row i.
 
     Attributes:
-        item_ids: in the order of their UTF-8 bytes, unique.
-        titles: empty string where the data has none.
-        genres: each item's genres.
-        release_years: (n_items,), 0 where not known.
+        item_ids: unique, sorted by their UTF-8 bytes.
+        titles: an empty string where the title is unknown.
+        genres: the genres of each item.
+        release_years: (n_items,), 0 where the year is unknown.
     """
 
     item_ids: Sequence[str]
@@ -40,13 +40,13 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class RatingsDataset:
-    """Ratings, and the users and items they are about.
+    """Ratings with their users and items.
 
     Attributes:
-        name: for people, such as "MovieLens ml-latest-small".
-        user_ids: in the order of their UTF-8 bytes, unique; user row i is user_ids[i].
-        catalogue: the items; row len(catalogue.item_ids) stands for an item that is not among them.
-        user_rows: (n_ratings,), 0 to n_users; n_users stands for a user who is not among user_ids.
+        name: a name to print, such as "MovieLens ml-latest-small".
+        user_ids: unique, sorted by their UTF-8 bytes; user row i is user_ids[i].
+        catalogue: the items; row len(catalogue.item_ids) stands for an unknown item.
+        user_rows: (n_ratings,), 0 to n_users; n_users stands for an unknown user.
         item_rows: (n_ratings,), 0 to n_items.
         ratings: (n_ratings,).
         timestamps: (n_ratings,) seconds since 1970, or None.
@@ -68,27 +68,41 @@ class RatingsDataset:
 
     @property
     def n_users(self) -> int:
-        """Users, the unknown one not counted."""
+        """Number of users, without the unknown user."""
         return len(self.user_ids)
 
     @property
     def n_items(self) -> int:
-        """Items, the unknown one not counted."""
+        """Number of items, without the unknown item."""
         return len(self.catalogue.item_ids)
 
     @property
     def n_ratings(self) -> int:
-        """Ratings."""
+        """Number of ratings."""
         return len(self.ratings)
 
     def item_rating_counts(self) -> Int64Array:
-        """Ratings per item, (n_items,)."""
+        """Count the ratings of each item, (n_items,)."""
         return row_counts(self.item_rows, self.n_items + 1)[: self.n_items]
+
+    def select_ratings(self, selected: BoolArray | Int64Array) -> RatingsDataset:
+        """Return a dataset of the same users and items with only the selected ratings.
+
+        selected is a mask (n_ratings,) or the positions of the ratings to keep.
+        """
+        return replace(
+            self,
+            user_rows=self.user_rows[selected],
+            item_rows=self.item_rows[selected],
+            ratings=self.ratings[selected],
+            timestamps=None if self.timestamps is None else self.timestamps[selected],
+        )
 
 
 def row_counts(rows: RowArray, n_rows: int) -> Int64Array:
-    """How often each row below n_rows occurs, (n_rows,); by parts, for numpy counts a copy of 8 bytes a row."""
+    """Count how often each row below n_rows occurs, (n_rows,)."""
     counts = np.zeros(n_rows, np.int64)
-    for start in range(0, len(rows), _ROWS_COUNTED_AT_ONCE):
-        counts += np.bincount(rows[start : start + _ROWS_COUNTED_AT_ONCE], minlength=n_rows)
+    # In parts, because bincount first copies its input to 8 bytes a row.
+    for start in range(0, len(rows), _ROWS_PER_COUNT):
+        counts += np.bincount(rows[start : start + _ROWS_PER_COUNT], minlength=n_rows)
     return counts

@@ -1,4 +1,4 @@
-"""Text files of records: how they are delimited, and on which line a record stands."""
+"""Read delimited text files and locate records in them by line."""
 
 from __future__ import annotations
 
@@ -15,58 +15,61 @@ from typing import IO, BinaryIO, cast
 from cofactor_trainer.errors import InputError
 
 _TAB_SUFFIXES = {".tsv", ".tab", ".data"}
-_CHUNK_BYTES = 1 << 20
+_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class TextFormat:
-    """How a text file is written.
+    """Format of a text file.
 
     Attributes:
-        delimiter: between the fields; may have two characters, as in MovieLens 1M ("::").
-        encoding: of the text.
-        names: of the columns where the file has no header line.
-        quoted: whether fields may stand in double quotes.
+        delimiter: one or two characters between fields; MovieLens 1M has "::".
+        encoding: a Python encoding name.
+        column_names: names of the columns if the file has no header line, else None.
+        is_quoted: True if a field may be in double quotes.
     """
 
     delimiter: str = ","
     encoding: str = "utf-8"
-    names: tuple[str, ...] | None = None
-    quoted: bool = True
+    column_names: tuple[str, ...] | None = None
+    is_quoted: bool = True
 
     @classmethod
-    def of(cls, path: Path, encoding: str = "utf-8") -> TextFormat:
-        """The format that the name of a file says: tabs for .tsv and .tab, commas else."""
+    def of_file(cls, path: Path, encoding: str = "utf-8") -> TextFormat:
+        """Choose the delimiter by the file's suffix: a tab for .tsv, .tab and .data, else a comma."""
         try:
             codecs.lookup(encoding)
         except LookupError:
-            raise InputError(f"there is no encoding {encoding!r}; usual ones are utf-8, latin-1 and cp1252") from None
+            raise InputError(f"--encoding {encoding!r} is unknown: try utf-8, latin-1 or cp1252") from None
         suffix = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
         return cls("\t" if suffix.lower() in _TAB_SUFFIXES else ",", encoding)
 
     @property
-    def arrow_delimiter(self) -> str:
-        """One character: what `open_text` puts in place of a longer delimiter."""
+    def single_delimiter(self) -> str:
+        """The delimiter in the bytes that `open_text` returns: always one character."""
         return self.delimiter if len(self.delimiter) == 1 else "\t"
 
 
 def open_text(path: Path, text_format: TextFormat) -> IO[bytes]:
-    """The bytes of a file, unpacked, a delimiter of two characters replaced by a tab."""
+    """Open a file, decompress .gz, and replace a delimiter of two characters by a tab."""
     raw = _open_bytes(path)
     if len(text_format.delimiter) == 1:
         return raw
-    replacing = _Replacing(raw, text_format.delimiter.encode(), text_format.arrow_delimiter.encode())
-    return cast(IO[bytes], io.BufferedReader(replacing, _CHUNK_BYTES))
+    replacer = _DelimiterReplacer(raw, text_format.delimiter.encode(), text_format.single_delimiter.encode())
+    return cast(IO[bytes], io.BufferedReader(replacer, _READ_BYTES))
 
 
-def records(path: Path, text_format: TextFormat) -> Iterator[tuple[int, list[str]]]:
-    """The records of a file with the line each begins on, empty lines left out, slowly."""
+def read_records(path: Path, text_format: TextFormat) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records of a file, each with the line it begins on; skip empty lines.
+
+    This is slow: use it for small files and to locate errors.
+    """
     encoding = "utf-8-sig" if codecs.lookup(text_format.encoding).name == "utf-8" else text_format.encoding
     with open_text(path, text_format) as stream, io.TextIOWrapper(stream, encoding, newline="") as text:
         reader = csv.reader(
             text,
-            delimiter=text_format.arrow_delimiter,
-            quoting=csv.QUOTE_MINIMAL if text_format.quoted else csv.QUOTE_NONE,
+            delimiter=text_format.single_delimiter,
+            quoting=csv.QUOTE_MINIMAL if text_format.is_quoted else csv.QUOTE_NONE,
         )
         line = 1
         try:
@@ -75,25 +78,33 @@ def records(path: Path, text_format: TextFormat) -> Iterator[tuple[int, list[str
                     yield line, record
                 line = reader.line_num + 1
         except csv.Error as error:
-            raise InputError(f"{error}: a double quote that stands alone has to go", path, line=line) from None
+            raise InputError(f"{error}: remove the unpaired double quote", path, line=line) from None
         except UnicodeDecodeError:
-            refuse_bad_bytes(path, text_format)
+            check_encoding(path, text_format)
             raise
 
 
+def read_fixed_length_records(path: Path, text_format: TextFormat, n_fields: int) -> Iterator[list[str]]:
+    """Yield the records of a file and raise an `InputError` at the first that has not exactly n_fields fields."""
+    for line, record in read_records(path, text_format):
+        if len(record) != n_fields:
+            raise InputError(f"the line has {len(record)} fields, but it must have {n_fields}", path, line=line)
+        yield record
+
+
 def line_of_record(path: Path, text_format: TextFormat, record: int) -> int:
-    """The line on which a record stands; records count from 0 after the header."""
-    wanted = record + (text_format.names is None)
-    return next(line for position, (line, _) in enumerate(records(path, text_format)) if position == wanted)
+    """Return the line that a record begins on; record 0 is the first after the header."""
+    position = record + (text_format.column_names is None)
+    return next(line for number, (line, _) in enumerate(read_records(path, text_format)) if number == position)
 
 
-def refuse_bad_bytes(path: Path, text_format: TextFormat) -> None:
-    """Raise an `InputError` with the place of the first byte that is not text in the encoding, if there is one."""
+def check_encoding(path: Path, text_format: TextFormat) -> None:
+    """Raise an `InputError` that locates the first byte that is invalid in the encoding, if there is one."""
     decoder = codecs.getincrementaldecoder(text_format.encoding)()
     offset, line = 0, 1
     with _open_bytes(path) as stream:
         while True:
-            chunk = stream.read(_CHUNK_BYTES)
+            chunk = stream.read(_READ_BYTES)
             pending = len(decoder.getstate()[0])
             try:
                 decoder.decode(chunk, final=not chunk)
@@ -101,7 +112,7 @@ def refuse_bad_bytes(path: Path, text_format: TextFormat) -> None:
                 line += error.object[: error.start].count(b"\n")
                 raise InputError(
                     f"the byte at offset {offset - pending + error.start} is not {text_format.encoding}: "
-                    "name the right encoding with --encoding (latin-1 and cp1252 are usual)",
+                    "pass the right encoding with --encoding (often latin-1 or cp1252)",
                     path,
                     line=line,
                 ) from None
@@ -115,33 +126,34 @@ def _open_bytes(path: Path) -> IO[bytes]:
     try:
         if path.suffix.lower() != ".gz":
             return path.open("rb")
-        return cast(IO[bytes], io.BufferedReader(_Unpacked(path), _CHUNK_BYTES))
+        return cast(IO[bytes], io.BufferedReader(_GzipReader(path), _READ_BYTES))
     except FileNotFoundError:
         raise InputError("no such file", path) from None
     except IsADirectoryError:
-        raise InputError("is a folder; name the file in it", path) from None
+        raise InputError("this is a directory: name a file in it", path) from None
     except PermissionError:
-        raise InputError("may not be read", path) from None
+        raise InputError("permission denied: make the file readable", path) from None
 
 
-class _Unpacked(io.RawIOBase):
-    """What a gzipped file holds."""
+class _GzipReader(io.RawIOBase):
+    """Decompressed bytes of a .gz file; a damaged file raises an `InputError`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stream = gzip.open(path)  # noqa: SIM115  closed by close()
 
     def readable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill the buffer with unpacked bytes."""
+        """Fill the buffer with decompressed bytes."""
         try:
             return self._stream.readinto(buffer)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise InputError(
-                f"cannot be unpacked ({error}): get a whole copy of it, or drop .gz from its name if it is not packed",
+                f"the file cannot be decompressed ({error}): get a complete copy, or remove .gz from its name if it is "
+                "not compressed",
                 self._path,
             ) from None
 
@@ -152,24 +164,27 @@ class _Unpacked(io.RawIOBase):
         super().close()
 
 
-class _Replacing(io.RawIOBase):
-    """A stream with every ``old`` replaced by ``new``, which must not be longer."""
+class _DelimiterReplacer(io.RawIOBase):
+    """A stream with every ``old`` delimiter replaced by ``new``, which must not be longer."""
 
     def __init__(self, stream: IO[bytes], old: bytes, new: bytes) -> None:
         self._stream, self._old, self._new = cast(BinaryIO, stream), old, new
-        self._held = b""
+        self._pending = b""
 
     def readable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill the buffer with replaced bytes; a delimiter cut by the end of a read waits for its other half."""
+        """Fill the buffer with replaced bytes.
+
+        If a read ends with the first half of a delimiter, that half waits for the next read.
+        """
         while True:
-            read = self._stream.read(len(buffer) - len(self._held))
-            chunk = self._held + read
+            read = self._stream.read(len(buffer) - len(self._pending))
+            chunk = self._pending + read
             cut = len(chunk) - 1 if read and chunk.endswith(self._old[:1]) else len(chunk)
-            self._held = chunk[cut:]
+            self._pending = chunk[cut:]
             replaced = chunk[:cut].replace(self._old, self._new)
             if replaced or not read:
                 buffer[: len(replaced)] = replaced

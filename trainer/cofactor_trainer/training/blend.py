@@ -8,16 +8,15 @@ with biases like any other: it exports, serves and takes new users as they do.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import numpy as np
 import torch
 
 from cofactor_trainer.architectures.bayesian_mf import GibbsSampler
-from cofactor_trainer.architectures.collapse import rare_items, with_unknown
+from cofactor_trainer.architectures.collapse import append_unknown_row, rarely_rated_items
 from cofactor_trainer.architectures.recipes import Range, Recipe, find_recipe, resolve_range
-from cofactor_trainer.architectures.svdpp import features_of
 from cofactor_trainer.data.dataset import Float32Array, RatingsDataset
+from cofactor_trainer.data.features import side_features
 from cofactor_trainer.errors import RecipeError
 from cofactor_trainer.evaluation.validation_loss import validation_loss
 from cofactor_trainer.scoring.numpy_scorer import predict_all_logits, ratings_of_logits
@@ -98,14 +97,14 @@ def distil(
         rank = min(n_factors, *logits.shape)
         left, values, right = torch.svd_lowrank(logits, q=min(rank + 10, *logits.shape), niter=4)
     root = values[:rank].sqrt()
-    rare = rare_items(train)
+    rare = rarely_rated_items(train)
     return TrainedModel(
         architecture="dot-product",
         objective="rating",
-        user_factors=with_unknown(left[:, :rank] * root),
-        user_bias=with_unknown(user_bias),
-        item_factors=with_unknown(right[:, :rank] * root, rare),
-        item_bias=with_unknown(item_bias, rare),
+        user_factors=append_unknown_row(left[:, :rank] * root),
+        user_bias=append_unknown_row(user_bias),
+        item_factors=append_unknown_row(right[:, :rank] * root, rare),
+        item_bias=append_unknown_row(item_bias, rare),
         global_bias=mean,
         rating_range=rating_range,
         n_dot_factors=rank,
@@ -116,13 +115,13 @@ def _posterior_mean(
     ratings: RatingsDataset, recipe: Recipe, seed: int, observer: Observer | None
 ) -> tuple[Float32Array, float]:
     """Mean prediction of the samples, (n_users, n_items), within the scale; and the last sample's train error."""
-    sampler = GibbsSampler(ratings, *features_of(replace(recipe, side_information=True), ratings), GIBBS_FACTORS, seed)
+    sampler = GibbsSampler(ratings, *side_features(ratings), GIBBS_FACTORS, seed)
     total = np.zeros((ratings.n_users, ratings.n_items), np.float32)
     n_ratings, n_samples = ratings.n_ratings, recipe.epochs - BURN_IN
     for sweep in range(recipe.epochs):
         sampler.sweep()
         if sweep >= BURN_IN:
-            users, items = sampler.folded()
+            users, items = sampler.collapse()
             total += users[:, :-1] @ items[:, :-1].T
             total += users[:, -1:] + items[:, -1]
         if observer is not None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import pickle
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from cofactor_trainer.architectures.recipes import Recipe
-from cofactor_trainer.architectures.svdpp import features_of
 from cofactor_trainer.data.dataset import RatingsDataset
+from cofactor_trainer.data.features import side_features
 from cofactor_trainer.errors import InputError
 
 _FORMAT = 3
@@ -45,7 +45,7 @@ def run_fingerprint(recipe: Recipe, seed: int, ratings: RatingsDataset) -> str:
     """A text that is the same for the same recipe, seed, ratings, scale and features of users and items only."""
     # A blend's members learn from features, whatever its own recipe says.
     learns_from_features = recipe.side_information or recipe.model == "blend"
-    features = features_of(replace(recipe, side_information=learns_from_features), ratings)
+    features = side_features(ratings, enabled=learns_from_features)
     scale = ratings.rating_min, ratings.rating_max
     shapes = ratings.n_users, ratings.n_items, *(side.shape for side in features)
     digest = hashlib.sha256(repr((recipe, seed, scale, shapes)).encode())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cofactor_trainer.architectures.base import RatingModel
-from cofactor_trainer.architectures.batches import check_batches, columns_on
+from cofactor_trainer.architectures.batches import check_batches, rating_tensors
 from cofactor_trainer.architectures.factory import build_model
 from cofactor_trainer.architectures.optimizer import FlatAdamW, schedule
 from cofactor_trainer.architectures.recipes import Range, Recipe
@@ -74,7 +74,7 @@ class _Run:
         self._optimizer = FlatAdamW(model.decay_groups())
         self._best: dict[str, Tensor] | None = None
         self._folded: TrainedModel | None = None
-        self._users, self._items, self._values = columns_on(device, ratings)
+        self._users, self._items, self._values = rating_tensors(ratings, device)
 
     def is_over(self, patience: int | None) -> bool:
         """Whether every epoch is trained, or the last ``patience`` of them have not helped."""
@@ -159,7 +159,7 @@ class _Run:
     def _fold(self) -> TrainedModel:
         self._model.eval()
         with torch.no_grad():
-            return self._model.fold(self._ratings)
+            return self._model.collapse(self._ratings)
 
     def _values_by_name(self) -> dict[str, Tensor]:
         """Parameters and running statistics; sparse tensors are what the ratings say and never change."""

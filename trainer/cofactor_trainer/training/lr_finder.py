@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from cofactor_trainer.architectures.base import RatingModel
-from cofactor_trainer.architectures.batches import Batch, check_batches, columns_on
+from cofactor_trainer.architectures.batches import Batch, check_batches, rating_tensors
 from cofactor_trainer.architectures.factory import build_model
 from cofactor_trainer.architectures.optimizer import FlatAdamW
 from cofactor_trainer.architectures.recipes import Recipe, resolve_range
@@ -83,6 +83,6 @@ def find_learning_rate(
 
 
 def _endless(model: RatingModel, ratings: RatingsDataset, batch_size: int, device: str) -> Iterator[Batch]:
-    columns = columns_on(device, ratings)
+    columns = rating_tensors(ratings, device)
     while True:
         yield from model.batches(*columns, batch_size)

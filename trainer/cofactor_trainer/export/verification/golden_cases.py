@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cofactor_trainer.data.dataset import RatingsDataset
-from cofactor_trainer.data.profile_regression import ProfileModel, encode
+from cofactor_trainer.data.profile_regression import ProfileModel, encode_profiles
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
 Case = Mapping[str, Tensor]
@@ -50,7 +50,7 @@ class CaseMaker:
         ]
         if profile is None or dataset.profiles is None:
             return cases
-        answers = encode(profile.features, dataset.profiles).astype(np.float32)
+        answers = encode_profiles(profile.features, dataset.profiles).astype(np.float32)
         # The first case stays without an answer.
         users = [self.random.integers(0, len(answers), len(case["item_rows"])) for case in cases]
         return [

@@ -1,0 +1,152 @@
+"""Declare the flags that name the ratings and their split, and load what they name."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from cofactor_trainer.commands.flag_values import parse_pair, parse_seed
+from cofactor_trainer.data import movielens
+from cofactor_trainer.data.dataset import RatingsDataset
+from cofactor_trainer.data.dataset_builder import RatingScale
+from cofactor_trainer.data.download import ARCHIVES, fetch
+from cofactor_trainer.data.rating_files import ColumnNames, read_ratings
+from cofactor_trainer.data.splits import Split, per_user_last_split, per_user_split, random_split, time_split
+from cofactor_trainer.data.table_files import is_parquet
+from cofactor_trainer.errors import InputError
+
+_ENCODING = "utf-8"
+# MovieLens defines all of these itself.
+_FILE_FLAGS = ("columns", "encoding", "items", "users", "scale")
+_SPLITS: dict[str, Callable[[RatingsDataset, float, int], Split]] = {
+    "random": random_split,
+    "per-user": per_user_split,
+    "per-user-last": lambda dataset, fraction, _: per_user_last_split(dataset, fraction),
+    "time": lambda dataset, fraction, _: time_split(dataset, fraction),
+}
+
+
+def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags that name the ratings and how to split them."""
+    ratings = parser.add_argument_group("ratings")
+    ratings.add_argument(
+        "--dataset",
+        default="ml-latest-small",
+        metavar="WHAT",
+        help="ml-latest-small (comes with the demo extra); ml-100k, ml-1m, ml-20m or ml-25m (downloaded); the "
+        "directory of an unpacked MovieLens; or a .csv, .tsv or .parquet file, also .gz (default: %(default)s)",
+    )
+    ratings.add_argument("--data-dir", type=Path, metavar="DIR", help="cache of downloads (default: the user's cache)")
+    ratings.add_argument("--by-title", action="store_true", help="ml-100k: one item per title, as in published figures")
+    _add_file_flags(parser)
+    split = parser.add_argument_group("split")
+    split.add_argument(
+        "--validation-fraction", type=float, default=0.2, metavar="F", help="ratings to hold out (default: %(default)s)"
+    )
+    split.add_argument(
+        "--split", choices=_SPLITS, default="random", help="how to choose the held-out ratings (default: %(default)s)"
+    )
+    split.add_argument(
+        "--split-seed", type=parse_seed, default=42, metavar="N", help="seed of the split (default: %(default)s)"
+    )
+
+
+def _add_file_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("if the dataset is a file")
+    group.add_argument("--columns", metavar="USER,ITEM,RATING[,TIME]", help="names of its columns")
+    group.add_argument(
+        "--encoding", metavar="NAME", help=f"encoding of the file and of --items and --users (default: {_ENCODING})"
+    )
+    group.add_argument(
+        "--items", type=Path, metavar="FILE", help="table with the item column and any of title, genres and year"
+    )
+    group.add_argument(
+        "--users", type=Path, metavar="FILE", help="table with the user column and columns of sign-up answers"
+    )
+    group.add_argument(
+        "--scale",
+        type=parse_pair,
+        metavar="LOW,HIGH",
+        help="lowest and highest possible rating (default: the range of the ratings)",
+    )
+
+
+def load_dataset(arguments: argparse.Namespace) -> RatingsDataset:
+    """Load the ratings that the flags name.
+
+    Raises:
+        InputError: the ratings are unusable, or a flag does not apply to them.
+    """
+    name: str = arguments.dataset
+    path = Path(name)
+    if name == "ml-latest-small" and not path.exists():
+        _reject_flags(arguments, name, *_FILE_FLAGS, "by_title")
+        return movielens.load_embedded_small()
+    if name in ARCHIVES and not path.exists():
+        _reject_flags(arguments, name, *_FILE_FLAGS, *(() if name == "ml-100k" else ("by_title",)))
+        path = fetch(name, arguments.data_dir)
+    if path.is_dir():
+        _reject_flags(arguments, f"the directory {name}", *_FILE_FLAGS)
+        return movielens.load_folder(path, by_title=arguments.by_title)
+    return _load_file(path, arguments)
+
+
+def _load_file(path: Path, arguments: argparse.Namespace) -> RatingsDataset:
+    if path.exists():
+        _reject_flags(arguments, f"the file {arguments.dataset}", "by_title")
+        if all(table is None or is_parquet(table) for table in (path, arguments.items, arguments.users)):
+            _reject_flags(arguments, "Parquet", "encoding")
+    return read_ratings(
+        path,
+        None if arguments.columns is None else _parse_columns(arguments.columns),
+        encoding=arguments.encoding or _ENCODING,
+        items_path=arguments.items,
+        users_path=arguments.users,
+        scale=None if arguments.scale is None else RatingScale(*arguments.scale),
+    )
+
+
+def _reject_flags(arguments: argparse.Namespace, dataset: str, *flags: str) -> None:
+    """Raise an `InputError` if one of the flags is set, because it would have no effect on the dataset."""
+    for flag in flags:
+        if getattr(arguments, flag) not in (None, False):
+            raise InputError(f"--{flag.replace('_', '-')} does not apply to {dataset}: leave it out")
+
+
+def _parse_columns(text: str) -> ColumnNames:
+    names = [name.strip() for name in text.split(",")]
+    if len(names) not in (3, 4) or not all(names):
+        raise InputError(f"--columns is {text!r}: give USER,ITEM,RATING or USER,ITEM,RATING,TIME")
+    columns = ColumnNames(*names[:3])
+    return columns if len(names) == 3 else replace(columns, timestamp=names[3])
+
+
+def split_dataset(dataset: RatingsDataset, arguments: argparse.Namespace) -> Split | None:
+    """Split the ratings as the flags say; return None if no rating is held out."""
+    fraction: float = arguments.validation_fraction
+    if not 0 <= fraction < 1:
+        raise InputError(f"--validation-fraction is {fraction:g}: it must be at least 0 and below 1")
+    return _SPLITS[arguments.split](dataset, fraction, arguments.split_seed) if fraction else None
+
+
+def require_split(dataset: RatingsDataset, arguments: argparse.Namespace) -> Split:
+    """Split the ratings as the flags say, for commands that cannot do without held-out ratings."""
+    split = split_dataset(dataset, arguments)
+    if split is None:
+        raise InputError("--validation-fraction is 0: it must be above 0, because the command needs held-out ratings")
+    return split
+
+
+def print_dataset(console: Console, dataset: RatingsDataset, n_validation: int | None) -> None:
+    """Print one line about the ratings; n_validation is None if no number of held-out ratings is to be shown."""
+    density = dataset.n_ratings / (dataset.n_users * dataset.n_items)
+    held_out = "" if n_validation is None else f", {n_validation:,} of them held out"
+    console.print(
+        f"dataset: {dataset.name}, {dataset.n_ratings:,} ratings of {dataset.rating_min:g} to {dataset.rating_max:g} "
+        f"by {dataset.n_users:,} users of {dataset.n_items:,} items ({density:.1%} of the table){held_out}",
+        soft_wrap=True,
+    )

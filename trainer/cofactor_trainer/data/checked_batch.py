@@ -1,0 +1,103 @@
+"""Check and convert the columns of a batch of ratings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cofactor_trainer.data.dataset import Float32Array, Int64Array
+from cofactor_trainer.data.delimited_text import TextFormat, line_of_record
+from cofactor_trainer.data.table_files import is_parquet
+from cofactor_trainer.errors import InputError
+
+
+@dataclass(frozen=True)
+class CheckedBatch:
+    """A batch of records whose columns are checked when they are read.
+
+    Every method raises an `InputError` that names the line (a row for Parquet) of the first bad value.
+
+    Attributes:
+        records: the batch.
+        path: the file that it comes from.
+        text_format: the format of that file, if it is text.
+        first_record: position of the batch's first record in the file.
+    """
+
+    records: pa.RecordBatch
+    path: Path
+    text_format: TextFormat
+    first_record: int
+
+    def ids(self, name: str) -> pa.DictionaryArray:
+        """Return a column of 64-bit whole numbers or text as dictionary-encoded strings, (n,)."""
+        column = self._column(name)
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        if not (pa.types.is_integer(column.type) or _is_text(column)):
+            raise InputError(f"ids are {column.type}: use 64-bit whole numbers or text", self.path, column=name)
+        texts = column.cast(pa.string())
+        is_missing = pc.or_kleene(pc.is_null(texts), pc.equal(pc.utf8_trim_whitespace(texts), "")).fill_null(True)
+        record = pc.index(is_missing, True).as_py()
+        if record >= 0:
+            raise self._error("the id is missing", record, name)
+        return texts.dictionary_encode()
+
+    def ratings(self, name: str) -> Float32Array:
+        """Return a column of finite numbers, (n,)."""
+        values = self._numbers(name, pa.float64(), "a number")
+        is_finite = np.isfinite(values)
+        if not is_finite.all():
+            record = int(np.argmin(is_finite))
+            raise self._error(f"{values[record]} is not a rating: remove the row", record, name)
+        return values.astype(np.float32)
+
+    def timestamps(self, name: str) -> Int64Array | None:
+        """Return a column of seconds since 1970, (n,), or None if there is no such column."""
+        if name not in self.records.schema.names:
+            return None
+        return self._numbers(name, pa.int64(), "a whole number of seconds since 1970")
+
+    def _column(self, name: str) -> pa.Array:
+        return self.records.column(self.records.schema.get_field_index(name))
+
+    def _numbers(self, name: str, kind: pa.DataType, expected: str) -> np.ndarray:
+        """Convert a column to numbers of a kind; ``expected`` describes them in errors."""
+        column = self._column(name)
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.timestamp("s"), safe=False)
+        if _is_text(column):
+            column = pc.utf8_trim_whitespace(column)
+        try:
+            numbers = column.cast(kind)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            raise self._conversion_error(column, name, kind, expected) from None
+        if numbers.null_count:
+            raise self._error("the value is missing", pc.index(pc.is_null(numbers), True).as_py(), name)
+        values: np.ndarray = numbers.to_numpy(zero_copy_only=False)
+        return values
+
+    def _conversion_error(self, column: pa.Array, name: str, kind: pa.DataType, expected: str) -> InputError:
+        """Locate the first value of a column that cannot be converted."""
+        for record, value in enumerate(column):
+            try:
+                value.cast(kind)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                text = str(value.as_py())[:64]
+                return self._error(f"{text!r} is not {expected}" if text else "the value is missing", record, name)
+        return InputError(f"values are {column.type}, not {expected}", self.path, column=name)
+
+    def _error(self, message: str, record: int, column: str) -> InputError:
+        """Return an error at a record of the batch; records of a Parquet file have no line, but a row number."""
+        record += self.first_record
+        if is_parquet(self.path):
+            return InputError(f"row {record + 1}: {message}", self.path, column=column)
+        return InputError(message, self.path, line=line_of_record(self.path, self.text_format, record), column=column)
+
+
+def _is_text(column: pa.Array) -> bool:
+    return bool(pa.types.is_string(column.type) or pa.types.is_large_string(column.type))
