@@ -26,7 +26,7 @@ import torch
 from cofactor_trainer.architectures.recipes import RECIPES, Recipe
 from cofactor_trainer.data.movielens import load_100k, load_embedded_small
 from cofactor_trainer.data.splits import Split, random_split
-from cofactor_trainer.evaluation.baselines import bias_only
+from cofactor_trainer.evaluation.baselines import fit_biases
 from cofactor_trainer.evaluation.evaluate import evaluate_ratings
 from cofactor_trainer.scoring.trained_model import TrainedModel
 from cofactor_trainer.training.train import train
@@ -47,7 +47,7 @@ class Row:
 
     def fit(self, split: Split) -> TrainedModel:
         """The model; the biases alone where there is no recipe."""
-        return bias_only(split.train) if self.recipe is None else train(split.train, None, self.recipe, seed=1).model
+        return fit_biases(split.train) if self.recipe is None else train(split.train, None, self.recipe, seed=1).model
 
 
 def _rows() -> list[Row]:

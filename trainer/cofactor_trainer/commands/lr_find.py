@@ -11,7 +11,7 @@ from rich.console import Console
 from cofactor_trainer.commands.data import add_data_flags, load_dataset, split_dataset
 from cofactor_trainer.commands.train import add_recipe_flags, print_dataset, recipe_of, resolve_device
 from cofactor_trainer.errors import InputError, MissingExtraError
-from cofactor_trainer.training.lr_finder import Sweep, find_learning_rate
+from cofactor_trainer.training.lr_finder import LearningRateCurve, find_learning_rate
 
 _SHOWN = 12
 _BAR = 40
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def write_plot(sweep: Sweep, name: str, path: Path) -> None:
+def write_plot(sweep: LearningRateCurve, name: str, path: Path) -> None:
     """The curve as one self-contained HTML file.
 
     Raises:
@@ -79,7 +79,7 @@ def write_plot(sweep: Sweep, name: str, path: Path) -> None:
         raise InputError(f"the plot cannot be written ({error.strerror})", path) from None
 
 
-def _print(console: Console, sweep: Sweep) -> None:
+def _print(console: Console, sweep: LearningRateCurve) -> None:
     console.print(f"{'learning rate':>14}{'loss':>10}", style="bold")
     highest = max(sweep.losses)
     step = max(1, len(sweep.rates) // _SHOWN)

@@ -11,7 +11,7 @@ from rich.console import Console
 from cofactor_trainer.commands.data import add_data_flags, load_dataset, split_dataset
 from cofactor_trainer.commands.train import add_recipe_flags, print_dataset, recipe_of, resolve_device
 from cofactor_trainer.errors import InputError
-from cofactor_trainer.training.hyperparameter_search import Trial, search
+from cofactor_trainer.training.hyperparameter_search import Trial, search_hyperparameters
 
 _FLAGS = {
     "learning_rate": "--learning-rate",
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     def show(number: int, trial: Trial) -> None:
         console.print(f"{number:>5}  loss {trial.loss:.4f}  {_as_flags(trial)}", highlight=False, soft_wrap=True)
 
-    best = search(
+    best = search_hyperparameters(
         split,
         recipe,
         n_trials=arguments.trials,
