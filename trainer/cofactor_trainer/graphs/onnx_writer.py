@@ -32,8 +32,7 @@ class GraphSpec:
         inputs: example inputs by name; every free dimension is at least 2.
         dynamic_axes: names of the free dimensions, {input: {axis: name}}.
         outputs: output names.
-        broadcast_axes: other names for axes that ONNX broadcasts though torch takes them as equal, {input: {axis:
-            name}}.
+        broadcast_axes: names of axes that are traced as equal to another axis but may also be 1, {input: {axis: name}}.
         single: module to run instead if the first dimension of the first input is 1; None to always run `module`.
     """
 

@@ -11,9 +11,8 @@ from cofactor_trainer.graphs.recommend import Recommend
 from cofactor_trainer.graphs.scorer import Scorer
 from cofactor_trainer.graphs.top_k import EXCLUDED_SCORE
 
-# Items of a part. The scores of a part for 128 users fit the last-level cache, so they stay there from one operation to
-# the next. They also fit memory that the allocator has: larger ones it would take from the system and give back each
-# time.
+# Items of a part. The scores of a part for 128 users stay in the last-level cache from one operation to the next. They
+# are also small enough for the allocator to reuse its memory: it would request larger arrays from the system each time.
 PART_ROWS = 3 << 13
 # Every part adds nine nodes to the graph.
 MAX_PARTS = 128

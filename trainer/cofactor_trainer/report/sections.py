@@ -45,17 +45,20 @@ class Section:
 
 
 def build_sections(version: ExportedVersion, validation: RatingsDataset | None) -> list[Section]:
-    """Build all sections in order; without held-out ratings, those that need none."""
-    has_errors = validation is not None and version.manifest.objective == "rating"
+    """Build all sections in order.
+
+    The sections about prediction errors are left out without held-out ratings, and for a ranking model.
+    """
+    held_out = validation if version.manifest.objective == "rating" else None
     return [
         _loss_curves(version),
-        *(_rating_errors(version, validation) if validation is not None and has_errors else []),
+        *([] if held_out is None else _rating_errors(version, held_out)),
         _best_and_worst_liked(version),
         _item_map(version),
         _nearest_neighbours(version),
         _rating_table(version),
-        _representation_bias(version, validation if has_errors else None),
-        *(_new_users(version, validation) if validation is not None and has_errors else []),
+        _representation_bias(version, held_out),
+        *([] if held_out is None else _new_users(version, held_out)),
     ]
 
 

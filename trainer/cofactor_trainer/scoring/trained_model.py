@@ -37,8 +37,7 @@ class TrainedModel:
     rating_range is None.
 
     The dot product with biases is that of Y. Koren, R. Bell and C. Volinsky (Matrix factorization techniques for
-    recommender systems, 2009). Its sum with a network is the form of X. He et al. (Neural collaborative filtering,
-    2017).
+    recommender systems, 2009). Adding a network to it follows X. He et al. (Neural collaborative filtering, 2017).
 
     Attributes:
         architecture: which of the two terms, dot product and network, the model has.
