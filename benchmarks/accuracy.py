@@ -27,7 +27,7 @@ from benchmarks.datasets import ml_100k_folder
 from cofactor_trainer.architectures.recipes import RECIPES, Recipe
 from cofactor_trainer.data.movielens import load_100k, load_embedded_small
 from cofactor_trainer.data.splits import Split, random_split
-from cofactor_trainer.evaluation.baselines import bias_only
+from cofactor_trainer.evaluation.baselines import fit_biases
 from cofactor_trainer.evaluation.evaluate import evaluate_ratings
 from cofactor_trainer.scoring.trained_model import TrainedModel
 from cofactor_trainer.training.train import train
@@ -52,8 +52,8 @@ class Row:
     seconds_target: float | None = None
 
     def fit(self, split: Split) -> TrainedModel:
-        """Train on one split."""
-        return bias_only(split.train) if self.recipe is None else train(split.train, None, self.recipe, seed=1).model
+        """Train on one split; without a recipe, fit biases only."""
+        return fit_biases(split.train) if self.recipe is None else train(split.train, None, self.recipe, seed=1).model
 
 
 def _rows() -> list[Row]:

@@ -31,22 +31,23 @@ from benchmarks.engine_page import Results, plot, summary, table
 from cofactor_server.inference.engine import session_options
 from cofactor_trainer.export.table_file import write_tables
 from cofactor_trainer.export.version_graphs import LARGE_TABLES
-from cofactor_trainer.graphs.exact_top_k import TWO_STAGE_ITEMS
-from cofactor_trainer.graphs.fold_in import EmbedUser
-from cofactor_trainer.graphs.graph_sources import (
-    embed_user_source,
-    predict_source,
-    recommend_source,
-    similar_items_source,
-    similarity_source,
+from cofactor_trainer.graphs.fold_in import EmbedRatingUser
+from cofactor_trainer.graphs.graph_specs import (
+    embed_user_spec,
+    predict_spec,
+    recommend_spec,
+    similar_items_spec,
+    similarity_spec,
 )
-from cofactor_trainer.graphs.item_codes import quantize
-from cofactor_trainer.graphs.item_columns import RecommendOne, item_columns
-from cofactor_trainer.graphs.modules import Recommend, Scorer
+from cofactor_trainer.graphs.item_codes import quantize_items
+from cofactor_trainer.graphs.item_columns import RecommendColumnwise, build_item_columns
 from cofactor_trainer.graphs.onnx_writer import write_graph
-from cofactor_trainer.graphs.recommend_large import RecommendMany
+from cofactor_trainer.graphs.recommend import Recommend
+from cofactor_trainer.graphs.recommend_blockwise import RecommendBlockwise
 from cofactor_trainer.graphs.recommend_quantized import RecommendQuantized
-from cofactor_trainer.graphs.user_prior import rows_prior
+from cofactor_trainer.graphs.scorer import Scorer
+from cofactor_trainer.graphs.top_k import LARGE_CATALOGUE_ITEMS
+from cofactor_trainer.graphs.user_prior import prior_of_trained_rows
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
 N_FACTORS = 64
@@ -86,23 +87,23 @@ def build(folder: Path, n_items: int) -> TrainedModel:
         "item_bias": model.item_bias,
         "item_log_popularity": popularity,
         "item_inverse_norms": norms,
-        "item_columns": item_columns(model.item_factors, model.item_bias, popularity, norms),
-        **quantize(model.user_factors, model.item_factors, model.item_bias, popularity),
+        "item_columns": build_item_columns(model.item_factors, model.item_bias, popularity, norms),
+        **quantize_items(model.user_factors, model.item_factors, model.item_bias, popularity),
     }
     tables = {table.name: table for table in write_tables(folder / "tables.bin", arrays)}
     scorer = Scorer(model)
     large_tables = {name: torch.from_numpy(arrays[name]) for name in LARGE_TABLES}
     columns = large_tables["item_columns"]
-    large = n_items >= TWO_STAGE_ITEMS
-    many = RecommendMany(scorer, weights) if large else Recommend(scorer, weights)
+    large = n_items >= LARGE_CATALOGUE_ITEMS
+    many = RecommendBlockwise(scorer, weights) if large else Recommend(scorer, weights)
     quantized = RecommendQuantized(scorer, weights, large_tables)
     sources = {
-        "predict": predict_source(scorer),
-        "recommend": recommend_source(scorer, many, RecommendOne(scorer, weights, columns) if large else None),
-        "recommend_int8": recommend_source(scorer, many, quantized),
-        "similar_items": similar_items_source(scorer, inverse, columns if large else None),
-        "similarity": similarity_source(scorer, inverse),
-        "embed_user": embed_user_source(EmbedUser(scorer, rows_prior(model))),
+        "predict": predict_spec(scorer),
+        "recommend": recommend_spec(scorer, many, RecommendColumnwise(scorer, weights, columns) if large else None),
+        "recommend_int8": recommend_spec(scorer, many, quantized),
+        "similar_items": similar_items_spec(scorer, inverse, columns if large else None),
+        "similarity": similarity_spec(scorer, inverse),
+        "embed_user": embed_user_spec(EmbedRatingUser(scorer, prior_of_trained_rows(model))),
     }
     for name, source in sources.items():
         write_graph(source, folder / f"{name}.onnx", tables, "tables.bin")

@@ -25,7 +25,7 @@ from cofactor_trainer.data.movielens import load_100k
 from cofactor_trainer.data.profile_regression import encode_profiles
 from cofactor_trainer.export.verification.parity import cpu_session
 from cofactor_trainer.export.version_writer import export_version
-from cofactor_trainer.graphs.empirical_bayes import empirical_prior
+from cofactor_trainer.graphs.prior_estimation import estimate_rating_prior
 from cofactor_trainer.training.train import train
 
 N_HIDDEN = 94
@@ -95,7 +95,7 @@ def main() -> None:
         for seed in arguments.seeds:
             train_ratings, hidden, histories = hide(dataset, seed)
             model = train(train_ratings, None, find_recipe(recipe), seed=seed).model
-            features = empirical_prior(model, train_ratings).profile.features
+            features = estimate_rating_prior(model, train_ratings).profile.features
             with tempfile.TemporaryDirectory() as folder:
                 version = export_version(
                     model, train_ratings, Path(folder), "fold-in", "1", metrics={}, hyperparameters={}

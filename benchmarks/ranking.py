@@ -32,7 +32,7 @@ from benchmarks.datasets import ml_100k_folder
 from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.data.movielens import load_100k
 from cofactor_trainer.data.splits import Split, per_user_split
-from cofactor_trainer.evaluation.baselines import popularity
+from cofactor_trainer.evaluation.baselines import fit_popularity
 from cofactor_trainer.evaluation.evaluate import evaluate_ranking
 from cofactor_trainer.evaluation.metrics import RankingMetrics
 from cofactor_trainer.scoring.trained_model import TrainedModel
@@ -96,7 +96,7 @@ def of_recipe(name: str, **changes: object) -> Callable[[Split], TrainedModel]:
 
 
 ROWS = (
-    Row("popularity", lambda split: popularity(split.train)),
+    Row("popularity", lambda split: fit_popularity(split.train)),
     Row("dot-bias, by predicted rating", of_recipe("dot-bias")),
     Row("dot-bias, popularity-corrected", of_recipe("dot-bias"), 1.0),
     Row(f"implicit {implicit.__version__} ALS, 32 factors", als),

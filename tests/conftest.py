@@ -1,4 +1,4 @@
-"""Versions to serve, exported once for all tests."""
+"""Export the versions that tests serve, once for all tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support import synthetic
 
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory):
-    """Where the versions of these fixtures are; treat as read-only."""
+    """Model repository of the versions below; tests must not change it."""
     return tmp_path_factory.mktemp("models")
 
 
@@ -25,16 +25,16 @@ def _export(models_dir, name, architecture, dataset=None):
 
 @pytest.fixture(scope="session")
 def dot_version(models_dir):
-    """A version directory of a dot-product model."""
+    """Version directory of a dot-product model."""
     return _export(models_dir, "dot", "dot-product")
 
 
 @pytest.fixture(scope="session")
 def indexed_version(models_dir):
-    """A version directory of a dot-product model with an index of candidates, `films`.
+    """Version directory of a dot-product model, `films`, with an index of candidates.
 
-    Every second item is the one before it again, with the same ratings: pairs of equal scores. Popularity follows a
-    power law.
+    Every second item is a copy of the one before it, with the same ratings, so that items have equal scores in pairs.
+    Popularity follows a power law.
     """
     from cofactor_trainer.export.version_writer import export_version
 
@@ -53,17 +53,17 @@ def indexed_version(models_dir):
 
 @pytest.fixture(scope="session")
 def net_version(models_dir):
-    """A version directory of a neural network."""
+    """Version directory of a neural network."""
     return _export(models_dir, "net", "neural-network")
 
 
 @pytest.fixture(scope="session")
 def hybrid_version(models_dir):
-    """A version directory of a hybrid."""
+    """Version directory of a hybrid."""
     return _export(models_dir, "hybrid", "hybrid")
 
 
 @pytest.fixture(scope="session")
 def profile_version(models_dir):
-    """A version directory of a dot-product model with the profile features "age" and "mood"."""
+    """Version directory of a dot-product model with the profile features "age" and "mood"."""
     return _export(models_dir, "profile", "dot-product", synthetic.with_profiles(synthetic.make_dataset()))

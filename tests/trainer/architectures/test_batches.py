@@ -9,7 +9,7 @@ from cofactor_trainer.__main__ import main
 from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.data.splits import random_split, split_by_mask
 from cofactor_trainer.errors import RecipeError
-from cofactor_trainer.training.hyperparameter_search import search
+from cofactor_trainer.training.hyperparameter_search import search_hyperparameters
 from cofactor_trainer.training.lr_finder import find_learning_rate
 from cofactor_trainer.training.train import train
 from tests.support.synthetic import make_dataset
@@ -36,7 +36,7 @@ def test_a_single_rating_is_refused(recipe):
 def test_a_search_refuses_a_batch_size_of_one():
     pytest.importorskip("optuna", reason="the search extra is not installed")
     with pytest.raises(RecipeError, match="batch_size is 1"):
-        search(random_split(make_dataset()), replace(RECIPES["p5"], batch_size=1), n_trials=1)
+        search_hyperparameters(random_split(make_dataset()), replace(RECIPES["p5"], batch_size=1), n_trials=1)
 
 
 def test_steps_per_epoch_enlarges_a_batch_size_of_one():

@@ -9,7 +9,7 @@ from cofactor_trainer.__main__ import main
 from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.data.splits import random_split
 from cofactor_trainer.errors import RecipeError
-from cofactor_trainer.training.hyperparameter_search import search
+from cofactor_trainer.training.hyperparameter_search import search_hyperparameters
 from cofactor_trainer.training.lr_finder import find_learning_rate
 from cofactor_trainer.training.train import train
 from tests.support.synthetic import make_dataset, with_profiles
@@ -80,8 +80,8 @@ def test_the_search_needs_permission_for_a_misfit_range():
     pytest.importorskip("optuna", reason="the search extra is not installed")
     split = random_split(make_dataset())
     with pytest.raises(RecipeError, match="--allow-misfit-range to train regardless"):
-        search(split, MISFIT, n_trials=1)
-    assert len(search(split, MISFIT, n_trials=1, allow_misfit_range=True)) == 1
+        search_hyperparameters(split, MISFIT, n_trials=1)
+    assert len(search_hyperparameters(split, MISFIT, n_trials=1, allow_misfit_range=True)) == 1
 
 
 def test_a_blend_needs_permission_for_a_misfit_range():

@@ -1,4 +1,4 @@
-"""Measures against a second, slow computation, and against answers known by construction."""
+"""Metrics equal a second, slow computation, and values known by construction."""
 
 import json
 from dataclasses import replace
@@ -9,8 +9,8 @@ import pytest
 from cofactor_trainer.__main__ import main
 from cofactor_trainer.data.splits import k_folds, per_user_last_split, per_user_split, random_split, time_split
 from cofactor_trainer.errors import InputError
-from cofactor_trainer.evaluation.baselines import bias_only, popularity
-from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings, relevant_from, top_rows
+from cofactor_trainer.evaluation.baselines import fit_biases, fit_popularity
+from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings, relevance_threshold, top_k_rows
 from cofactor_trainer.scoring.numpy_scorer import predict_all_logits, predict_logits
 from cofactor_trainer.scoring.trained_model import TrainedModel
 from tests.support.synthetic import make_dataset, make_model
@@ -31,7 +31,7 @@ def model_for(split, architecture):
 
 
 @pytest.mark.parametrize("architecture", ["dot-product", "neural-network", "hybrid"])
-def test_all_logits_are_those_of_every_pair(architecture, split):
+def test_predict_all_logits_equals_predict_logits_of_every_pair(architecture, split):
     model = model_for(split, architecture)
     users = np.array([0, 5, split.train.n_users])
     pairs = np.meshgrid(users, np.arange(split.train.n_items), indexing="ij")
@@ -41,12 +41,12 @@ def test_all_logits_are_those_of_every_pair(architecture, split):
 
 @pytest.mark.parametrize("k", [1, 5, 10])
 @pytest.mark.parametrize("weight", [0.0, 1.5])
-def test_ranking_measures_equal_a_slow_computation(split, k, weight):
+def test_ranking_metrics_equal_a_slow_computation(split, k, weight):
     model = model_for(split, "dot-product")
     found = evaluate_ranking(model, split, k, popularity_weight=weight)
-    train, held_out, threshold = split.train, split.validation, relevant_from(split)
+    train, held_out, threshold = split.train, split.validation, relevance_threshold(split)
     counts = train.item_rating_counts()
-    recalls, gains, reciprocals, given = [], [], [], []
+    recalls, gains, reciprocals, recommended = [], [], [], []
     for user in range(train.n_users):
         relevant = {
             int(item)
@@ -69,15 +69,15 @@ def test_ranking_measures_equal_a_slow_computation(split, k, weight):
         ideal = sum(1 / np.log2(place + 2) for place in range(min(k, len(relevant))))
         gains.append(sum(hit / np.log2(place + 2) for place, hit in enumerate(hits)) / ideal)
         reciprocals.append(1 / (hits.index(True) + 1) if any(hits) else 0)
-        given += best
+        recommended += best
     assert found.n_users == len(recalls)
     assert found.recall == pytest.approx(np.mean(recalls))
     assert found.ndcg == pytest.approx(np.mean(gains))
     assert found.mrr == pytest.approx(np.mean(reciprocals))
     assert found.hit_rate == pytest.approx(np.mean(np.array(reciprocals) > 0))
-    assert found.coverage == pytest.approx(len(set(given)) / train.n_items)
+    assert found.coverage == pytest.approx(len(set(recommended)) / train.n_items)
     mean_rated = np.mean(counts[train.item_rows])
-    assert found.popularity_lift == pytest.approx(np.mean(counts[given]) / mean_rated)
+    assert found.popularity_lift == pytest.approx(np.mean(counts[recommended]) / mean_rated)
 
 
 def test_a_model_that_knows_the_held_out_ratings_is_perfect(split):
@@ -102,26 +102,26 @@ def test_a_model_that_knows_the_held_out_ratings_is_perfect(split):
     assert (ranking.ndcg, ranking.mrr, ranking.hit_rate) == pytest.approx((1, 1, 1))
 
 
-def test_of_equal_scores_the_lower_row_comes_first_and_excluded_ones_never():
+def test_top_k_rows_puts_the_lower_row_first_among_equals_and_leaves_out_excluded_rows():
     scores = np.array([[1, 3, 3, 2, 3], [-np.inf, 1, -np.inf, -np.inf, -np.inf]], dtype=np.float32)
-    assert top_rows(scores, 2).tolist() == [[1, 2], [1, -1]]
-    assert top_rows(scores, 4).tolist() == [[1, 2, 4, 3], [1, -1, -1, -1]]
+    assert top_k_rows(scores, 2).tolist() == [[1, 2], [1, -1]]
+    assert top_k_rows(scores, 4).tolist() == [[1, 2, 4, 3], [1, -1, -1, -1]]
 
 
-def test_nothing_relevant_is_an_error(split):
+def test_ranking_without_relevant_held_out_ratings_is_an_error(split):
     with pytest.raises(InputError, match="nothing is relevant"):
         evaluate_ranking(model_for(split, "dot-product"), split, threshold=9.0)
 
 
-def test_popularity_recommends_what_most_have_rated(split):
+def test_popularity_recommends_the_most_rated_items(split):
     counts = split.train.item_rating_counts()
-    ranked = top_rows(predict_all_logits(popularity(split.train), np.array([0])), split.train.n_items)[0]
+    ranked = top_k_rows(predict_all_logits(fit_popularity(split.train), np.array([0])), split.train.n_items)[0]
     assert (np.diff(counts[ranked]) <= 0).all()
 
 
-def test_bias_only_is_the_ridge_solution(split):
+def test_biases_are_the_ridge_solution(split):
     train = split.train
-    model = bias_only(train)
+    model = fit_biases(train)
     n_users, n_items, n = train.n_users, train.n_items, train.n_ratings
     design = np.zeros((n, n_users + n_items))
     design[np.arange(n), train.user_rows] = 1
@@ -147,7 +147,7 @@ def test_per_user_splits_hold_out_a_fifth_of_every_user(timed):
         np.testing.assert_array_equal(held_out[: timed.n_users], (rated * 0.2).astype(int))
 
 
-def test_the_last_of_each_user_are_the_latest(timed):
+def test_the_per_user_last_split_holds_out_the_latest_ratings(timed):
     split = per_user_last_split(timed, 0.2)
     for user in range(split.train.n_users):
         latest_trained = split.train.timestamps[split.train.user_rows == user].max()
@@ -160,22 +160,22 @@ def test_the_time_split_trains_on_the_past(timed):
     assert split.validation.n_ratings == int(timed.n_ratings * 0.25)
 
 
-def test_time_needs_timestamps(dataset):
+def test_splits_by_time_need_timestamps(dataset):
     for split_by in (time_split, per_user_last_split):
         with pytest.raises(InputError, match="has no timestamps"):
             split_by(dataset)
 
 
-def test_every_rating_validates_in_exactly_one_fold(timed):
+def test_every_rating_is_held_out_in_exactly_one_fold(timed):
     folds = list(k_folds(timed, 4))
     assert len(folds) == 4
-    judged = np.concatenate([fold.validation.timestamps for fold in folds])
-    np.testing.assert_array_equal(np.sort(judged), np.arange(timed.n_ratings))
+    held_out = np.concatenate([fold.validation.timestamps for fold in folds])
+    np.testing.assert_array_equal(np.sort(held_out), np.arange(timed.n_ratings))
     with pytest.raises(InputError, match="--folds is 1"):
         k_folds(timed, 1)
 
 
-def test_evaluate_shows_the_recipe_beside_the_baselines(capsys):
+def test_evaluate_compares_the_recipe_with_the_baselines(capsys):
     assert main(["evaluate", "--recipe", "dot-bias", "--epochs", "3", "--json", "--device", "cpu"]) == 0
     measures = json.loads(capsys.readouterr().out)["measures"]
     assert list(measures) == ["popularity", "biases only", "dot-bias", "dot-bias, popularity-corrected"]
@@ -186,7 +186,7 @@ def test_evaluate_shows_the_recipe_beside_the_baselines(capsys):
 
 def test_evaluate_prints_a_table_that_fits_80_columns(capsys):
     assert main(["evaluate", "--recipe", "dot-bias", "--epochs", "1", "--folds", "2", "--top", "5"]) == 0
-    said = capsys.readouterr().out
-    assert "2 folds" in said
-    assert "NDCG@5" in said
-    assert "…" not in said
+    output = capsys.readouterr().out
+    assert "2 folds" in output
+    assert "NDCG@5" in output
+    assert "…" not in output

@@ -1,4 +1,4 @@
-"""`cofactor-train publish`: what servers then see, and what is refused."""
+"""`cofactor-train publish` copies a version completely or not at all, and refuses damaged ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def files_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_published_version_is_the_one_that_was_exported(dot_version, tmp_path, capsys) -> None:
+def test_a_published_version_is_a_copy_of_the_exported_one(dot_version, tmp_path, capsys) -> None:
     assert main(["publish", str(dot_version), str(tmp_path / "repository")]) == 0
     target = tmp_path / "repository" / "dot" / "1"
     assert capsys.readouterr().out == f"published: {target}\n"
@@ -76,15 +76,15 @@ def test_a_version_has_the_permissions_of_a_new_folder(dot_version, tmp_path):
     assert dot_version.stat().st_mode == new_folder
 
 
-def test_a_killed_publisher_is_not_in_the_way_of_the_next(dot_version, tmp_path, monkeypatch):
-    """In a container both have process id 1."""
+def test_a_killed_publisher_does_not_block_the_next(dot_version, tmp_path, monkeypatch):
+    """In a container both processes have id 1."""
 
     def fail(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "copyfile", fail)
-        patched.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed, it removes nothing
+        patched.setattr(shutil, "rmtree", lambda *_, **__: None)  # a killed process removes nothing
         with pytest.raises(KeyboardInterrupt):
             publish_version(dot_version, str(tmp_path))
     (left,) = (tmp_path / "dot").iterdir()
@@ -93,15 +93,15 @@ def test_a_killed_publisher_is_not_in_the_way_of_the_next(dot_version, tmp_path,
     assert files_of(tmp_path / "dot" / "1") == files_of(dot_version)
 
 
-def test_of_two_publishers_at_once_the_second_is_told(dot_version, tmp_path, monkeypatch):
+def test_the_second_of_two_publishers_at_once_gets_an_error(dot_version, tmp_path, monkeypatch):
     copy = shutil.copyfile
 
-    def overtaken(source, target):
+    def copy_after_another_publisher(source, target):
         monkeypatch.setattr(shutil, "copyfile", copy)
         publish_version(dot_version, str(tmp_path))
         return copy(source, target)
 
-    monkeypatch.setattr(shutil, "copyfile", overtaken)
+    monkeypatch.setattr(shutil, "copyfile", copy_after_another_publisher)
     with pytest.raises(InputError, match="versions are never changed"):
         publish_version(dot_version, str(tmp_path))
     assert [path.name for path in (tmp_path / "dot").iterdir()] == ["1"]
@@ -111,10 +111,10 @@ def test_of_two_publishers_at_once_the_second_is_told(dot_version, tmp_path, mon
     ("field", "value"), [("name", "../../escaped"), ("name", "Dot"), ("version", "../1"), ("version", "")]
 )
 @pytest.mark.parametrize("command", ["publish", "report"])
-def test_a_manifest_whose_names_are_no_folder_names_is_refused(
+def test_a_manifest_with_names_that_are_not_folder_names_is_refused(
     dot_version, tmp_path, monkeypatch, capsys, command, field, value
 ):
-    """Its checksums agree with it: whoever wrote it can compute them."""
+    """The checksums are correct: an attacker who writes a manifest can compute them."""
     monkeypatch.chdir(tmp_path)
     crafted = tmp_path / "a" / "b" / "crafted"
     shutil.copytree(dot_version, crafted)
@@ -131,7 +131,7 @@ def test_a_manifest_whose_names_are_no_folder_names_is_refused(
 
 @pytest.mark.parametrize("command", ["publish", "report"])
 @pytest.mark.parametrize("size", [None, 0, 5000])
-def test_missing_or_cut_tables_are_named(dot_version, tmp_path, capsys, command, size):
+def test_missing_or_truncated_tables_are_named(dot_version, tmp_path, capsys, command, size):
     damaged = tmp_path / "damaged"
     shutil.copytree(dot_version, damaged)
     if size is None:

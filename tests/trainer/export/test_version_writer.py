@@ -1,4 +1,4 @@
-"""A version directory is what docs/model-format.md says, whole or not there at all."""
+"""A version directory is as docs/model-format.md describes it, and appears complete or not at all."""
 
 import hashlib
 import itertools
@@ -9,8 +9,7 @@ import pytest
 from google.protobuf import json_format
 
 from cofactor.v1 import manifest_pb2
-from cofactor_trainer.export import version_graphs
-from cofactor_trainer.export import version_writer as export
+from cofactor_trainer.export import version_graphs, version_writer
 from cofactor_trainer.export.manifest import VERSION
 from cofactor_trainer.export.verification.parity import ParityError
 from cofactor_trainer.export.version_writer import export_version
@@ -57,14 +56,14 @@ def test_no_path_of_this_machine_is_in_any_file(version):
         assert source not in path.read_bytes(), path.name
 
 
-def test_ids_come_back_in_their_order(version, manifest):
+def test_ids_are_stored_in_order(version, manifest):
     dataset = make_dataset()
     text, offsets = table(version, manifest, "item_ids.bytes"), table(version, manifest, "item_ids.offsets")
     ids = [bytes(text[a:b]).decode() for a, b in itertools.pairwise(offsets)]
     assert ids == list(dataset.catalogue.item_ids)
 
 
-def test_rated_items_of_a_user_are_those_of_the_data_ascending(version, manifest):
+def test_rated_items_of_a_user_are_stored_in_ascending_order(version, manifest):
     dataset = make_dataset()
     offsets, rows = table(version, manifest, "rated.offsets"), table(version, manifest, "rated.item_rows")
     ratings = table(version, manifest, "rated.ratings")
@@ -82,8 +81,8 @@ def test_an_existing_version_is_never_changed(dot_version, models_dir):
     assert {path.name: path.read_bytes() for path in dot_version.iterdir()} == before
 
 
-def test_a_killed_export_is_not_in_the_way_of_the_next(tmp_path, monkeypatch):
-    """In a container both have process id 1."""
+def test_a_killed_export_does_not_block_the_next(tmp_path, monkeypatch):
+    """In a container both processes have id 1."""
 
     def fail(*_, **__):
         raise KeyboardInterrupt
@@ -92,13 +91,13 @@ def test_a_killed_export_is_not_in_the_way_of_the_next(tmp_path, monkeypatch):
         return export_version(make_model(), make_dataset(), tmp_path, "m", "1", metrics={}, hyperparameters={})
 
     with monkeypatch.context() as patched:
-        patched.setattr(export, "_write", fail)
-        patched.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed, it removes nothing
+        patched.setattr(version_writer, "_write_files", fail)
+        patched.setattr(shutil, "rmtree", lambda *_, **__: None)  # a killed process removes nothing
         with pytest.raises(KeyboardInterrupt):
             attempt()
     (left,) = (tmp_path / "m").iterdir()
     assert not VERSION.fullmatch(left.name), "a server would take it for a version"
-    monkeypatch.setattr(export, "_write", lambda draft, *_, **__: (draft / "written").touch())
+    monkeypatch.setattr(version_writer, "_write_files", lambda directory, *_: (directory / "written").touch())
     assert (attempt() / "written").is_file()
 
 
@@ -122,7 +121,7 @@ def test_a_version_that_differs_from_torch_is_not_published(tmp_path, monkeypatc
         ("m", "a b", "version"),
     ],
 )
-def test_a_name_that_is_no_plain_file_name_is_refused(tmp_path, name, version, message):
+def test_a_name_that_is_not_a_plain_folder_name_is_refused(tmp_path, name, version, message):
     with pytest.raises(ValueError, match=message):
         export_version(make_model(), make_dataset(), tmp_path, name, version, metrics={}, hyperparameters={})
     assert not list(tmp_path.iterdir())
@@ -135,6 +134,6 @@ def test_a_model_that_diverged_is_refused(tmp_path):
         export_version(model, make_dataset(), tmp_path, "m", "1", metrics={}, hyperparameters={})
 
 
-def test_a_model_of_other_data_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="item_factors has 121 rows; the data set synthetic asks for 51"):
+def test_a_model_of_another_data_set_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="item_factors has 121 rows; the data set synthetic needs 51"):
         export_version(make_model(), make_dataset(n_items=50), tmp_path, "m", "1", metrics={}, hyperparameters={})

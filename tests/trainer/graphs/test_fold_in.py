@@ -1,4 +1,4 @@
-"""A new user's row is the maximum of the posterior, for every architecture, and so is its ONNX graph."""
+"""The row of a new user maximises the posterior, for every architecture."""
 
 from dataclasses import replace
 
@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from cofactor_trainer.data.profile_regression import encode_profiles, fit_profile_model
-from cofactor_trainer.graphs.empirical_bayes import empirical_prior
-from cofactor_trainer.graphs.fold_in import EmbedRankingUser, EmbedUser, conjugate_gradients
-from cofactor_trainer.graphs.modules import Scorer
-from cofactor_trainer.graphs.user_prior import UserPrior, rows_prior
+from cofactor_trainer.graphs.fold_in import EmbedRankingUser, EmbedRatingUser, conjugate_gradients
+from cofactor_trainer.graphs.prior_estimation import estimate_rating_prior
+from cofactor_trainer.graphs.scorer import Scorer
+from cofactor_trainer.graphs.user_prior import UserPrior, prior_of_trained_rows
 from tests.support.synthetic import make_dataset, make_model, with_profiles
 
 ARCHITECTURES = ["dot-product", "neural-network", "hybrid"]
@@ -23,11 +23,11 @@ def history(n_items, n_rated, seed=0):
 
 
 def objective(fold_in, prior, item_rows, ratings):
-    """Twice the negative log posterior of a whitened row, by its definition."""
+    """Twice the negative log posterior of a whitened row, computed by its definition."""
 
     def value(whitened):
         user = torch.from_numpy(prior.mean) + torch.from_numpy(prior.root) @ whitened
-        fitted = fold_in.scorer.ratings(fold_in.logits(user[None], item_rows)[0])
+        fitted = fold_in.scorer.ratings(fold_in.logits_and_jacobian(user[None], item_rows)[0])
         return ((ratings - fitted) ** 2).sum() + whitened @ whitened
 
     return value
@@ -52,10 +52,10 @@ def minimum(value, size):
     ("architecture", "tolerance"), [("dot-product", 1e-4), ("neural-network", 0.25), ("hybrid", 0.1)]
 )
 @pytest.mark.parametrize("n_rated", [1, 5, 60])
-def test_the_row_is_where_the_posterior_is_highest(architecture, tolerance, rating_range, n_rated):
+def test_the_row_maximises_the_posterior(architecture, tolerance, rating_range, n_rated):
     model = make_model(architecture, rating_range=rating_range)
-    prior = rows_prior(model, noise=0.8)
-    fold_in = EmbedUser(Scorer(model), prior).double()
+    prior = prior_of_trained_rows(model, noise=0.8)
+    fold_in = EmbedRatingUser(Scorer(model), prior).double()
     item_rows, ratings = history(120, n_rated)
     value = objective(fold_in, prior, item_rows, ratings)
     factors, bias, _ = fold_in(item_rows, ratings.double())
@@ -66,47 +66,47 @@ def test_the_row_is_where_the_posterior_is_highest(architecture, tolerance, rati
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_hand_written_jacobian_is_the_derivative(architecture):
+def test_the_hand_written_jacobian_equals_that_of_autograd(architecture):
     model = make_model(architecture)
-    fold_in = EmbedUser(Scorer(model), rows_prior(model)).double()
+    fold_in = EmbedRatingUser(Scorer(model), prior_of_trained_rows(model)).double()
     item_rows, _ = history(120, 9)
     user = torch.randn(1, len(fold_in.prior_mean), dtype=torch.float64)
-    expected = torch.autograd.functional.jacobian(lambda u: fold_in.logits(u, item_rows)[0][0], user)[:, 0]
-    assert torch.allclose(fold_in.logits(user, item_rows)[1][0], expected, atol=1e-12)
+    expected = torch.autograd.functional.jacobian(lambda u: fold_in.logits_and_jacobian(u, item_rows)[0][0], user)[:, 0]
+    assert torch.allclose(fold_in.logits_and_jacobian(user, item_rows)[1][0], expected, atol=1e-12)
 
 
 def test_four_steps_of_six_iterations_are_enough():
     model = make_model(n_factors=32)
-    prior = rows_prior(model, noise=0.8)
+    prior = prior_of_trained_rows(model, noise=0.8)
     for n_rated in (1, 5, 20, 100):
         item_rows, ratings = history(120, n_rated)
-        short = EmbedUser(Scorer(model), prior)(item_rows, ratings)[2]
-        long = EmbedUser(Scorer(model), prior, steps=(1.0,) * 30, iterations=60)(item_rows, ratings)[2]
+        short = EmbedRatingUser(Scorer(model), prior)(item_rows, ratings)[2]
+        long = EmbedRatingUser(Scorer(model), prior, steps=(1.0,) * 30, iterations=60)(item_rows, ratings)[2]
         assert (short - long).abs().max() < 0.02
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_without_ratings_a_new_user_is_the_mean_user(architecture):
     model = make_model(architecture)
-    prior = rows_prior(model)
+    prior = prior_of_trained_rows(model)
     padding = torch.full((2, 3), 120)
-    factors, bias, _ = EmbedUser(Scorer(model), prior)(padding, torch.full((2, 3), 5.0))
+    factors, bias, _ = EmbedRatingUser(Scorer(model), prior)(padding, torch.full((2, 3), 5.0))
     assert np.allclose(factors.numpy(), prior.mean[:-1], atol=1e-6)
     assert np.allclose(bias.numpy(), prior.mean[-1], atol=1e-6)
 
 
-@pytest.mark.parametrize("embed", [EmbedUser, EmbedRankingUser])
+@pytest.mark.parametrize("embed", [EmbedRatingUser, EmbedRankingUser])
 def test_a_batch_with_padding_equals_each_user_alone(embed):
     model = make_model("hybrid")
-    fold_in = embed(Scorer(model), rows_prior(model))
+    fold_in = embed(Scorer(model), prior_of_trained_rows(model))
     rows, ratings = torch.full((3, 10), 120), torch.full((3, 10), 3.0)
     for user, count in enumerate((0, 4, 10)):
         rows[user, :count], ratings[user, :count] = (part[0] for part in history(120, count, user))
-    together = fold_in(rows, ratings)
+    batched = fold_in(rows, ratings)
     for user, count in enumerate((0, 4, 10)):
         alone = fold_in(rows[user : user + 1, : max(1, count)], ratings[user : user + 1, : max(1, count)])
-        assert torch.allclose(together[0][user], alone[0][0], atol=1e-5)
-        assert torch.allclose(together[1][user], alone[1][0], atol=1e-5)
+        assert torch.allclose(batched[0][user], alone[0][0], atol=1e-5)
+        assert torch.allclose(batched[1][user], alone[1][0], atol=1e-5)
 
 
 def test_conjugate_gradients_solve_and_return_zero_for_zero():
@@ -118,8 +118,8 @@ def test_conjugate_gradients_solve_and_return_zero_for_zero():
     assert conjugate_gradients(matrix, torch.zeros_like(target), 5).abs().sum() == 0
 
 
-def test_the_prior_is_found_again_from_ratings_that_were_drawn_from_it():
-    """Users drawn from a wide prior, but trained rows shrunk towards their mean, as weight decay does."""
+def test_the_prior_is_recovered_from_ratings_drawn_from_it():
+    """Users are drawn from a wide prior, and their trained rows are shrunk towards the mean as by weight decay."""
     random = np.random.default_rng(5)
     n_users, n_items = 400, 150
     model = make_model(n_users=n_users, n_items=n_items, n_factors=3)
@@ -136,20 +136,20 @@ def test_the_prior_is_found_again_from_ratings_that_were_drawn_from_it():
         item_rows=chosen.ravel(),
         ratings=np.take_along_axis(ratings, chosen, 1).ravel().astype(np.float32),
     )
-    prior = empirical_prior(model, dataset)
+    prior = estimate_rating_prior(model, dataset)
     variance = np.diag(prior.covariance) * 0.7**2
-    before = np.diag(rows_prior(model).covariance)
+    before = np.diag(prior_of_trained_rows(model).covariance)
     true = rows.var(0)
     assert np.all(np.abs(np.log(variance / true)) < 0.7 * np.abs(np.log(before / true)))
     assert np.abs(prior.mean - rows.mean(0)).max() < 0.1
 
 
-def test_answers_move_the_mean_towards_those_who_answered_alike():
+def test_sign_up_answers_move_the_mean_towards_users_with_the_same_answers():
     dataset = with_profiles(make_dataset())
     model = make_model()
-    prior = empirical_prior(model, dataset)
+    prior = estimate_rating_prior(model, dataset)
     assert [feature.key for feature in prior.profile.features] == ["age", "mood"]
-    fold_in = EmbedUser(Scorer(model), prior)
+    fold_in = EmbedRatingUser(Scorer(model), prior)
     nothing = torch.full((2, 1), 120)
     answers = torch.zeros(2, len(prior.profile.weight))
     categories = list(prior.profile.features[1].categorical.categories)
@@ -159,10 +159,10 @@ def test_answers_move_the_mean_towards_those_who_answered_alike():
     assert bias[0] > prior.mean[-1] > bias[1]
 
 
-def test_no_answer_leaves_the_mean_and_an_absurd_one_does_not_swamp_it():
+def test_no_answer_leaves_the_mean_and_an_absurd_answer_moves_it_little():
     dataset = with_profiles(make_dataset())
     model = make_model()
-    fold_in = EmbedUser(Scorer(model), empirical_prior(model, dataset))
+    fold_in = EmbedRatingUser(Scorer(model), estimate_rating_prior(model, dataset))
     nothing = torch.full((1, 1), 120)
     none = fold_in(nothing, torch.zeros(1, 1), torch.zeros(1, fold_in.n_profile_columns))
     assert torch.allclose(none[0][0], fold_in.prior_mean[:-1], atol=1e-6)
@@ -171,7 +171,7 @@ def test_no_answer_leaves_the_mean_and_an_absurd_one_does_not_swamp_it():
     assert fold_in(nothing, torch.zeros(1, 1), absurd)[0].abs().max() < 10
 
 
-def test_answers_that_say_nothing_give_no_model():
+def test_uninformative_answers_give_no_profile_model():
     dataset = with_profiles(make_dataset(n_users=200))
     random = np.random.default_rng(0)
     profiles = dataset.profiles.assign(
@@ -191,9 +191,9 @@ def test_rare_answers_and_missing_ones_have_no_column():
     assert not columns[-1].any()
 
 
-def test_a_ranking_user_prefers_what_is_like_the_history_more_than_the_average_user_does():
+def test_a_ranking_user_prefers_items_like_the_history_more_than_the_average_user():
     model = make_model(objective="ranking", rating_range=None)
-    prior = rows_prior(model)
+    prior = prior_of_trained_rows(model)
     fold_in = EmbedRankingUser(Scorer(model), prior)
     liked = torch.from_numpy(np.argsort(-(model.item_factors[:-1] @ model.item_factors[5]))[:8].copy())[None]
     factors, _, _ = fold_in(liked, torch.ones(1, 8))
@@ -201,20 +201,22 @@ def test_a_ranking_user_prefers_what_is_like_the_history_more_than_the_average_u
     assert gain[liked[0]].mean() > gain.mean() + gain.std()
 
 
-def test_a_ranking_step_solves_the_expanded_posterior():
+def test_a_ranking_user_maximises_the_expanded_posterior():
     model = make_model("hybrid", objective="ranking", rating_range=None)
-    prior = rows_prior(model)
+    prior = prior_of_trained_rows(model)
     fold_in = EmbedRankingUser(Scorer(model), prior, iterations=40)
     item_rows, _ = history(120, 7)
     mean = fold_in.prior_mean.double()
     everything = torch.arange(120)[None]
 
     def log_likelihood(user):
-        given, catalogue = (fold_in.double().logits(user[None], rows)[0][0] for rows in (item_rows, everything))
+        given, catalogue = (
+            fold_in.double().logits_and_jacobian(user[None], rows)[0][0] for rows in (item_rows, everything)
+        )
         return given.sum() - 7 * torch.logsumexp(catalogue, 0)
 
     gradient = torch.autograd.functional.jacobian(log_likelihood, mean)
-    logits, jacobian = fold_in.double().logits(mean[None], everything)
+    logits, jacobian = fold_in.double().logits_and_jacobian(mean[None], everything)
     weight = logits[0].softmax(0)
     centred = jacobian[0] - weight @ jacobian[0]
     precision = torch.from_numpy(prior.precision)
@@ -224,9 +226,9 @@ def test_a_ranking_step_solves_the_expanded_posterior():
     assert torch.allclose(torch.cat([factors[0], bias]).double(), expected, atol=1e-4)
 
 
-def test_fewer_users_than_factors_still_give_a_prior():
+def test_fewer_users_than_factors_give_an_invertible_prior():
     model = make_model(n_users=3, n_factors=16)
-    prior = rows_prior(model)
+    prior = prior_of_trained_rows(model)
     assert isinstance(prior, UserPrior)
     assert np.isfinite(prior.precision).all()
     assert np.allclose(prior.root @ prior.root.T, prior.covariance)

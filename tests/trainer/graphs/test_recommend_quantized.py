@@ -1,4 +1,4 @@
-"""A version quantized to 8 bits: candidates from small factors, scores from the exact ones."""
+"""A version quantized to 8 bits picks candidates by item codes and scores them exactly."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_a_quantized_version_scores_exactly_and_states_its_recall(quantized_vers
     assert np.allclose(scores, exact, atol=1e-5)
 
 
-def test_a_quantized_version_never_returns_what_is_excluded(quantized_version):
+def test_a_quantized_version_never_recommends_excluded_items(quantized_version):
     model = make_model(n_factors=40)
     session = cpu_session(quantized_version / "recommend.onnx")
     excluded = tuple(range(117))

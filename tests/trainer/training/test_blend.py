@@ -1,4 +1,4 @@
-"""The Bayesian sampler draws from the right distributions, and a blend folds into one dot product."""
+"""The Bayesian sampler draws from the right distributions, and a blend becomes one dot product."""
 
 from dataclasses import replace
 
@@ -9,9 +9,9 @@ from cofactor_trainer.architectures import bayesian_mf as gibbs
 from cofactor_trainer.architectures.bayesian_mf import GibbsSampler
 from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.errors import RecipeError
-from cofactor_trainer.scoring.numpy_scorer import predict_all_logits, ratings_of_logits
+from cofactor_trainer.scoring.numpy_scorer import logits_to_ratings, predict_all_logits
 from cofactor_trainer.training import blend as blending
-from cofactor_trainer.training.blend import distil
+from cofactor_trainer.training.blend import factorize_predictions
 from cofactor_trainer.training.lr_finder import find_learning_rate
 from cofactor_trainer.training.train import train
 from tests.support.synthetic import make_dataset, with_profiles
@@ -20,7 +20,7 @@ BEST = replace(RECIPES["best"], n_factors=8, epochs=blending.BURN_IN + 3)
 
 
 class Noiseless:
-    """Stands for a random generator: every normal draw is 0, so that what is drawn is the mean."""
+    """Random generator whose normal draws are all 0, so that a draw is the mean of its distribution."""
 
     def standard_normal(self, shape, dtype=np.float64):
         return np.zeros(shape, dtype)
@@ -45,14 +45,14 @@ def sampler():
 
 
 def squared_error(sampler):
-    """Half of what a Gibbs step sees as minus the log-likelihood."""
+    """Half the weighted squared error: the negative log-likelihood that a Gibbs step works with."""
     users, items = sampler.users, sampler.items
     precision = gibbs.NOISE_PRECISION * users.noise[users.rows] * items.noise[items.rows]
     return float((precision * np.square(sampler._errors().astype(np.float64))).sum()) / 2
 
 
 def gradient(vectors, loss, row, step=0.05):
-    """Central differences in the elements of one row: exact for a quadratic."""
+    """Central differences in the elements of one row; they are exact for a quadratic."""
     slopes = []
     for column in range(vectors.shape[1]):
         before, ends = vectors[row, column], []
@@ -66,8 +66,11 @@ def gradient(vectors, loss, row, step=0.05):
 
 @pytest.mark.parametrize("side", ["users", "items"])
 @pytest.mark.parametrize("kind", ["own", "implicit"])
-def test_what_is_drawn_has_the_mean_of_the_posterior(sampler, monkeypatch, side, kind):
-    """There the slopes of likelihood and prior cancel; for implicit vectors in the one that is drawn last."""
+def test_draws_have_the_mean_of_the_posterior(sampler, monkeypatch, side, kind):
+    """At the mean the slopes of likelihood and prior cancel.
+
+    Implicit vectors are drawn one after the other, so their slopes cancel only in the one that is drawn last.
+    """
     sampler._random = Noiseless()
     priors = {}
     draw_prior = sampler._draw_prior
@@ -89,7 +92,7 @@ def test_what_is_drawn_has_the_mean_of_the_posterior(sampler, monkeypatch, side,
         np.testing.assert_allclose(slope, prior_precision @ (mean[row] - drawn[row]), atol=0.02, rtol=0.02)
 
 
-def test_draws_scatter_as_the_posterior_says(sampler):
+def test_draws_have_the_covariance_of_the_posterior(sampler):
     precision = np.array([[[4.0, 1.0], [1.0, 2.0]]], np.float32)
     covariance, _ = sampler._posterior(precision)
     draws = np.concatenate([sampler._posterior(np.repeat(precision, 500, axis=0))[1] for _ in range(20)])
@@ -97,8 +100,8 @@ def test_draws_scatter_as_the_posterior_says(sampler):
     np.testing.assert_allclose(np.cov(draws.T), covariance[0], atol=0.02)
 
 
-def test_the_mean_of_the_samples_finds_what_was_planted():
-    """Ratings of rank 2 with noise: the error of the mean is below that of any one sample."""
+def test_the_mean_of_the_samples_recovers_the_true_ratings():
+    """The ratings are a matrix of rank 2 with noise. The mean has a smaller error than any single sample."""
     random = np.random.default_rng(0)
     dataset = make_dataset(90, 50, ratings_per_user=25)
     truth = random.normal(0, 0.8, (90, 2)) @ random.normal(0, 0.8, (50, 2)).T
@@ -121,19 +124,19 @@ def test_the_mean_of_the_samples_finds_what_was_planted():
     assert errors[0] < min(errors[1:])
 
 
-def test_distilling_keeps_a_matrix_of_low_rank_as_it_is():
+def test_factorizing_reproduces_a_matrix_of_low_rank():
     random = np.random.default_rng(0)
     dataset = make_dataset(40, 30)
     logits = random.normal(0, 0.5, (40, 3)) @ random.normal(0, 0.5, (3, 30)) + random.normal(0, 0.5, (40, 1)) + 0.4
     ratings = (5 / (1 + np.exp(-logits)) + 0.25).astype(np.float32)
-    model = distil(ratings, dataset, (0.25, 5.25), 6, seed=0)
-    given = ratings_of_logits(model, predict_all_logits(model, np.arange(40)))
-    np.testing.assert_allclose(given, ratings, atol=1e-3)
+    model = factorize_predictions(ratings, dataset, (0.25, 5.25), 6, seed=0)
+    factorized = logits_to_ratings(model, predict_all_logits(model, np.arange(40)))
+    np.testing.assert_allclose(factorized, ratings, atol=1e-3)
     assert model.user_factors.shape == (41, 6)
     np.testing.assert_allclose(model.user_factors[-1], model.user_factors[:-1].mean(0), atol=1e-6)
 
 
-def test_the_blend_is_repeatable_and_close_to_its_members():
+def test_the_blend_is_reproducible_and_better_than_the_mean_rating():
     dataset = with_profiles(make_dataset(40, 30))
     first, second = (train(dataset, dataset, BEST, seed=2) for _ in range(2))
     assert np.array_equal(first.model.user_factors, second.model.user_factors)

@@ -1,4 +1,4 @@
-"""An interrupted run goes on to the same result, and early stopping keeps the best epoch."""
+"""An interrupted run resumes to the same result, and early stopping keeps the best epoch."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ NET = Recipe(
 )
 DOT = replace(RECIPES["dot-bias"], epochs=4)
 
-# Trains in a process of its own, and says after each epoch that its checkpoint is written.
+# Trains in a separate process and prints the number of every epoch whose checkpoint is written.
 CHILD = """
 import sys
 from pathlib import Path
@@ -41,12 +41,12 @@ from cofactor_trainer.data.splits import random_split
 from cofactor_trainer.training.train import train
 from cofactor_trainer.architectures.recipes import Recipe
 
-class Told:
+class Recorder:
     def on_progress(self, trained, total): pass
     def on_epoch(self, result): print(result.epoch, flush=True)
 
 split = random_split(load_embedded_small())
-train(split.train, split.validation, eval(sys.argv[2]), seed=5, observer=Told(), checkpoint=Path(sys.argv[1]))
+train(split.train, split.validation, eval(sys.argv[2]), seed=5, observer=Recorder(), checkpoint=Path(sys.argv[1]))
 """
 
 
@@ -69,8 +69,8 @@ def assert_same_model(first, second):
 
 
 @pytest.mark.parametrize("recipe", [DOT, NET], ids=["dot", "net"])
-def test_a_killed_run_goes_on_to_the_same_result(recipe, small, tmp_path):
-    recipe = replace(recipe, epochs=15)  # enough to be in the middle when the signal comes
+def test_a_killed_run_resumes_to_the_same_result(recipe, small, tmp_path):
+    recipe = replace(recipe, epochs=15)  # enough for the signal to come in the middle
     checkpoint = tmp_path / "run.pt"
     command = [sys.executable, "-c", CHILD, str(checkpoint), repr(recipe)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
@@ -80,7 +80,7 @@ def test_a_killed_run_goes_on_to_the_same_result(recipe, small, tmp_path):
     whole = train(small.train, small.validation, recipe, seed=5)
     epochs = []
     resumed = train(
-        small.train, small.validation, recipe, seed=5, checkpoint=checkpoint, resume=True, observer=_Told(epochs)
+        small.train, small.validation, recipe, seed=5, checkpoint=checkpoint, resume=True, observer=_Recorder(epochs)
     )
     assert epochs
     assert epochs[0].epoch >= 3
@@ -89,7 +89,7 @@ def test_a_killed_run_goes_on_to_the_same_result(recipe, small, tmp_path):
     assert_same_model(resumed.model, whole.model)
 
 
-class _Told:
+class _Recorder:
     def __init__(self, epochs):
         self._epochs = epochs
 
@@ -100,7 +100,7 @@ class _Told:
         self._epochs.append(result)
 
 
-def test_a_finished_run_resumes_to_its_result_at_once(split, tmp_path):
+def test_a_finished_run_resumes_to_its_result_without_training(split, tmp_path):
     path = tmp_path / "run.pt"
     first = train(split.train, split.validation, NET, checkpoint=path)
     second = train(split.train, split.validation, NET, checkpoint=path, resume=True)
@@ -148,7 +148,7 @@ def swapped_genres(ratings):
 
 
 @pytest.mark.parametrize("other", [with_profiles, other_genres, swapped_genres])
-def test_a_checkpoint_of_other_side_information_is_refused_where_the_recipe_uses_it(other, split, tmp_path):
+def test_a_checkpoint_of_other_side_information_is_refused_if_the_recipe_uses_it(other, split, tmp_path):
     path = tmp_path / "run.pt"
     train(split.train, None, DOT, checkpoint=path)
     with pytest.raises(InputError, match="scale, items and users included"):
@@ -158,7 +158,7 @@ def test_a_checkpoint_of_other_side_information_is_refused_where_the_recipe_uses
     assert_same_model(train(other(split.train), None, NET, checkpoint=path, resume=True).model, first.model)
 
 
-def test_what_a_blend_is_trained_on_includes_side_information(split):
+def test_the_fingerprint_of_a_blend_includes_side_information(split):
     first, second = (run_fingerprint(RECIPES["best"], 1, part) for part in (split.train, swapped_genres(split.train)))
     assert first != second
 
@@ -184,7 +184,7 @@ def test_a_damaged_checkpoint_is_refused(damage, split, tmp_path):
         train(split.train, None, DOT, checkpoint=path, resume=True)
 
 
-# Learns the noise of the synthetic ratings by heart, so that the validation loss climbs again.
+# Overfits the noise of the synthetic ratings, so that the validation loss rises again.
 OVERFITTING = replace(RECIPES["p4"], epochs=30, batch_size=16, rating_range=(0.0, 5.5), learning_rate=2e-2)
 
 
@@ -204,14 +204,14 @@ def test_early_stopping_stops_and_keeps_the_best_epoch(split, tmp_path):
     assert_same_model(again.model, stopped.model)
 
 
-def test_a_run_begun_without_patience_has_no_best_epoch_to_go_back_to(split, tmp_path):
+def test_a_run_started_without_patience_cannot_resume_with_it(split, tmp_path):
     path = tmp_path / "run.pt"
     train(split.train, split.validation, OVERFITTING, checkpoint=path)
-    with pytest.raises(InputError, match="leave out --patience, or train anew without --resume"):
+    with pytest.raises(InputError, match="leave out --patience, or start over without --resume"):
         train(split.train, split.validation, OVERFITTING, patience=3, checkpoint=path, resume=True)
 
 
-def test_a_run_that_goes_on_without_patience_ends_with_its_last_epoch(split, tmp_path):
+def test_a_run_resumed_without_patience_ends_with_its_last_epoch(split, tmp_path):
     path = tmp_path / "run.pt"
     whole = train(split.train, split.validation, OVERFITTING)
     stopped = train(split.train, split.validation, OVERFITTING, patience=3, checkpoint=path)
@@ -231,4 +231,4 @@ def test_the_command_resumes_and_refuses_resume_without_a_checkpoint(tmp_path, c
     assert main([*flags, "--resume"]) == 2
     assert "--resume needs --checkpoint" in capsys.readouterr().err
     assert main([*flags, "--resume", "--checkpoint", str(tmp_path / "none.pt")]) == 2
-    assert "there is no checkpoint to go on from" in capsys.readouterr().err
+    assert "there is no checkpoint to resume from" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Training: what it learns, that it repeats itself, and that the folded model predicts what the trained one does."""
+"""Training is reproducible, reaches its targets, and the collapsed model predicts the same as the trained one."""
 
 from dataclasses import replace
 
@@ -57,7 +57,7 @@ def test_training_leaves_the_callers_random_numbers_alone(split):
 
 
 @family
-def test_the_folded_model_predicts_what_the_training_model_does(split, recipe):
+def test_the_collapsed_model_predicts_the_same_as_the_training_model(split, recipe):
     torch.manual_seed(0)
     model = build_model(recipe, split.train, resolve_range(recipe, split.train))
     for parameter in model.parameters():
@@ -73,19 +73,19 @@ def test_the_folded_model_predicts_what_the_training_model_does(split, recipe):
 
 
 @family
-def test_unknown_rows_are_the_average_user_and_the_rare_item(split, recipe):
-    folded = train(split.train, None, replace(recipe, epochs=1)).model
+def test_unknown_rows_are_the_means_of_the_users_and_of_the_rare_items(split, recipe):
+    collapsed = train(split.train, None, replace(recipe, epochs=1)).model
     counts = split.train.item_rating_counts()
     rare = counts <= max(2, counts.min())
-    for rows, mean_of in ((folded.user_factors, slice(None)), (folded.user_bias, slice(None))):
+    for rows, mean_of in ((collapsed.user_factors, slice(None)), (collapsed.user_bias, slice(None))):
         np.testing.assert_allclose(rows[-1], rows[:-1][mean_of].mean(0), atol=1e-6)
-    for rows in (folded.item_factors, folded.item_bias):
+    for rows in (collapsed.item_factors, collapsed.item_bias):
         np.testing.assert_allclose(rows[-1], rows[:-1][rare].mean(0), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["plain", "range", "bias"])
 @pytest.mark.parametrize("n_slices", [1, 4])
-def test_the_closed_form_gradient_is_that_of_autograd(split, name, n_slices, monkeypatch):
+def test_the_closed_form_gradient_equals_that_of_autograd(split, name, n_slices, monkeypatch):
     monkeypatch.setattr(dot_product, "_CACHED_RATINGS", 49 // n_slices + 1)
     recipe = FAMILIES[name]
     torch.manual_seed(0)
@@ -107,7 +107,7 @@ def test_the_closed_form_gradient_is_that_of_autograd(split, name, n_slices, mon
         torch.testing.assert_close(gradient, parameter.grad, atol=1e-6, rtol=1e-4)
 
 
-def test_flat_adamw_steps_as_torchs_own():
+def test_flat_adamw_takes_the_same_steps_as_torch():
     def parameters():
         torch.manual_seed(0)
         return [torch.nn.Parameter(torch.randn(4, 3)), torch.nn.Parameter(torch.randn(5))]
@@ -127,18 +127,18 @@ def test_flat_adamw_steps_as_torchs_own():
         torch.testing.assert_close(mine.data, expected.data)
 
 
-def test_one_cycle_starts_low_peaks_after_a_quarter_and_ends_at_nothing():
+def test_one_cycle_starts_low_peaks_after_a_quarter_and_ends_near_zero():
     assert one_cycle(0.0, 1.0) == pytest.approx((1 / 25, 0.95))
     assert one_cycle(0.25, 1.0) == pytest.approx((1.0, 0.85))
     assert one_cycle(1.0, 1.0) == pytest.approx((1e-5, 0.95))
     assert one_cycle(0.125, 1.0)[0] == pytest.approx((1 / 25 + 1) / 2)
 
 
-def test_sizes_of_the_rule_of_thumb_are_those_published():
+def test_embedding_sizes_are_the_published_ones():
     assert (embedding_size(944), embedding_size(1665)) == (74, 102)
 
 
-def test_a_range_that_does_not_hold_the_ratings_is_refused_unless_allowed(split):
+def test_a_range_narrower_than_the_ratings_is_refused_unless_allowed(split):
     with pytest.raises(RecipeError, match=r"does not contain all ratings.*--rating-range"):
         train(split.train, None, RECIPES["p11"])
     stuck = train(split.train, split.validation, RECIPES["p11"], allow_misfit_range=True)
@@ -150,8 +150,8 @@ def test_a_diverging_loss_is_an_error_with_a_remedy(split):
         train(split.train, None, replace(FAMILIES["plain"], learning_rate=1e30))
 
 
-def test_progress_reaches_the_total_and_every_epoch_is_told(split):
-    class Told:
+def test_an_observer_receives_all_progress_and_every_epoch(split):
+    class Recorder:
         def __init__(self):
             self.progress, self.epochs = [], []
 
@@ -161,17 +161,17 @@ def test_progress_reaches_the_total_and_every_epoch_is_told(split):
         def on_epoch(self, result):
             self.epochs.append(result)
 
-    told = Told()
-    result = train(split.train, split.validation, FAMILIES["bias"], observer=told)
-    assert tuple(told.epochs) == result.history
-    assert [epoch.epoch for epoch in told.epochs] == [1, 2, 3, 4, 5]
-    assert told.epochs[-1].rmse == pytest.approx(told.epochs[-1].validation_loss ** 0.5)
-    assert told.progress[-1][0] == told.progress[-1][1] == 5 * split.train.n_ratings
+    recorder = Recorder()
+    result = train(split.train, split.validation, FAMILIES["bias"], observer=recorder)
+    assert tuple(recorder.epochs) == result.history
+    assert [epoch.epoch for epoch in recorder.epochs] == [1, 2, 3, 4, 5]
+    assert recorder.epochs[-1].rmse == pytest.approx(recorder.epochs[-1].validation_loss ** 0.5)
+    assert recorder.progress[-1][0] == recorder.progress[-1][1] == 5 * split.train.n_ratings
 
 
-@pytest.mark.parametrize(("name", "bar"), [("dot-bias", 0.750), ("p7", 0.765)])
-def test_recipes_reach_their_bar_on_movielens_small(name, bar):
+@pytest.mark.parametrize(("name", "target"), [("dot-bias", 0.750), ("p7", 0.765)])
+def test_recipes_reach_their_target_on_movielens_small(name, target):
     split = random_split(load_embedded_small())
     result = train(split.train, split.validation, RECIPES[name])
-    assert result.history[-1].validation_loss <= bar
+    assert result.history[-1].validation_loss <= target
     assert result.history[-1].train_loss < result.history[0].train_loss

@@ -1,4 +1,4 @@
-"""The learning-rate range test."""
+"""The learning-rate range test suggests a rate that trains well."""
 
 from dataclasses import replace
 
@@ -22,17 +22,17 @@ def split():
 
 
 def test_rates_rise_until_the_loss_diverges(split):
-    sweep = find_learning_rate(split.train, RECIPE)
-    assert sweep.rates[0] == pytest.approx(LOWEST)
-    assert list(sweep.rates) == sorted(sweep.rates)
-    assert sweep.rates[-1] <= HIGHEST
-    assert len(sweep.losses) == len(sweep.rates)
-    assert min(sweep.losses) < sweep.losses[0]
-    assert sweep.losses[-1] > min(sweep.losses)
-    assert sweep.suggestion == pytest.approx(sweep.rates[sweep.losses.index(min(sweep.losses))] / 10)
+    curve = find_learning_rate(split.train, RECIPE)
+    assert curve.rates[0] == pytest.approx(LOWEST)
+    assert list(curve.rates) == sorted(curve.rates)
+    assert curve.rates[-1] <= HIGHEST
+    assert len(curve.losses) == len(curve.rates)
+    assert min(curve.losses) < curve.losses[0]
+    assert curve.losses[-1] > min(curve.losses)
+    assert curve.suggestion == pytest.approx(curve.rates[curve.losses.index(min(curve.losses))] / 10)
 
 
-def test_the_suggestion_trains_better_than_a_tenth_and_ten_times_of_it(split):
+def test_the_suggestion_trains_better_than_a_tenth_or_ten_times_of_it(split):
     suggestion = find_learning_rate(split.train, RECIPE).suggestion
     losses = [
         train(split.train, split.validation, replace(RECIPE, learning_rate=suggestion * factor))
@@ -43,7 +43,7 @@ def test_the_suggestion_trains_better_than_a_tenth_and_ten_times_of_it(split):
     assert losses[1] == min(losses)
 
 
-def test_a_sweep_repeats_itself_and_leaves_the_callers_random_numbers_alone():
+def test_a_range_test_is_reproducible_and_leaves_the_callers_random_numbers_alone():
     ratings = make_dataset()
     torch.manual_seed(1)
     expected = torch.rand(2)
@@ -52,13 +52,13 @@ def test_a_sweep_repeats_itself_and_leaves_the_callers_random_numbers_alone():
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_the_command_shows_the_curve_suggests_and_plots(tmp_path, capsys):
+def test_the_command_prints_and_plots_the_curve_and_suggests_a_rate(tmp_path, capsys):
     plot = tmp_path / "curve.html"
     flags = ["--recipe", "p7", "--batch-size", "512", "--device", "cpu", "--steps", "60"]
     assert main(["lr-find", *flags, "--plot", str(plot)]) == 0
-    said = capsys.readouterr().out
-    assert "learning rate      loss" in said
-    assert "suggestion: --learning-rate" in said
+    output = capsys.readouterr().out
+    assert "learning rate      loss" in output
+    assert "suggestion: --learning-rate" in output
     page = plot.read_text(encoding="utf-8")
     assert "Learning-rate range test of p7" in page
     assert 'src="http' not in page

@@ -1,4 +1,4 @@
-"""Experiment tracking."""
+"""TensorBoard receives every epoch of a training run."""
 
 import sys
 from dataclasses import replace
@@ -8,17 +8,18 @@ import pytest
 from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.data.splits import random_split
 from cofactor_trainer.errors import InputError, MissingExtraError
-from cofactor_trainer.training.tensorboard import Observers, TensorBoardLog
+from cofactor_trainer.training.observer import CompositeObserver
+from cofactor_trainer.training.tensorboard import TensorBoardObserver
 from cofactor_trainer.training.train import train
 from tests.support.synthetic import make_dataset
 
 
-def test_tensorboard_holds_every_epoch(tmp_path):
+def test_tensorboard_receives_every_epoch(tmp_path):
     reading = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator", reason="the tracking extra is not installed"
     )
     split = random_split(make_dataset())
-    log = TensorBoardLog(tmp_path / "log", RECIPES["p7"], 3)
+    log = TensorBoardObserver(tmp_path / "log", RECIPES["p7"], 3)
     history = train(split.train, split.validation, RECIPES["p7"], seed=3, observer=log).history
     events = reading.EventAccumulator(str(tmp_path / "log"))
     events.Reload()
@@ -35,13 +36,13 @@ def test_tensorboard_holds_every_epoch(tmp_path):
     assert "| seed | 3 |" in text
 
 
-def test_tensorboard_holds_the_validation_loss_of_a_ranking_model(tmp_path):
+def test_tensorboard_receives_the_validation_loss_of_a_ranking_model(tmp_path):
     reading = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator", reason="the tracking extra is not installed"
     )
     split = random_split(make_dataset())
     recipe = replace(RECIPES["ranking"], n_factors=8, epochs=2)
-    history = train(split.train, split.validation, recipe, observer=TensorBoardLog(tmp_path, recipe, 42)).history
+    history = train(split.train, split.validation, recipe, observer=TensorBoardObserver(tmp_path, recipe, 42)).history
     events = reading.EventAccumulator(str(tmp_path))
     events.Reload()
     logged = [scalar.value for scalar in events.Scalars("loss/validation")]
@@ -53,16 +54,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     pytest.importorskip("tensorboard", reason="the tracking extra is not installed")
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match=r"log: logs cannot be written there \(.+\): .*--tensorboard"):
-        TensorBoardLog(tmp_path / "file" / "log", RECIPES["p7"], 3)
+        TensorBoardObserver(tmp_path / "file" / "log", RECIPES["p7"], 3)
 
 
 def test_without_tensorboard_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'cofactor\[tracking\]'"):
-        TensorBoardLog(tmp_path, RECIPES["p7"], 3)
+        TensorBoardObserver(tmp_path, RECIPES["p7"], 3)
 
 
-def test_every_observer_is_told():
+def test_a_composite_observer_forwards_to_every_observer():
     class Counter:
         progress = epochs = 0
 
@@ -73,6 +74,6 @@ def test_every_observer_is_told():
             self.epochs += 1
 
     counters = [Counter(), Counter()]
-    train(make_dataset(), None, RECIPES["p7"], observer=Observers(counters))
+    train(make_dataset(), None, RECIPES["p7"], observer=CompositeObserver(counters))
     assert [counter.epochs for counter in counters] == [5, 5]
     assert counters[0].progress == counters[1].progress > 5

@@ -18,7 +18,7 @@ from cofactor_trainer.commands.recipe_flags import add_recipe_flags, recipe_from
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.splits import Split, k_folds
 from cofactor_trainer.errors import InputError
-from cofactor_trainer.evaluation.baselines import bias_only, popularity
+from cofactor_trainer.evaluation.baselines import fit_biases, fit_popularity
 from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
 from cofactor_trainer.scoring.trained_model import TrainedModel
 from cofactor_trainer.training.train import train
@@ -89,9 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def evaluate_with_baselines(model: TrainedModel, name: str, split: Split, k: int) -> dict[str, Metrics]:
     """Return the metrics of the baselines and of a model, by name; each has only the metrics that apply to it."""
-    biases = bias_only(split.train)
+    biases = fit_biases(split.train)
     metrics = {
-        "popularity": _ranking(popularity(split.train), split, k, 0.0),
+        "popularity": _ranking(fit_popularity(split.train), split, k, 0.0),
         "biases only": asdict(evaluate_ratings(biases, split)) | _ranking(biases, split, k, 0.0),
     }
     if model.objective == "ranking":

@@ -11,7 +11,7 @@ from rich.console import Console
 from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, print_dataset, split_dataset
 from cofactor_trainer.commands.recipe_flags import add_recipe_flags, recipe_from_flags, resolve_device
 from cofactor_trainer.errors import InputError, MissingExtraError
-from cofactor_trainer.training.lr_finder import Sweep, find_learning_rate
+from cofactor_trainer.training.lr_finder import LearningRateCurve, find_learning_rate
 
 _PRINTED_ROWS = 12
 _BAR_WIDTH = 40
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def write_plot(sweep: Sweep, name: str, path: Path) -> None:
+def write_plot(sweep: LearningRateCurve, name: str, path: Path) -> None:
     """Write the curve as one self-contained HTML file.
 
     Raises:
@@ -81,7 +81,7 @@ def write_plot(sweep: Sweep, name: str, path: Path) -> None:
         ) from None
 
 
-def _print(console: Console, sweep: Sweep) -> None:
+def _print(console: Console, sweep: LearningRateCurve) -> None:
     console.print(f"{'learning rate':>14}{'loss':>10}", style="bold")
     highest = max(sweep.losses)
     step = max(1, len(sweep.rates) // _PRINTED_ROWS)

@@ -11,7 +11,7 @@ from rich.console import Console
 from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, print_dataset, require_split
 from cofactor_trainer.commands.recipe_flags import add_recipe_flags, recipe_from_flags, resolve_device
 from cofactor_trainer.errors import InputError
-from cofactor_trainer.training.hyperparameter_search import Trial, search
+from cofactor_trainer.training.hyperparameter_search import Trial, search_hyperparameters
 
 _FLAGS = {
     "learning_rate": "--learning-rate",
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     def print_trial(number: int, trial: Trial) -> None:
         console.print(f"{number:>5}  loss {trial.loss:.4f}  {_as_flags(trial)}", highlight=False, soft_wrap=True)
 
-    best = search(
+    best = search_hyperparameters(
         split,
         recipe,
         n_trials=arguments.trials,

@@ -22,9 +22,10 @@ from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_rati
 from cofactor_trainer.export.ann_index_builder import require_faiss
 from cofactor_trainer.export.manifest import check_names
 from cofactor_trainer.export.version_writer import export_version
-from cofactor_trainer.training.console import EpochTable
-from cofactor_trainer.training.epochs import Observer, TrainingResult
-from cofactor_trainer.training.tensorboard import Observers, TensorBoardLog
+from cofactor_trainer.training.console_observer import ConsoleObserver
+from cofactor_trainer.training.epochs import TrainingResult
+from cofactor_trainer.training.observer import CompositeObserver, Observer
+from cofactor_trainer.training.tensorboard import TensorBoardObserver
 from cofactor_trainer.training.train import train
 
 logger = logging.getLogger(__name__)
@@ -105,15 +106,15 @@ def _train(
 ) -> TrainingResult:
     observers: list[Observer] = []
     if arguments.tensorboard is not None:
-        observers.append(TensorBoardLog(arguments.tensorboard, recipe, arguments.seed))
-    with EpochTable(console) as table:
+        observers.append(TensorBoardObserver(arguments.tensorboard, recipe, arguments.seed))
+    with ConsoleObserver(console) as table:
         return train(
             train_ratings,
             None if split is None else split.validation,
             recipe,
             seed=arguments.seed,
             device=device,
-            observer=Observers([table, *observers]),
+            observer=CompositeObserver([table, *observers]),
             allow_misfit_range=arguments.allow_misfit_range,
             patience=arguments.patience,
             checkpoint=arguments.checkpoint,

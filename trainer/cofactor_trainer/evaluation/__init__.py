@@ -1,1 +1,1 @@
-"""Measure models: prediction error, ranking quality, baselines."""
+"""Evaluate models: prediction error, ranking quality, baselines."""

@@ -1,4 +1,4 @@
-"""What a recommender has to beat, as models like any other."""
+"""Fit the baselines that a recommender has to beat."""
 
 from __future__ import annotations
 
@@ -7,21 +7,27 @@ import numpy as np
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.scoring.trained_model import Objective, TrainedModel
 
-# Ratings of the mean that every user and item is credited with: of 1 to 10 the best on MovieLens, split 7.
+# Every user and item counts as if it had this many more ratings, all equal to the mean. Of 1 to 10, these are the best
+# on MovieLens, split 7.
 _USER_RIDGE, _ITEM_RIDGE = 5.0, 3.0
 _SWEEPS = 15
 
 
-def popularity(train: RatingsDataset) -> TrainedModel:
-    """Everyone gets what most have rated."""
+def fit_popularity(train: RatingsDataset) -> TrainedModel:
+    """Fit a model that scores every item by its number of ratings, the same for all users.
+
+    It is a strong baseline for rankings: P. Cremonesi, Y. Koren and R. Turrin, Performance of recommender algorithms on
+    top-N recommendation tasks, 2010.
+    """
     counts = np.append(train.item_rating_counts(), 0)
     return _biases_only("ranking", np.zeros(train.n_users + 1), np.log1p(counts), 0.0)
 
 
-def bias_only(train: RatingsDataset) -> TrainedModel:
-    """Mean rating plus an offset for the user and one for the item, by ridge regression.
+def fit_biases(train: RatingsDataset) -> TrainedModel:
+    """Fit the mean rating plus an offset for the user and one for the item, by ridge regression.
 
-    Fitted by alternating exact solutions: Y. Koren, Factor in the neighbors, 2010, section 2.1.
+    The fit alternates between exact solutions for the items and for the users. Source: the baseline estimates of Y.
+    Koren, Factor in the neighbors, 2010, section 2.1.
     """
     mean = float(train.ratings.mean(dtype=np.float64))
     user_bias, item_bias = np.zeros(train.n_users + 1), np.zeros(train.n_items + 1)

@@ -1,4 +1,4 @@
-"""How good a model is on ratings that it has not seen."""
+"""Evaluate a model on held-out ratings."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from cofactor_trainer.evaluation.metrics import RankingMetrics, RatingMetrics, r
 from cofactor_trainer.scoring.numpy_scorer import predict_all_logits, predict_ratings
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
-_SCORES_AT_ONCE = 1 << 22
+# Scores in memory at a time, 4 bytes each.
+_SCORES_PER_BLOCK = 1 << 22
 
 
 def evaluate_ratings(model: TrainedModel, split: Split) -> RatingMetrics:
-    """Errors of the predicted ratings."""
+    """Measure the error of the predicted ratings on the held-out ones."""
     return rating_metrics(predict_ratings(model, split.validation), split.validation.ratings)
 
 
-def relevant_from(split: Split) -> float:
-    """The rating from which on an item is relevant: three quarters up the scale, 4 of 1 to 5 stars."""
+def relevance_threshold(split: Split) -> float:
+    """Return the lowest rating of a relevant item: three quarters up the scale, so 4 of 1 to 5 stars."""
     low, high = split.train.rating_min, split.train.rating_max
     return low + 0.75 * (high - low)
 
@@ -30,51 +31,52 @@ def relevant_from(split: Split) -> float:
 def evaluate_ranking(
     model: TrainedModel, split: Split, k: int = 10, *, popularity_weight: float = 0.0, threshold: float | None = None
 ) -> RankingMetrics:
-    """Judge the first k recommendations: every item a candidate that the user has not rated in the train part.
+    """Measure how many relevant held-out items are among the first k recommendations.
+
+    Every item is a candidate that the user has not rated in the train part. Metrics on a sample of the candidates would
+    not be consistent with these: W. Krichene and S. Rendle, On sampled metrics for item recommendation, 2020.
 
     Args:
-        model: trained on ``split.train``.
-        split: where the held-out ratings from ``threshold`` on are what should be found.
-        k: recommendations a user.
-        popularity_weight: of log(rating count + 1) in the score, 0 for the plain prediction.
-        threshold: lowest relevant rating, `relevant_from` where None.
+        model: model trained on ``split.train``.
+        split: ratings; the held-out ones from ``threshold`` on are relevant.
+        k: number of recommendations per user.
+        popularity_weight: weight of log(rating count + 1) in the score; 0 for the plain prediction.
+        threshold: lowest relevant rating; None for `relevance_threshold`.
 
     Raises:
-        InputError: nothing relevant is held out.
+        InputError: no relevant rating is held out.
     """
-    train, threshold = split.train, relevant_from(split) if threshold is None else threshold
-    held_out = split.validation
-    wanted = (
-        (held_out.ratings >= threshold) & (held_out.user_rows < train.n_users) & (held_out.item_rows < train.n_items)
-    )
-    relevant = _Lists(held_out.user_rows[wanted], held_out.item_rows[wanted], train.n_users)
-    rated = _Lists(train.user_rows, train.item_rows, train.n_users)
+    train, threshold = split.train, relevance_threshold(split) if threshold is None else threshold
+    relevant = _relevant_items(split, threshold)
+    rated = _ItemsByUser(train.user_rows, train.item_rows, train.n_users)
     users = np.flatnonzero(relevant.counts).astype(np.int64)
     if not len(users):
         raise InputError(f"no held-out rating of a known user and item is {threshold:g} or more: nothing is relevant")
     counts = train.item_rating_counts()
     boosts = (popularity_weight * np.log1p(counts)).astype(np.float32)
-    per_part = max(1, _SCORES_AT_ONCE // train.n_items)
+    users_per_block = max(1, _SCORES_PER_BLOCK // train.n_items)
     recommended, hits = [], []
-    for part in np.split(users, range(per_part, len(users), per_part)):
-        scores = predict_all_logits(model, part) + boosts
-        scores[rated.of(part)] = -math.inf
-        rows = top_rows(scores, min(k, train.n_items))
+    for block in np.split(users, range(users_per_block, len(users), users_per_block)):
+        scores = predict_all_logits(model, block) + boosts
+        scores[rated.indices(block)] = -math.inf
+        rows = top_k_rows(scores, min(k, train.n_items))
         is_relevant = np.zeros(scores.shape, dtype=bool)
-        is_relevant[relevant.of(part)] = True
+        is_relevant[relevant.indices(block)] = True
         recommended.append(rows)
         hits.append(np.take_along_axis(is_relevant, np.maximum(rows, 0), 1) & (rows >= 0))
     return ranking_metrics(np.concatenate(recommended), np.concatenate(hits), relevant.counts[users], counts)
 
 
-def top_rows(scores: Float32Array, k: int) -> Int64Array:
-    """The k best columns of each line, best first, the lower one first among equals, -1 where the score is -inf.
+def top_k_rows(scores: Float32Array, k: int) -> Int64Array:
+    """Return the k highest-scoring item rows of every user, best first.
 
-    scores (n, n_items) -> (n, k).
+    Among equal scores the lower row comes first. A row is -1 if its score is -inf.
+
+    scores (n_users, n_items) -> (n_users, k).
     """
     lowest = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
     above = scores > lowest
-    # Of the columns that equal the k-th best score, the first ones complete the k.
+    # Of the rows that equal the k-th best score, the first ones complete the k.
     equal = scores == lowest
     chosen = above | (equal & (np.cumsum(equal, axis=1) <= k - above.sum(axis=1, keepdims=True)))
     columns = np.nonzero(chosen)[1].reshape(len(scores), k)
@@ -84,8 +86,12 @@ def top_rows(scores: Float32Array, k: int) -> Int64Array:
     return np.where(np.take_along_axis(values, order, 1) == -math.inf, -1, best).astype(np.int64)
 
 
-class _Lists:
-    """The items of each user, without repetition."""
+class _ItemsByUser:
+    """The distinct items of every user.
+
+    Attributes:
+        counts: number of items of every user, (n_users,).
+    """
 
     def __init__(self, user_rows: RowArray, item_rows: RowArray, n_users: int) -> None:
         pairs = np.unique(np.stack([user_rows, item_rows]), axis=1)
@@ -93,10 +99,17 @@ class _Lists:
         self.counts: Int64Array = np.bincount(pairs[0], minlength=n_users).astype(np.int64)[:n_users]
         self._ends = np.cumsum(self.counts)
 
-    def of(self, users: Int64Array) -> tuple[Int64Array, RowArray]:
-        """Indices into (len(users), n_items) of what these users have."""
+    def indices(self, users: Int64Array) -> tuple[Int64Array, RowArray]:
+        """Return the indices of these users' items in an array of shape (len(users), n_items)."""
         counts, ends = self.counts[users], self._ends[users]
         lines = np.repeat(np.arange(len(users)), counts)
-        # Positions counts[i] before ends[i], ..., ends[i] - 1, one user after the other.
+        # Positions ends[i] - counts[i], ..., ends[i] - 1, one user after the other.
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return lines, self._items[np.repeat(ends - counts, counts) + within]
+
+
+def _relevant_items(split: Split, threshold: float) -> _ItemsByUser:
+    n_users, held_out = split.train.n_users, split.validation
+    is_known = (held_out.user_rows < n_users) & (held_out.item_rows < split.train.n_items)
+    wanted = (held_out.ratings >= threshold) & is_known
+    return _ItemsByUser(held_out.user_rows[wanted], held_out.item_rows[wanted], n_users)

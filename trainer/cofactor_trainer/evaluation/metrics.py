@@ -1,4 +1,4 @@
-"""Measures of predictions and of recommendations."""
+"""Compute metrics of predicted ratings and of recommendations."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cofactor_trainer.data.dataset import BoolArray, Float32Array, Int64Array
 
 @dataclass(frozen=True)
 class RatingMetrics:
-    """How far predicted ratings are from the true ones; lower is better.
+    """Errors of predicted ratings; lower is better.
 
     Attributes:
         mse: mean squared error.
-        rmse: its root.
+        rmse: root mean squared error.
         mae: mean absolute error.
     """
 
@@ -26,18 +26,25 @@ class RatingMetrics:
 
 @dataclass(frozen=True)
 class RankingMetrics:
-    """How good the first k recommendations are; means over the users who have something relevant held out.
+    """Quality of the first k recommendations.
+
+    Recall, NDCG, MRR and hit rate are means over the users who have a relevant item held out.
 
     Attributes:
-        k: recommendations a user.
-        recall: part of the relevant items that is among them.
-        ndcg: discounted gain over the best possible one, relevance 0 or 1 (K. Järvelin and J. Kekäläinen, 2002).
-        mrr: 1 / place of the first relevant one, 0 where there is none.
-        hit_rate: part of the users with at least one relevant one.
-        coverage: part of the catalogue that is recommended to anybody.
-        popularity_lift: mean rating count of the recommended items over that of the rated ones; above 1 the popular
-            get more popular (H. Abdollahpouri et al., The unfairness of popularity bias in recommendation, 2019).
-        n_users: users judged.
+        k: number of recommendations per user.
+        recall: share of the relevant items that are recommended.
+        ndcg: discounted cumulative gain as a share of the best possible one, relevance 0 or 1 (K. Järvelin and
+            J. Kekäläinen, Cumulated gain-based evaluation of IR techniques, 2002).
+        mrr: 1 / rank of the first relevant item, 0 if there is none (E. Voorhees, The TREC-8 question answering track
+            report, 1999).
+        hit_rate: share of the users with at least one relevant item among the k (M. Deshpande and G. Karypis,
+            Item-based top-N recommendation algorithms, 2004).
+        coverage: share of the catalogue that is recommended to at least one user (J. Herlocker et al., Evaluating
+            collaborative filtering recommender systems, 2004).
+        popularity_lift: mean rating count of the recommended items, divided by that of the rated items. Above 1,
+            popular items become more popular (H. Abdollahpouri et al., The unfairness of popularity bias in
+            recommendation, 2019).
+        n_users: number of users who have a relevant item held out.
     """
 
     k: int
@@ -51,12 +58,12 @@ class RankingMetrics:
 
 
 def mean_squared_error(predicted: Float32Array, ratings: Float32Array) -> float:
-    """Mean squared error of predicted (n,) for ratings (n,)."""
+    """Return the mean squared error of predicted (n,) for ratings (n,)."""
     return float(np.mean(np.square(predicted.astype(np.float64) - ratings)))
 
 
 def rating_metrics(predicted: Float32Array, ratings: Float32Array) -> RatingMetrics:
-    """Errors of predicted (n,) for ratings (n,)."""
+    """Compute the errors of predicted (n,) for ratings (n,)."""
     mse = mean_squared_error(predicted, ratings)
     return RatingMetrics(mse, mse**0.5, float(np.mean(np.abs(predicted.astype(np.float64) - ratings))))
 
@@ -64,10 +71,13 @@ def rating_metrics(predicted: Float32Array, ratings: Float32Array) -> RatingMetr
 def ranking_metrics(
     recommended: Int64Array, hits: BoolArray, n_relevant: Int64Array, item_rating_counts: Int64Array
 ) -> RankingMetrics:
-    """Judge the recommendations of some users.
+    """Compute the quality of recommendations.
 
-    recommended (n_users, k) item rows, best first, -1 where a user has fewer; hits (n_users, k) whether each is
-    relevant; n_relevant (n_users,) at least 1; item_rating_counts (n_items,) of the ratings trained on.
+    Args:
+        recommended: item rows (n_users, k), best first; -1 where a user has fewer.
+        hits: (n_users, k), True where the recommended item is relevant.
+        n_relevant: number of relevant items of every user, (n_users,), at least 1.
+        item_rating_counts: number of training ratings of every item, (n_items,).
     """
     n_users, k = recommended.shape
     discounts = 1 / np.log2(np.arange(k) + 2)

@@ -1,1 +1,1 @@
-"""Write, read, sign and publish version directories."""
+"""Write, verify, read, sign and publish version directories."""

@@ -1,4 +1,4 @@
-"""A version directory while it is written: hidden, and there by one rename or not at all."""
+"""Create a directory atomically: it appears complete, by one rename, or not at all."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from pathlib import Path
 
 
 @contextmanager
-def version_draft(place: Path) -> Iterator[Path]:
-    """Make an empty folder that becomes `place` when the block ends, or is gone where the block fails.
+def create_directory_atomically(target: Path) -> Iterator[Path]:
+    """Yield an empty temporary directory that is renamed to `target` when the block ends, or deleted if it fails.
 
-    No server takes it for a version, as its name begins with a dot. Nor is its name used twice: a process that is
-    killed leaves its draft behind, and in a container the next one has the same process id. What is left there is not
-    removed here, because another machine may be writing it.
+    The temporary name begins with a dot, so no server takes the directory for a version. The name is unique, because a
+    killed process leaves its directory behind, and in a container the next process has the same id. Directories that
+    were left behind are not removed here: another machine may still be writing one.
 
     Raises:
-        FileExistsError: `place` came to be in the meantime; versions are never changed.
+        FileExistsError: `target` was created in the meantime; versions are never changed.
     """
-    draft = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
-    draft.mkdir(parents=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    temporary.mkdir(parents=True)
     try:
-        yield draft
-        _rename(draft, place)
+        yield temporary
+        _rename(temporary, target)
     except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
-    sync_directory(place.parent)
+    sync_directory(target.parent)
 
 
-def _rename(draft: Path, place: Path) -> None:
+def _rename(temporary: Path, target: Path) -> None:
     try:
-        draft.rename(place)
+        temporary.rename(target)
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY):  # which of the two depends on the file system
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place)) from error
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
         raise
 
 
 def sync_directory(path: Path) -> None:
-    """Have the names in a folder on the disk."""
+    """Flush the entries of a directory to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

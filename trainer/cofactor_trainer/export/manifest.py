@@ -1,4 +1,4 @@
-"""What a version says of itself."""
+"""Create the manifest of a version."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def check_names(name: str, version: str) -> None:
-    """Refuse what is no plain name of a folder: both become part of paths.
+    """Refuse names that are not plain folder names, because both become part of paths.
 
     Raises:
         ValueError: docs/model-format.md does not allow the name or the version.
     """
     if not NAME.fullmatch(name):
         raise ValueError(
-            f"model name {name!r}: use lower-case letters, digits, '.', '_', '-', at most 64, a letter or digit first"
+            f"model name {name!r}: use at most 64 lower-case letters, digits, '.', '_' and '-', beginning with a "
+            "letter or digit"
         )
     if not VERSION.fullmatch(version):
         raise ValueError(
-            f"version {version!r}: use letters, digits, '.', '_', '-', at most 64, a letter or digit first"
+            f"version {version!r}: use at most 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
         )
 
 
-def describe(model: TrainedModel, dataset: RatingsDataset, name: str, version: str) -> manifest_pb2.Manifest:
-    """The manifest as far as it is known before anything is written."""
+def create_manifest(model: TrainedModel, dataset: RatingsDataset, name: str, version: str) -> manifest_pb2.Manifest:
+    """Create a manifest with everything that is known before the files are written."""
     manifest = manifest_pb2.Manifest(
         format_version=FORMAT_VERSION,
         name=name,
@@ -64,8 +65,8 @@ def describe(model: TrainedModel, dataset: RatingsDataset, name: str, version: s
     return manifest
 
 
-def epoch(result: EpochResult) -> manifest_pb2.Epoch:
-    """An epoch as the manifest keeps it."""
+def epoch_entry(result: EpochResult) -> manifest_pb2.Epoch:
+    """Convert the result of an epoch to its manifest message."""
     return manifest_pb2.Epoch(
         number=result.epoch,
         train_loss=result.train_loss,
@@ -74,21 +75,18 @@ def epoch(result: EpochResult) -> manifest_pb2.Epoch:
     )
 
 
-def fingerprint(model: TrainedModel, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
-    """Of everything that gives a user's factors their meaning."""
-    digest = hashlib.sha256(repr((model.architecture, model.global_bias, model.rating_range)).encode())
-    parts = [
-        arrays["item_factors"],
-        arrays["item_bias"],
-        *(a for layer in model.layers for a in (layer.weight, layer.bias)),
-    ]
-    for part in parts:
-        digest.update(np.ascontiguousarray(part).data)
-    return digest.hexdigest()[:32]
-
-
 def file_entry(path: Path) -> manifest_pb2.File:
-    """A file's name, size and checksum."""
+    """Describe a file by name, size and checksum."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     return manifest_pb2.File(path=path.name, size=path.stat().st_size, sha256=digest.hexdigest())
+
+
+def embedding_space_id(model: TrainedModel, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """Hash everything that gives user factors their meaning: embeddings of one space work in no other."""
+    digest = hashlib.sha256(repr((model.architecture, model.global_bias, model.rating_range)).encode())
+    parts = [arrays["item_factors"], arrays["item_bias"]]
+    parts += [array for layer in model.layers for array in (layer.weight, layer.bias)]
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Publishing a version: into another folder by one rename, or to an fsspec address with the manifest last."""
+"""Publish a version: copy it to a folder by one rename, or upload it to an fsspec address with the manifest last."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ import tempfile
 from pathlib import Path
 
 from cofactor_trainer.errors import InputError, MissingExtraError
-from cofactor_trainer.export.atomic_directory import version_draft
+from cofactor_trainer.export.atomic_directory import create_directory_atomically
 from cofactor_trainer.export.signing import SIGNATURE_FILE, sign_version
 from cofactor_trainer.export.version_reader import read_version
 from cofactor_trainer.export.version_writer import MANIFEST_FILE, SEAL_FILE
 
 
 def publish_version(version: Path, repository: str, sign_key: Path | None = None) -> str:
-    """Copy a version into a model repository, a folder or an fsspec address, and return where it is now.
+    """Copy a version into a model repository and return its new path or address.
 
-    With `sign_key`, a private key in PEM, it is signed there; the version that is copied is left as it is.
+    Args:
+        version: version directory; it is not changed.
+        repository: folder or fsspec address.
+        sign_key: private key in PEM to sign the copy with; None to keep the version's own signature, if any.
 
     Raises:
-        InputError: the version is damaged, the key cannot be used, or the repository has a version of this name:
-            versions are never changed.
-        MissingExtraError: signing or the address needs a package that is not installed.
+        InputError: the version is damaged, the key cannot be used, or the repository already has the version: versions
+            are never changed.
+        MissingExtraError: signing, or the address, needs a package that is not installed.
     """
-    _check(version)
+    _verify_checksums(version)
     manifest = read_version(version).manifest
     files = sorted(path for path in version.iterdir() if path.is_file() and path.name != MANIFEST_FILE)
     with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +42,7 @@ def publish_version(version: Path, repository: str, sign_key: Path | None = None
         return _copy(files, Path(repository) / manifest.name / manifest.version)
 
 
-def _check(version: Path) -> None:
+def _verify_checksums(version: Path) -> None:
     manifest = read_version(version).manifest
     expected = {file.path: file.sha256 for file in manifest.files}
     seal = version / SEAL_FILE
@@ -56,19 +59,21 @@ def _check(version: Path) -> None:
 
 def _copy(files: list[Path], target: Path) -> str:
     if target.exists():
-        raise InputError(f"{target} is there; versions are never changed: publish another")
+        raise InputError(f"{target} already exists and versions are never changed: publish another version")
     try:
-        with version_draft(target) as draft:
+        with create_directory_atomically(target) as temporary:
             for path in files:
-                shutil.copyfile(path, draft / path.name)
-                with (draft / path.name).open("rb") as file:
+                shutil.copyfile(path, temporary / path.name)
+                with (temporary / path.name).open("rb") as file:
                     os.fsync(file.fileno())
     except FileExistsError as error:
-        raise InputError(f"{target} is there by now; versions are never changed: publish another") from error
+        raise InputError(
+            f"{target} was created in the meantime and versions are never changed: publish another version"
+        ) from error
     return str(target)
 
 
-def _upload(files: list[Path], repository: str, place: str) -> str:
+def _upload(files: list[Path], repository: str, name: str) -> str:
     try:
         import fsspec
     except ModuleNotFoundError as error:
@@ -77,10 +82,10 @@ def _upload(files: list[Path], repository: str, place: str) -> str:
         filesystem, root = fsspec.core.url_to_fs(repository)
     except (ImportError, ValueError) as error:
         raise InputError(f"{repository} cannot be used: {error}") from error
-    target = f"{root}/{place}"
+    target = f"{root}/{name}"
     if filesystem.exists(f"{target}/{MANIFEST_FILE}"):
-        raise InputError(f"{repository}/{place} is there; versions are never changed: publish another")
+        raise InputError(f"{repository}/{name} already exists and versions are never changed: publish another version")
     filesystem.makedirs(target, exist_ok=True)
-    for path in files:  # the manifest last: until it is there, no server sees the version
+    for path in files:  # the manifest last: a server ignores the version until it is there
         filesystem.put_file(str(path), f"{target}/{path.name}")
-    return f"{repository}/{place}"
+    return f"{repository}/{name}"

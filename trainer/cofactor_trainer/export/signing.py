@@ -1,4 +1,4 @@
-"""Signs versions in the OpenSSF model-signing format with an elliptic-curve key (P-256); servers check it."""
+"""Sign versions in the OpenSSF model-signing format with an elliptic-curve key (P-256), for servers to check."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ SIGNATURE_FILE = "model.sig"
 
 
 def sign_version(version: Path, private_key: Path, signature: Path) -> None:
-    """Sign all files of a version, but for an older signature among them, and write the signature.
+    """Sign all files of a version, except an older signature among them, and write the signature.
 
-    private_key: PEM, not encrypted.
+    Args:
+        version: version directory.
+        private_key: P-256 key in PEM, not encrypted.
+        signature: file to write.
 
     Raises:
         InputError: the key cannot be used.
@@ -35,6 +38,6 @@ def sign_version(version: Path, private_key: Path, signature: Path) -> None:
     if not (isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)):
         raise InputError("is not a P-256 key; make one as docs/security.md shows", private_key)
     hashed, signer = hashing.Config(), signing.Config()  # type: ignore[no-untyped-call]
-    # The signature will lie among the files it signs, and cannot sign itself.
+    # The signature is stored among the files that it signs, so it is left out of them.
     hashed.set_ignored_paths(paths=[version / SIGNATURE_FILE], ignore_git_paths=False)
     signer.use_elliptic_key_signer(private_key=private_key).set_hashing_config(hashed).sign(version, signature)

@@ -1,4 +1,4 @@
-"""The arrays of a version."""
+"""Build the arrays of a version."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from cofactor_trainer.data.dataset import RatingsDataset, row_counts
 from cofactor_trainer.export.table_file import encode_strings
-from cofactor_trainer.graphs.modules import item_hidden
+from cofactor_trainer.graphs.scorer import precompute_item_hidden
 from cofactor_trainer.graphs.user_prior import UserPrior
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
@@ -17,7 +17,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def model_arrays(model: TrainedModel, prior: UserPrior) -> Arrays:
-    """The learnt ones."""
+    """Build the arrays that training learnt."""
     norms = np.sqrt(np.einsum("ij,ij->i", model.item_factors, model.item_factors))
     arrays: Arrays = {
         "user_factors": model.user_factors,
@@ -29,18 +29,18 @@ def model_arrays(model: TrainedModel, prior: UserPrior) -> Arrays:
         "user_prior_precision": prior.precision,
     }
     if model.layers:
-        arrays["item_hidden"] = item_hidden(model).numpy()
+        arrays["item_hidden"] = precompute_item_hidden(model).numpy()
     return {name: np.asarray(array, dtype=np.float32) for name, array in arrays.items()}
 
 
 def log_popularity(dataset: RatingsDataset) -> npt.NDArray[np.float32]:
-    """log(rating count + 1) of each item and of the unknown one, (n_items + 1,)."""
+    """Compute log(rating count + 1) of every item and of the unknown item, (n_items + 1,)."""
     counts = row_counts(dataset.item_rows, dataset.n_items + 1)
     return np.log1p(counts).astype(np.float32)
 
 
 def catalogue_arrays(dataset: RatingsDataset) -> Arrays:
-    """What is known of users and items by name."""
+    """Build the arrays of ids, titles, genres, release years and rating counts."""
     catalogue = dataset.catalogue
     genre_names = sorted({genre for genres in catalogue.genres for genre in genres})
     number = {genre: index for index, genre in enumerate(genre_names)}
@@ -58,7 +58,10 @@ def catalogue_arrays(dataset: RatingsDataset) -> Arrays:
 
 
 def rated_arrays(dataset: RatingsDataset) -> Arrays:
-    """What each known user rated, of the known items; the last rating of an item where there are several."""
+    """Build the arrays of the known items that every known user rated.
+
+    If a user rated an item several times, the last rating counts.
+    """
     known = np.flatnonzero((dataset.user_rows < dataset.n_users) & (dataset.item_rows < dataset.n_items))
     order = known[np.lexsort((known, dataset.item_rows[known], dataset.user_rows[known]))]
     users, items = dataset.user_rows[order], dataset.item_rows[order]

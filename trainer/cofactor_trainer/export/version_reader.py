@@ -1,4 +1,4 @@
-"""Reads a version directory back: what the report needs of a model that is already exported."""
+"""Read an exported version directory, for the report and for publishing."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from cofactor_trainer.export.manifest import FORMAT_VERSION, check_names
 
 @dataclass(frozen=True)
 class ExportedVersion:
-    """A version directory (docs/model-format.md), its tables memory-mapped.
+    """A version directory (docs/model-format.md) with its tables memory-mapped.
 
     Attributes:
-        path: the directory.
-        manifest: its description.
+        path: version directory.
+        manifest: content of manifest.json.
         tables: every array by name.
     """
 
@@ -35,24 +35,24 @@ class ExportedVersion:
 
     @cached_property
     def item_titles(self) -> list[str]:
-        """Titles by item row, the id where there is no title."""
+        """Titles by item row; the item id where there is no title."""
         ids = self.strings("item_ids")
         return [title or item_id for title, item_id in zip(self.strings("item_titles"), ids, strict=True)]
 
     def strings(self, name: str) -> list[str]:
-        """The strings of a pair of tables, `<name>.bytes` and `<name>.offsets`."""
+        """Decode the strings of a pair of tables, `<name>.bytes` and `<name>.offsets`."""
         text = self.tables[f"{name}.bytes"].tobytes()
         offsets = self.tables[f"{name}.offsets"].tolist()
         return [text[start:end].decode() for start, end in pairwise(offsets)]
 
     def run(self, graph: str, **inputs: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-        """Run a graph on the CPU."""
+        """Run a graph on the CPU and return its outputs by name."""
         session = self._session(graph)
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, inputs), strict=True))
 
     def predict(self, user_rows: RowArray | Int64Array, item_rows: RowArray | Int64Array) -> Float32Array:
-        """Predicted ratings of pairs of rows, (n,)."""
+        """Predict the ratings of pairs: user_rows (n,), item_rows (n,) -> (n,)."""
         users = {name: self.tables[name][user_rows] for name in ("user_factors", "user_bias")}
         ratings: Float32Array = self.run("predict", **users, item_rows=item_rows.astype(np.int64))["ratings"]
         return ratings
@@ -69,29 +69,30 @@ class ExportedVersion:
 
 
 def read_version(path: Path) -> ExportedVersion:
-    """Open a version directory.
+    """Read a version directory.
 
     Raises:
-        InputError: it is none, one of a format this trainer does not know, one whose name or version is no plain name,
-            or one whose tables are missing or cut.
+        InputError: the directory has no valid manifest, a format that this trainer does not know, a name or version
+            that is not a plain folder name, or tables that are missing or truncated.
     """
     manifest = _read_manifest(path)
     tables = {table.name: _map_table(path / "tables.bin", table) for table in manifest.tables}
     return ExportedVersion(path, manifest, tables)
 
 
-def _read_manifest(folder: Path) -> manifest_pb2.Manifest:
-    path = folder / "manifest.json"
+def _read_manifest(directory: Path) -> manifest_pb2.Manifest:
+    path = directory / "manifest.json"
     try:
         text = path.read_text(encoding="utf-8")
         manifest = json_format.Parse(text, manifest_pb2.Manifest(), ignore_unknown_fields=True)
     except OSError as error:
-        raise InputError(f"{folder} is not a version directory: it has no manifest.json that can be read") from error
+        raise InputError(f"{directory} is not a version directory: its manifest.json cannot be read") from error
     except (UnicodeDecodeError, json_format.ParseError) as error:
         raise InputError(f"is not a manifest: {error}", path) from error
     if manifest.format_version != FORMAT_VERSION:
         raise InputError(
-            f"format version {manifest.format_version} is not {FORMAT_VERSION}; export it with this release", path
+            f"format version {manifest.format_version} is not {FORMAT_VERSION}; export the version with this release",
+            path,
         )
     try:
         check_names(manifest.name, manifest.version)
@@ -104,16 +105,16 @@ def _map_table(path: Path, table: manifest_pb2.Table) -> npt.NDArray[Any]:
     shape = tuple(table.shape)
     try:
         dtype = np.dtype(table.dtype)
-        if dtype.kind not in "iuf":  # of objects, say: numpy would take the file's bytes for addresses
+        if dtype.kind not in "iuf":  # for dtype object, numpy would take the bytes of the file for addresses
             raise TypeError(f"a table of {dtype}")
-        if 0 in shape:  # nothing to map
+        if 0 in shape:  # an empty range cannot be mapped
             return np.zeros(shape, dtype)
         return np.memmap(path, dtype, "r", table.offset, shape)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", path) from error
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
-            f"does not hold the table {table.name} of manifest.json: the file is cut or damaged; export the version "
-            "again, or copy it again from where it was exported",
+            f"does not hold the table {table.name} of manifest.json: the file is truncated or damaged; export the "
+            "version again, or copy it again from the place it was exported to",
             path,
         ) from error

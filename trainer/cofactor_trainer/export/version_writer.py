@@ -1,33 +1,45 @@
-"""Writes a trained model as a version directory (docs/model-format.md)."""
+"""Write a trained model as a version directory (docs/model-format.md)."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from google.protobuf import json_format
 
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.export.ann_index_builder import INDEX_FILE, write_index
-from cofactor_trainer.export.atomic_directory import sync_directory, version_draft
-from cofactor_trainer.export.manifest import check_names, describe, epoch, file_entry, fingerprint
+from cofactor_trainer.export.atomic_directory import create_directory_atomically, sync_directory
+from cofactor_trainer.export.manifest import (
+    check_names,
+    create_manifest,
+    embedding_space_id,
+    epoch_entry,
+    file_entry,
+)
 from cofactor_trainer.export.table_file import write_tables
-from cofactor_trainer.export.verification.parity import compare
-from cofactor_trainer.export.version_arrays import catalogue_arrays, log_popularity, model_arrays, rated_arrays
-from cofactor_trainer.export.version_graphs import version_graphs
-from cofactor_trainer.graphs.empirical_bayes import empirical_prior, ranking_prior
-from cofactor_trainer.graphs.exact_top_k import TWO_STAGE_ITEMS
-from cofactor_trainer.graphs.item_codes import quantize
-from cofactor_trainer.graphs.item_columns import item_columns
-from cofactor_trainer.graphs.onnx_writer import write_graph
-from cofactor_trainer.graphs.shared_tables import whole_tables
+from cofactor_trainer.export.verification.parity import verify_graph
+from cofactor_trainer.export.version_arrays import (
+    Arrays,
+    catalogue_arrays,
+    log_popularity,
+    model_arrays,
+    rated_arrays,
+)
+from cofactor_trainer.export.version_graphs import build_graphs
+from cofactor_trainer.graphs.item_codes import quantize_items
+from cofactor_trainer.graphs.item_columns import build_item_columns
+from cofactor_trainer.graphs.onnx_writer import tables_by_initializer, write_graph
+from cofactor_trainer.graphs.prior_estimation import estimate_ranking_prior, estimate_rating_prior
+from cofactor_trainer.graphs.top_k import LARGE_CATALOGUE_ITEMS
+from cofactor_trainer.graphs.user_prior import UserPrior
 from cofactor_trainer.scoring.trained_model import TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
 
@@ -36,8 +48,8 @@ MANIFEST_FILE = "manifest.json"
 SEAL_FILE = "manifest.sha256"
 GOLDEN_FILE = "golden.npz"
 
-# What the score of an item is made of.
-ITEM_SCORES = ("item_factors", "item_bias", "item_log_popularity")
+# Tables that the score of an item is computed from.
+SCORE_TABLES = ("item_factors", "item_bias", "item_log_popularity")
 
 Quantization = Literal["int8"]
 
@@ -55,90 +67,156 @@ def export_version(
     quantize_to: Quantization | None = None,
     approximate: bool = False,
 ) -> Path:
-    """Write models_dir/name/version, by default named after the time, and publish it by one rename.
+    """Write models_dir/name/version and publish it by one rename.
 
-    quantize_to="int8" lets Recommend look for candidates among 8-bit item factors, scored exactly afterwards; the
-    recall is measured and becomes a metric of the version. approximate=True adds an index of candidates, which a server
-    may use instead of scoring every item; its recall becomes metrics too. Both are for dot products only.
+    Args:
+        model: model to export.
+        dataset: ratings that the model was trained on.
+        models_dir: model repository.
+        name: name of the model.
+        version: name of the version; None for the UTC time.
+        metrics: metrics for the manifest.
+        hyperparameters: hyper-parameters for the manifest.
+        history: results of the epochs, for the manifest.
+        quantize_to: "int8" to let Recommend pick candidates by 8-bit item codes and score those exactly. The recall is
+            measured and added to the metrics. For dot products only.
+        approximate: True to add an index of candidates, which a server may use instead of scoring every item. Its
+            recall is measured and added to the metrics. For dot products only.
+
+    Returns:
+        The version directory.
 
     Raises:
-        MissingExtraError: an index is asked for, and faiss is not installed.
-        ValueError: a name that docs/model-format.md does not allow, or a model that is not of this data set.
-        FileExistsError: the version is there; versions are never changed.
-        ParityError: an exported graph does not answer what torch answers.
+        MissingExtraError: the index needs faiss, which is not installed.
+        ValueError: docs/model-format.md does not allow the name or the version, or the model does not fit the data set
+            or the options.
+        FileExistsError: the version exists; versions are never changed.
+        ParityError: the outputs of an exported graph differ from those of torch.
     """
     now = datetime.now(UTC)
     version = version or now.strftime("%Y%m%dT%H%M%SZ")
     check_names(name, version)
-    _check_shapes(model, dataset)
-    if quantize_to is not None and model.layers:
-        raise ValueError(
-            f"quantize_to={quantize_to}: only a dot-product model can be quantized, not a {model.architecture}"
-        )
-    if approximate and model.layers:
-        raise ValueError(f"approximate: only a dot-product model can have an index, not a {model.architecture}")
-    place = models_dir / name / version
-    if place.exists():
+    _check_model(model, dataset)
+    options = _Options(quantize_to, approximate)
+    options.check(model)
+    target = models_dir / name / version
+    if target.exists():
         raise FileExistsError(f"version {version} of model {name} exists; versions are never changed, choose another")
-    with version_draft(place) as draft:
-        manifest = describe(model, dataset, name, version)
+    with create_directory_atomically(target) as temporary:
+        manifest = create_manifest(model, dataset, name, version)
         manifest.train_time.FromDatetime(now)
         manifest.metrics.update(metrics)
         manifest.hyperparameters.update(hyperparameters)
-        manifest.epochs.extend(epoch(result) for result in history)
-        _write(draft, manifest, model, dataset, quantize_to, approximate=approximate)
-    return place
+        manifest.epochs.extend(epoch_entry(result) for result in history)
+        _write_files(temporary, manifest, model, dataset, options)
+    return target
 
 
-def _write(
-    draft: Path,
+@dataclass(frozen=True)
+class _Options:
+    """Optional parts of a version; `export_version` documents them."""
+
+    quantize_to: Quantization | None
+    approximate: bool
+
+    def check(self, model: TrainedModel) -> None:
+        """Raise ValueError if the model is not a dot product and an option needs one."""
+        if self.quantize_to is not None and model.layers:
+            raise ValueError(
+                f"quantize_to={self.quantize_to}: only a dot-product model can be quantized, not a {model.architecture}"
+            )
+        if self.approximate and model.layers:
+            raise ValueError(f"approximate: only a dot-product model can have an index, not a {model.architecture}")
+
+
+def _check_model(model: TrainedModel, dataset: RatingsDataset) -> None:
+    """Raise ValueError if an array has the wrong length or a value that is not finite, or the data set is empty."""
+    lengths = {
+        "user_factors": dataset.n_users,
+        "user_bias": dataset.n_users,
+        "item_factors": dataset.n_items,
+        "item_bias": dataset.n_items,
+    }
+    for field, length in lengths.items():
+        array = getattr(model, field)
+        if len(array) != length + 1:
+            raise ValueError(f"{field} has {len(array)} rows; the data set {dataset.name} needs {length + 1}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{field} has values that are not finite: training diverged; lower the learning rate")
+    if min(lengths.values()) < 1:
+        raise ValueError(f"the data set {dataset.name} has no users or no items")
+
+
+def _write_files(
+    directory: Path,
     manifest: manifest_pb2.Manifest,
     model: TrainedModel,
     dataset: RatingsDataset,
-    quantize_to: Quantization | None,
-    *,
-    approximate: bool,
+    options: _Options,
 ) -> None:
-    prior = empirical_prior(model, dataset) if model.objective == "rating" else ranking_prior(model, dataset)
-    arrays = model_arrays(model, prior)
-    arrays["item_log_popularity"] = log_popularity(dataset)
-    if quantize_to is not None:
-        arrays |= quantize(*(arrays[name] for name in ("user_factors", *ITEM_SCORES)))
-    elif dataset.n_items >= TWO_STAGE_ITEMS and not model.layers:
-        arrays["item_columns"] = item_columns(*(arrays[name] for name in (*ITEM_SCORES, "item_inverse_norms")))
-    manifest.embedding_space = fingerprint(model, arrays)
+    estimate_prior = estimate_rating_prior if model.objective == "rating" else estimate_ranking_prior
+    prior = estimate_prior(model, dataset)
+    arrays = _graph_arrays(model, dataset, prior, options.quantize_to)
     rated = rated_arrays(dataset)
-    manifest.tables.extend(write_tables(draft / TABLES_FILE, {**arrays, **catalogue_arrays(dataset), **rated}))
+    manifest.embedding_space = embedding_space_id(model, arrays)
+    manifest.tables.extend(write_tables(directory / TABLES_FILE, {**arrays, **catalogue_arrays(dataset), **rated}))
     if prior.profile is not None:
         manifest.profile_features.extend(prior.profile.features)
-    tables = {table.name: table for table in manifest.tables}
-    golden: dict[str, npt.NDArray[Any]] = {}
-    for name, graph in version_graphs(model, dataset, prior, arrays).items():
-        path = draft / f"{name}.onnx"
-        write_graph(graph.source, path, tables, TABLES_FILE)
-        answers = compare(path, graph)
-        for number, (inputs, outputs) in enumerate(answers):
-            golden |= {f"{name}/{number}/in/{key}": value for key, value in inputs.items()}
-            golden |= {f"{name}/{number}/out/{key}": value for key, value in outputs.items()}
-        manifest.graphs.add(name=name, path=path.name, tables=whole_tables(path, manifest.tables))
-        if graph.recall is not None:
-            metric, measure = graph.recall
-            manifest.metrics[metric] = measure(path)
-    if approximate:
-        # Without popularity, and as the model ranks by default.
+    golden = _write_graphs(directory, manifest, model, dataset, prior, arrays)
+    if options.approximate:
+        # The weights that the index must serve: without popularity, and the default of the model.
         weights = sorted({0.0, manifest.default_popularity_weight})
-        index, recalls = write_index(draft / INDEX_FILE, arrays | rated, weights)
+        index, recalls = write_index(directory / INDEX_FILE, arrays | rated, weights)
         manifest.approximate_index.CopyFrom(index)
         manifest.metrics.update(recalls)
-    with (draft / GOLDEN_FILE).open("wb") as file:
+    with (directory / GOLDEN_FILE).open("wb") as file:
         np.savez(file, **golden)  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
-    manifest.files.extend(file_entry(path) for path in sorted(draft.iterdir()))
+    manifest.files.extend(file_entry(path) for path in sorted(directory.iterdir()))
     content = json_format.MessageToJson(manifest, ensure_ascii=False)
-    _write_synced(draft / SEAL_FILE, f"{hashlib.sha256(content.encode()).hexdigest()}  {MANIFEST_FILE}\n")
-    _write_synced(draft / MANIFEST_FILE, content)
-    sync_directory(draft)
+    _write_synced(directory / SEAL_FILE, f"{hashlib.sha256(content.encode()).hexdigest()}  {MANIFEST_FILE}\n")
+    _write_synced(directory / MANIFEST_FILE, content)
+    sync_directory(directory)
+
+
+def _graph_arrays(
+    model: TrainedModel, dataset: RatingsDataset, prior: UserPrior, quantize_to: Quantization | None
+) -> Arrays:
+    """Build the arrays that graphs read."""
+    arrays = model_arrays(model, prior)
+    arrays["item_log_popularity"] = log_popularity(dataset)
+    if quantize_to is not None:
+        arrays |= quantize_items(*(arrays[name] for name in ("user_factors", *SCORE_TABLES)))
+    elif dataset.n_items >= LARGE_CATALOGUE_ITEMS and not model.layers:
+        arrays["item_columns"] = build_item_columns(*(arrays[name] for name in (*SCORE_TABLES, "item_inverse_norms")))
+    return arrays
+
+
+def _write_graphs(
+    directory: Path,
+    manifest: manifest_pb2.Manifest,
+    model: TrainedModel,
+    dataset: RatingsDataset,
+    prior: UserPrior,
+    arrays: Arrays,
+) -> Arrays:
+    """Write and verify every graph, and add it and its recall to the manifest.
+
+    Returns:
+        The golden inputs and outputs, for golden.npz.
+    """
+    tables = {table.name: table for table in manifest.tables}
+    golden: Arrays = {}
+    for name, check in build_graphs(model, dataset, prior, arrays).items():
+        path = directory / f"{name}.onnx"
+        write_graph(check.spec, path, tables, TABLES_FILE)
+        for number, (inputs, outputs) in enumerate(verify_graph(path, check)):
+            golden |= {f"{name}/{number}/in/{key}": value for key, value in inputs.items()}
+            golden |= {f"{name}/{number}/out/{key}": value for key, value in outputs.items()}
+        manifest.graphs.add(name=name, path=path.name, tables=tables_by_initializer(path, manifest.tables))
+        manifest.metrics.update({metric: measure(path) for metric, measure in check.recalls.items()})
+    return golden
 
 
 def _write_synced(path: Path, content: str) -> None:
@@ -146,20 +224,3 @@ def _write_synced(path: Path, content: str) -> None:
         text.write(content)
         text.flush()
         os.fsync(text.fileno())
-
-
-def _check_shapes(model: TrainedModel, dataset: RatingsDataset) -> None:
-    wanted = {
-        "user_factors": dataset.n_users,
-        "user_bias": dataset.n_users,
-        "item_factors": dataset.n_items,
-        "item_bias": dataset.n_items,
-    }
-    for field, count in wanted.items():
-        array = getattr(model, field)
-        if len(array) != count + 1:
-            raise ValueError(f"{field} has {len(array)} rows; the data set {dataset.name} asks for {count + 1}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{field} has values that are not finite: training diverged; lower the learning rate")
-    if min(wanted.values()) < 1:
-        raise ValueError(f"the data set {dataset.name} has no users or no items")

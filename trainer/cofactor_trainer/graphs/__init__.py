@@ -1,1 +1,1 @@
-"""Define the graphs of a version as torch modules and write them as ONNX."""
+"""Define the graphs of a version as torch modules, and export them to ONNX."""

@@ -1,4 +1,4 @@
-"""A torch module as an ONNX file whose tables are external."""
+"""Export torch modules as ONNX files whose tables are external data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,53 +18,63 @@ import torch
 from torch import Tensor, nn
 
 from cofactor.v1 import manifest_pb2
-from cofactor_trainer.graphs.batch_size_branches import by_batch_size
+from cofactor_trainer.graphs.batch_size_switch import switch_on_batch_size
 
 OPSET = 18
 
 
 @dataclass(frozen=True)
-class GraphSource:
-    """A torch module and what to call its inputs and outputs in ONNX.
+class GraphSpec:
+    """A torch module and how to export it.
 
     Attributes:
-        module: what is exported.
-        inputs: an example of each, by name, every free dimension at least 2.
-        free: the free dimensions of each input: {axis: name}.
-        outputs: their names.
-        aliases: dimensions that are one in torch and broadcast in ONNX: {input: {axis: name}}.
-        single: answers in the place of module where the first dimension of the first input is 1.
+        module: module to export.
+        inputs: example inputs by name; every free dimension is at least 2.
+        dynamic_axes: names of the free dimensions, {input: {axis: name}}.
+        outputs: output names.
+        broadcast_axes: names of axes that are traced as equal to another axis but may also be 1, {input: {axis: name}}.
+        single: module to run instead if the first dimension of the first input is 1; None to always run `module`.
     """
 
     module: nn.Module
     inputs: Mapping[str, Tensor]
-    free: Mapping[str, Mapping[int, str]]
+    dynamic_axes: Mapping[str, Mapping[int, str]]
     outputs: Sequence[str]
-    aliases: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    broadcast_axes: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     single: nn.Module | None = None
 
 
-def part_of_table(table: str, start: int) -> str:
-    """Name of a buffer that holds rows of a table, from row start on, as many as the buffer has."""
+def table_slice_name(table: str, start: int) -> str:
+    """Return the name of a buffer that holds some rows of a table, beginning at row start."""
     return f"{table}_from_{start}"
 
 
-def write_graph(source: GraphSource, path: Path, tables: Mapping[str, manifest_pb2.Table], tables_file: str) -> None:
-    """Export source to path; for a buffer named as a table, or as a part of one, the graph refers to tables_file."""
-    model = _trace(source)
-    if source.single is not None:
-        model = by_batch_size(_trace(_for_one(source)), model)
+def write_graph(spec: GraphSpec, path: Path, tables: Mapping[str, manifest_pb2.Table], tables_file: str) -> None:
+    """Export a graph to path.
+
+    Args:
+        spec: graph to export.
+        path: file to write.
+        tables: tables by name. A buffer with the name of a table, or of a slice of one, refers to tables_file.
+        tables_file: name of the file that holds the tables.
+
+    Raises:
+        ValueError: a buffer does not fit its table, or a free dimension has become constant.
+    """
+    model = _trace(spec)
+    if spec.single is not None:
+        model = switch_on_batch_size(_trace(_single_user_spec(spec, spec.single)), model)
     for name, initializer in list(model.graph.initializers.items()):
         if not initializer.uses():
             del model.graph.initializers[name]
             continue
         table_name, _, start = name.rpartition(".")[2].partition("_from_")
         if table_name in tables:
-            _externalise(initializer, tables[table_name], int(start or 0), tables_file)
-    _share_tables(model)
-    _name_dimensions(model, source)
+            _refer_to_table(initializer, tables[table_name], int(start or 0), tables_file)
+    _merge_equal_references(model)
+    _name_dimensions(model, spec)
     proto = ir.to_proto(model)
-    _strip(proto)
+    _strip_metadata(proto)
     with path.open("wb") as file:
         file.write(proto.SerializeToString())
         file.flush()
@@ -71,55 +82,74 @@ def write_graph(source: GraphSource, path: Path, tables: Mapping[str, manifest_p
     onnx.checker.check_model(path)
 
 
-def _for_one(source: GraphSource) -> GraphSource:
-    """The source of a batch of one, its first dimension no longer free."""
-    assert source.single is not None
-    batch = source.free[next(iter(source.inputs))][0]
+def tables_by_initializer(path: Path, tables: Iterable[manifest_pb2.Table]) -> dict[str, str]:
+    """Return the table of every initializer of the graph at path that is a whole table, by initializer name."""
+    names = {(table.offset, *table.shape): table.name for table in tables}
+    found = {}
+    for initializer in onnx.load(path, load_external_data=False).graph.initializer:
+        entries = {entry.key: entry.value for entry in initializer.external_data}
+        name = names.get((int(entries["offset"]), *initializer.dims)) if "offset" in entries else None
+        if name is not None:
+            found[initializer.name] = name
+    return found
+
+
+def _single_user_spec(spec: GraphSpec, module: nn.Module) -> GraphSpec:
+    """Specify the module for a batch of one: the first dimension of the first input is 1 and no longer free."""
+    batch = spec.dynamic_axes[next(iter(spec.inputs))][0]
     inputs = {
-        name: value[:1] if source.free.get(name, {}).get(0) == batch else value for name, value in source.inputs.items()
+        name: value[:1] if spec.dynamic_axes.get(name, {}).get(0) == batch else value
+        for name, value in spec.inputs.items()
     }
-    free = {
+    dynamic_axes = {
         name: {axis: dimension for axis, dimension in axes.items() if dimension != batch}
-        for name, axes in source.free.items()
+        for name, axes in spec.dynamic_axes.items()
     }
-    return replace(source, module=source.single, inputs=inputs, free=free)
+    return replace(spec, module=module, inputs=inputs, dynamic_axes=dynamic_axes)
 
 
-def _trace(source: GraphSource) -> ir.Model:
-    dimensions = {
-        name: torch.export.Dim(name) for name in sorted({n for axes in source.free.values() for n in axes.values()})
-    }
+def _trace(spec: GraphSpec) -> ir.Model:
+    names = sorted({name for axes in spec.dynamic_axes.values() for name in axes.values()})
+    dimensions = {name: torch.export.Dim(name) for name in names}
     shapes = tuple(
-        {axis: dimensions[dimension] for axis, dimension in source.free.get(name, {}).items()} for name in source.inputs
+        {axis: dimensions[dimension] for axis, dimension in spec.dynamic_axes.get(name, {}).items()}
+        for name in spec.inputs
     )
-    quiet = logging.getLogger("torch.onnx")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                source.module.eval(),
-                tuple(source.inputs.values()),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=list(source.inputs),
-                output_names=list(source.outputs),
-                dynamic_shapes=shapes,
-                verbose=False,
-            )
-    finally:
-        quiet.setLevel(level)
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            spec.module.eval(),
+            tuple(spec.inputs.values()),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(spec.inputs),
+            output_names=list(spec.outputs),
+            dynamic_shapes=shapes,
+            verbose=False,
+        )
     assert program is not None
     return program.model
 
 
-def _externalise(initializer: ir.Value, table: manifest_pb2.Table, start: int, tables_file: str) -> None:
-    """Refer to the rows of the table that the initializer holds, row start and on."""
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence the warnings of torch's exporter."""
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        exporter.setLevel(level)
+
+
+def _refer_to_table(initializer: ir.Value, table: manifest_pb2.Table, start: int, tables_file: str) -> None:
+    """Make an initializer refer to its rows of the table in tables_file, beginning at row start."""
     tensor = initializer.const_value
     assert tensor is not None
     n_rows, *row = tensor.shape.numpy()
-    # A vector may be taken as a column: to make it one in the graph, ONNX Runtime would copy it.
+    # A vector may be referred to as a column: ONNX Runtime would copy it to reshape it in the graph.
     if math.prod(row) != math.prod(table.shape[1:]) or start + n_rows > table.shape[0]:
         raise ValueError(f"initializer {initializer.name} is not a part of the table {table.name}")
     offset = table.offset + start * tensor.nbytes // n_rows
@@ -133,8 +163,8 @@ def _externalise(initializer: ir.Value, table: manifest_pb2.Table, start: int, t
     )
 
 
-def _share_tables(model: ir.Model) -> None:
-    """One initializer for each part of a table, though both branches of a graph have one."""
+def _merge_equal_references(model: ir.Model) -> None:
+    """Keep one initializer for each part of a table, where both branches of a graph have one."""
     first: dict[tuple[int | None, int | None], ir.Value] = {}
     for name, initializer in list(model.graph.initializers.items()):
         tensor = initializer.const_value
@@ -146,10 +176,20 @@ def _share_tables(model: ir.Model) -> None:
             del model.graph.initializers[name]
 
 
-def _strip(proto: onnx.ModelProto) -> None:
-    """Take out where torch says which line of which file on this machine every node comes from.
+def _name_dimensions(model: ir.Model, spec: GraphSpec) -> None:
+    for value in model.graph.inputs:
+        assert value.shape is not None
+        name = value.name or ""
+        for axis, dimension in {**spec.dynamic_axes.get(name, {}), **spec.broadcast_axes.get(name, {})}.items():
+            if isinstance(value.shape[axis], int):
+                raise ValueError(f"dimension {axis} of input {name} has become constant: len() of a tensor does that")
+            value.shape[axis] = dimension
 
-    Inferred shapes go too: they hold torch's names of dimensions, and ONNX Runtime infers them again.
+
+def _strip_metadata(proto: onnx.ModelProto) -> None:
+    """Remove the source file and line that torch records for every node, with paths of this machine.
+
+    Inferred shapes are removed too: they hold torch's names of dimensions, and ONNX Runtime infers them again.
     """
     graph = proto.graph
     for notes in (graph.value_info, proto.metadata_props, graph.metadata_props):
@@ -158,13 +198,3 @@ def _strip(proto: onnx.ModelProto) -> None:
     for part in parts:
         del part.metadata_props[:]
         part.doc_string = ""
-
-
-def _name_dimensions(model: ir.Model, source: GraphSource) -> None:
-    for value in model.graph.inputs:
-        assert value.shape is not None
-        name = value.name or ""
-        for axis, dimension in {**source.free.get(name, {}), **source.aliases.get(name, {})}.items():
-            if isinstance(value.shape[axis], int):
-                raise ValueError(f"dimension {axis} of input {name} has become constant: len() of a tensor does that")
-            value.shape[axis] = dimension

@@ -1,8 +1,9 @@
-"""Recommend from 8-bit codes of the items: a fraction of the memory to read, and exact scores for the best of them.
+"""Recommend from 8-bit codes of the items: less memory to read, and exact scores for the best items.
 
-The codes rank the catalogue roughly, bias and popularity included; what ranks high is scored again from the float32
-table, so that scores are exact, and only an item that the rough ranking misses can be lost; the export measures how
-many. Rough scores stay integers: to turn every one into a number of its own scale takes as long as to compute it.
+The codes rank the whole catalogue roughly, bias and popularity included. The items that rank highest are scored again
+from the float32 table. The returned scores are therefore exact; only an item that the rough ranking misses can be lost.
+The export measures how many are lost. Rough scores stay integers, because converting each of them to a float takes as
+long as computing it.
 """
 
 from __future__ import annotations
@@ -13,19 +14,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cofactor_trainer.graphs.exact_top_k import EXCLUDED_SCORE, top_rows
-from cofactor_trainer.graphs.item_codes import LARGEST, ZERO
-from cofactor_trainer.graphs.modules import Recommend, Scorer
+from cofactor_trainer.graphs.item_codes import MAX_CODE, ZERO_POINT
+from cofactor_trainer.graphs.recommend import Recommend
+from cofactor_trainer.graphs.scorer import Scorer
+from cofactor_trainer.graphs.top_k import EXCLUDED_SCORE, top_k_rows
 
-# Below every rough score, which is below 2^7 * 2^7 times the number of codes.
+# Lower than every rough score, whose magnitude is below 2^7 * 2^7 times the number of codes.
 EXCLUDED_ROUGH_SCORE = -(1 << 30)
-# Candidates that are scored exactly, for k results.
+# Items that are scored exactly: 64, and 4 more for every result.
+CANDIDATES = 64
 CANDIDATES_PER_RESULT = 4
-MORE_CANDIDATES = 64
 
 
 class RecommendQuantized(Recommend):
-    """Recommend for a dot product and one user."""
+    """Recommend for a dot product and one user. It may miss one of the best items; the scores are exact."""
 
     item_codes: Tensor
     item_code_basis: Tensor
@@ -39,31 +41,33 @@ class RecommendQuantized(Recommend):
     def forward(
         self, user_factors: Tensor, user_bias: Tensor, popularity_weight: Tensor, excluded_rows: Tensor, k: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """See docs/model-format.md, graph recommend, for B = 1."""
+        """Compute graph recommend for B = 1; docs/model-format.md has the shapes."""
         n_items = self.scorer.n_items
         beyond = torch.arange(n_items, self.item_codes.shape[1])[None]
         rough = self._rough_scores(user_factors, popularity_weight)
         rough = rough.scatter(1, torch.cat([excluded_rows, beyond], 1), EXCLUDED_ROUGH_SCORE)
-        n_candidates = (k * CANDIDATES_PER_RESULT + MORE_CANDIDATES).clamp(max=n_items)
-        candidates, rough = top_rows(rough, n_candidates)
-        # In the order of rows, so that equals stay in it; the excluded ones are told by their rough score.
+        n_candidates = (k * CANDIDATES_PER_RESULT + CANDIDATES).clamp(max=n_items)
+        candidates, rough = top_k_rows(rough, n_candidates)
+        # In the order of rows, so that equal scores stay in that order.
         order = candidates.argsort(1)
         candidates, rough = candidates.gather(1, order), rough.gather(1, order)
-        scores = self.scores(user_factors, popularity_weight, candidates)
+        scores = self.dot_product_scores(user_factors, popularity_weight, candidates)
+        # Excluded items are recognised by their rough score.
         scores = torch.where(rough == EXCLUDED_ROUGH_SCORE, EXCLUDED_SCORE, scores)
         best, positions = torch.topk(scores, k.item())  # type: ignore[arg-type]
-        return self._answer(user_bias, popularity_weight, candidates.gather(1, positions), best)
+        return self._outputs(user_bias, popularity_weight, candidates.gather(1, positions), best)
 
     def _rough_scores(self, user_factors: Tensor, popularity_weight: Tensor) -> Tensor:
-        """(1, d), (1,) -> int32 (1, padded_length(n_items + 1))."""
+        """Score the whole catalogue in integers: (1, d), (1,) -> int32 (1, padded_length(n_items + 1))."""
         popularity_step, mean_step, bias_step = self.item_code_steps[:, None, None].unbind()
         signed = torch.cat([user_factors @ self.item_code_basis, popularity_weight[:, None] * popularity_step], 1)
         mean = signed.sum(1, keepdim=True) * mean_step
         unsigned = torch.cat([mean.relu(), (-mean).relu(), bias_step], 1)
         step = torch.maximum(
-            signed.abs().amax(1, keepdim=True) / (LARGEST - ZERO), unsigned.amax(1, keepdim=True) / LARGEST
+            signed.abs().amax(1, keepdim=True) / (MAX_CODE - ZERO_POINT),
+            unsigned.amax(1, keepdim=True) / MAX_CODE,
         )
-        codes = torch.cat([torch.round(signed / step) + ZERO, torch.round(unsigned / step)], 1)
+        codes = torch.cat([torch.round(signed / step) + ZERO_POINT, torch.round(unsigned / step)], 1)
         codes = functional.pad(codes, (0, self.item_codes.shape[0] - codes.shape[1])).to(torch.uint8)
         return torch.onnx.ops.symbolic(
             "MatMulInteger",

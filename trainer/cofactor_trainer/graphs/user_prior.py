@@ -1,4 +1,4 @@
-"""What is known of a user before the first rating: a Gaussian over user rows."""
+"""Describe a user before the first rating, by a Gaussian prior over user rows."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cofactor_trainer.scoring.trained_model import TrainedModel
 
 @dataclass(frozen=True)
 class UserPrior:
-    """A Gaussian over a user's row, the bias as its last element.
+    """A Gaussian prior over user rows; a row is the user's factors followed by the bias.
 
     Attributes:
         mean: (d + 1,).
         covariance: (d + 1, d + 1), in units of the variance of a rating's error.
-        profile: how sign-up answers move the mean, or None.
+        profile: model of how sign-up answers move the mean; None without profiles.
     """
 
     mean: Float64Array
@@ -35,18 +35,21 @@ class UserPrior:
         return np.linalg.cholesky(self.covariance).astype(np.float64)
 
 
-def rows_prior(model: TrainedModel, noise: float = 1.0) -> UserPrior:
-    """Mean and covariance of the trained user rows; the unknown user's is not one of them.
+def prior_of_trained_rows(model: TrainedModel, noise: float = 1.0) -> UserPrior:
+    """Return the mean and covariance of the trained user rows, without the unknown user.
 
-    noise is the variance of a rating's error. A little is added to the variances, so that a direction in which all
-    users agree, or fewer users than factors, leaves a matrix that can be inverted.
+    noise is the variance of a rating's error.
     """
     rows = np.column_stack([model.user_factors, model.user_bias])[:-1].astype(np.float64)
-    return UserPrior(rows.mean(0), regular(np.atleast_2d(np.cov(rows, rowvar=False, bias=True))) / noise)
+    return UserPrior(rows.mean(0), regularise(np.atleast_2d(np.cov(rows, rowvar=False, bias=True))) / noise)
 
 
-def regular(covariance: Float64Array) -> Float64Array:
-    """A covariance that can be inverted: every variance raised by a ten-thousandth of their mean."""
+def regularise(covariance: Float64Array) -> Float64Array:
+    """Add a ten-thousandth of the mean variance to every variance.
+
+    The covariance is singular if all users agree in some direction, or if there are fewer users than factors. The
+    result can always be inverted.
+    """
     ridge = 1e-4 * np.trace(covariance) / len(covariance) + 1e-8
     regularised: Float64Array = covariance + ridge * np.eye(len(covariance))
     return regularised

@@ -1,4 +1,4 @@
-"""One HTML file that shows a model version to people."""
+"""Write a report: one HTML file that shows a model version to people."""
 
 from cofactor_trainer.report.page import write_report
 

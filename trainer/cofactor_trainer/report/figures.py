@@ -1,4 +1,4 @@
-"""The report's figures, in plotly: titles on hover, no network needed."""
+"""Draw the figures of the report with plotly; they need no network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 
 from cofactor.v1 import manifest_pb2
-from cofactor_trainer.report.evidence import Float64Array, GroupErrors, Lorenz, NewUserErrors
+from cofactor_trainer.report.statistics import Float64Array, GroupErrors, LorenzCurve, NewUserErrors
 
 _LAYOUT = {
     "template": "plotly_white",
@@ -21,7 +21,7 @@ _LAYOUT = {
 
 
 def loss_curves(epochs: Sequence[manifest_pb2.Epoch]) -> go.Figure:
-    """Training and validation loss by epoch."""
+    """Draw training and validation loss by epoch."""
     numbers = [epoch.number for epoch in epochs]
     figure = go.Figure(go.Scatter(x=numbers, y=[epoch.train_loss for epoch in epochs], name="training"))
     if any(epoch.HasField("validation_loss") for epoch in epochs):
@@ -30,9 +30,9 @@ def loss_curves(epochs: Sequence[manifest_pb2.Epoch]) -> go.Figure:
 
 
 def group_errors(errors: GroupErrors, group_title: str) -> go.Figure:
-    """Root mean square error and mean error of each group, and how many ratings are in it."""
+    """Draw root mean squared error and mean error of every group; hovering shows its number of ratings."""
     counts = [f"{count:,} ratings" for count in errors.counts]
-    figure = go.Figure(go.Bar(x=errors.labels, y=errors.rmse, name="root mean square error", text=counts))
+    figure = go.Figure(go.Bar(x=errors.labels, y=errors.rmse, name="root mean squared error", text=counts))
     figure.add_scatter(
         x=errors.labels, y=errors.mean_error, name="mean error (predicted less true)", mode="lines+markers"
     )
@@ -45,10 +45,13 @@ def item_map(
     share: Float64Array,
     titles: Sequence[str],
     counts: npt.NDArray[np.int64],
-    named: int = 12,
+    n_named: int = 12,
 ) -> go.Figure:
-    """Item factors on their first two principal components; the most rated ones are named."""
-    labels = [title if rank < named else "" for rank, title in enumerate(titles)]
+    """Draw items on their first two principal components, the first n_named with their titles.
+
+    coordinates (n, 2), share (2,) of the variance, titles and counts (n,), the most rated item first.
+    """
+    labels = [title if rank < n_named else "" for rank, title in enumerate(titles)]
     figure = go.Figure(
         go.Scatter(
             x=coordinates[:, 0],
@@ -69,7 +72,7 @@ def item_map(
 def ratings_table(
     ratings: Float64Array, user_ids: Sequence[str], titles: Sequence[str], low: float, high: float
 ) -> go.Figure:
-    """Ratings (users, items) of the most active users and the most rated items; NaN is a gap."""
+    """Draw ratings (n_users, n_items) as a heat map; NaN is a missing rating, low to high is the scale."""
     text = np.where(np.isnan(ratings), "", np.char.mod("%g", ratings))
     figure = go.Figure(
         go.Heatmap(
@@ -89,8 +92,8 @@ def ratings_table(
     return _laid_out(figure, None, None, height=560, yaxis_autorange="reversed", xaxis_tickangle=-40, margin_b=150)
 
 
-def lorenz_curves(curves: dict[str, Lorenz]) -> go.Figure:
-    """What share of each whole the most active part of the population holds."""
+def lorenz_curves(curves: dict[str, LorenzCurve]) -> go.Figure:
+    """Draw named Lorenz curves, and the diagonal of equal shares."""
     figure = go.Figure()
     for name, curve in curves.items():
         step = max(1, len(curve.population) // 400)
@@ -98,13 +101,13 @@ def lorenz_curves(curves: dict[str, Lorenz]) -> go.Figure:
     figure.add_scatter(x=[0, 1], y=[0, 1], name="equal shares", mode="lines", line={"dash": "dot", "color": "#999"})
     figure.update_xaxes(tickformat=".0%")
     figure.update_yaxes(tickformat=".0%")
-    return _laid_out(figure, "most active or most popular first", "share held")
+    return _laid_out(figure, "share of the users or items, most active or most rated first", "share of the total")
 
 
 def new_user_curve(errors: NewUserErrors) -> go.Figure:
-    """Error for a new user against the number of ratings given."""
+    """Draw the error for a new user by the number of ratings given."""
     figure = go.Figure(go.Scatter(x=[str(n) for n in errors.n_ratings], y=errors.rmse, mode="lines+markers"))
-    return _laid_out(figure, "ratings given", "root mean square error", xaxis_type="category")
+    return _laid_out(figure, "ratings given", "root mean squared error", xaxis_type="category")
 
 
 def _laid_out(figure: go.Figure, x_title: str | None, y_title: str | None, **layout: object) -> go.Figure:

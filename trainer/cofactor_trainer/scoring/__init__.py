@@ -1,1 +1,1 @@
-"""Hold a trained model as plain arrays and score with numpy."""
+"""Hold a trained model as plain arrays, and score with numpy."""

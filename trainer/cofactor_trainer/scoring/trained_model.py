@@ -1,4 +1,4 @@
-"""A trained model as plain arrays: what training hands to evaluation and to export."""
+"""Hold a trained model as plain arrays: the form in which training hands it to evaluation and export."""
 
 from __future__ import annotations
 
@@ -21,32 +21,35 @@ class Layer:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """Everything a prediction needs, whatever the model was while it trained.
+    """The arrays of a trained model, in one form for all recipes.
 
-    Implicit feedback, batch normalisation and dropout are folded away. The last row of the user arrays is the
-    unknown user, the last row of the item arrays the unknown item.
+    Implicit feedback, batch normalisation and dropout are collapsed into these arrays. The last row of the user arrays
+    is the unknown user; the last row of the item arrays is the unknown item.
 
-    The first n_dot_factors columns of both factor tables enter a dot product; the other columns, concatenated
-    (user first), are the input of the network: linear layers with ReLU between them, the last with one output.
-    The logit of user u and item i is
+    The first n_dot_factors columns of both factor tables enter a dot product. The other columns, concatenated (user
+    first), are the input of the network: linear layers with ReLU between them, the last one with one output. The logit
+    of user u and item i is
 
         user_factors[u, :n_dot] . item_factors[i, :n_dot] + network([user_factors[u, n_dot:], item_factors[i, n_dot:]])
         + user_bias[u] + item_bias[i] + global_bias
 
-    where a part that the architecture does not have is 0. The rating is low + (high - low) * sigmoid(logit), or
-    the logit itself where rating_range is None.
+    A term that the architecture lacks is 0. The rating is low + (high - low) * sigmoid(logit), or the logit itself if
+    rating_range is None.
+
+    The dot product with biases is that of Y. Koren, R. Bell and C. Volinsky (Matrix factorization techniques for
+    recommender systems, 2009). Adding a network to it follows X. He et al. (Neural collaborative filtering, 2017).
 
     Attributes:
-        architecture: which parts it has.
-        objective: "rating" for predicted ratings, "ranking" for an order of items.
+        architecture: which of the two terms, dot product and network, the model has.
+        objective: "rating" if it predicts ratings, "ranking" if it only orders items.
         user_factors: (n_users + 1, n_user_factors).
         user_bias: (n_users + 1,).
         item_factors: (n_items + 1, n_item_factors).
         item_bias: (n_items + 1,).
-        global_bias: the logit of the average prediction.
-        rating_range: (low, high), or None.
-        n_dot_factors: columns of the dot product; 0 for a neural network.
-        layers: the network; empty for a dot product.
+        global_bias: constant term of the logit.
+        rating_range: ends of the sigmoid, (low, high), or None.
+        n_dot_factors: number of columns in the dot product; 0 for a neural network.
+        layers: layers of the network; empty for a dot product.
     """
 
     architecture: Architecture

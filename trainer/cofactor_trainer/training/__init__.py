@@ -1,1 +1,1 @@
-"""Train recipes: epochs, blends, checkpoints, searches."""
+"""Train recipes: gradient descent, blends, checkpoints and searches for settings."""

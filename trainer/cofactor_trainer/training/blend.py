@@ -1,13 +1,14 @@
-"""The recipe that errs least: a Bayesian model and two hybrids, averaged and put back into one dot product.
+"""Train the most accurate recipe: a Bayesian model and two hybrids, averaged into one dot product.
 
-Their mean prediction for every user and item is one matrix of ratings. Its logits, less the means of rows and
-columns, are cut to the largest singular values (C. Eckart and G. Young, 1936), and what comes out is a dot product
-with biases like any other: it exports, serves and takes new users as they do.
+The mean of their predictions is a matrix with the rating of every user for every item. Its logits, less the means of
+rows and columns, are approximated by a truncated singular value decomposition (C. Eckart and G. Young, 1936). The
+result is a dot product with biases like any other: it is exported, served and folds in new users in the same way.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,72 +20,61 @@ from cofactor_trainer.data.dataset import Float32Array, RatingsDataset
 from cofactor_trainer.data.features import side_features
 from cofactor_trainer.errors import RecipeError
 from cofactor_trainer.evaluation.validation_loss import validation_loss
-from cofactor_trainer.scoring.numpy_scorer import predict_all_logits, ratings_of_logits
+from cofactor_trainer.scoring.numpy_scorer import logits_to_ratings, predict_all_logits
 from cofactor_trainer.scoring.trained_model import TrainedModel
-from cofactor_trainer.training.epochs import EpochResult, Observer, TrainingResult
-from cofactor_trainer.training.loop import train_by_epochs
+from cofactor_trainer.training.epochs import EpochResult, TrainingResult
+from cofactor_trainer.training.loop import train_by_gradient_descent
+from cofactor_trainer.training.observer import Observer
+from cofactor_trainer.training.task import TrainingTask
 
-# The matrix of every user and item is kept whole, in 4 bytes a cell.
+# The matrix of every user and item is in memory as a whole, 4 bytes per cell.
 MAX_CELLS = 50_000_000
 # Tuned on ML-100k, split 7; docs/decisions/0003-recipes.md.
 GIBBS_WEIGHT = 0.6
 GIBBS_FACTORS = 20
 BURN_IN = 20
 N_HYBRIDS = 2
-# Ratings are kept this far from the ends of the range, in shares of it: a logit there would be infinite.
+# Predictions are clipped this far from the ends of the rating range, as a share of it: a logit there is infinite.
 _MARGIN = 0.01
 
 
-def train_blend(
-    ratings: RatingsDataset,
-    validation: RatingsDataset | None,
-    recipe: Recipe,
-    rating_range: Range | None,
-    *,
-    seed: int,
-    device: str,
-    observer: Observer | None,
-) -> TrainingResult:
-    """Train all members and blend them; an epoch is a sweep of the sampler, and the last one is judged blended.
+def train_blend(task: TrainingTask, observer: Observer | None = None) -> TrainingResult:
+    """Train all members and blend them.
+
+    An epoch is a sweep of the Gibbs sampler. Only the blend has an epoch result, under the number of the last sweep.
 
     Raises:
-        RecipeError: more users times items than fit the matrix, or too few sweeps.
+        RecipeError: the matrix of users and items is too large, the recipe has too few epochs, or no rating range.
     """
-    if rating_range is None:
+    ratings, recipe = task.ratings, task.recipe
+    if task.rating_range is None:
         raise RecipeError(f"recipe {recipe.name} needs a rating range: use auto")
-    cells = ratings.n_users * ratings.n_items
-    if cells > MAX_CELLS:
-        raise RecipeError(
-            f"recipe {recipe.name} predicts every user and item at once, {cells:,} cells of at most {MAX_CELLS:,}: "
-            "use dot-bias or hybrid for ratings of this size"
-        )
-    if recipe.epochs <= BURN_IN:
-        raise RecipeError(f"epochs is {recipe.epochs}: recipe {recipe.name} needs more than {BURN_IN}, its burn-in")
+    _check_size(ratings, recipe)
     started = time.perf_counter()
-    blend, train_error = _posterior_mean(ratings, recipe, seed, observer)
+    blend, train_error = _posterior_mean(ratings, recipe, task.seed, observer)
     blend *= GIBBS_WEIGHT
-    everyone = np.arange(ratings.n_users)
+    user_rows = np.arange(ratings.n_users)
     for number in range(N_HYBRIDS):
-        member = _hybrid(ratings, seed + number, device)
-        blend += ratings_of_logits(member, predict_all_logits(member, everyone)) * ((1 - GIBBS_WEIGHT) / N_HYBRIDS)
-    model = distil(blend, ratings, rating_range, recipe.n_factors or min(blend.shape), seed)
-    loss = None if validation is None else validation_loss(model, validation)
+        hybrid = _train_hybrid(task, task.seed + number)
+        predicted = logits_to_ratings(hybrid, predict_all_logits(hybrid, user_rows))
+        blend += predicted * ((1 - GIBBS_WEIGHT) / N_HYBRIDS)
+    model = factorize_predictions(blend, ratings, task.rating_range, recipe.n_factors or min(blend.shape), task.seed)
+    loss = None if task.validation is None else validation_loss(model, task.validation)
     result = EpochResult(recipe.epochs, train_error, loss, time.perf_counter() - started)
     if observer is not None:
         observer.on_epoch(result)
     return TrainingResult(model, (result,))
 
 
-def _hybrid(ratings: RatingsDataset, seed: int, device: str) -> TrainedModel:
-    """Train one hybrid of the blend."""
-    recipe = find_recipe("hybrid")
-    return train_by_epochs(ratings, None, recipe, resolve_range(recipe, ratings), seed=seed, device=device).model
-
-
-def distil(
+def factorize_predictions(
     predicted: Float32Array, train: RatingsDataset, rating_range: Range, n_factors: int, seed: int
 ) -> TrainedModel:
-    """The dot product nearest to a matrix of predicted ratings, (n_users, n_items), in squared error of the logits."""
+    """Approximate a matrix of predicted ratings by a dot product with biases.
+
+    predicted (n_users, n_items). The biases are the means of rows and columns of the logits. The factors minimise the
+    squared error of the remaining logits (C. Eckart and G. Young, The approximation of one matrix by another of lower
+    rank, 1936), up to the error of a randomised decomposition (N. Halko, P.-G. Martinsson and J. Tropp, 2011).
+    """
     low, high = rating_range
     shares = np.clip((predicted - low) / (high - low), _MARGIN, 1 - _MARGIN)
     logits = torch.from_numpy(np.log(shares) - np.log1p(-shares))
@@ -111,10 +101,33 @@ def distil(
     )
 
 
+def _check_size(ratings: RatingsDataset, recipe: Recipe) -> None:
+    cells = ratings.n_users * ratings.n_items
+    if cells > MAX_CELLS:
+        raise RecipeError(
+            f"recipe {recipe.name} predicts every user and item at once, {cells:,} cells of at most {MAX_CELLS:,}: "
+            "use dot-bias or hybrid for ratings of this size"
+        )
+    if recipe.epochs <= BURN_IN:
+        raise RecipeError(f"epochs is {recipe.epochs}: recipe {recipe.name} needs more than {BURN_IN}, its burn-in")
+
+
+def _train_hybrid(task: TrainingTask, seed: int) -> TrainedModel:
+    recipe = find_recipe("hybrid")
+    rating_range = resolve_range(recipe, task.ratings)
+    return train_by_gradient_descent(
+        replace(task, validation=None, recipe=recipe, rating_range=rating_range, seed=seed)
+    ).model
+
+
 def _posterior_mean(
     ratings: RatingsDataset, recipe: Recipe, seed: int, observer: Observer | None
 ) -> tuple[Float32Array, float]:
-    """Mean prediction of the samples, (n_users, n_items), within the scale; and the last sample's train error."""
+    """Average the predictions of the Gibbs samples after the burn-in, clipped to the rating scale.
+
+    Returns:
+        The mean predictions (n_users, n_items), and the training error of the last sample.
+    """
     sampler = GibbsSampler(ratings, *side_features(ratings), GIBBS_FACTORS, seed)
     total = np.zeros((ratings.n_users, ratings.n_items), np.float32)
     n_ratings, n_samples = ratings.n_ratings, recipe.epochs - BURN_IN

@@ -1,4 +1,4 @@
-"""The state of a training run in a file, so that an interrupted run goes on to the same result."""
+"""Save the state of a training run, so that an interrupted run resumes and reaches the same result."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _FORMAT = 3
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training run after some of its epochs.
+    """State of a training run after some of its epochs.
 
     Attributes:
-        run: `run_fingerprint` of what is trained on what.
-        model: values by name.
+        run: `run_fingerprint` of the run.
+        model: parameters and running statistics by name.
         optimizer: `FlatAdamW.state_dict`.
-        history: the fields of each `EpochResult` so far.
-        best: values of the model after its best epoch; None where only the last one counts.
+        history: fields of every `EpochResult` so far.
+        best: parameters and running statistics of the best epoch; None if only the last epoch counts.
     """
 
     run: str
@@ -42,8 +42,8 @@ class Checkpoint:
 
 
 def run_fingerprint(recipe: Recipe, seed: int, ratings: RatingsDataset) -> str:
-    """A text that is the same for the same recipe, seed, ratings, scale and features of users and items only."""
-    # A blend's members learn from features, whatever its own recipe says.
+    """Hash everything that determines a run: recipe, seed, ratings, scale, and features of users and items."""
+    # The hybrids of a blend learn from features, whatever the blend's own recipe says.
     learns_from_features = recipe.side_information or recipe.model == "blend"
     features = side_features(ratings, enabled=learns_from_features)
     scale = ratings.rating_min, ratings.rating_max
@@ -55,43 +55,52 @@ def run_fingerprint(recipe: Recipe, seed: int, ratings: RatingsDataset) -> str:
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write the file, complete or not at all, so that a run killed at any moment leaves a good one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write a checkpoint atomically: a run killed at any moment leaves the old file or the new one.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
+        with temporary.open("wb") as file:
             torch.save({"format": _FORMAT, **vars(checkpoint)}, file)
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(path)
+        temporary.replace(path)
     except OSError as error:
         with suppress(OSError):
-            draft.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         raise InputError(
             f"the checkpoint cannot be written ({error.strerror}): name another file with --checkpoint", path
         ) from None
 
 
 def read_checkpoint(path: Path, run: str, device: str) -> Checkpoint:
-    """The checkpoint in a file.
+    """Read the checkpoint of a run.
+
+    Args:
+        path: checkpoint file.
+        run: `run_fingerprint` that the checkpoint must have.
+        device: device to load the tensors to.
 
     Raises:
-        InputError: there is none, it is damaged, or it is of another run.
+        InputError: the file is missing or damaged, or belongs to another run.
     """
     try:
-        # Only tensors and plain values are loaded: a checkpoint cannot run code.
+        # weights_only loads tensors and plain values: a checkpoint cannot run code.
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
-        raise InputError("there is no checkpoint to go on from: leave out --resume", path) from None
+        raise InputError("there is no checkpoint to resume from: leave out --resume", path) from None
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, ValueError, KeyError):
-        raise InputError("not a checkpoint, or a damaged one: train anew without --resume", path) from None
+        raise InputError("not a checkpoint, or a damaged one: start over without --resume", path) from None
     if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
-        raise InputError("not a checkpoint of this version of the trainer: train anew without --resume", path)
+        raise InputError("not a checkpoint of this version of the trainer: start over without --resume", path)
     checkpoint = Checkpoint(**content)
     if checkpoint.run != run:
         raise InputError(
-            "the checkpoint is of another recipe, seed or set of ratings (scale, items and users included): give the "
-            "flags it was written with, or train anew without --resume",
+            "the checkpoint belongs to another recipe, seed or set of ratings (scale, items and users included): "
+            "repeat the flags it was written with, or start over without --resume",
             path,
         )
     return checkpoint

@@ -1,24 +1,23 @@
-"""Describe how a training went, epoch by epoch."""
+"""Record the losses of a training run, epoch by epoch."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 from cofactor_trainer.scoring.trained_model import Objective, TrainedModel
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One line of the table of epochs.
+    """Losses and duration of one epoch.
 
     Attributes:
-        epoch: from 1.
-        train_loss: mean squared error (cross-entropy for a ranking model) of the batches as they were trained on.
-        validation_loss: the same of the folded model; None without validation ratings.
-        seconds: of the training, validation not included.
-        objective: of the model.
+        epoch: number of the epoch, from 1.
+        train_loss: mean loss of the batches, each before its step: squared error, or cross-entropy for a ranking model.
+        validation_loss: loss of the collapsed model on the held-out ratings; None without held-out ratings.
+        seconds: duration of training, without validation.
+        objective: objective of the model.
     """
 
     epoch: int
@@ -29,25 +28,15 @@ class EpochResult:
 
     @property
     def rmse(self) -> float | None:
-        """Root of the validation loss where that is a mean squared error."""
+        """Root of the validation loss; None for a ranking model or without held-out ratings."""
         if self.validation_loss is None or self.objective == "ranking":
             return None
         return math.sqrt(self.validation_loss)
 
 
-class Observer(Protocol):
-    """Whoever wants to know how training goes."""
-
-    def on_progress(self, trained: int, total: int) -> None:
-        """``trained`` of ``total`` ratings of all epochs have been used."""
-
-    def on_epoch(self, result: EpochResult) -> None:
-        """An epoch is over; its checkpoint is written."""
-
-
 @dataclass(frozen=True)
 class TrainingResult:
-    """The model and how it came about."""
+    """A trained model and the results of its epochs."""
 
     model: TrainedModel
     history: tuple[EpochResult, ...]

@@ -1,4 +1,7 @@
-"""Training: batches of ratings from tensors on the device, no loader and no Python between them but the step."""
+"""Train a model by gradient descent.
+
+The ratings are tensors on the device. Batches are slices of them, so no data loader and no worker process is needed.
+"""
 
 from __future__ import annotations
 
@@ -15,40 +18,35 @@ from cofactor_trainer.architectures.base import RatingModel
 from cofactor_trainer.architectures.batches import check_batches, rating_tensors
 from cofactor_trainer.architectures.factory import build_model
 from cofactor_trainer.architectures.optimizer import FlatAdamW, schedule
-from cofactor_trainer.architectures.recipes import Range, Recipe
-from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.errors import InputError, TrainerError
 from cofactor_trainer.evaluation.validation_loss import validation_loss
 from cofactor_trainer.scoring.trained_model import TrainedModel
 from cofactor_trainer.training.checkpoints import Checkpoint, read_checkpoint, run_fingerprint, write_checkpoint
-from cofactor_trainer.training.epochs import EpochResult, Observer, TrainingResult
-from cofactor_trainer.training.threads import threads_for
+from cofactor_trainer.training.epochs import EpochResult, TrainingResult
+from cofactor_trainer.training.observer import Observer
+from cofactor_trainer.training.task import TrainingTask
+from cofactor_trainer.training.threads import limit_threads
 
 
-def train_by_epochs(
-    train_ratings: RatingsDataset,
-    validation: RatingsDataset | None,
-    recipe: Recipe,
-    rating_range: Range | None,
-    *,
-    seed: int,
-    device: str,
+def train_by_gradient_descent(
+    task: TrainingTask,
     observer: Observer | None = None,
+    *,
     patience: int | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> TrainingResult:
-    """Train a single model by gradient descent; arguments and errors are those of `train`."""
-    check_batches(recipe, train_ratings.n_ratings)
-    with threads_for(recipe.batch_size_for(train_ratings.n_ratings)), torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = build_model(recipe, train_ratings, rating_range).to(device)
-        run = _Run(model, train_ratings, validation, recipe, seed, device)
-        keep_best = patience is not None
+    """Train a single model; `train` documents the arguments and errors."""
+    n_ratings = task.ratings.n_ratings
+    check_batches(task.recipe, n_ratings)
+    with limit_threads(task.recipe.batch_size_for(n_ratings)), torch.random.fork_rng():
+        torch.manual_seed(task.seed)
+        model = build_model(task.recipe, task.ratings, task.rating_range).to(task.device)
+        run = _Run(model, task, keep_best=patience is not None)
         if checkpoint is not None and resume:
-            run.restore(checkpoint, keep_best=keep_best)
+            run.restore(checkpoint)
         while not run.is_over(patience):
-            run.next_epoch(observer, keep_best=keep_best)
+            run.train_epoch(observer)
             if checkpoint is not None:
                 run.save(checkpoint)
             if observer is not None:
@@ -57,87 +55,87 @@ def train_by_epochs(
 
 
 class _Run:
-    """A model, its optimiser, its ratings on the device, and what has been trained so far."""
+    """Model, optimiser and results of a training run.
 
-    def __init__(
-        self,
-        model: RatingModel,
-        ratings: RatingsDataset,
-        validation: RatingsDataset | None,
-        recipe: Recipe,
-        seed: int,
-        device: str,
-    ) -> None:
+    Attributes:
+        history: results of the epochs so far.
+    """
+
+    def __init__(self, model: RatingModel, task: TrainingTask, *, keep_best: bool) -> None:
         self.history: list[EpochResult] = []
-        self._model, self._ratings, self._validation = model, ratings, validation
-        self._recipe, self._seed, self._device = recipe, seed, device
+        self._model, self._task, self._keep_best = model, task, keep_best
+        self._ratings = task.ratings
+        self._users, self._items, self._values = rating_tensors(task.ratings, task.device)
         self._optimizer = FlatAdamW(model.decay_groups())
         self._best: dict[str, Tensor] | None = None
-        self._folded: TrainedModel | None = None
-        self._users, self._items, self._values = rating_tensors(ratings, device)
+        self._collapsed: TrainedModel | None = None
 
     def is_over(self, patience: int | None) -> bool:
-        """Whether every epoch is trained, or the last ``patience`` of them have not helped."""
+        """Return True after the last epoch, or after ``patience`` epochs without a lower validation loss."""
         done = len(self.history)
-        return done >= self._recipe.epochs or (patience is not None and done - self._best_epoch() >= patience)
+        return done >= self._task.recipe.epochs or (patience is not None and done - self._best_epoch() >= patience)
 
-    def next_epoch(self, observer: Observer | None, *, keep_best: bool) -> None:
-        """Use every rating once, judge the model, note both."""
+    def train_epoch(self, observer: Observer | None) -> None:
+        """Train on every rating once, then compute the validation loss."""
         started = time.perf_counter()
         epoch = len(self.history) + 1
-        train_loss = self._train_epoch(epoch, observer)
+        train_loss = self._train_on_every_rating(epoch, observer)
         seconds = time.perf_counter() - started
         if not math.isfinite(train_loss):
             raise TrainerError(
                 f"the loss is {train_loss} after epoch {epoch}: lower the learning rate, which is "
-                f"{self._recipe.learning_rate:g}"
+                f"{self._task.recipe.learning_rate:g}"
             )
-        self._folded, loss = None, None
-        if self._validation is not None:
-            self._folded = self._fold()
-            loss = validation_loss(self._folded, self._validation)
-        self.history.append(EpochResult(epoch, train_loss, loss, seconds, self._recipe.objective))
-        if keep_best and self._best_epoch() == epoch:
-            self._best = {name: value.clone() for name, value in self._values_by_name().items()}
+        self._collapsed, loss = None, None
+        if self._task.validation is not None:
+            self._collapsed = self._collapse()
+            loss = validation_loss(self._collapsed, self._task.validation)
+        self.history.append(EpochResult(epoch, train_loss, loss, seconds, self._task.recipe.objective))
+        if self._keep_best and self._best_epoch() == epoch:
+            self._best = {name: value.clone() for name, value in self._state().items()}
 
     def final_model(self) -> TrainedModel:
-        """The model of the best epoch where that was kept, else that of the last one."""
+        """Return the model of the best epoch if the run keeps it, otherwise that of the last epoch."""
         if self._best is not None and self._best_epoch() != len(self.history):
             self._load(self._best)
-            return self._fold()
-        return self._folded or self._fold()
+            return self._collapse()
+        return self._collapsed or self._collapse()
 
     @cached_property
     def _fingerprint(self) -> str:
-        return run_fingerprint(self._recipe, self._seed, self._ratings)
+        return run_fingerprint(self._task.recipe, self._task.seed, self._ratings)
 
     def save(self, path: Path) -> None:
-        """Write all of it but the ratings."""
+        """Write everything but the ratings to a checkpoint."""
         history = [asdict(result) for result in self.history]
-        state = Checkpoint(self._fingerprint, self._values_by_name(), self._optimizer.state_dict(), history, self._best)
-        write_checkpoint(state, path)
+        checkpoint = Checkpoint(self._fingerprint, self._state(), self._optimizer.state_dict(), history, self._best)
+        write_checkpoint(checkpoint, path)
 
-    def restore(self, path: Path, *, keep_best: bool) -> None:
-        """Go on from what was saved."""
-        saved = read_checkpoint(path, self._fingerprint, self._device)
-        if keep_best and saved.best is None:
+    def restore(self, path: Path) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            InputError: the checkpoint cannot be used, or the run needs the best epoch and the checkpoint lacks it.
+        """
+        saved = read_checkpoint(path, self._fingerprint, self._task.device)
+        if self._keep_best and saved.best is None:
             raise InputError(
-                "the run was begun without --patience, so its best epoch may be lost: leave out --patience, or train "
-                "anew without --resume",
+                "the run was started without --patience, so its best epoch may be lost: leave out --patience, or "
+                "start over without --resume",
                 path,
             )
         self._load(saved.model)
         self._optimizer.load_state_dict(saved.optimizer)
         self.history = [EpochResult(**result) for result in saved.history]
         # Without patience the last epoch counts, as in a run that never had any.
-        self._best = saved.best if keep_best else None
+        self._best = saved.best if self._keep_best else None
 
-    def _train_epoch(self, epoch: int, observer: Observer | None) -> float:
-        """Use every rating once -> mean loss."""
-        # Seeded by the epoch, so that a run that goes on from a checkpoint draws what it would have drawn.
-        torch.manual_seed((self._seed << 20) + epoch)
+    def _train_on_every_rating(self, epoch: int, observer: Observer | None) -> float:
+        """Train on every rating once and return the mean loss."""
+        # Seeded by the epoch, so that a resumed run draws the same random numbers as an uninterrupted one.
+        torch.manual_seed((self._task.seed << 20) + epoch)
         self._model.train()
-        n_ratings, recipe = len(self._values), self._recipe
+        n_ratings, recipe = len(self._values), self._task.recipe
         total = torch.zeros((), dtype=torch.float64, device=self._values.device)
         before, all_epochs = (epoch - 1) * n_ratings, recipe.epochs * n_ratings
         done = 0
@@ -152,20 +150,20 @@ class _Run:
         return float(total) / done
 
     def _best_epoch(self) -> int:
-        """The epoch with the lowest validation loss, the first of equals; 0 before there is one."""
+        """Return the first epoch with the lowest validation loss, or 0 before the first epoch."""
         losses = [math.inf if result.validation_loss is None else result.validation_loss for result in self.history]
         return losses.index(min(losses)) + 1 if losses else 0
 
-    def _fold(self) -> TrainedModel:
+    def _collapse(self) -> TrainedModel:
         self._model.eval()
         with torch.no_grad():
             return self._model.collapse(self._ratings)
 
-    def _values_by_name(self) -> dict[str, Tensor]:
-        """Parameters and running statistics; sparse tensors are what the ratings say and never change."""
+    def _state(self) -> dict[str, Tensor]:
+        """Return parameters and running statistics. Sparse tensors derive from the ratings and never change."""
         return {name: value for name, value in self._model.state_dict().items() if value.layout == torch.strided}
 
-    def _load(self, values: dict[str, Tensor]) -> None:
+    def _load(self, state: dict[str, Tensor]) -> None:
         with torch.no_grad():
-            for name, value in self._values_by_name().items():
-                value.copy_(values[name])
+            for name, value in self._state().items():
+                value.copy_(state[name])

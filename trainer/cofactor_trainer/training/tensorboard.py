@@ -1,21 +1,20 @@
-"""Experiment tracking: training as TensorBoard shows it."""
+"""Log a training run for TensorBoard."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from cofactor_trainer.architectures.recipes import Recipe
 from cofactor_trainer.errors import InputError, MissingExtraError
-from cofactor_trainer.training.epochs import EpochResult, Observer
+from cofactor_trainer.training.epochs import EpochResult
 
 
-class TensorBoardLog:
-    """An observer that writes the losses of every epoch to a folder of TensorBoard.
+class TensorBoardObserver:
+    """Observer that writes the losses of every epoch to a TensorBoard folder.
 
     Raises:
         MissingExtraError: tensorboard is not installed.
-        InputError: nothing can be written to the folder.
+        InputError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path, recipe: Recipe, seed: int) -> None:
@@ -34,32 +33,15 @@ class TensorBoardLog:
         self._writer.add_text("recipe", f"| setting | value |\n|---|---|\n{lines}")
 
     def on_progress(self, trained: int, total: int) -> None:
-        """Nothing is written between epochs."""
+        """Do nothing: only epochs are logged."""
 
     def on_epoch(self, result: EpochResult) -> None:
-        """Write the losses and the time, and flush them, for an interrupted run is worth looking at too."""
-        measures = {"loss/train": result.train_loss, "seconds": result.seconds}
+        """Write the losses and the duration, and flush them so that an interrupted run can be inspected."""
+        scalars = {"loss/train": result.train_loss, "seconds": result.seconds}
         if result.validation_loss is not None:
-            measures["loss/validation"] = result.validation_loss
+            scalars["loss/validation"] = result.validation_loss
         if result.rmse is not None:
-            measures["rmse/validation"] = result.rmse
-        for name, value in measures.items():
+            scalars["rmse/validation"] = result.rmse
+        for name, value in scalars.items():
             self._writer.add_scalar(name, value, result.epoch)
         self._writer.flush()
-
-
-class Observers:
-    """Several observers as one."""
-
-    def __init__(self, observers: Sequence[Observer]) -> None:
-        self._observers = observers
-
-    def on_progress(self, trained: int, total: int) -> None:
-        """Tell each."""
-        for observer in self._observers:
-            observer.on_progress(trained, total)
-
-    def on_epoch(self, result: EpochResult) -> None:
-        """Tell each."""
-        for observer in self._observers:
-            observer.on_epoch(result)

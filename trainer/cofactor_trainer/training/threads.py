@@ -1,4 +1,4 @@
-"""How many threads torch uses while it trains."""
+"""Limit the threads of torch while it trains."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from contextlib import contextmanager
 
 import torch
 
-# Below this batch a second thread gains nothing, and it collapses when the other core is busy.
-_THREADED_BATCH = 4096
+# Below this batch size a second thread gains nothing, and costs much when the other core is busy.
+_MIN_THREADED_BATCH = 4096
 
 
 @contextmanager
-def threads_for(batch_size: int) -> Iterator[None]:
-    """One torch thread for small batches, all of them for large ones."""
+def limit_threads(batch_size: int) -> Iterator[None]:
+    """Use one torch thread for small batches and all threads for large ones."""
     before = torch.get_num_threads()
-    torch.set_num_threads(before if batch_size >= _THREADED_BATCH else 1)
+    torch.set_num_threads(before if batch_size >= _MIN_THREADED_BATCH else 1)
     try:
         yield
     finally:

@@ -8,8 +8,10 @@ from cofactor_trainer.architectures.recipes import Recipe, resolve_range
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.errors import RecipeError
 from cofactor_trainer.training.blend import train_blend
-from cofactor_trainer.training.epochs import Observer, TrainingResult
-from cofactor_trainer.training.loop import train_by_epochs
+from cofactor_trainer.training.epochs import TrainingResult
+from cofactor_trainer.training.loop import train_by_gradient_descent
+from cofactor_trainer.training.observer import Observer
+from cofactor_trainer.training.task import TrainingTask
 
 
 def train(
@@ -25,44 +27,34 @@ def train(
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> TrainingResult:
-    """Train a recipe; on a CPU the same seed and ratings give the same model, bit for bit.
+    """Train a recipe. On a CPU the same seed and ratings give the same model, bit for bit.
 
     Args:
-        train_ratings: what to learn from.
-        validation: judged after every epoch, with the rows of ``train_ratings``.
-        recipe: what to train and how.
-        seed: of the initial values, the order of the ratings and dropout.
+        train_ratings: ratings to learn from.
+        validation: held-out ratings, with the rows of ``train_ratings``; evaluated after every epoch.
+        recipe: model and hyper-parameters.
+        seed: seed of the initial values, the order of the ratings and dropout.
         device: "cpu", "cuda" or "cuda:N".
-        observer: told about progress.
-        allow_misfit_range: train even if the model can never predict some of the ratings.
-        patience: stop after this many epochs without a lower validation loss, and return the best epoch's model.
-        checkpoint: file to write the state to after every epoch.
-        resume: go on from that file, to the result that an uninterrupted run would have had.
+        observer: receiver of progress and results.
+        allow_misfit_range: train even if some ratings lie outside the range that the model can predict.
+        patience: stop after this many epochs without a lower validation loss, and return the model of the best epoch.
+        checkpoint: file to write the state of training to after every epoch.
+        resume: continue from that file, to the result that an uninterrupted run would have had.
 
     Raises:
         RecipeError: the recipe does not fit the ratings.
-        InputError: the checkpoint is missing, damaged, of another run, or of one that kept no best epoch for the
-            patience to go by.
-        TrainerError: the loss is no longer a number.
+        InputError: the checkpoint is missing or damaged, belongs to another run, or lacks the best epoch that
+            ``patience`` needs.
+        TrainerError: the loss is no longer finite.
     """
     if patience is not None and (patience < 1 or validation is None):
-        raise RecipeError("early stopping needs ratings held out and a patience of at least 1 epoch")
+        raise RecipeError("early stopping needs held-out ratings and a patience of at least 1 epoch")
     rating_range = resolve_range(recipe, train_ratings, allow_misfit=allow_misfit_range)
+    task = TrainingTask(train_ratings, validation, recipe, rating_range, seed, device)
     if recipe.model == "blend":
         if patience is not None or checkpoint is not None:
             raise RecipeError(
                 f"recipe {recipe.name} has no epochs to stop at: leave out the patience and the checkpoint"
             )
-        return train_blend(train_ratings, validation, recipe, rating_range, seed=seed, device=device, observer=observer)
-    return train_by_epochs(
-        train_ratings,
-        validation,
-        recipe,
-        rating_range,
-        seed=seed,
-        device=device,
-        observer=observer,
-        patience=patience,
-        checkpoint=checkpoint,
-        resume=resume,
-    )
+        return train_blend(task, observer)
+    return train_by_gradient_descent(task, observer, patience=patience, checkpoint=checkpoint, resume=resume)

@@ -1,4 +1,4 @@
-"""What counts as the same answer."""
+"""An exported graph may swap items of nearly equal scores, but may not differ otherwise."""
 
 from dataclasses import replace
 
@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from cofactor_trainer.export.verification.parity import CheckedGraph, ParityError, compare
+from cofactor_trainer.export.verification.parity import GraphCheck, ParityError, verify_graph
 from cofactor_trainer.export.verification.reference import Reference
-from cofactor_trainer.graphs.graph_sources import recommend_source
-from cofactor_trainer.graphs.modules import Recommend, Scorer
+from cofactor_trainer.graphs.graph_specs import recommend_spec
+from cofactor_trainer.graphs.recommend import Recommend
+from cofactor_trainer.graphs.scorer import Scorer
 from tests.support.exported_graphs import export_graph, query
 from tests.support.synthetic import make_model
 
 
 def tied(model, popularity, difference):
-    """The model with items 3 and 4 at almost the same score for user 0 and popularity weight 1, not the same rating."""
+    """Give items 3 and 4 nearly equal scores but different ratings, for user 0 and popularity weight 1."""
     everything = torch.arange(len(model.item_bias) - 1)
     reference = Reference(model, torch.from_numpy(popularity))
     users = torch.from_numpy(model.user_factors[:1]), torch.from_numpy(model.user_bias[:1])
@@ -28,39 +29,39 @@ def tied(model, popularity, difference):
 
 @pytest.fixture
 def graph(tmp_path):
-    """Recommend of a model in which item 4 comes before item 3, to be compared with one where it is the other way."""
+    """Exported Recommend that puts item 4 before item 3, and a check whose reference puts item 3 before item 4."""
     model = make_model(n_users=5, n_items=30, seed=1)
     popularity = np.linspace(0, 2, 31, dtype=np.float32)
     exported = tied(model, popularity, 2e-6)
     reference = Reference(tied(model, popularity, -2e-6), torch.from_numpy(popularity))
     scorer = Scorer(exported)
-    source = recommend_source(scorer, Recommend(scorer, torch.from_numpy(popularity)))
-    path = export_graph(tmp_path, "recommend", source, exported, popularity)
-    case = {name: torch.from_numpy(value) for name, value in query(exported, [0], k=5, weight=1.0).items()}
-    return path, CheckedGraph(source, [case], reference.recommend, reference.of_recommended)
+    spec = recommend_spec(scorer, Recommend(scorer, torch.from_numpy(popularity)))
+    path = export_graph(tmp_path, "recommend", spec, exported, popularity)
+    golden_input = {name: torch.from_numpy(value) for name, value in query(exported, [0], k=5, weight=1.0).items()}
+    return path, GraphCheck(spec, [golden_input], reference.recommend, reference.recommend_for_rows)
 
 
-def test_items_of_almost_the_same_score_may_change_places(graph) -> None:
-    path, checked = graph
-    [(_, expected)] = compare(path, checked)
+def test_items_of_nearly_equal_scores_may_swap_places(graph):
+    path, check = graph
+    [(_, expected)] = verify_graph(path, check)
     assert expected["item_rows"][0, :2].tolist() == [3, 4]
     assert abs(np.diff(expected["ratings"][0, :2])) > 1e-3
 
 
-def test_the_ratings_must_be_those_of_the_rows(graph) -> None:
-    path, checked = graph
-    scores_and_ratings = checked.of_rows
+def test_the_ratings_must_belong_to_the_rows(graph):
+    path, check = graph
+    scores_and_ratings = check.compute_for_rows
 
-    def of_other_rows(rows, **case):
-        scores, _ = scores_and_ratings(rows, **case)
-        return scores, scores_and_ratings(rows.flip(1), **case)[1]
+    def swap_ratings(rows, **golden_input):
+        scores, _ = scores_and_ratings(rows, **golden_input)
+        return scores, scores_and_ratings(rows.flip(1), **golden_input)[1]
 
     with pytest.raises(ParityError, match="case 0"):
-        compare(path, replace(checked, of_rows=of_other_rows))
+        verify_graph(path, replace(check, compute_for_rows=swap_ratings))
 
 
-def test_the_scores_must_be_the_best_ones(graph) -> None:
-    path, checked = graph
-    case = {**checked.cases[0], "k": torch.tensor([4])}
+def test_the_scores_must_be_the_best_ones(graph):
+    path, check = graph
+    other_input = {**check.golden_inputs[0], "k": torch.tensor([4])}
     with pytest.raises(ParityError, match="case 0"):
-        compare(path, replace(checked, compute=lambda **_: checked.compute(**case)))
+        verify_graph(path, replace(check, compute=lambda **_: check.compute(**other_input)))

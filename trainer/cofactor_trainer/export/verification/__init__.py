@@ -1,1 +1,1 @@
-"""Compare exported graphs with torch and with numpy before a version is published."""
+"""Verify exported graphs against torch before a version is published."""

@@ -1,11 +1,11 @@
-"""Compares exported graphs with torch."""
+"""Verify that an exported graph computes the same outputs as torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from cofactor_trainer.errors import TrainerError
-from cofactor_trainer.export.verification.golden_cases import Case
-from cofactor_trainer.graphs.onnx_writer import GraphSource
+from cofactor_trainer.export.verification.golden_inputs import GraphInputs
+from cofactor_trainer.graphs.onnx_writer import GraphSpec
 
 TOLERANCE = 1e-5
-# Scores below are those of excluded rows, whose order means nothing.
+# Lower scores belong to excluded rows, whose order does not matter.
 EXCLUDED = -1e29
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -26,11 +26,38 @@ Compute = Callable[..., Tensor | tuple[Tensor, ...]]
 
 
 class ParityError(TrainerError):
-    """An exported graph does not answer what torch answers."""
+    """The outputs of an exported graph differ from those of torch."""
+
+
+class RecallMeasure(Protocol):
+    """Function that measures the recall of an exported Recommend graph."""
+
+    def __call__(self, path: Path) -> float:
+        """Return the share of the best items that the graph at path finds."""
+
+
+@dataclass(frozen=True)
+class GraphCheck:
+    """A graph and how to verify it.
+
+    Attributes:
+        spec: graph to export.
+        golden_inputs: inputs to compare outputs on.
+        compute: torch function that computes the expected outputs of an input.
+        compute_for_rows: torch function that computes the outputs after the first for the rows that the graph chose,
+            called with the rows and the input. It is needed where items with nearly equal scores may swap places.
+        recalls: recall measures by metric name, for a graph that may miss one of the best items.
+    """
+
+    spec: GraphSpec
+    golden_inputs: Sequence[GraphInputs]
+    compute: Compute
+    compute_for_rows: Compute | None = None
+    recalls: Mapping[str, RecallMeasure] = field(default_factory=dict)
 
 
 def cpu_session(path: Path) -> onnxruntime.InferenceSession:
-    """A session on the CPU, with one thread and without copies of the tables."""
+    """Load a graph on the CPU, with one thread and without copies of the tables."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -39,77 +66,65 @@ def cpu_session(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-@dataclass(frozen=True)
-class CheckedGraph:
-    """A graph, its cases and what torch answers to them.
+def verify_graph(path: Path, check: GraphCheck) -> list[tuple[Arrays, Arrays]]:
+    """Run every golden input in ONNX Runtime and in torch.
 
-    Attributes:
-        source: what is exported.
-        cases: inputs to compare on.
-        compute: the answers, in torch.
-        of_rows: torch's own answers (the outputs after the first) for the rows that the graph chose, called with them
-            and the case: where two items score alike, either may come first.
-        recall: the metric's name and how to measure it on the exported file, for a graph that may miss one of the best.
-    """
-
-    source: GraphSource
-    cases: Sequence[Case]
-    compute: Compute
-    of_rows: Compute | None = None
-    recall: tuple[str, Callable[[Path], float]] | None = None
-
-
-def compare(path: Path, graph: CheckedGraph) -> list[tuple[Arrays, Arrays]]:
-    """Run every case in ONNX Runtime and in torch: each case's inputs and torch's outputs.
+    Returns:
+        The inputs and torch's outputs of every golden input.
 
     Raises:
-        ParityError: when an output differs by more than TOLERANCE (of values above 10: in proportion).
+        ParityError: an output differs by more than TOLERANCE, relative to a tenth of its value for values above 10.
     """
     session = cpu_session(path)
-    outputs, answers = graph.source.outputs, []
-    for number, case in enumerate(graph.cases):
-        inputs = {name: value.numpy() for name, value in case.items()}
-        actual = dict(zip(outputs, session.run(list(outputs), inputs), strict=True))
+    names, golden = check.spec.outputs, []
+    for number, golden_input in enumerate(check.golden_inputs):
+        inputs = {name: value.numpy() for name, value in golden_input.items()}
+        actual = dict(zip(names, session.run(list(names), inputs), strict=True))
         with torch.inference_mode():
-            expected = _named(outputs, graph.compute(**case))
-            if graph.of_rows is None:
-                difference = _difference(actual, expected)
-            else:
-                # Place by place only the scores have to be the same: what else belongs to a row comes with it.
-                difference = _difference(actual, {"scores": expected["scores"]})
-                chosen = graph.of_rows(torch.from_numpy(actual[outputs[0]]), **case)
-                difference = max(
-                    difference, _difference(actual, _named(outputs[1:], chosen)), _repeats(actual[outputs[0]])
-                )
+            expected = _by_name(names, check.compute(**golden_input))
+            difference = _difference(check, golden_input, actual, expected)
         if not difference <= TOLERANCE:
             raise ParityError(f"{path.name}, case {number}: differs from torch by {difference:.2e}")
-        answers.append((inputs, expected))
-    return answers
+        golden.append((inputs, expected))
+    return golden
 
 
-def _named(outputs: Sequence[str], computed: Tensor | tuple[Tensor, ...]) -> Arrays:
+def _difference(check: GraphCheck, golden_input: GraphInputs, actual: Arrays, expected: Arrays) -> float:
+    if check.compute_for_rows is None:
+        return _largest_difference(actual, expected)
+    # Only the scores are compared place by place. The other outputs belong to a row and move with it.
+    names = check.spec.outputs
+    rows = actual[names[0]]
+    for_rows = _by_name(names[1:], check.compute_for_rows(torch.from_numpy(rows), **golden_input))
+    return max(
+        _largest_difference(actual, {"scores": expected["scores"]}),
+        _largest_difference(actual, for_rows),
+        np.inf if _has_repeated_rows(rows) else 0.0,
+    )
+
+
+def _by_name(names: Sequence[str], computed: Tensor | tuple[Tensor, ...]) -> Arrays:
     values = (computed,) if isinstance(computed, Tensor) else computed
-    return {name: value.numpy() for name, value in zip(outputs, values, strict=True)}
+    return {name: value.numpy() for name, value in zip(names, values, strict=True)}
 
 
-def _difference(actual: Mapping[str, npt.NDArray[Any]], expected: Mapping[str, npt.NDArray[Any]]) -> float:
-    """Largest difference of the floating-point outputs; infinite where a shape or a NaN differs."""
+def _largest_difference(actual: Mapping[str, npt.NDArray[Any]], expected: Mapping[str, npt.NDArray[Any]]) -> float:
+    """Return the largest difference of the floating-point outputs; infinite if a shape, type or NaN differs."""
     worst = 0.0
     for name, wanted in expected.items():
         given = actual[name]
         if given.shape != wanted.shape or given.dtype != wanted.dtype:
             return np.inf
         if wanted.dtype.kind == "f":
-            worst = max(worst, _relative(given, wanted))
+            worst = max(worst, _relative_difference(given, wanted))
     return worst
 
 
-def _repeats(rows: npt.NDArray[Any]) -> float:
-    """Infinite where a row comes twice in one answer."""
-    return np.inf if any(len(np.unique(row)) < len(row) for row in np.atleast_2d(rows)) else 0.0
+def _has_repeated_rows(rows: npt.NDArray[Any]) -> bool:
+    return any(len(np.unique(row)) < len(row) for row in np.atleast_2d(rows))
 
 
-def _relative(given: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:
+def _relative_difference(given: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:
     excluded = wanted < EXCLUDED
     if not np.array_equal(excluded, given < EXCLUDED):
         return np.inf

@@ -1,4 +1,4 @@
-"""How many of the best items a Recommend finds that does not score every item exactly."""
+"""Measure the recall of a Recommend graph that does not score every item exactly."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cofactor_trainer.scoring.trained_model import TrainedModel
 RECALL_K = 10
 
 
-def recall(path: Path, model: TrainedModel, reference: Reference, *, n_users: int) -> float:
-    """Share of the exact ten best items of trained users that the Recommend at path returns, no item excluded.
+def measure_recall(path: Path, model: TrainedModel, reference: Reference, *, n_users: int) -> float:
+    """Return the share of the exact ten best items that the graph at path recommends to trained users.
 
-    An item that scores as high as the tenth is as good an answer.
+    No item is excluded. An item that scores as high as the tenth counts as found.
     """
     session = cpu_session(path)
     users = np.random.default_rng(0).permutation(len(model.user_bias) - 1)[:n_users]

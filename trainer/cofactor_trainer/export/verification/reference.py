@@ -1,4 +1,4 @@
-"""The graphs again in plain torch, for comparison: no blocks, no unrolled loops, no halves of a layer."""
+"""Compute every graph in plain torch, without blocks, unrolled loops or split layers, for comparison."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from torch.nn import functional
 
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
+_EXCLUDED_SCORE = -1e30
+
 
 class Reference:
-    """What every graph is to answer, in float32."""
+    """Expected outputs of every graph but embed_user, in float32.
+
+    docs/model-format.md has the shapes of the graphs.
+    """
 
     def __init__(self, model: TrainedModel, item_log_popularity: Tensor) -> None:
         self.model = model
@@ -20,7 +25,7 @@ class Reference:
         self.n_items = len(model.item_bias) - 1
 
     def logits(self, user_factors: Tensor, user_bias: Tensor, item_rows: Tensor) -> Tensor:
-        """(N, d), (N,), (N,) -> (N,)."""
+        """Compute the logits of pairs: (N, d), (N,), (N,) -> (N,)."""
         model, factors = self.model, self.item_factors[item_rows]
         user_factors = user_factors.expand(len(item_rows), -1)
         logits = user_bias + self.item_bias[item_rows] + model.global_bias
@@ -35,33 +40,33 @@ class Reference:
         return logits
 
     def ratings(self, logits: Tensor) -> Tensor:
-        """Of the shape of logits."""
+        """Convert logits of any shape to ratings."""
         if self.model.rating_range is None:
             return logits
         low, high = self.model.rating_range
         return low + (high - low) * torch.sigmoid(logits)
 
     def predict(self, user_factors: Tensor, user_bias: Tensor, item_rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Graph predict."""
+        """Compute graph predict."""
         logits = self.logits(user_factors, user_bias, item_rows)
         return logits, self.ratings(logits)
 
     def recommend(
         self, user_factors: Tensor, user_bias: Tensor, popularity_weight: Tensor, excluded_rows: Tensor, k: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Graph recommend."""
+        """Compute graph recommend."""
         everything = torch.arange(self.n_items)
         rows, scores, ratings = [], [], []
         for user in range(len(user_factors)):
             logits = self.logits(user_factors[user : user + 1], user_bias[user : user + 1], everything)
             score = logits + popularity_weight[user] * self.item_log_popularity[:-1]
-            row, best = self._top(score, excluded_rows[user], int(k))
+            row, best = self._top_k(score, excluded_rows[user], int(k))
             rows.append(row)
             scores.append(best)
-            ratings.append(self.ratings(torch.where(best > -1e29, logits[row], best)))
+            ratings.append(self.ratings(torch.where(best > 0.1 * _EXCLUDED_SCORE, logits[row], best)))
         return torch.stack(rows), torch.stack(scores), torch.stack(ratings)
 
-    def of_recommended(
+    def recommend_for_rows(
         self,
         rows: Tensor,
         user_factors: Tensor,
@@ -70,39 +75,39 @@ class Reference:
         excluded_rows: Tensor,
         k: Tensor,  # noqa: ARG002 - the same inputs as recommend
     ) -> tuple[Tensor, Tensor]:
-        """Scores and ratings of the rows that recommend chose: (B, k) -> (B, k), (B, k)."""
+        """Compute scores and ratings of the rows that a recommend graph chose: (B, k) -> (B, k), (B, k)."""
         scores, ratings = [], []
         for user, chosen in enumerate(rows):
             logits = self.logits(user_factors[user : user + 1], user_bias[user : user + 1], chosen)
             score = logits + popularity_weight[user] * self.item_log_popularity[chosen]
             excluded = torch.isin(chosen, excluded_rows[user])
-            scores.append(score.masked_fill(excluded, -1e30))
-            ratings.append(self.ratings(logits.masked_fill(excluded, -1e30)))
+            scores.append(score.masked_fill(excluded, _EXCLUDED_SCORE))
+            ratings.append(self.ratings(logits.masked_fill(excluded, _EXCLUDED_SCORE)))
         return torch.stack(scores), torch.stack(ratings)
 
-    def of_similar(
+    def similarity(self, item_rows: Tensor, candidate_rows: Tensor) -> Tensor:
+        """Compute graph similarity."""
+        query = functional.normalize(self.item_factors[item_rows], eps=0.0).nan_to_num().mean(0, keepdim=True)
+        return functional.cosine_similarity(query, self.item_factors[candidate_rows], eps=1e-20).nan_to_num()
+
+    def similar_items(self, item_rows: Tensor, excluded_rows: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute graph similar_items."""
+        scores = self.similarity(item_rows, torch.arange(self.n_items))
+        return self._top_k(scores, torch.cat([item_rows, excluded_rows]), int(k))
+
+    def similar_items_for_rows(
         self,
         rows: Tensor,
         item_rows: Tensor,
         excluded_rows: Tensor,
         k: Tensor,  # noqa: ARG002 - the same inputs as similar_items
     ) -> Tensor:
-        """Scores of the rows that similar_items chose, (k,) -> (k,)."""
+        """Compute the scores of the rows that a similar_items graph chose: (k,) -> (k,)."""
         excluded = torch.isin(rows, torch.cat([item_rows, excluded_rows]))
-        return self.similarity(item_rows, rows).masked_fill(excluded, -1e30)
+        return self.similarity(item_rows, rows).masked_fill(excluded, _EXCLUDED_SCORE)
 
-    def similarity(self, item_rows: Tensor, candidate_rows: Tensor) -> Tensor:
-        """Graph similarity."""
-        query = functional.normalize(self.item_factors[item_rows], eps=0.0).nan_to_num().mean(0, keepdim=True)
-        return functional.cosine_similarity(query, self.item_factors[candidate_rows], eps=1e-20).nan_to_num()
-
-    def similar_items(self, item_rows: Tensor, excluded_rows: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Graph similar_items."""
-        scores = self.similarity(item_rows, torch.arange(self.n_items))
-        return self._top(scores, torch.cat([item_rows, excluded_rows]), int(k))
-
-    def _top(self, scores: Tensor, excluded_rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def _top_k(self, scores: Tensor, excluded_rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
         scores = scores.clone()
-        scores[excluded_rows[excluded_rows < self.n_items]] = -1e30
+        scores[excluded_rows[excluded_rows < self.n_items]] = _EXCLUDED_SCORE
         best, rows = torch.sort(scores, descending=True, stable=True)
         return rows[:k], best[:k]

@@ -1,4 +1,4 @@
-"""Every graph with the names and free dimensions of its inputs and outputs, as docs/model-format.md has them."""
+"""Specify every graph: names and free dimensions of its inputs and outputs, as in docs/model-format.md."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import torch
 from torch import Tensor
 
 from cofactor_trainer.graphs.fold_in import FoldIn
-from cofactor_trainer.graphs.item_columns import SimilarItemsByColumn
-from cofactor_trainer.graphs.modules import Predict, Recommend, Scorer, SimilarItems, Similarity
-from cofactor_trainer.graphs.onnx_writer import GraphSource
+from cofactor_trainer.graphs.item_columns import SimilarItemsColumnwise
+from cofactor_trainer.graphs.onnx_writer import GraphSpec
+from cofactor_trainer.graphs.predict import Predict
+from cofactor_trainer.graphs.recommend import Recommend
+from cofactor_trainer.graphs.scorer import Scorer
+from cofactor_trainer.graphs.similarity import SimilarItems, Similarity
 
 
-def predict_source(scorer: Scorer) -> GraphSource:
-    """Graph predict."""
+def predict_spec(scorer: Scorer) -> GraphSpec:
+    """Specify graph predict."""
     users = {"user_factors": torch.zeros(2, scorer.n_user_factors), "user_bias": torch.zeros(2)}
-    return GraphSource(
+    return GraphSpec(
         Predict(scorer),
         {**users, "item_rows": torch.zeros(2, dtype=torch.int64)},
         {"user_factors": {0: "N"}, "user_bias": {0: "N"}, "item_rows": {0: "N"}},
@@ -23,9 +26,9 @@ def predict_source(scorer: Scorer) -> GraphSource:
     )
 
 
-def recommend_source(scorer: Scorer, recommend: Recommend, one: Recommend | None = None) -> GraphSource:
-    """Graph recommend; `one` in the place of `recommend` for one user."""
-    return GraphSource(
+def recommend_spec(scorer: Scorer, recommend: Recommend, single: Recommend | None = None) -> GraphSpec:
+    """Specify graph recommend; the module `single`, if given, serves one user in place of `recommend`."""
+    return GraphSpec(
         recommend,
         {
             "user_factors": torch.zeros(2, scorer.n_user_factors),
@@ -41,17 +44,17 @@ def recommend_source(scorer: Scorer, recommend: Recommend, one: Recommend | None
             "excluded_rows": {0: "B", 1: "E"},
         },
         ["item_rows", "scores", "ratings"],
-        single=one,
+        single=single,
     )
 
 
-def similar_items_source(scorer: Scorer, item_inverse_norms: Tensor, item_columns: Tensor | None = None) -> GraphSource:
-    """Graph similar_items, which reads item_columns where there are any."""
+def similar_items_spec(scorer: Scorer, item_inverse_norms: Tensor, item_columns: Tensor | None = None) -> GraphSpec:
+    """Specify graph similar_items, which reads item_columns if they are given."""
     module = SimilarItems(scorer, item_inverse_norms)
     if item_columns is not None:
-        module = SimilarItemsByColumn(scorer, item_inverse_norms, item_columns)
+        module = SimilarItemsColumnwise(scorer, item_inverse_norms, item_columns)
     rows = torch.zeros(2, dtype=torch.int64)
-    return GraphSource(
+    return GraphSpec(
         module,
         {"item_rows": rows, "excluded_rows": rows.repeat(2), "k": torch.tensor([2])},
         {"item_rows": {0: "M"}, "excluded_rows": {0: "E"}},
@@ -59,10 +62,10 @@ def similar_items_source(scorer: Scorer, item_inverse_norms: Tensor, item_column
     )
 
 
-def similarity_source(scorer: Scorer, item_inverse_norms: Tensor) -> GraphSource:
-    """Graph similarity."""
+def similarity_spec(scorer: Scorer, item_inverse_norms: Tensor) -> GraphSpec:
+    """Specify graph similarity."""
     rows = torch.zeros(2, dtype=torch.int64)
-    return GraphSource(
+    return GraphSpec(
         Similarity(scorer, item_inverse_norms),
         {"item_rows": rows, "candidate_rows": rows.repeat(2)},
         {"item_rows": {0: "M"}, "candidate_rows": {0: "C"}},
@@ -70,11 +73,11 @@ def similarity_source(scorer: Scorer, item_inverse_norms: Tensor) -> GraphSource
     )
 
 
-def embed_user_source(fold_in: FoldIn) -> GraphSource:
-    """Graph embed_user."""
+def embed_user_spec(fold_in: FoldIn) -> GraphSpec:
+    """Specify graph embed_user."""
     inputs = {"item_rows": torch.zeros(2, 3, dtype=torch.int64), "ratings": torch.zeros(2, 3)}
-    free = {"item_rows": {0: "B", 1: "N"}, "ratings": {0: "B", 1: "N"}}
+    dynamic_axes = {"item_rows": {0: "B", 1: "N"}, "ratings": {0: "B", 1: "N"}}
     if fold_in.n_profile_columns:
         inputs["profile"] = torch.zeros(2, fold_in.n_profile_columns)
-        free["profile"] = {0: "B"}
-    return GraphSource(fold_in, inputs, free, ["user_factors", "user_bias", "fitted"])
+        dynamic_axes["profile"] = {0: "B"}
+    return GraphSpec(fold_in, inputs, dynamic_axes, ["user_factors", "user_bias", "fitted"])

@@ -1,4 +1,4 @@
-"""Inputs on which every graph is compared with torch: everyday ones, and the edges."""
+"""Draw the golden inputs: typical inputs and edge cases on which every graph is compared with torch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.profile_regression import ProfileModel, encode_profiles
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
-Case = Mapping[str, Tensor]
+GraphInputs = Mapping[str, Tensor]
 
-# Users of a batch; large catalogues take much memory for each in plain torch.
+# Users of a batch. In plain torch every user takes much memory if the catalogue is large.
 BATCH = 3
 
 
-class CaseMaker:
-    """Draws the cases of a model; the same for the same model."""
+class GoldenInputSampler:
+    """Sampler of golden inputs that draws the same ones for the same model."""
 
     def __init__(self, model: TrainedModel) -> None:
         self.model = model
@@ -27,8 +27,8 @@ class CaseMaker:
         self.n_items = len(model.item_bias) - 1
         self.random = np.random.default_rng(0)
 
-    def cases(self) -> dict[str, Sequence[Case]]:
-        """Cases of every graph but embed_user."""
+    def sample(self) -> dict[str, Sequence[GraphInputs]]:
+        """Draw the inputs of every graph but embed_user, by graph name."""
         return {
             "predict": [self._predict(1, 1), self._predict(5, 5), self._predict(1, 7)],
             "recommend": self._recommend(),
@@ -36,11 +36,15 @@ class CaseMaker:
             "similarity": [self._similarity(1, 1), self._similarity(3, 7)],
         }
 
-    def embed_user_cases(self, dataset: RatingsDataset, profile: ProfileModel | None) -> Sequence[Case]:
-        """No rating, one, a few of different lengths in one batch, more than factors, and all at one end."""
+    def sample_embed_user(self, dataset: RatingsDataset, profile: ProfileModel | None) -> Sequence[GraphInputs]:
+        """Draw the inputs of embed_user.
+
+        The histories have no rating, one, five, different numbers in one batch, more ratings than there are factors,
+        and twenty ratings that are all the highest. With a profile model all but the first have sign-up answers.
+        """
         low, high = dataset.rating_min, dataset.rating_max
         many = min(self.n_items, self.model.user_factors.shape[1] + 20)
-        cases = [
+        histories = [
             self._histories([0], 1, low, high),
             self._histories([1], 1, low, high),
             self._histories([5], 5, low, high),
@@ -49,20 +53,19 @@ class CaseMaker:
             self._histories([min(20, self.n_items)], 20, high, high),
         ]
         if profile is None or dataset.profiles is None:
-            return cases
+            return histories
         answers = encode_profiles(profile.features, dataset.profiles).astype(np.float32)
-        # The first case stays without an answer.
-        users = [self.random.integers(0, len(answers), len(case["item_rows"])) for case in cases]
+        users = [self.random.integers(0, len(answers), len(history["item_rows"])) for history in histories]
         return [
-            {**case, "profile": torch.from_numpy(answers[rows] * (number > 0))}
-            for number, (case, rows) in enumerate(zip(cases, users, strict=True))
+            {**history, "profile": torch.from_numpy(answers[rows] * (number > 0))}
+            for number, (history, rows) in enumerate(zip(histories, users, strict=True))
         ]
 
     def _items(self, count: int) -> Tensor:
         return torch.from_numpy(self.random.integers(0, self.n_items, count))
 
     def _users(self, count: int) -> dict[str, Tensor]:
-        """Trained users, the unknown one last."""
+        """Draw trained users; the last of several is the unknown user."""
         rows = self.random.integers(0, self.n_users + 1, count)
         rows[-1] = self.n_users if count > 1 else rows[-1]
         return {
@@ -70,12 +73,12 @@ class CaseMaker:
             "user_bias": torch.from_numpy(self.model.user_bias[rows]),
         }
 
-    def _predict(self, n_users: int, n_items: int) -> Case:
+    def _predict(self, n_users: int, n_items: int) -> GraphInputs:
         item_rows = self._items(n_items)
         item_rows[0] = self.n_items
         return {**self._users(n_users), "item_rows": item_rows}
 
-    def _recommend(self) -> Sequence[Case]:
+    def _recommend(self) -> Sequence[GraphInputs]:
         nothing = torch.full((BATCH, 1), self.n_items)
         some = torch.stack([self._items(6) for _ in range(BATCH)])
         some[0, 2:] = self.n_items
@@ -91,7 +94,7 @@ class CaseMaker:
             self._query(BATCH, nothing, 1, [0.0, 0.0, 0.0]),
         ]
 
-    def _query(self, n_users: int, excluded_rows: Tensor, k: int, popularity_weight: Sequence[float]) -> Case:
+    def _query(self, n_users: int, excluded_rows: Tensor, k: int, popularity_weight: Sequence[float]) -> GraphInputs:
         return {
             **self._users(n_users),
             "popularity_weight": torch.tensor(popularity_weight),
@@ -99,7 +102,7 @@ class CaseMaker:
             "k": torch.tensor([min(k, self.n_items)]),
         }
 
-    def _similar_items(self) -> Sequence[Case]:
+    def _similar_items(self) -> Sequence[GraphInputs]:
         nothing = torch.tensor([self.n_items])
         return [
             {"item_rows": rows, "excluded_rows": excluded, "k": torch.tensor([min(k, self.n_items)])}
@@ -111,11 +114,14 @@ class CaseMaker:
             ]
         ]
 
-    def _similarity(self, n_items: int, n_candidates: int) -> Case:
+    def _similarity(self, n_items: int, n_candidates: int) -> GraphInputs:
         return {"item_rows": self._items(n_items), "candidate_rows": self._items(n_candidates)}
 
-    def _histories(self, counts: Sequence[int], width: int, low: float, high: float) -> Case:
-        """Histories of these lengths, or of all items, each of different items, filled up with n_items."""
+    def _histories(self, counts: Sequence[int], width: int, low: float, high: float) -> GraphInputs:
+        """Draw one history of distinct items per count, padded with n_items to width.
+
+        A history has at most as many items as the catalogue.
+        """
         item_rows = np.full((len(counts), width), self.n_items)
         for row, count in zip(item_rows, np.minimum(counts, self.n_items), strict=True):
             row[:count] = self.random.choice(self.n_items, count, replace=False)

@@ -1,4 +1,4 @@
-"""Exact top-k over a whole catalogue, in operations that ONNX has."""
+"""Select the exact top k of a whole catalogue with the operations of ONNX."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from torch import Tensor
 from torch.nn import functional
 
 EXCLUDED_SCORE = -1e30
-# Below every excluded item's: what fills the last block up is never returned.
+# Fills up the last block. Lower than every excluded item, so that it is never returned.
 PADDING_SCORE = -2e30
 BLOCK_SIZE = 128
-# Below, one TopK is as fast as two stages.
-TWO_STAGE_ITEMS = 50_000
+# From this many items on, two stages are faster than one TopK over all items.
+LARGE_CATALOGUE_ITEMS = 50_000
 
 
 def padded_length(n_rows: int) -> int:
-    """n_rows and what is missing to whole blocks of the two stages."""
+    """Round a number of rows up to whole blocks of the two-stage top k."""
     return n_rows + -n_rows % BLOCK_SIZE
 
 
-def exclude(scores: Tensor, excluded_rows: Tensor, n_items: int) -> Tensor:
-    """Scores (B, n_items + 1 or more) with those of excluded_rows (B, E) and all from n_items on at EXCLUDED_SCORE."""
+def mask_excluded(scores: Tensor, excluded_rows: Tensor, n_items: int) -> Tensor:
+    """Set the scores of excluded rows, and of all rows from n_items on, to EXCLUDED_SCORE.
+
+    scores (B, n_items + 1 or more), excluded_rows (B, E) -> scores of the same shape.
+    """
     if scores.shape[1] == n_items + 1:
         rows = functional.pad(excluded_rows, (0, 1), value=n_items)
     else:
@@ -29,28 +32,28 @@ def exclude(scores: Tensor, excluded_rows: Tensor, n_items: int) -> Tensor:
     return scores.scatter(1, rows, EXCLUDED_SCORE)
 
 
-def top_rows(scores: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-    """Best k columns of scores (B, n), best first, the lower one first among equals.
+def top_k_rows(scores: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the k highest-scoring rows, best first; among equal scores the lower row comes first.
 
-    k (1,) -> rows (B, k), scores (B, k).
+    scores (B, n), k (1,) -> rows (B, k), scores (B, k).
     """
     wanted: int = k.item()  # type: ignore[assignment]
     torch._check(wanted >= 1)
     torch._check(wanted < scores.shape[1])
-    if scores.shape[1] < TWO_STAGE_ITEMS:
+    if scores.shape[1] < LARGE_CATALOGUE_ITEMS:
         best, rows = torch.topk(scores, wanted)
         return rows, best
-    return _two_stage_top_rows(scores, wanted)
+    return _two_stage_top_k(scores, wanted)
 
 
-def _two_stage_top_rows(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """As top_rows: the k best blocks by their maximum hold the k best columns.
+def _two_stage_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Do the same as top_k_rows by blocks: the k blocks with the highest maxima hold the k highest scores.
 
-    The blocks are put back in their order before the second stage, so that equals stay in the order of rows.
+    The second stage takes the blocks in the order of rows, so that equal scores stay in that order.
     """
     missing = -scores.shape[1] % BLOCK_SIZE
     padded = functional.pad(scores, (0, missing), value=PADDING_SCORE) if missing else scores
-    # len(padded) in the place of -1 would make the size of the batch a constant.
+    # len(padded) instead of -1 would make the batch size a constant of the graph.
     blocks = padded.reshape(-1, padded.shape[1] // BLOCK_SIZE, BLOCK_SIZE)
     maxima = blocks.amax(2)
     _, best_blocks = torch.topk(maxima, torch.sym_min(k, maxima.shape[1]))

@@ -1,4 +1,4 @@
-"""What a person sees while a model trains: a bar, and a line for each epoch."""
+"""Show a training run on the console."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from cofactor_trainer.training.epochs import EpochResult
 
 _HEADER = f"{'epoch':>6}{'train loss':>13}{'validation loss':>18}{'RMSE':>10}{'time':>10}"
-_UPDATES = 200
+_BAR_UPDATES = 200
 
 
-class EpochTable:
-    """An observer that prints; the bar is drawn on terminals only."""
+class ConsoleObserver:
+    """Observer that prints one line per epoch and, on a terminal, draws a progress bar."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -30,7 +30,7 @@ class EpochTable:
         self._task = self._progress.add_task("training", total=1.0)
         self._next_update = 0
 
-    def __enter__(self) -> EpochTable:
+    def __enter__(self) -> ConsoleObserver:
         self._console.print(_HEADER, style="bold")
         self._progress.start()
         return self
@@ -41,13 +41,13 @@ class EpochTable:
         self._progress.stop()
 
     def on_progress(self, trained: int, total: int) -> None:
-        """Move the bar, two hundred times in all."""
+        """Move the bar, at most 200 times in all."""
         if trained >= self._next_update:
             self._progress.update(self._task, completed=trained / total)
-            self._next_update = trained + total // _UPDATES
+            self._next_update = trained + total // _BAR_UPDATES
 
     def on_epoch(self, result: EpochResult) -> None:
-        """Print the epoch's line."""
+        """Print the line of the epoch."""
         validation = "-" if result.validation_loss is None else f"{result.validation_loss:.4f}"
         rmse = "-" if result.rmse is None else f"{result.rmse:.4f}"
         line = f"{result.epoch:>6}{result.train_loss:>13.4f}{validation:>18}{rmse:>10}{result.seconds:>8.2f} s"

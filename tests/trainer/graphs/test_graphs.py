@@ -1,4 +1,4 @@
-"""The exported graphs answer as plain numpy does, at every size, and fall into none of ONNX Runtime's traps."""
+"""The exported graphs compute the same as numpy at every size, and avoid the known problems of ONNX Runtime."""
 
 from dataclasses import replace
 
@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from cofactor_trainer.export.verification.parity import cpu_session
-from cofactor_trainer.graphs.graph_sources import predict_source, recommend_source, similar_items_source
-from cofactor_trainer.graphs.item_columns import RecommendOne, item_columns
-from cofactor_trainer.graphs.modules import Recommend, Scorer
+from cofactor_trainer.graphs.graph_specs import predict_spec, recommend_spec, similar_items_spec
+from cofactor_trainer.graphs.item_columns import RecommendColumnwise, build_item_columns
 from cofactor_trainer.graphs.onnx_writer import write_graph
-from cofactor_trainer.graphs.recommend_large import RecommendMany
+from cofactor_trainer.graphs.recommend import Recommend
+from cofactor_trainer.graphs.recommend_blockwise import RecommendBlockwise
+from cofactor_trainer.graphs.scorer import Scorer
 from tests.support.exported_graphs import best_by_numpy, export_graph, query
 from tests.support.synthetic import make_dataset, make_model
 
@@ -28,15 +29,15 @@ def large():
 def columns_of(model, popularity):
     norms = np.linalg.norm(model.item_factors, axis=1)
     inverse = (1 / np.maximum(norms, 1e-9)).astype(np.float32)
-    return item_columns(model.item_factors, model.item_bias, popularity, inverse)
+    return build_item_columns(model.item_factors, model.item_bias, popularity, inverse)
 
 
 def export_large_recommend(folder, model, popularity):
-    """The graph of a large catalogue: one way for one user, another for several."""
+    """Export the graph of a large catalogue, which has one branch for one user and another for several."""
     scorer, weights, columns = Scorer(model), torch.from_numpy(popularity), columns_of(model, popularity)
-    one = RecommendOne(scorer, weights, torch.from_numpy(columns))
-    source = recommend_source(scorer, RecommendMany(scorer, weights), one)
-    return export_graph(folder, "recommend", source, model, popularity, item_columns=columns)
+    single = RecommendColumnwise(scorer, weights, torch.from_numpy(columns))
+    spec = recommend_spec(scorer, RecommendBlockwise(scorer, weights), single)
+    return export_graph(folder, "recommend", spec, model, popularity, item_columns=columns)
 
 
 @pytest.fixture(scope="module")
@@ -50,23 +51,23 @@ def large_recommend(request, large, large_path, tmp_path_factory):
         return cpu_session(large_path)
     model, popularity = large
     scorer = Scorer(model)
-    source = recommend_source(scorer, Recommend(scorer, torch.from_numpy(popularity)))
-    return cpu_session(export_graph(tmp_path_factory.mktemp("plain"), "recommend", source, model, popularity))
+    spec = recommend_spec(scorer, Recommend(scorer, torch.from_numpy(popularity)))
+    return cpu_session(export_graph(tmp_path_factory.mktemp("plain"), "recommend", spec, model, popularity))
 
 
 @pytest.mark.parametrize(("users", "k", "weight"), [([3], 10, 0.0), ([0, 1, 40], 1, 1.0), ([7, 7], 1000, -0.5)])
-def test_two_stages_find_the_exact_best_of_a_large_catalogue(large, large_recommend, users, k, weight):
+def test_recommend_finds_the_exact_best_of_a_large_catalogue(large, large_recommend, users, k, weight):
     model, popularity = large
     inputs = query(model, users, excluded=(5, 60_000, N_LARGE, N_LARGE), k=k, weight=weight)
     rows, scores, _ = large_recommend.run(None, inputs)
     expected = best_by_numpy(model, popularity, inputs)
     assert rows.shape == expected.shape
-    assert np.mean(rows == expected) > 0.99  # float32 may swap neighbours
+    assert np.mean(rows == expected) > 0.99  # float32 may swap items of nearly equal scores
     assert np.all(np.diff(scores, axis=1) <= 0)
 
 
 @pytest.mark.parametrize("users", [[2], [2, 3]])
-def test_a_large_catalogue_of_which_little_is_left(large, large_recommend, users):
+def test_recommend_from_a_large_catalogue_with_all_but_three_items_excluded(large, large_recommend, users):
     model, _ = large
     left = {17, 130, 69_999}
     excluded = tuple(row for row in range(N_LARGE) if row not in left)
@@ -81,14 +82,14 @@ def test_a_large_catalogue_of_which_little_is_left(large, large_recommend, users
 
 
 @pytest.mark.parametrize("users", [[2], [2, 3]])
-def test_a_large_catalogue_of_which_nothing_is_left(large, large_recommend, users):
+def test_recommend_from_a_large_catalogue_with_all_items_excluded(large, large_recommend, users):
     model, _ = large
     rows, scores, _ = large_recommend.run(None, query(model, users, excluded=tuple(range(N_LARGE)), k=7))
     assert rows.tolist() == [list(range(7))] * len(users)
     assert np.all(scores < -1e29)
 
 
-def test_users_of_a_batch_exclude_items_of_their_own(large, large_recommend):
+def test_every_user_of_a_batch_has_excluded_items_of_their_own(large, large_recommend):
     model, popularity = large
     inputs = query(model, [1, 2, 3], k=20, weight=1.0)
     best = best_by_numpy(model, popularity, inputs)
@@ -97,8 +98,8 @@ def test_users_of_a_batch_exclude_items_of_their_own(large, large_recommend):
     assert np.array_equal(rows, best_by_numpy(model, popularity, inputs))
 
 
-def test_a_large_graph_reads_its_tables_where_they_are_mapped(large_path, tmp_path):
-    """However ONNX Runtime optimises the graph, no table of it is transposed, sliced or joined into a new one."""
+def test_onnx_runtime_makes_no_new_table_from_those_of_a_large_graph(large_path, tmp_path):
+    """The optimised graph holds the same tables: none was transposed, sliced or concatenated into a new one."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -117,46 +118,46 @@ def test_a_large_graph_reads_its_tables_where_they_are_mapped(large_path, tmp_pa
 
 
 @pytest.fixture(scope="module", params=[120, N_LARGE])
-def level_recommend(request, tmp_path_factory):
-    """Every item scores the same, but for row 100, which is better."""
+def recommend_with_equal_scores(request, tmp_path_factory):
+    """Model in which every item has the same score, except row 100, whose score is higher."""
     model = make_model(n_items=request.param)
     model.item_factors[:] = 0
     model.item_bias[:] = 0
     model.item_bias[100] = 1
     scorer, popularity = Scorer(model), np.zeros(request.param + 1, dtype=np.float32)
-    folder = tmp_path_factory.mktemp("level")
+    folder = tmp_path_factory.mktemp("equal")
     if request.param == N_LARGE:
         return model, cpu_session(export_large_recommend(folder, model, popularity))
-    source = recommend_source(scorer, Recommend(scorer, torch.from_numpy(popularity)))
-    return model, cpu_session(export_graph(folder, "recommend", source, model, popularity))
+    spec = recommend_spec(scorer, Recommend(scorer, torch.from_numpy(popularity)))
+    return model, cpu_session(export_graph(folder, "recommend", spec, model, popularity))
 
 
 @pytest.mark.parametrize("users", [[0], [0, 1]])
-def test_equals_come_in_the_order_of_rows(level_recommend, users):
-    model, session = level_recommend
+def test_items_of_equal_score_come_in_the_order_of_rows(recommend_with_equal_scores, users):
+    model, session = recommend_with_equal_scores
     rows, _, _ = session.run(None, query(model, users, excluded=(0, 2), k=6))
     assert rows.tolist() == [[100, 1, 3, 4, 5, 6]] * len(users)
 
 
 @pytest.mark.parametrize("users", [[0], [0, 1]])
-def test_the_unknown_item_is_never_recommended(level_recommend, users):
-    model, session = level_recommend
+def test_the_unknown_item_is_never_recommended(recommend_with_equal_scores, users):
+    model, session = recommend_with_equal_scores
     n_items = len(model.item_bias) - 1
     rows, _, _ = session.run(None, query(model, users, k=min(n_items, 1000)))
     assert n_items not in rows
 
 
 @pytest.mark.parametrize("by_column", [False, True])
-def test_similar_items_of_a_large_catalogue_agree_with_numpy(large, tmp_path, by_column):
+def test_similar_items_of_a_large_catalogue_equal_those_of_numpy(large, tmp_path, by_column):
     model, popularity = large
     norms = np.linalg.norm(model.item_factors, axis=1)
     columns = columns_of(model, popularity)
-    source = similar_items_source(
+    spec = similar_items_spec(
         Scorer(model),
         torch.from_numpy((1 / norms).astype(np.float32)),
         torch.from_numpy(columns) if by_column else None,
     )
-    path = export_graph(tmp_path, "similar_items", source, model, popularity, item_columns=columns)
+    path = export_graph(tmp_path, "similar_items", spec, model, popularity, item_columns=columns)
     session = cpu_session(path)
     inputs = {"item_rows": np.array([4, 9]), "excluded_rows": np.array([11]), "k": np.array([20])}
     rows, scores = session.run(None, inputs)
@@ -168,13 +169,13 @@ def test_similar_items_of_a_large_catalogue_agree_with_numpy(large, tmp_path, by
     assert np.allclose(scores, cosine[rows], atol=1e-5)
 
 
-def test_a_batch_equals_its_users_alone(large, large_recommend):
+def test_a_batch_gives_the_same_as_its_users_alone(large, large_recommend):
     model, _ = large
-    together = large_recommend.run(None, query(model, [1, 2, 3], excluded=(9,), k=15))
+    batched = large_recommend.run(None, query(model, [1, 2, 3], excluded=(9,), k=15))
     for position, user in enumerate([1, 2, 3]):
         alone = large_recommend.run(None, query(model, [user], excluded=(9,), k=15))
-        assert np.array_equal(alone[0][0], together[0][position])
-        assert np.allclose(alone[1][0], together[1][position], atol=1e-5)
+        assert np.array_equal(alone[0][0], batched[0][position])
+        assert np.allclose(alone[1][0], batched[1][position], atol=1e-5)
 
 
 def graphs_of(version):
@@ -192,7 +193,7 @@ def test_graphs_are_opset_18_and_of_moderate_size(version):
         assert len(graph.graph.node) < (700 if name == "embed_user" else 60), name
 
 
-def test_no_graph_holds_a_copy_of_a_table(version):
+def test_no_graph_contains_a_copy_of_a_table(version):
     rows = len(make_dataset().catalogue.item_ids) + 1
     for name, graph in graphs_of(version).items():
         for initializer in graph.graph.initializer:
@@ -201,8 +202,8 @@ def test_no_graph_holds_a_copy_of_a_table(version):
         assert (version / f"{name}.onnx").stat().st_size < 100_000
 
 
-def test_onnx_runtime_makes_no_second_copy_of_a_table_when_it_optimises(version, tmp_path):
-    """A transposed or sliced table that constant folding makes would be a new initializer with as many rows."""
+def test_onnx_runtime_makes_no_copy_of_a_table_when_it_optimises(version, tmp_path):
+    """Constant folding would show as a new initializer with as many rows as the table it transposed or sliced."""
     import onnxruntime
 
     rows = len(make_dataset().catalogue.item_ids) + 1
@@ -229,12 +230,12 @@ def test_no_matrix_product_has_an_operand_of_rank_1(version):
             assert all(ranks.get(operand, 2) >= 2 for operand in node.input), (name, node.name)
 
 
-def test_a_constant_free_dimension_is_refused(tmp_path, large):
+def test_a_free_dimension_that_becomes_constant_is_refused(tmp_path, large):
     class Fixed(torch.nn.Module):
         def forward(self, user_factors, user_bias, item_rows):
             size = len(user_bias)
             return user_factors.sum(1).reshape(size, -1)[:, 0] + user_bias + item_rows, user_bias
 
-    source = replace(predict_source(Scorer(make_model())), module=Fixed())
+    spec = replace(predict_spec(Scorer(make_model())), module=Fixed())
     with pytest.raises(Exception, match=r"constant|specialized"):
-        write_graph(source, tmp_path / "fixed.onnx", {}, "tables.bin")
+        write_graph(spec, tmp_path / "fixed.onnx", {}, "tables.bin")

@@ -1,4 +1,4 @@
-"""Recommend for several users over catalogues that no cache holds."""
+"""Recommend for several users at once over a catalogue that is larger than the processor's caches."""
 
 from __future__ import annotations
 
@@ -6,26 +6,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cofactor_trainer.graphs.exact_top_k import EXCLUDED_SCORE
-from cofactor_trainer.graphs.modules import Recommend, Scorer
-from cofactor_trainer.graphs.onnx_writer import part_of_table
+from cofactor_trainer.graphs.onnx_writer import table_slice_name
+from cofactor_trainer.graphs.recommend import Recommend
+from cofactor_trainer.graphs.scorer import Scorer
+from cofactor_trainer.graphs.top_k import EXCLUDED_SCORE
 
-# Scores of so many items and 128 users stay in the last cache between one operation and the next, and are too few for
-# the allocator to take memory from the system, and give it back, for each of them.
+# Items of a part. The scores of a part for 128 users stay in the last-level cache from one operation to the next. They
+# are also small enough for the allocator to reuse its memory: it would request larger arrays from the system each time.
 PART_ROWS = 3 << 13
-# Every part is nine nodes.
+# Every part adds nine nodes to the graph.
 MAX_PARTS = 128
-# Items of a block. The best blocks are scored again, of which small ones are less work; the maxima of all are kept.
+# Items of a block. Small blocks leave fewer items to score again; large ones leave fewer maxima to store.
 BLOCK_ROWS = 16
 
 
-class RecommendMany(Recommend):
-    """Recommend for a dot product, exact, reading the table once for all users.
+class RecommendBlockwise(Recommend):
+    """Exact Recommend for a dot product that reads the item table once for all users of a batch.
 
-    A part of the catalogue is scored at a time and only the maxima of its blocks are kept, so that the scores of all
-    users, 4 bytes for every item and user, never go through memory. The k best blocks hold the k best items; their
-    scores are computed again. The parts are views of the table, not copies, and the product has the items in the rows
-    of its result: the other way round, ONNX Runtime would rearrange the whole table at every run.
+    The catalogue is scored part by part. Only the maximum of every block of a part is stored, so that the scores, 4
+    bytes per item and user, never go through main memory. The k blocks with the highest maxima hold the k best items,
+    whose scores are then computed again.
+
+    The parts are views of the table, not copies. The scores have items in rows: with items in columns, ONNX Runtime
+    would rearrange the whole table in every run.
     """
 
     def __init__(self, scorer: Scorer, item_log_popularity: Tensor) -> None:
@@ -41,31 +44,35 @@ class RecommendMany(Recommend):
         }
         for name, table in tables.items():
             for start, stop in self.parts:
-                self.register_buffer(part_of_table(name, start), table[start:stop])
+                self.register_buffer(table_slice_name(name, start), table[start:stop])
 
     def forward(
         self, user_factors: Tensor, user_bias: Tensor, popularity_weight: Tensor, excluded_rows: Tensor, k: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """See docs/model-format.md, graph recommend."""
+        """Compute graph recommend; docs/model-format.md has the shapes."""
         users, weights, excluded = user_factors.t(), popularity_weight[None], excluded_rows.t()
-        maxima = torch.cat([self._maxima(part, users, weights, excluded) for part in self.parts]).t()
+        maxima = torch.cat([self._block_maxima(part, users, weights, excluded) for part in self.parts]).t()
         wanted: int = k.item()  # type: ignore[assignment]
         torch._check(wanted >= 1)
         torch._check(wanted <= self.scorer.n_items)
         _, blocks = torch.topk(maxima, torch.sym_min(wanted, maxima.shape[1]))
-        # In the order of rows, so that equals stay in it.
+        # In the order of rows, so that equal scores stay in that order.
         blocks = blocks.sort(1).values
         rows = (blocks[:, :, None] * BLOCK_ROWS + torch.arange(BLOCK_ROWS)).flatten(1).clamp(max=self.scorer.n_items)
-        scores = self.scores(user_factors, popularity_weight, rows)
-        scores = self._exclude(scores, rows, blocks, excluded_rows, maxima.shape[1])
+        scores = self.dot_product_scores(user_factors, popularity_weight, rows)
+        scores = self._mask_excluded(scores, rows, blocks, excluded_rows, maxima.shape[1])
         best, positions = torch.topk(scores, wanted)
-        return self._answer(user_bias, popularity_weight, rows.gather(1, positions), best)
+        return self._outputs(user_bias, popularity_weight, rows.gather(1, positions), best)
 
-    def _maxima(self, part: tuple[int, int], users: Tensor, weights: Tensor, excluded_rows: Tensor) -> Tensor:
-        """Best score of every block of a part: users (d, B), weights (1, B), excluded_rows (E, B) -> (blocks, B)."""
+    def _block_maxima(self, part: tuple[int, int], users: Tensor, weights: Tensor, excluded_rows: Tensor) -> Tensor:
+        """Return the best score of every block of a part.
+
+        users (d, B), weights (1, B), excluded_rows (E, B) -> (blocks, B).
+        """
         start, stop = part
         factors, bias, popularity = (
-            self.get_buffer(part_of_table(name, start)) for name in ("item_factors", "item_bias", "item_log_popularity")
+            self.get_buffer(table_slice_name(name, start))
+            for name in ("item_factors", "item_bias", "item_log_popularity")
         )
         scores = torch.addmm(torch.addmm(bias, popularity, weights), factors, users)
         positions = excluded_rows - start
@@ -76,14 +83,19 @@ class RecommendMany(Recommend):
         scores = functional.pad(scores, (0, 0, 0, missing), value=EXCLUDED_SCORE) if missing else scores
         return scores.reshape((stop - start + missing) // BLOCK_ROWS, BLOCK_ROWS, -1).amax(1)
 
-    def _exclude(self, scores: Tensor, rows: Tensor, blocks: Tensor, excluded_rows: Tensor, n_blocks: int) -> Tensor:
-        """Scores (B, R) of rows, which are those of blocks (B, n), at EXCLUDED_SCORE where excluded."""
+    def _mask_excluded(
+        self, scores: Tensor, rows: Tensor, blocks: Tensor, excluded_rows: Tensor, n_blocks: int
+    ) -> Tensor:
+        """Set the scores of excluded rows to EXCLUDED_SCORE.
+
+        scores (B, R) of rows (B, R), which are the rows of blocks (B, n); excluded_rows (B, E) -> (B, R).
+        """
         n_best = blocks.shape[1]
         place = torch.full((blocks.shape[0], n_blocks), n_best, dtype=torch.int32)
         place = place.scatter(1, blocks, torch.arange(n_best, dtype=torch.int32).expand(blocks.shape[0], -1))
         block = excluded_rows // BLOCK_ROWS
         positions = place.gather(1, block) * BLOCK_ROWS + (excluded_rows - block * BLOCK_ROWS)
-        # What lies in none of the best blocks lands behind the scores.
+        # An excluded row outside the best blocks has a position in the padding, which is cut off again.
         scores = torch.where(rows == self.scorer.n_items, EXCLUDED_SCORE, scores)
         lowered = functional.pad(scores, (0, BLOCK_ROWS)).scatter(1, positions, EXCLUDED_SCORE)
         return lowered[:, : scores.shape[1]]

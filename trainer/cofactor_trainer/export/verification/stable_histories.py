@@ -1,0 +1,76 @@
+"""Find histories whose fold-in is numerically stable in float32.
+
+Each Gauss-Newton step linearises the network, which has kinks. A long history sometimes comes so near to a kink that
+the last bit of a rating decides on which side it falls. The next steps amplify the difference to the third digit of
+the output, and two correct programs differ. Such a history cannot verify an export, so another one takes its place.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cofactor_trainer.export.verification.golden_inputs import GraphInputs
+
+# Relative noise that is added to a rating: a few of the last bits of float32.
+PERTURBATION = 3e-7
+PERTURBED_RUNS = 8
+# Largest change of an output that is still stable: well below the tolerance for an export.
+LARGEST_CHANGE = 2e-6
+REDRAWS = 3
+
+
+class EmbedUser(Protocol):
+    """Function that computes graph embed_user."""
+
+    def __call__(self, item_rows: Tensor, ratings: Tensor, profile: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Return user factors, user bias and fitted ratings."""
+
+
+def find_stable_history(history: GraphInputs, embed_user: EmbedUser, n_items: int) -> GraphInputs:
+    """Return the history if it is stable, or else the first stable one of its variations.
+
+    The variations are the same items with their ratings in another order, and then fewer and fewer of the items.
+
+    Args:
+        history: inputs of embed_user: item_rows (B, N) padded with n_items, ratings (B, N).
+        embed_user: fold-in to test with.
+        n_items: row of the unknown item.
+    """
+    random = torch.Generator().manual_seed(0)
+    varied = dict(history)
+    for attempt in range(REDRAWS + varied["item_rows"].shape[1]):
+        if _is_stable(varied, embed_user, random):
+            return varied
+        ratings, rows = varied["ratings"], varied["item_rows"]
+        if attempt < REDRAWS:
+            order = torch.randperm(ratings.numel(), generator=random)
+            varied["ratings"] = ratings.flatten()[order].reshape(ratings.shape)
+        else:
+            # Drop a quarter of the items. Without items every history is stable.
+            n_kept = int(((rows != n_items).sum(1).max() * 3) // 4)
+            varied["item_rows"] = torch.where(torch.arange(rows.shape[1]) < n_kept, rows, n_items)
+    return varied
+
+
+def _is_stable(history: GraphInputs, embed_user: EmbedUser, random: torch.Generator) -> bool:
+    """Return True if noise in the last bits of the ratings hardly changes the outputs."""
+    with torch.inference_mode():
+        outputs = embed_user(**history)
+        perturbed_runs = []
+        for _ in range(PERTURBED_RUNS):
+            noise = torch.randn(history["ratings"].shape, generator=random)
+            perturbed_runs.append(embed_user(**{**history, "ratings": history["ratings"] * (1 + PERTURBATION * noise)}))
+    return all(
+        _change(output, perturbed) <= LARGEST_CHANGE
+        for run in perturbed_runs
+        for output, perturbed in zip(outputs, run, strict=True)
+    )
+
+
+def _change(output: Tensor, perturbed: Tensor) -> float:
+    difference = (output - perturbed).abs() / (output.abs() / 10).clamp(min=1)
+    return float(np.max(difference.numpy(), initial=0))

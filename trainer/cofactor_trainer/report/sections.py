@@ -1,0 +1,222 @@
+"""Build the sections of the report: a heading, a short explanation, and a figure or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from cofactor_trainer.data.dataset import Int64Array, RatingsDataset
+from cofactor_trainer.export.version_reader import ExportedVersion
+from cofactor_trainer.report import figures, statistics
+
+_MAPPED_ITEMS = 400
+_LISTED_ITEMS = 10
+_FEWEST_RATINGS_TO_LIST = 20
+_ITEMS_WITH_NEIGHBOURS = 8
+_NEIGHBOURS = 5
+_TABLE_USERS, _TABLE_ITEMS = 15, 15
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page.
+
+    Attributes:
+        title: heading.
+        text: explanation.
+        figure: plotly figure, or None.
+        columns: column titles of the table; empty without a table.
+        rows: rows of the table.
+    """
+
+    title: str
+    text: str
+    figure: go.Figure | None = None
+    columns: tuple[str, ...] = ()
+    rows: Sequence[tuple[str, ...]] = ()
+
+    @property
+    def figure_html(self) -> str:
+        """The figure without plotly's own code, which the page contains once."""
+        return "" if self.figure is None else self.figure.to_html(full_html=False, include_plotlyjs=False)
+
+
+def build_sections(version: ExportedVersion, validation: RatingsDataset | None) -> list[Section]:
+    """Build all sections in order.
+
+    The sections about prediction errors are left out without held-out ratings, and for a ranking model.
+    """
+    held_out = validation if version.manifest.objective == "rating" else None
+    return [
+        _loss_curves(version),
+        *([] if held_out is None else _rating_errors(version, held_out)),
+        _best_and_worst_liked(version),
+        _item_map(version),
+        _nearest_neighbours(version),
+        _rating_table(version),
+        _representation_bias(version, held_out),
+        *([] if held_out is None else _new_users(version, held_out)),
+    ]
+
+
+def _loss_curves(version: ExportedVersion) -> Section:
+    epochs = version.manifest.epochs
+    rows = [
+        (
+            str(epoch.number),
+            f"{epoch.train_loss:.4f}",
+            f"{epoch.validation_loss:.4f}" if epoch.HasField("validation_loss") else "",
+            f"{epoch.seconds:.2f} s",
+        )
+        for epoch in epochs
+    ]
+    return Section(
+        "Loss curves",
+        "If the validation loss rises while the training loss falls, the model overfits.",
+        figures.loss_curves(epochs) if epochs else None,
+        ("epoch", "training loss", "validation loss", "time"),
+        rows,
+    )
+
+
+def _rating_errors(version: ExportedVersion, validation: RatingsDataset) -> list[Section]:
+    predicted = version.predict(validation.user_rows, validation.item_rows)
+    counts = np.append(version.tables["item_rating_counts"], 0)[validation.item_rows]
+    by_rating = statistics.errors_by_rating(predicted, validation.ratings)
+    by_popularity = statistics.errors_by_popularity(counts, predicted, validation.ratings)
+    return [
+        Section(
+            "Error by rating",
+            "Errors on held-out ratings. Every model shrinks its predictions towards the mean, so low ratings are "
+            "predicted too high and high ratings too low.",
+            figures.group_errors(by_rating, "true rating"),
+        ),
+        Section(
+            "Error by popularity",
+            "Errors on held-out ratings, by the number of training ratings of the item. Items with few ratings are "
+            "harder to predict.",
+            figures.group_errors(by_popularity, "training ratings of the item"),
+        ),
+    ]
+
+
+def _best_and_worst_liked(version: ExportedVersion) -> Section:
+    counts = version.tables["item_rating_counts"]
+    listed = np.flatnonzero(counts >= min(_FEWEST_RATINGS_TO_LIST, int(counts.max())))
+    liking = version.tables["item_bias"][listed]
+    text = "Ordered by the learnt item bias: how much an item is liked, whatever the taste of the user."
+    if not liking.any():
+        average_user = np.full(len(listed), version.manifest.user_count)
+        liking = version.predict(average_user, listed)
+        text = "Ordered by the prediction for the average user, because this model has no item biases."
+    order = np.argsort(liking, kind="stable")
+
+    def entry(position: int) -> str:
+        row = listed[position]
+        return f"{version.item_titles[row]} ({liking[position]:.2f}, {counts[row]:,} ratings)"
+
+    return Section(
+        "Best and worst liked items",
+        f"{text} Only items with at least {_FEWEST_RATINGS_TO_LIST} ratings are listed.",
+        columns=("best liked", "worst liked"),
+        rows=[(entry(high), entry(low)) for high, low in zip(order[::-1], order, strict=True)][:_LISTED_ITEMS],
+    )
+
+
+def _item_map(version: ExportedVersion) -> Section:
+    counts = version.tables["item_rating_counts"]
+    rows = _most_rated(version, _MAPPED_ITEMS)
+    coordinates, share = statistics.principal_components(version.tables["item_factors"][rows])
+    return Section(
+        "Map of the items",
+        f"The {len(rows)} most rated items on the first two principal components of their factors. Items that are "
+        "close together are liked by the same people. Hover over a point to see its title.",
+        figures.item_map(coordinates, share, [version.item_titles[row] for row in rows], counts[rows])
+        if coordinates.shape[1] == 2
+        else None,
+    )
+
+
+def _nearest_neighbours(version: ExportedVersion) -> Section:
+    rows = []
+    n_items = version.manifest.item_count
+    for row in _most_rated(version, _ITEMS_WITH_NEIGHBOURS):
+        outputs = version.run(
+            "similar_items",
+            item_rows=np.array([row]),
+            excluded_rows=np.array([n_items]),
+            k=np.array([min(_NEIGHBOURS, n_items)]),
+        )
+        neighbours = zip(outputs["similar_rows"], outputs["scores"], strict=True)
+        named = [f"{version.item_titles[other]} ({score:.2f})" for other, score in neighbours if score > -1e29]
+        rows.append((version.item_titles[row], "; ".join(named)))
+    text = "The items with the highest cosine similarity of factors, for the most rated items."
+    return Section("Nearest neighbours", text, columns=("item", "nearest items, with cosine"), rows=rows)
+
+
+def _rating_table(version: ExportedVersion) -> Section:
+    offsets = version.tables["rated.offsets"]
+    users = np.argsort(-np.diff(offsets), kind="stable")[:_TABLE_USERS]
+    items = _most_rated(version, _TABLE_ITEMS)
+    ratings = np.full((len(users), len(items)), np.nan)
+    for position, user in enumerate(users):
+        rated = version.tables["rated.item_rows"][offsets[user] : offsets[user + 1]]
+        _, columns, places = np.intersect1d(items, rated, return_indices=True)
+        ratings[position, columns] = version.tables["rated.ratings"][offsets[user] + places]
+    user_ids = version.strings("user_ids")
+    manifest = version.manifest
+    density = manifest.rating_count / (manifest.user_count * manifest.item_count)
+    return Section(
+        "Rating table",
+        f"Training ratings of the most active users for the most rated items. Even here some are missing, and of the "
+        f"whole table only {density:.2%} is filled. The model predicts the missing ratings.",
+        figures.ratings_table(
+            ratings,
+            [user_ids[user] for user in users],
+            [version.item_titles[item] for item in items],
+            manifest.rating_min,
+            manifest.rating_max,
+        ),
+    )
+
+
+def _representation_bias(version: ExportedVersion, validation: RatingsDataset | None) -> Section:
+    per_user = np.diff(version.tables["rated.offsets"])
+    per_item = version.tables["item_rating_counts"]
+    exposures = statistics.count_exposures(version)
+    by_user, by_item = statistics.lorenz_curve(per_user, per_user), statistics.lorenz_curve(per_item, per_item)
+    exposed = statistics.lorenz_curve(per_item, exposures)
+    curves = {"ratings, by user": by_user, "ratings, by item": by_item, "places in the first ten, by item": exposed}
+    if validation is not None:
+        squared = statistics.squared_error_by_user(version, validation)
+        curves["held-out squared error, by user"] = statistics.lorenz_curve(per_user, squared)
+    return Section(
+        "Representation bias",
+        "A few very active users determine most of what the model learns, and recommendations influence future "
+        f"ratings. Here the most active tenth of the users gave {by_user.held_by(0.1):.0%} of the ratings. The most "
+        f"rated tenth of the items takes {exposed.held_by(0.1):.0%} of the places in recommendations. "
+        f"{np.count_nonzero(exposures) / len(exposures):.0%} of the catalogue is recommended to at least one user.",
+        figures.lorenz_curves(curves),
+    )
+
+
+def _new_users(version: ExportedVersion, validation: RatingsDataset) -> list[Section]:
+    errors = statistics.new_user_errors(version, validation)
+    if errors is None:
+        return []
+    return [
+        Section(
+            "New users",
+            f"Error on the held-out ratings of {errors.n_users} users who were folded in from a few of their ratings, "
+            "as if they were new. The item factors were trained with the ratings of these users, so the error is "
+            "slightly lower than for a really new user.",
+            figures.new_user_curve(errors),
+        )
+    ]
+
+
+def _most_rated(version: ExportedVersion, n: int) -> Int64Array:
+    return np.argsort(-version.tables["item_rating_counts"], kind="stable")[:n]
