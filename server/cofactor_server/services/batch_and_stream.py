@@ -36,7 +36,7 @@ def batch_recommend(
             each[index].model.CopyFrom(request.model)
     answers = recommendations.answer_each(repository, [each[index] for index in good], with_model=False)
     entries = {**wrong, **dict(zip(good, answers, strict=True))}
-    return batch_response([_entry(index, entries[index]) for index in range(len(entries))], version.served)
+    return batch_response([_entry(index, entries[index]) for index in range(len(entries))], version.served_model)
 
 
 def _entry(index: int, answer: bytes | RequestError) -> bytes | BatchRecommendResponse.Entry:

@@ -51,11 +51,11 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):  # type: ignore[
         """See catalog.proto."""
         page = open_page(self._repository(), request)
         size, query = self._reader.page_size(request.page_size), self._reader.query(request)
-        rows = page.version.search.rows(query)
+        rows = page.version.title_search.find_rows(query)
         return catalog_pb2.SearchItemsResponse(
             items=item_messages(page.version, rows[page.offset : page.offset + size]),
             next_page_token=page.next_token_if(len(rows), size),
-            model=page.version.served,
+            model=page.version.served_model,
         )
 
     def ListTopItems(  # noqa: N802
@@ -66,9 +66,9 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):  # type: ignore[
         size = self._reader.page_size(request.page_size)
         if request.order not in _ORDERS:
             raise InvalidField("order", f"{request.order} is not an order; use one that the API names")
-        rows = page.version.catalogue.top_rows(_ORDERS[request.order])
+        rows = page.version.catalogue.sorted_rows(_ORDERS[request.order])
         return catalog_pb2.ListTopItemsResponse(
             items=item_messages(page.version, rows[page.offset : page.offset + size]),
             next_page_token=page.next_token_if(len(rows), size),
-            model=page.version.served,
+            model=page.version.served_model,
         )

@@ -65,8 +65,8 @@ def open_page(repository: ModelRegistry, request: PagedRequest, user_id: str = "
     if token is None:
         if request.HasField("model"):
             return Page(repository.resolve(request.model, user_id), 0, content)
-        return Page(repository.default(user_id), 0, content)
-    version = repository.held(token.model)
+        return Page(repository.resolve_default(user_id), 0, content)
+    version = repository.get(token.model)
     if version is None:
         raise PageTokenExpired
     return Page(version, token.offset, content)
@@ -89,7 +89,7 @@ def read_token(request: PagedMessage) -> tuple[PageToken | None, bytes]:
 def list_models(repository: ModelRegistry, request: ListModelsRequest, page_size: int) -> ListModelsResponse:
     """One page of the versions held or refused, by name, newest first. The token names the last of the page before."""
     token, content = read_token(request)
-    held = repository.descriptions()
+    held = repository.describe_all()
     start = 0
     if token is not None:
         keys = [_key(model) for model in held]

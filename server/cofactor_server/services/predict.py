@@ -30,7 +30,7 @@ def predict(repository: ModelRegistry, reader: RequestReader, request: PredictRe
     good[list(failures)] = False
     try:
         if len(user_rows):
-            factors, bias = version.users.pairs(user_rows[good])
+            factors, bias = version.users.factors_and_biases(user_rows[good])
         else:
             user = reader.user(version, request.user)
             factors, bias = user.factors, user.bias
@@ -44,7 +44,7 @@ def predict(repository: ModelRegistry, reader: RequestReader, request: PredictRe
     return PredictResponse(
         ratings=ratings.tolist(),
         errors=[entry_error(index, error) for index, error in failures.items()],
-        model=version.served,
+        model=version.served_model,
     )
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from cofactor.v1.recommender_pb2 import RecommendRequest, User
 from cofactor_server.errors import InvalidField, RatingsUnsupported, RequestError
 from cofactor_server.observability.counters import Metrics
-from cofactor_server.ranking.filters import EVERYTHING
-from cofactor_server.ranking.ranker import Ranking, RankingQuery, always_wanted
+from cofactor_server.ranking.filters import ALL_ITEMS
+from cofactor_server.ranking.ranker import Ranking, RankingQuery, always_active
 from cofactor_server.services.pagination import Page, open_page
 from cofactor_server.services.request_parsing import RequestReader, Selected, check_number
 from cofactor_server.services.response_messages import recommendation_id
@@ -20,7 +20,7 @@ from cofactor_server.serving.registry import ModelRegistry
 LARGEST_PENALTY = 10.0
 _PREDICTED_RATING = RecommendRequest.RANKING_PREDICTED_RATING
 _POPULARITY_CORRECTED = RecommendRequest.RANKING_POPULARITY_CORRECTED
-_NO_FILTER = Selected(EVERYTHING)
+_NO_FILTER = Selected(ALL_ITEMS)
 
 
 @dataclass(slots=True, eq=False)
@@ -42,17 +42,17 @@ class Recommendations:
         self._metrics = metrics
         self._shadow = shadow
 
-    def answer(self, repository: ModelRegistry, request: RecommendRequest, is_wanted: Callable[[], bool]) -> bytes:
+    def answer(self, repository: ModelRegistry, request: RecommendRequest, is_active: Callable[[], bool]) -> bytes:
         """One answer, an encoded RecommendResponse."""
         user = request.user
         page = open_page(repository, request, user.user_id)
         response = self._kept(page)
         if response is None:
-            opened = self._open(page, request, user, is_wanted)
-            response = self._encode([opened], [page.version.recommender.rank(opened.query)])[0]
+            opened = self._open(page, request, user, is_active)
+            response = self._encode([opened], [page.version.ranker.rank(opened.query)])[0]
         if repository.has_shadows and self._shadow is not None:
             self._shadow.offer(repository, page, request, response, self._rank_as_shadow)
-        return page.version.encoder.complete(response, recommendation_id())
+        return page.version.response_encoder.complete(response, recommendation_id())
 
     def answer_each(
         self, repository: ModelRegistry, requests: Sequence[RecommendRequest], *, with_model: bool
@@ -69,17 +69,17 @@ class Recommendations:
                 page = open_page(repository, request, user.user_id if with_model else "")
                 response = self._kept(page)
                 if response is None:
-                    opened = self._open(page, request, user, always_wanted)
+                    opened = self._open(page, request, user, always_active)
                     by_version.setdefault(page.version, []).append((position, opened))
                 else:
-                    complete = page.version.encoder.complete
+                    complete = page.version.response_encoder.complete
                     answers[position] = complete(response, recommendation_id(), with_model=with_model)
             except RequestError as error:
                 # With its traceback it would hold this frame, and through it itself and all answers.
                 answers[position] = error.with_traceback(None)
         for version, entries in by_version.items():
-            rankings = version.recommender.rank_many([opened.query for _, opened in entries])
-            complete = version.encoder.complete
+            rankings = version.ranker.rank_many([opened.query for _, opened in entries])
+            complete = version.response_encoder.complete
             responses = self._encode([opened for _, opened in entries], rankings)
             for (position, _), response in zip(entries, responses, strict=True):
                 answers[position] = complete(response, recommendation_id(), with_model=with_model)
@@ -87,11 +87,11 @@ class Recommendations:
 
     def _rank_as_shadow(self, version: LoadedVersion, request: RecommendRequest) -> list[str]:
         """What a version recommends, by id; nothing is kept or counted, and no caller's run is joined."""
-        opened = self._open(Page(version, 0, b""), request, request.user, always_wanted)
-        rows = version.recommender.rank_many([opened.query])[0].rows.tolist()
+        opened = self._open(Page(version, 0, b""), request, request.user, always_active)
+        rows = version.ranker.rank_many([opened.query])[0].rows.tolist()
         return [version.item_ids.ids[row] for row in rows]
 
-    def _open(self, page: Page, request: RecommendRequest, user: User, is_wanted: Callable[[], bool]) -> OpenRequest:
+    def _open(self, page: Page, request: RecommendRequest, user: User, is_active: Callable[[], bool]) -> OpenRequest:
         """`user` is that of the request: every look into a message costs."""
         reader = self._reader
         version = page.version
@@ -108,14 +108,14 @@ class Recommendations:
             not request.include_rated,
             diversity,
             _min_rating(version, request),
-            is_wanted,
+            is_active,
         )
-        may_be_kept = version.answers.is_on and not vector.is_fallback and user.HasField("user_id")
+        may_be_kept = version.response_cache.is_on and not vector.is_fallback and user.HasField("user_id")
         return OpenRequest(page, query, selected, request.return_items, may_be_kept)
 
     def _kept(self, page: Page) -> bytes | None:
         """What was answered before, as `_encode` gave it."""
-        answers = page.version.answers
+        answers = page.version.response_cache
         if not answers.is_on:
             return None
         response = answers.get((page.request, page.offset))
@@ -125,7 +125,7 @@ class Recommendations:
 
     def _encode(self, opened: Sequence[OpenRequest], rankings: Sequence[Ranking]) -> list[bytes]:
         """The answers of one version, but for what is new in each: its id, and the model if wanted."""
-        encoder = opened[0].page.version.encoder
+        encoder = opened[0].page.version.response_encoder
         responses = []
         encoded = encoder.results(rankings, [each.return_items for each in opened])
         for each, ranking, results in zip(opened, rankings, encoded, strict=True):
@@ -137,7 +137,7 @@ class Recommendations:
             )
             if each.may_be_kept:
                 self._metrics.count("cofactor_cache_requests", "miss")
-                each.page.version.answers.put((each.page.request, each.page.offset), response)
+                each.page.version.response_cache.put((each.page.request, each.page.offset), response)
             responses.append(response)
         return responses
 

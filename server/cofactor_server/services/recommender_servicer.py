@@ -9,7 +9,7 @@ import grpc
 from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
 from cofactor_server.config import ServerConfig
 from cofactor_server.observability.counters import Metrics
-from cofactor_server.ranking.filters import EVERYTHING
+from cofactor_server.ranking.filters import ALL_ITEMS
 from cofactor_server.services.batch_and_stream import batch_recommend, stream_recommend
 from cofactor_server.services.pagination import open_page
 from cofactor_server.services.predict import predict
@@ -64,7 +64,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
         page = open_page(self._repository(), request)
         version, page_size = page.version, self._reader.page_size(request.page_size)
         item_rows = self._reader.item_rows(version, request.item_ids, "item_ids")
-        selected = Selected(EVERYTHING)
+        selected = Selected(ALL_ITEMS)
         if request.HasField("filter"):
             selected = self._reader.selection(version, request.filter)
         ranking = version.similar_items.rank(item_rows, selected.selection, page.offset, page_size)
@@ -72,7 +72,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
             results=similar_items(version, ranking, with_items=request.return_items),
             next_page_token=page.next_token(page_size) if ranking.has_more else "",
             missing_item_ids=selected.missing_item_ids,
-            model=version.served,
+            model=version.served_model,
         )
 
     def EmbedNewUser(  # noqa: N802
@@ -81,7 +81,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
         """See recommender.proto."""
         version = self._repository().resolve(request.model)
         read = self._reader.history(version, request.ratings, request.profile, skip_unknown=request.skip_unknown_items)
-        folded = version.users.fold(read.history)
+        folded = version.users.fold_in(read.history)
         return recommender_pb2.EmbedNewUserResponse(
             embedding=recommender_pb2.UserEmbedding(
                 factors=folded.vector.factors[0].tolist(),
@@ -93,7 +93,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
             used_rating_count=len(read.history.item_rows),
             missing_item_ids=read.missing_item_ids,
             ignored_profile_keys=read.ignored_profile_keys,
-            model=version.served,
+            model=version.served_model,
         )
 
     def BatchRecommend(  # noqa: N802
@@ -123,8 +123,8 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
 def _caller_waits(context: grpc.ServicerContext) -> Callable[[], bool]:
     """Whether the caller still waits for this call: it has neither cancelled nor run out of time."""
 
-    def is_wanted() -> bool:
+    def is_active() -> bool:
         remaining = context.time_remaining()
         return context.is_active() and (remaining is None or remaining > 0)
 
-    return is_wanted
+    return is_active

@@ -154,7 +154,7 @@ class RequestReader:
             return self._embedded(version, user.embedding, f"{field}.embedding")
         if identity == "history":
             read = self.history(version, user.history.ratings, user.history.profile, f"{field}.history.")
-            return version.users.fold(read.history).vector
+            return version.users.fold_in(read.history).vector
         raise InvalidField(field, "is not set; send exactly one of user_id, embedding and history")
 
     def user_with_history(self, version: LoadedVersion, user: recommender_pb2.User) -> tuple[UserVector, History]:
@@ -164,7 +164,7 @@ class RequestReader:
             raise InvalidField("user.embedding", "does not say what its ratings were; send user_id or history")
         if identity == "history":
             read = self.history(version, user.history.ratings, user.history.profile, "user.history.")
-            return version.users.fold(read.history).vector, read.history
+            return version.users.fold_in(read.history).vector, read.history
         vector = self.user(version, user)
         row = version.user_ids.row(user.user_id)
         assert row is not None  # or self.user() would have raised
@@ -214,7 +214,7 @@ class RequestReader:
         if missing and not pairs:
             raise NoKnownItems(f"{prefix}ratings")
         pairs.sort()
-        columns, ignored = version.profiles.encode(profile, f"{prefix}profile")
+        columns, ignored = version.profile_encoder.encode(profile, f"{prefix}profile")
         item_rows = np.array([row for row, _ in pairs], dtype=np.int64)
         return ReadHistory(
             History(item_rows, np.array([rating for _, rating in pairs], dtype=np.float32), columns), missing, ignored

@@ -26,7 +26,7 @@ def recommendation_id() -> str:
 
 def item_messages(version: LoadedVersion, rows: npt.NDArray[np.signedinteger]) -> Iterable[model_pb2.Item]:
     """The items of some rows, in their order."""
-    return [version.encoder.item(row) for row in rows.tolist()]
+    return [version.response_encoder.item(row) for row in rows.tolist()]
 
 
 def similar_items(version: LoadedVersion, ranking: Ranking, *, with_items: bool) -> list[recommender_pb2.ScoredItem]:
@@ -38,7 +38,7 @@ def similar_items(version: LoadedVersion, ranking: Ranking, *, with_items: bool)
             recommender_pb2.ScoredItem(item_id=ids[row], score=score) for row, score in zip(rows, scores, strict=True)
         ]
     return [
-        recommender_pb2.ScoredItem(item_id=ids[row], score=score, item=version.encoder.item(row))
+        recommender_pb2.ScoredItem(item_id=ids[row], score=score, item=version.response_encoder.item(row))
         for row, score in zip(rows, scores, strict=True)
     ]
 
@@ -53,7 +53,7 @@ def explanation_message(version: LoadedVersion, explanation: Explanation) -> rec
         item_bias=explanation.item_bias,
         interaction=explanation.interaction,
         remainder=explanation.remainder,
-        model=version.served,
+        model=version.served_model,
     )
     if version.predicts_ratings:
         response.predicted_rating = explanation.predicted_rating

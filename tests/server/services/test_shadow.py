@@ -59,7 +59,7 @@ def items(answer):
 
 
 def held(api, version):
-    return api.server.repository.held(f"dot/{version}")
+    return api.server.repository.get(f"dot/{version}")
 
 
 def counts(api):
@@ -220,7 +220,7 @@ def test_a_version_that_is_no_shadow_any_more_is_freed(serve, models) -> None:
     set_policy(models, labels={"stable": "1"}, pinned=["1"])
     (models / "dot" / "2" / "manifest.json").unlink()  # or it would stay, as the newest
     api.server._live.watcher.poll()
-    assert api.server.repository.held("dot/2") is None
+    assert api.server.repository.get("dot/2") is None
     ask(api)
 
     def is_freed():
