@@ -123,7 +123,7 @@ def search():
     ],
 )
 def test_search_orders_whole_titles_then_whole_words_then_beginnings(search, query, rows):
-    assert search.rows(query).tolist() == rows
+    assert search.find_rows(query).tolist() == rows
 
 
 def test_folding_drops_case_accents_and_punctuation():

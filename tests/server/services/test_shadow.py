@@ -76,7 +76,7 @@ def test_callers_get_what_they_got_before_and_the_overlap_is_measured(serve, mod
     totals = api.server.reporter.report().totals
     assert n_compared + counts(api)[2] == len(USERS)
     assert {answer.model.version for answer in answers.values()} == {"1"}
-    assert len(held(api, "2").answers) == 0, "what the shadow says is not kept to be answered"
+    assert len(held(api, "2").response_cache) == 0, "what the shadow says is not kept to be answered"
     assert totals.counters["cofactor_cache_requests"] == {"miss": len(USERS)}
     assert list(totals.requests) == [("Recommend", "OK")]
     assert sum(totals.requests["Recommend", "OK"][: len(SECONDS) + 1]) == len(USERS)
@@ -153,7 +153,7 @@ def test_a_shadow_that_fails_leaves_a_count_and_one_line_in_the_log(serve, model
     def fail(_queries):
         raise RuntimeError("out of memory")
 
-    held(api, "2").recommender.rank_many = fail
+    held(api, "2").ranker.rank_many = fail
     for n_done, user in enumerate(USERS[:5], 1):
         assert ask(api, user).model.version == "1"
         until(lambda n=n_done: counts(api) == (0, n, 0))
@@ -171,14 +171,14 @@ def test_a_user_whom_the_shadow_does_not_know_is_a_failure_of_the_shadow(serve, 
 def test_what_the_queue_has_no_room_for_is_dropped_and_no_caller_waits(serve, models) -> None:
     api = serve(models)
     entered, opened = threading.Event(), threading.Event()
-    rank_many = held(api, "2").recommender.rank_many
+    rank_many = held(api, "2").ranker.rank_many
 
     def wait_and_rank(queries):
         entered.set()
         opened.wait(20)
         return rank_many(queries)
 
-    held(api, "2").recommender.rank_many = wait_and_rank
+    held(api, "2").ranker.rank_many = wait_and_rank
     ask(api)
     assert entered.wait(10)
     for number in range(MOST_WAITING + 7):
@@ -191,7 +191,7 @@ def test_what_the_queue_has_no_room_for_is_dropped_and_no_caller_waits(serve, mo
 def test_while_more_than_half_of_the_threads_work_shadows_are_dropped(serve, models) -> None:
     api = serve(models, threads=4, cache_mib=0)
     opened, entered = threading.Event(), threading.Semaphore(0)
-    rank = held(api, "1").recommender.rank
+    rank = held(api, "1").ranker.rank
 
     def wait_and_rank(query):
         if query.page_size == 7:
@@ -199,7 +199,7 @@ def test_while_more_than_half_of_the_threads_work_shadows_are_dropped(serve, mod
             opened.wait(20)
         return rank(query)
 
-    held(api, "1").recommender.rank = wait_and_rank
+    held(api, "1").ranker.rank = wait_and_rank
     request = RecommendRequest(user=User(user_id="u001"), page_size=7, model=ModelRef(version="1"))
     slow = [api.recommender.Recommend.future(request, timeout=20) for _ in range(2)]
     for _ in slow:
