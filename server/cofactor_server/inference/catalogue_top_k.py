@@ -1,15 +1,15 @@
 """Find the top k of the whole catalogue with the engine, for one user or for several users in one run.
 
-CatalogueTopK runs in the thread that calls it, and never waits for other calls. On its own it serves versions for which
-sharing runs does not pay, and every BatchRecommend and StreamRecommend, which bring many users at once. Two modules
-share its runs between unary calls:
+CatalogueTopK runs in the thread that calls it and never waits for other calls. One run for several users is cheaper
+than a run for each of them. Several queries come together in three ways:
 
-- transport/request_coalescing.py, for versions whose runs are short. The first thread to start takes the requests of
-  all calls that have arrived.
-- inference/dynamic_batching.py, for versions whose runs are long. Calls that find the engine busy wait for the next
-  run.
+- BatchRecommend and StreamRecommend bring many users at once.
+- transport/request_coalescing.py coalesces unary calls if runs are short (small catalogues): the first thread to start
+  serves all calls that have arrived.
+- dynamic_batching.py batches unary calls if runs are long (large catalogues, CUDA): calls that find the engine busy
+  wait and share the next run.
 
-inference/top_k_choice.py decides for each version.
+top_k_choice.py decides which of the last two a version uses. With --batching off, every unary call runs alone.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class RecommendGraph(Protocol):
         excluded_rows: IndexArray,
         k: int,
     ) -> tuple[IndexArray, FloatArray, FloatArray]:
-        """(B, d), (B,), (B,), (B, E) -> item_rows, scores, ratings, each (B, k)."""
+        """Find the best k items of each user: (B, d), (B,), (B,), (B, E) -> item_rows, scores, ratings, each (B, k)."""
 
 
 @lru_cache(maxsize=64)

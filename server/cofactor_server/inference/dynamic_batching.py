@@ -1,9 +1,9 @@
 """Dynamic batching: calls that find the engine busy wait, and the next run of the engine serves all of them.
 
-This pays where a shared run saves each call more than waking another thread costs, that is for large catalogues and on
-CUDA. batching_pays() measures it when a version is loaded; --batching on or off decides without measuring. Where
-dynamic batching does not pay, transport/request_coalescing.py batches calls before they have a thread. The two are
-never on at the same time. Both use CatalogueTopK.find_many (catalogue_top_k.py) for the shared run.
+It applies to unary Recommend calls of versions with long runs: large catalogues, and CUDA. There, a shared run saves
+each call more than waking another thread costs. batching_pays() measures that when a version is loaded; --batching on
+or off decides without measuring. For versions with short runs, transport/request_coalescing.py coalesces the calls
+instead, before they have a thread. The two are never on at the same time, and both end in CatalogueTopK.find_many.
 
 There is no timer and no thread of its own: a call on an idle server runs at once.
 """

@@ -90,7 +90,7 @@ class Engine:
     def predict(
         self, user_factors: FloatArray, user_bias: FloatArray, item_rows: IndexArray
     ) -> tuple[FloatArray, FloatArray]:
-        """user_factors (B, d), user_bias (B,), item_rows (N,), B is N or 1 -> logits (N,), ratings (N,)."""
+        """Predict ratings: factors (B, d), bias (B,), item_rows (N,), B is N or 1 -> logits (N,), ratings (N,)."""
         if len(item_rows) <= ROWS_PER_RUN:
             return self._predict_once(user_factors, user_bias, item_rows)
         has_pairs = len(user_bias) > 1
@@ -146,7 +146,11 @@ class Engine:
     def embed_user(
         self, item_rows: IndexArray, ratings: FloatArray, profile: FloatArray | None
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """(B, N) rows padded with n_items, (B, N), (B, P) -> user factors (B, d), bias (B,), fitted ratings (B, N)."""
+        """Embed new users from their ratings and profiles.
+
+        item_rows (B, N) padded with n_items, ratings (B, N), profile (B, P) -> user factors (B, d), bias (B,), fitted
+        ratings (B, N).
+        """
         assert self._embed_user is not None
         inputs: dict[str, AnyArray] = {"item_rows": item_rows, "ratings": ratings}
         if profile is not None:

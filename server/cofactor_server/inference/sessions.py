@@ -21,7 +21,7 @@ DEVICE = "cuda"
 
 
 class GraphSession(Protocol):
-    """Runs one graph: an onnxruntime.InferenceSession, or something that wraps one."""
+    """Runs one graph: an onnxruntime.InferenceSession, or a wrapper of one."""
 
     def run(self, outputs: Sequence[str], inputs: dict[str, AnyArray]) -> list[AnyArray]:
         """Return the outputs of these names."""
@@ -30,12 +30,16 @@ class GraphSession(Protocol):
 class SessionLoader:
     """Loads the graphs of one version on the preferred provider, or on the CPU where CUDA does not work.
 
+    Args:
+        directory: the version.
+        providers: execution providers to try, the preferred one first.
+        must_use_first: True to fail where the first provider does not work.
+
     Attributes:
         device_tables: tables that the sessions share on a device; None on the CPU. Must live as long as the sessions.
     """
 
     def __init__(self, directory: VersionDirectory, providers: ProviderList, *, must_use_first: bool) -> None:
-        """With `must_use_first`, fail if the first provider does not work."""
         self._directory = directory
         self._providers = providers
         self._must_use_first = must_use_first
@@ -44,7 +48,7 @@ class SessionLoader:
     def load(self, graph: str) -> onnxruntime.InferenceSession:
         """Load one graph.
 
-        Raises ModelRefused if the graph does not load, and ProviderUnavailable if CUDA does not run it but has to.
+        Raises ModelRefused if the graph does not load, and ProviderUnavailable if CUDA must run it and does not.
         """
         session = None if self.device_tables is None else self._load_on_cuda(graph, self.device_tables)
         if session is None:

@@ -82,7 +82,7 @@ class ExplanationGraphs(Predictor, Protocol):
     """The engine's predict and similarity graphs."""
 
     def similarity(self, item_rows: IndexArray, candidate_rows: IndexArray) -> FloatArray:
-        """item_rows (M,), candidate_rows (C,) -> cosines (C,)."""
+        """Compare items: item_rows (M,), candidate_rows (C,) -> cosines (C,)."""
 
 
 class Explainer:

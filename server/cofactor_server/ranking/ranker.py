@@ -152,7 +152,7 @@ class Predictor(Protocol):
     def predict(
         self, user_factors: FloatArray, user_bias: FloatArray, item_rows: IndexArray
     ) -> tuple[FloatArray, FloatArray]:
-        """user_factors (B, d), user_bias (B,), item_rows (N,), B is N or 1 -> logits (N,), ratings (N,)."""
+        """Predict ratings: factors (B, d), bias (B,), item_rows (N,), B is N or 1 -> logits (N,), ratings (N,)."""
 
 
 class Ranker:

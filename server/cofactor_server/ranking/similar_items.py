@@ -15,10 +15,10 @@ class SimilarityGraphs(Protocol):
     """The engine's similar_items and similarity graphs."""
 
     def similar_items(self, item_rows: IndexArray, excluded_rows: IndexArray, k: int) -> tuple[IndexArray, FloatArray]:
-        """item_rows (M,), excluded_rows (E,) -> rows (k,), cosines (k,)."""
+        """Find the k nearest items: item_rows (M,), excluded_rows (E,) -> rows (k,), cosines (k,)."""
 
     def similarity(self, item_rows: IndexArray, candidate_rows: IndexArray) -> FloatArray:
-        """item_rows (M,), candidate_rows (C,) -> cosines (C,)."""
+        """Compare items: item_rows (M,), candidate_rows (C,) -> cosines (C,)."""
 
 
 class SimilarItems:

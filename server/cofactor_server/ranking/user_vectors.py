@@ -23,7 +23,7 @@ class EmbedUserGraph(Protocol):
     def embed_user(
         self, item_rows: IndexArray, ratings: FloatArray, profile: FloatArray | None
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """item_rows (B, N), ratings (B, N), profile (B, P) -> factors (B, d), bias (B,), fitted ratings (B, N)."""
+        """Embed new users: (B, N), (B, N), (B, P) -> factors (B, d), bias (B,), fitted ratings (B, N)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

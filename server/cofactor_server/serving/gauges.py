@@ -10,10 +10,14 @@ from cofactor_server.serving.registry import LiveRegistry
 
 
 class ServingGauges:
-    """Computes the current gauges of a server."""
+    """Computes the current gauges of a server.
+
+    Args:
+        live: the loaded versions.
+        n_waiting: returns the number of calls that wait for a thread.
+    """
 
     def __init__(self, live: LiveRegistry, n_waiting: Callable[[], int]) -> None:
-        """`n_waiting` returns how many calls are waiting for a thread."""
         self._live = live
         self._n_waiting = n_waiting
 

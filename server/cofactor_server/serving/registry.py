@@ -169,12 +169,12 @@ class LiveRegistry:
         names = sorted(name for name, state in snapshot.items() if state.available)
         if not names:
             raise ConfigurationError(
-                f"--models: {config.models} holds no <name>/<version>/manifest.json; cofactor-train writes one"
+                f"--models: {config.models} contains no <name>/<version>/manifest.json; cofactor-train writes one"
             )
         self._default_name = config.model or names[0]
         if self._default_name not in names:
             raise ConfigurationError(
-                f"--model {config.model}: there is no such model in {config.models}, only {', '.join(names)}"
+                f"--model {config.model}: {config.models} has no such model; choose one of {', '.join(names)}"
             )
         default = snapshot[self._default_name]
         if default.routing is None:
