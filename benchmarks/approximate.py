@@ -23,11 +23,11 @@ import numpy as np
 import torch
 
 from cofactor_server.inference.ann_index import ApproximateTopK
-from cofactor_server.inference.catalogue_top_k import DirectTopK
+from cofactor_server.inference.catalogue_top_k import CatalogueTopK
 from cofactor_server.inference.engine import Engine
 from cofactor_server.inference.execution_providers import CPU
 from cofactor_server.ranking.ranker import TopKQuery
-from cofactor_server.ranking.user_vectors import Users
+from cofactor_server.ranking.user_vectors import UserVectors
 from cofactor_server.repository.version_directory import VersionDirectory, open_version_directory
 from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
 from cofactor_trainer.export.ann_index_builder import build_index
@@ -94,11 +94,11 @@ class Service:
     def __post_init__(self) -> None:
         n_items = self.directory.manifest.item_count
         engine = Engine(self.directory, [CPU], must_use_first=True)
-        self.users = Users(self.directory.tables, engine, n_items)
-        self.exact = DirectTopK(engine, n_items, 1)
+        self.users = UserVectors(self.directory.tables, engine, n_items)
+        self.exact = CatalogueTopK(engine, n_items, 1)
         before = anonymous_bytes()
         self.index = ApproximateTopK(self.directory, self.exact, engine)
-        self.index.one(self.query(0, 0.0))
+        self.index.find(self.query(0, 0.0))
         self.anonymous_bytes = anonymous_bytes() - before
 
     def query(self, user_row: int, popularity_weight: float) -> TopKQuery:
@@ -125,7 +125,7 @@ def milliseconds(service: Service, popularity_weight: float) -> tuple[np.ndarray
             for number, row in enumerate(rows):
                 query = service.query(int(row), popularity_weight)
                 start = time.thread_time()
-                assert len(top_k.one(query).rows) == K
+                assert len(top_k.find(query).rows) == K
                 if number:  # the first query of a block warms the caches
                     times[which, block, number - 1] = 1000 * (time.thread_time() - start)
     return times[0].ravel(), times[1].ravel()

@@ -28,7 +28,7 @@ import onnxruntime
 import torch
 
 from benchmarks.engine_page import Results, plot, summary, table
-from cofactor_server.inference.engine import session_options
+from cofactor_server.inference.sessions import session_options
 from cofactor_trainer.export.table_file import write_tables
 from cofactor_trainer.export.version_graphs import LARGE_TABLES
 from cofactor_trainer.graphs.fold_in import EmbedRatingUser
@@ -213,7 +213,7 @@ def load_cost(folder: Path) -> tuple[float, float]:
     code = f"""
 import time
 import onnxruntime
-from cofactor_server.inference.engine import session_options
+from cofactor_server.inference.sessions import session_options
 def anonymous():
     with open("/proc/self/smaps_rollup") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("Anonymous:")) / 1024

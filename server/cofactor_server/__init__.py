@@ -2,5 +2,5 @@
 
 import os
 
-# ONNX Runtime reads it when it is imported. What a service computes is nobody else's business.
+# Turn ONNX Runtime's telemetry off. It reads this variable when it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

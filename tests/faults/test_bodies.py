@@ -135,7 +135,7 @@ def test_t11_control_a_bug_is_noticed(versions) -> None:
     config = ServerConfig(models=str(versions.models), port=0, provider="cpu", drain_delay_s=0)
     with create_server(config) as server, connect(f"127.0.0.1:{server.port}", retries=False) as channel:
         version = next(iter(server.repository.versions.values()))[0]
-        version.recommender.rank = lambda query: 1 / 0
+        version.ranker.rank = lambda query: 1 / 0
         body = recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id=versions.user_ids[0]))
         code, message = answer(channel, "/cofactor.v1.RecommenderService/Recommend", False, body.SerializeToString())
     assert (code, message) == ("INTERNAL", "internal error")

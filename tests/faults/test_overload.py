@@ -147,14 +147,14 @@ def test_t10_exactly_the_calls_over_the_limit_are_refused(versions, n_too_many) 
     released, blocked = threading.Event(), threading.Semaphore(0)
     with create_server(config) as server, connect(f"127.0.0.1:{server.port}", retries=False) as channel:
         version = next(iter(server.repository.versions.values()))[0]
-        rank = version.recommender.rank
+        rank = version.ranker.rank
 
         def wait_and_rank(query):
             blocked.release()
             released.wait(60)
             return rank(query)
 
-        version.recommender.rank = wait_and_rank
+        version.ranker.rank = wait_and_rank
         stub = recommender_pb2_grpc.RecommenderServiceStub(channel)
         request = recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id=versions.user_ids[0]))
         fitting = [stub.Recommend.future(request, timeout=60) for _ in range(3 + 20)]

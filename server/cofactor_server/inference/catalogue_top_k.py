@@ -1,4 +1,16 @@
-"""Top-k queries as runs of the engine: one by one, or several users in one run."""
+"""Find the top k of the whole catalogue with the engine, for one user or for several users in one run.
+
+CatalogueTopK runs in the thread that calls it and never waits for other calls. One run for several users is cheaper
+than a run for each of them. Several queries come together in three ways:
+
+- BatchRecommend and StreamRecommend bring many users at once.
+- transport/request_coalescing.py coalesces unary calls if runs are short (small catalogues): the first thread to start
+  serves all calls that have arrived.
+- dynamic_batching.py batches unary calls if runs are long (large catalogues, CUDA): calls that find the engine busy
+  wait and share the next run.
+
+top_k_choice.py decides which of the last two a version uses. With --batching off, every unary call runs alone.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +23,10 @@ import numpy as np
 from cofactor_server.arrays import FloatArray, IndexArray
 from cofactor_server.ranking.ranker import Ranking, TopKQuery
 
-# A query that leaves out more items than this, or asks for more, runs alone: its neighbours would be padded to its
-# length, and of 100,000 items 32 users take 9 ms with 10 results and 73 ms with 1,000.
-LONGEST_SHARED_EXCLUSION = 4096
-MOST_SHARED_RESULTS = 256
+# A query with more excluded rows or results than this runs alone. Other queries of its run would be padded to its
+# length: for 32 users of 100,000 items, a run takes 9 ms with 10 results and 73 ms with 1,000.
+MAX_SHARED_EXCLUSIONS = 4096
+MAX_SHARED_RESULTS = 256
 
 
 class RecommendGraph(Protocol):
@@ -28,24 +40,24 @@ class RecommendGraph(Protocol):
         excluded_rows: IndexArray,
         k: int,
     ) -> tuple[IndexArray, FloatArray, FloatArray]:
-        """(B, d), (B,), (B,), (B, E) -> item_rows, scores, ratings, each (B, k)."""
+        """Find the best k items of each user: (B, d), (B,), (B,), (B, E) -> item_rows, scores, ratings, each (B, k)."""
 
 
 @lru_cache(maxsize=64)
-def _weight(popularity_weight: float) -> FloatArray:
-    """A weight as the graph takes it; most calls have the model's own."""
+def _one_element(popularity_weight: float) -> FloatArray:
+    """Return the weight as an array (1,). Cached because most calls have the model's own weight."""
     return np.array([popularity_weight], dtype=np.float32)
 
 
-def _may_share(query: TopKQuery) -> bool:
-    return len(query.excluded_rows) <= LONGEST_SHARED_EXCLUSION and query.k <= MOST_SHARED_RESULTS
+def _may_share_run(query: TopKQuery) -> bool:
+    return len(query.excluded_rows) <= MAX_SHARED_EXCLUSIONS and query.k <= MAX_SHARED_RESULTS
 
 
-class DirectTopK:
-    """Runs the engine in the calling thread.
+class CatalogueTopK:
+    """Runs the engine in the calling thread. Results are exact.
 
     Attributes:
-        max_batch_size: most users in one run.
+        max_batch_size: largest number of users in one run.
     """
 
     def __init__(self, engine: RecommendGraph, n_items: int, max_batch_size: int) -> None:
@@ -54,33 +66,33 @@ class DirectTopK:
         self.max_batch_size = max_batch_size
         self._nothing_excluded: IndexArray = np.array([[n_items]], dtype=np.int64)
 
-    def one(self, query: TopKQuery) -> Ranking:
-        """The answer to one query."""
+    def find(self, query: TopKQuery) -> Ranking:
+        """Return the ranking for one query."""
         excluded = query.excluded_rows[None, :] if len(query.excluded_rows) else self._nothing_excluded
         rows, scores, ratings = self._engine.recommend(
             query.user.factors,
             query.user.bias,
-            _weight(query.popularity_weight),
+            _one_element(query.popularity_weight),
             excluded,
             query.k,
         )
         return Ranking(rows[0], scores[0], ratings[0])
 
-    def many(self, queries: Sequence[TopKQuery]) -> list[Ranking]:
-        """The answers to several queries, in their order, in runs of at most max_batch_size."""
-        answers: list[Ranking | None] = [None] * len(queries)
+    def find_many(self, queries: Sequence[TopKQuery]) -> list[Ranking]:
+        """Return the ranking for each query, in their order, from runs of at most max_batch_size users."""
         if len(queries) == 1:
-            return [self.one(queries[0])]
-        shared = [i for i, query in enumerate(queries) if _may_share(query)]
+            return [self.find(queries[0])]
+        rankings: list[Ranking | None] = [None] * len(queries)
+        shared = [i for i, query in enumerate(queries) if _may_share_run(query)]
         for start in range(0, len(shared), self.max_batch_size):
             positions = shared[start : start + self.max_batch_size]
-            run = self._together([queries[i] for i in positions])
-            for position, answer in zip(positions, run, strict=True):
-                answers[position] = answer
-        return [self.one(query) if answer is None else answer for query, answer in zip(queries, answers, strict=True)]
+            run = self._find_in_one_run([queries[i] for i in positions])
+            for position, ranking in zip(positions, run, strict=True):
+                rankings[position] = ranking
+        return [self.find(query) if found is None else found for query, found in zip(queries, rankings, strict=True)]
 
-    def _together(self, queries: Sequence[TopKQuery]) -> list[Ranking]:
-        """One run for all: as many results and exclusions for each as the largest of them needs."""
+    def _find_in_one_run(self, queries: Sequence[TopKQuery]) -> list[Ranking]:
+        """Run the engine once, with all queries padded to the most excluded rows and the largest k among them."""
         longest = max(1, *(len(query.excluded_rows) for query in queries))
         excluded = np.full((len(queries), longest), self._n_items, dtype=np.int64)
         for row, query in zip(excluded, queries, strict=True):
@@ -92,8 +104,8 @@ class DirectTopK:
             excluded,
             max(query.k for query in queries),
         )
-        together = map(Ranking, rows, scores, ratings)
+        rankings = map(Ranking, rows, scores, ratings)
         return [
             ranking if len(ranking.rows) == query.k else ranking.page(0, query.k, has_more=False)
-            for query, ranking in zip(queries, together, strict=True)
+            for query, ranking in zip(queries, rankings, strict=True)
         ]

@@ -1,4 +1,12 @@
-"""Joins the calls that wait for the engine into one run, without a timer."""
+"""Dynamic batching: calls that find the engine busy wait, and the next run of the engine serves all of them.
+
+It applies to unary Recommend calls of versions with long runs: large catalogues, and CUDA. There, a shared run saves
+each call more than waking another thread costs. batching_pays() measures that when a version is loaded; --batching on
+or off decides without measuring. For versions with short runs, transport/request_coalescing.py coalesces the calls
+instead, before they have a thread. The two are never on at the same time, and both end in CatalogueTopK.find_many.
+
+There is no timer and no thread of its own: a call on an idle server runs at once.
+"""
 
 from __future__ import annotations
 
@@ -19,127 +27,134 @@ from cofactor_server.scheduling import let_others_run
 
 _LOGGER = logging.getLogger(__name__)
 
-# What handing a call from thread to thread costs: a batched server of a small catalogue answered 3,720 requests/s where
-# a direct one answered 5,370, on one core.
+# Cost of handing a call from one thread to another. Measured for a small catalogue on one core: 3,720 requests/s with
+# dynamic batching, 5,370 without.
 HANDOVER_S = 100e-6
 _TRIAL_BATCH = 8
 _TRIALS = 5
 
 
 @dataclass(slots=True, eq=False)
-class _Entry:
-    """A query that may wait; `batch` is set when its thread is to run that batch, its own query included."""
+class _PendingQuery:
+    """A query and its outcome.
 
-    query: TopKQuery
-    answer: Ranking | None = None
-    error: BaseException | None = None
-    is_taken: bool = False
-    batch: list[_Entry] | None = None
-    woken: threading.Lock = field(default_factory=threading.Lock)
-
-
-class BatchedTopK:
-    """Runs a call at once while an engine slot is free, with those that came at the same time; otherwise it waits.
-
-    The thread that ends a run hands everything that waits by then, up to max_batch_size, to the first that waits,
-    as the next run: no thread of its own, and no delay for a lone caller. Queries that nobody waits for any
-    more are not run.
+    Attributes:
+        is_dispatched: True once the query is in a batch.
+        batch: the batch that this query's own thread has to run, which may not contain the query itself.
+        wakeup: released when the outcome or a batch has been set.
     """
 
-    def __init__(self, direct: TopK, max_batch_size: int, n_slots: int) -> None:
-        self._direct = direct
+    query: TopKQuery
+    ranking: Ranking | None = None
+    error: BaseException | None = None
+    is_dispatched: bool = False
+    batch: list[_PendingQuery] | None = None
+    wakeup: threading.Lock = field(default_factory=threading.Lock)
+
+
+class DynamicBatcher:
+    """Runs queries at once while fewer than `n_slots` runs are in progress, and makes the others wait.
+
+    The thread that ends a run takes the queries that are waiting by then, up to max_batch_size, and hands them to the
+    first of their threads as the next run. Queries whose callers have cancelled are not run.
+    """
+
+    def __init__(self, top_k: TopK, max_batch_size: int, n_slots: int) -> None:
+        self._top_k = top_k
         self._max_batch_size = max_batch_size
         self._free_slots = n_slots
         self._lock = threading.Lock()
-        self._waiting: deque[_Entry] = deque()
+        self._waiting: deque[_PendingQuery] = deque()
 
-    def one(self, query: TopKQuery) -> Ranking:
-        """The answer to one query; raises DeadlineExceeded when its caller gave up before it ran."""
-        entry = _Entry(query)
-        entry.woken.acquire()
-        self._waiting.append(entry)
-        # A run would keep the threads of other calls from the processor, and each would then run alone.
+    def find(self, query: TopKQuery) -> Ranking:
+        """Return the ranking for one query. Raises DeadlineExceeded if its caller gave up before it ran."""
+        own = _PendingQuery(query)
+        own.wakeup.acquire()
+        self._waiting.append(own)
+        # Let other calls arrive first. Otherwise this run would keep their threads from the processor, and each call
+        # would run alone.
         let_others_run()
         with self._lock:
-            if not entry.is_taken and self._free_slots > 0:
+            if not own.is_dispatched and self._free_slots > 0:
                 self._free_slots -= 1
-                entry.batch = self._take()
-        while entry.answer is None and entry.error is None:
-            if entry.batch is None:
-                entry.woken.acquire()  # until another thread answers this entry or hands it a batch
+                own.batch = self._take_batch()
+        while own.ranking is None and own.error is None:
+            if own.batch is None:
+                own.wakeup.acquire()  # until another thread sets the outcome or a batch
             else:
-                batch, entry.batch = entry.batch, None
-                self._run(entry, batch)  # its own query is in it, unless too many were before it
-        if entry.error is not None:
-            raise entry.error
-        assert entry.answer is not None
-        return entry.answer
+                batch, own.batch = own.batch, None
+                self._run(own, batch)  # contains `own`, unless more than max_batch_size queries came before it
+        if own.error is not None:
+            raise own.error
+        assert own.ranking is not None
+        return own.ranking
 
-    def many(self, queries: Sequence[TopKQuery]) -> list[Ranking]:
-        """Several queries of one caller: already a batch."""
-        return self._direct.many(queries)
+    def find_many(self, queries: Sequence[TopKQuery]) -> list[Ranking]:
+        """Return the ranking for each query. The queries of one caller are a batch already, so they do not wait."""
+        return self._top_k.find_many(queries)
 
-    def _take(self) -> list[_Entry]:
-        """The next run, out of those that wait; the lock is held."""
+    def _take_batch(self) -> list[_PendingQuery]:
+        """Take the waiting queries for the next run. The caller holds the lock."""
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch_size))]
-        for entry in batch:
-            entry.is_taken = True
+        for pending in batch:
+            pending.is_dispatched = True
         return batch
 
-    def _run(self, own: _Entry, batch: list[_Entry]) -> None:
+    def _run(self, own: _PendingQuery, batch: list[_PendingQuery]) -> None:
         try:
-            self._answer([entry for entry in batch if self._is_wanted(entry)])
+            self._set_outcomes([pending for pending in batch if self._is_active(pending)])
         finally:
-            for entry in batch:
-                if entry is not own:
-                    entry.woken.release()
+            for pending in batch:
+                if pending is not own:
+                    pending.wakeup.release()
             let_others_run()
-            self._pass_on()
+            self._pass_slot_on()
 
-    def _pass_on(self) -> None:
-        """Hands the slot to the first that waits, with those behind it."""
+    def _pass_slot_on(self) -> None:
+        """Hand the slot and the next batch to the first waiting query, or free the slot if none waits."""
         with self._lock:
-            batch = self._take()
+            batch = self._take_batch()
             if not batch:
                 self._free_slots += 1
         if batch:
             batch[0].batch = batch
-            batch[0].woken.release()
+            batch[0].wakeup.release()
 
     @staticmethod
-    def _is_wanted(entry: _Entry) -> bool:
-        if entry.query.is_wanted():
+    def _is_active(pending: _PendingQuery) -> bool:
+        if pending.query.is_active():
             return True
-        entry.error = DeadlineExceeded()
+        pending.error = DeadlineExceeded()
         return False
 
-    def _answer(self, batch: list[_Entry]) -> None:
-        """Gives every entry its answer or its error; when a common run fails, each is run alone to see whose fault."""
+    def _set_outcomes(self, batch: list[_PendingQuery]) -> None:
+        """Set the ranking or the error of every query. If the shared run fails, run the queries one by one."""
         CALL_TIMING.batch_size = len(batch)
         if len(batch) > 1:
             try:
-                for entry, answer in zip(batch, self._direct.many([e.query for e in batch]), strict=True):
-                    entry.answer = answer
+                rankings = self._top_k.find_many([pending.query for pending in batch])
+                for pending, ranking in zip(batch, rankings, strict=True):
+                    pending.ranking = ranking
                 return
             except Exception:
                 _LOGGER.exception("a batch of %d failed; running its queries one by one", len(batch))
-        for entry in batch:
+        for pending in batch:
             try:
-                entry.answer = self._direct.one(entry.query)
+                pending.ranking = self._top_k.find(pending.query)
             except Exception as error:
-                entry.error = error
+                pending.error = error
 
 
-def batching_pays(direct: TopK, n_factors: int, k: int = 10) -> bool:
-    """Whether a joint run saves each call more than a hand-over between threads costs, measured on this machine."""
+def batching_pays(top_k: TopK, n_factors: int, k: int = 10) -> bool:
+    """Measure if a shared run saves each call more than a hand-over between threads costs on this machine."""
     user = UserVector(np.zeros((1, n_factors), dtype=np.float32), np.zeros(1, dtype=np.float32))
     query = TopKQuery(user, 0.0, NO_ROWS, k)
-    alone = min(_seconds(direct, [query]) for _ in range(_TRIALS))
-    together = min(_seconds(direct, [query] * _TRIAL_BATCH) for _ in range(_TRIALS)) / _TRIAL_BATCH
-    return alone - together > HANDOVER_S
+    alone_s = min(_duration_s(top_k, [query]) for _ in range(_TRIALS))
+    shared_s = min(_duration_s(top_k, [query] * _TRIAL_BATCH) for _ in range(_TRIALS)) / _TRIAL_BATCH
+    return alone_s - shared_s > HANDOVER_S
 
 
-def _seconds(direct: TopK, queries: list[TopKQuery]) -> float:
+def _duration_s(top_k: TopK, queries: list[TopKQuery]) -> float:
     started = time.perf_counter()
-    direct.many(queries)
+    top_k.find_many(queries)
     return time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""What runs the graphs: CUDA where it really works, or the CPU."""
+"""Select ONNX Runtime's execution providers: CUDA if it works here, otherwise the CPU."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ProviderList = list[str | tuple[str, dict[str, Any]]]
 
 
 def requested_providers(provider: Provider, gpu_memory_mib: int) -> ProviderList:
-    """ONNX Runtime's provider list to try, the preferred first.
+    """Return ONNX Runtime's list of providers to try, the preferred one first.
 
-    Raises ProviderUnavailable for "cuda" where there is no device or no CUDA build of ONNX Runtime.
+    Raises ProviderUnavailable for "cuda" if there is no device or ONNX Runtime was built without CUDA.
     """
     if provider == "cpu":
         return [CPU]
@@ -30,7 +30,7 @@ def requested_providers(provider: Provider, gpu_memory_mib: int) -> ProviderList
     if problem:
         return [CPU]
     options: dict[str, Any] = {
-        "use_tf32": 0,  # TF32 changes ranks
+        "use_tf32": 0,  # TF32 changes the order of items
         "arena_extend_strategy": "kSameAsRequested",
     }
     if gpu_memory_mib:
@@ -38,23 +38,29 @@ def requested_providers(provider: Provider, gpu_memory_mib: int) -> ProviderList
     return [(CUDA, options), CPU]
 
 
+def preferred_provider(providers: ProviderList) -> str:
+    """Return the name of the first provider of a list."""
+    return providers[0] if isinstance(providers[0], str) else providers[0][0]
+
+
 def _cuda_problem() -> str:
-    """Why CUDA cannot be used; empty where it may. get_available_providers() says CUDA even without a GPU."""
+    """Return why CUDA cannot be used, or an empty string."""
     import onnxruntime
 
+    # get_available_providers() names CUDA even on machines without a GPU.
     if CUDA not in onnxruntime.get_available_providers():
         return "this build of onnxruntime has no CUDA"
     if n_cuda_devices() == 0:
         return "there is no CUDA device, or no driver for it"
     if hasattr(onnxruntime, "preload_dlls"):
-        # It prints what it did not find; a missing library shows when the session is made.
+        # It prints the libraries that it does not find. A missing one shows when a session is created.
         with contextlib.redirect_stdout(io.StringIO()):
             onnxruntime.preload_dlls()
     return ""
 
 
 def n_cuda_devices() -> int:
-    """CUDA devices that the driver reports; 0 without a driver."""
+    """Return the number of CUDA devices that the driver reports, 0 without a driver."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:

@@ -1,4 +1,4 @@
-"""Does this machine answer as torch did? The golden answers of a version, checked when it is loaded."""
+"""Golden tests: run a version's graphs on stored inputs and compare the outputs with those of torch."""
 
 from __future__ import annotations
 
@@ -13,69 +13,75 @@ from cofactor_server.inference.engine import Engine
 from cofactor_server.repository.version_directory import VersionDirectory
 
 TOLERANCE = 1e-4
+# The score of an excluded item is below this.
 EXCLUDED_BELOW = -1e29
 
 Arrays = dict[str, AnyArray]
 
 
-def check_golden_answers(bundle: VersionDirectory, engine: Engine) -> int:
-    """Runs every golden case; returns how many there were.
+def run_golden_tests(directory: VersionDirectory, engine: Engine) -> int:
+    """Run every golden test -> their number.
 
-    Raises ModelRefused when an answer differs by more than 1e-4, or a graph has no case.
+    Raises ModelRefused if an output differs by more than TOLERANCE, or a graph has no golden test.
     """
-    cases = _read_cases(bundle)
-    unmatched = {graph.name for graph in bundle.manifest.graphs} ^ {graph for graph, _ in cases}
+    cases = _read_cases(directory)
+    unmatched = {graph.name for graph in directory.manifest.graphs} ^ {graph for graph, _ in cases}
     if unmatched:
         raise ModelRefused(
-            f"model {bundle.label} refused: graphs and golden.npz do not match in {', '.join(sorted(unmatched))}"
+            f"model {directory.label} refused: its graphs and golden.npz do not match in "
+            f"{', '.join(sorted(unmatched))}; export it again"
         )
     for (graph, case), (inputs, expected) in cases.items():
         try:
-            found = engine.run(graph, inputs)
+            outputs = engine.run(graph, inputs)
         except Exception as error:
             raise ModelRefused(
-                f"model {bundle.label} refused: graph {graph} fails on golden case {case} ({type(error).__name__})"
+                f"model {directory.label} refused: graph {graph} fails on golden case {case} ({type(error).__name__})"
             ) from None
-        problem = _difference(found, expected)
-        if problem:
-            raise ModelRefused(f"model {bundle.label} refused: graph {graph}, golden case {case}: {problem}")
+        difference = _difference(outputs, expected)
+        if difference:
+            raise ModelRefused(f"model {directory.label} refused: graph {graph}, golden case {case}: {difference}")
     return len(cases)
 
 
-def _read_cases(bundle: VersionDirectory) -> dict[tuple[str, str], tuple[Arrays, Arrays]]:
+def _read_cases(directory: VersionDirectory) -> dict[tuple[str, str], tuple[Arrays, Arrays]]:
+    """Return the inputs and the expected outputs by graph and case."""
     cases: dict[tuple[str, str], tuple[Arrays, Arrays]] = defaultdict(lambda: ({}, {}))
     try:
-        with np.load(bundle.golden_path, allow_pickle=False) as archive:
+        with np.load(directory.golden_path, allow_pickle=False) as archive:
             for key in archive.files:
                 graph, case, side, name = key.split("/")
                 cases[graph, case][side == "out"][name] = archive[key]
     except (OSError, ValueError, zipfile.BadZipFile):
-        raise ModelRefused(f"model {bundle.label} refused: golden.npz cannot be read") from None
+        raise ModelRefused(f"model {directory.label} refused: golden.npz cannot be read") from None
     return cases
 
 
-def _difference(found: Arrays, expected: Arrays) -> str:
-    """What differs, or an empty string. Rows may differ only among equal scores."""
-    for name, wanted in expected.items():
-        if name not in found or found[name].shape != wanted.shape:
+def _difference(outputs: Arrays, expected: Arrays) -> str:
+    """Describe the first difference, or return an empty string. Rows may differ only where scores are equal."""
+    for name, array in expected.items():
+        if name not in outputs or outputs[name].shape != array.shape:
             return f"output {name} is missing or of another shape"
     excluded, moved = np.False_, np.False_
     if "scores" in expected:
-        excluded = (found["scores"] < EXCLUDED_BELOW) & (expected["scores"] < EXCLUDED_BELOW)  # type: ignore[operator]
+        excluded = (outputs["scores"] < EXCLUDED_BELOW) & (expected["scores"] < EXCLUDED_BELOW)  # type: ignore[operator]
     for name in expected.keys() & {"item_rows", "similar_rows"}:
-        moved = (found[name] != expected[name]) & ~excluded
+        moved = (outputs[name] != expected[name]) & ~excluded
         if np.any(moved & ~_is_tied(expected["scores"])):
             return f"{name} are in another order than the trainer's"
     for name in expected.keys() - {"item_rows", "similar_rows"}:
         skipped = excluded if name == "scores" else excluded | moved
-        error = np.where(skipped, 0, np.abs(found[name] - expected[name]))  # type: ignore[operator]
+        error = np.where(skipped, 0, np.abs(outputs[name] - expected[name]))  # type: ignore[operator]
         if not np.all(error <= TOLERANCE):
-            return f"{name} differ from the trainer's by up to {np.max(error):.2g}"
+            return f"{name} differ from the trainer's by up to {np.max(error):.2g}, more than {TOLERANCE:g}"
     return ""
 
 
 def _is_tied(scores: AnyArray) -> BoolArray:
-    """Which of sorted scores (..., k) equal a neighbour's; the last one's neighbour may not be in the list."""
+    """Return (..., k), True where sorted scores (..., k) equal a neighbour.
+
+    The last score counts as tied, because its neighbour may be the first one that is not in the list.
+    """
     tied: BoolArray = np.zeros(scores.shape, dtype=bool)
     close = np.abs(np.diff(scores, axis=-1)) <= TOLERANCE
     tied[..., :-1] |= close

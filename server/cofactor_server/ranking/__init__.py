@@ -1,1 +1,1 @@
-"""Rank, filter, diversify and explain: arrays in, arrays out, without gRPC and without ONNX Runtime."""
+"""Rank, filter, diversify and explain with plain arrays, without gRPC and ONNX Runtime."""

@@ -1,4 +1,4 @@
-"""What is known of the items of a version: titles, genres, years, counts and biases."""
+"""The items of a version: titles, genres, release years, rating counts and biases."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from cofactor_server.arrays import BoolArray, FloatArray, IndexArray
+from cofactor_server.arrays import BoolArray, FloatArray, IndexArray, Int32Array, typed_table
 from cofactor_server.repository.string_table import StringTable
 from cofactor_server.repository.version_directory import VersionDirectory
 
@@ -18,7 +17,7 @@ Order = Literal["highest_bias", "lowest_bias", "most_rated"]
 
 @dataclass(frozen=True)
 class ItemRecord:
-    """One item, as people see it."""
+    """One item, in the form that people read."""
 
     title: str
     genres: tuple[str, ...]
@@ -31,27 +30,28 @@ class Catalogue:
     """The items of a version by row.
 
     Attributes:
-        n_items: items; rows are 0 to n_items - 1.
-        titles: by row.
-        release_years: (n_items,), 0 where not known.
+        n_items: number of items; rows are 0 to n_items - 1.
+        titles: titles by row.
+        release_years: (n_items,), 0 if unknown.
         rating_counts: (n_items,).
         biases: (n_items,).
     """
 
-    def __init__(self, bundle: VersionDirectory) -> None:
-        tables = bundle.tables
-        self.n_items = int(bundle.manifest.item_count)
-        self.titles: StringTable = bundle.strings("item_titles")
-        self.release_years: npt.NDArray[np.int32] = tables["item_release_years"]  # type: ignore[assignment]
-        self.rating_counts: IndexArray = tables["item_rating_counts"]  # type: ignore[assignment]
-        self.biases: FloatArray = tables["item_bias"][: self.n_items]  # type: ignore[assignment]
-        self._genre_names = bundle.strings("genre_names").strings()
+    def __init__(self, directory: VersionDirectory) -> None:
+        tables = directory.tables
+        self.n_items = int(directory.manifest.item_count)
+        self.titles: StringTable = directory.strings("item_titles")
+        self.release_years = typed_table(tables, "item_release_years", np.int32)
+        self.rating_counts = typed_table(tables, "item_rating_counts", np.int64)
+        self.biases = typed_table(tables, "item_bias", np.float32)[: self.n_items]
+        self._genre_names = directory.strings("genre_names").strings()
         self._genre_numbers = {name: number for number, name in enumerate(self._genre_names)}
-        self._genre_offsets: IndexArray = tables["item_genres.offsets"]  # type: ignore[assignment]
-        self._genre_indices: npt.NDArray[np.int32] = tables["item_genres.indices"]  # type: ignore[assignment]
+        self._genre_offsets = typed_table(tables, "item_genres.offsets", np.int64)
+        self._genre_indices = typed_table(tables, "item_genres.indices", np.int32)
+        self._sorted_rows: dict[Order, Int32Array] = {}
 
     def record(self, row: int) -> ItemRecord:
-        """The item of a row."""
+        """Return the item of a row."""
         start, end = self._genre_offsets[row], self._genre_offsets[row + 1]
         return ItemRecord(
             title=self.titles[row],
@@ -62,7 +62,7 @@ class Catalogue:
         )
 
     def has_any_genre(self, genres: tuple[str, ...]) -> BoolArray:
-        """(n_items,): which items have at least one of the genres; a genre that no item has matches nothing."""
+        """Return (n_items,), True for items with at least one of the genres. Unknown genres match no item."""
         mask = np.zeros(self.n_items, dtype=bool)
         for genre in genres:
             number = self._genre_numbers.get(genre)
@@ -70,34 +70,25 @@ class Catalogue:
                 mask[self._rows_of_genre(number)] = True
         return mask
 
-    def _rows_of_genre(self, number: int) -> npt.NDArray[np.int32]:
-        by_genre, bounds = self._items_by_genre
-        return by_genre[bounds[number] : bounds[number + 1]]
+    def _rows_of_genre(self, number: int) -> Int32Array:
+        rows, bounds = self._rows_by_genre
+        return rows[bounds[number] : bounds[number + 1]]
 
     @cached_property
-    def _items_by_genre(self) -> tuple[npt.NDArray[np.int32], IndexArray]:
-        """The genre lists turned round: item rows by genre, and where each genre begins."""
+    def _rows_by_genre(self) -> tuple[Int32Array, IndexArray]:
+        """Return the item rows sorted by genre, and the bounds of each genre: rows[bounds[g]:bounds[g + 1]]."""
         rows = np.repeat(np.arange(self.n_items, dtype=np.int32), np.diff(self._genre_offsets))
         order = np.argsort(self._genre_indices, kind="stable")
         counts = np.bincount(self._genre_indices, minlength=len(self._genre_names))
         return rows[order], np.concatenate([[0], np.cumsum(counts)])
 
-    def top_rows(self, order: Order) -> npt.NDArray[np.int32]:
-        """Every row in the order asked for; equal ones by row."""
-        return {
-            "highest_bias": self._by_highest_bias,
-            "lowest_bias": self._by_lowest_bias,
-            "most_rated": self._by_rating_count,
-        }[order]
+    def sorted_rows(self, order: Order) -> Int32Array:
+        """Return every row in this order, equal items by row."""
+        if order not in self._sorted_rows:
+            self._sorted_rows[order] = np.argsort(self._sort_keys(order), kind="stable").astype(np.int32)
+        return self._sorted_rows[order]
 
-    @cached_property
-    def _by_highest_bias(self) -> npt.NDArray[np.int32]:
-        return np.argsort(-self.biases, kind="stable").astype(np.int32)
-
-    @cached_property
-    def _by_lowest_bias(self) -> npt.NDArray[np.int32]:
-        return np.argsort(self.biases, kind="stable").astype(np.int32)
-
-    @cached_property
-    def _by_rating_count(self) -> npt.NDArray[np.int32]:
-        return np.argsort(-self.rating_counts, kind="stable").astype(np.int32)
+    def _sort_keys(self, order: Order) -> FloatArray | IndexArray:
+        if order == "most_rated":
+            return -self.rating_counts
+        return self.biases if order == "lowest_bias" else -self.biases

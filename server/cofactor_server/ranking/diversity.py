@@ -7,13 +7,15 @@ import numpy as np
 from cofactor_server.arrays import FloatArray, IndexArray
 
 
-def diversified(scores: FloatArray, vectors: FloatArray, diversity: float, n_picks: int) -> IndexArray:
-    """Positions in an order in which each next item is good and unlike those before it.
+def diversify(scores: FloatArray, vectors: FloatArray, diversity: float, n_picks: int) -> IndexArray:
+    """Return the positions of the items, reordered so that good items come early and are unlike those before them.
 
-    scores (n,) best first, vectors (n, q) of length 1 or 0 -> positions (n,): n_picks by maximal marginal relevance,
-    with scores scaled to 0...1 against the highest cosine with an item picked before; then the others in their
-    old order.
-    The first n_picks do not depend on n_picks, so that pages fit together.
+    scores (n,) best first, vectors (n, q) of length 1 or 0 -> positions (n,).
+
+    The first n_picks positions are picked one by one. Each pick maximises
+    (1 - diversity) * score, scaled to 0...1, - diversity * highest cosine with an item picked before.
+    The others follow in their old order. The first positions are the same for every n_picks, so that pages fit
+    together.
     """
     spread = float(scores[0] - scores[-1])
     relevance = (scores - scores[-1]) / spread if spread > 0 else np.zeros_like(scores)

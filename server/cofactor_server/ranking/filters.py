@@ -1,4 +1,4 @@
-"""Which items may be returned: conditions become a list of rows to keep or to leave out, whichever is shorter."""
+"""Turn conditions on items into the rows to allow or the rows to exclude, whichever list is shorter."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from cofactor_server.arrays import NO_ROWS, BoolArray, IndexArray, no_rows
 from cofactor_server.ranking.catalogue import Catalogue
 
-CACHED_FILTERS = 32
+MAX_CACHED_FILTERS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class AttributeFilter:
-    """Conditions on items, combined with AND; each is off at its default."""
+    """Conditions on items, combined with AND. A condition is off at its default."""
 
     any_genres: tuple[str, ...] = ()
     excluded_genres: tuple[str, ...] = ()
@@ -25,7 +25,7 @@ class AttributeFilter:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it lets every item through."""
+        """Return True if every item meets the conditions."""
         return self == NO_FILTER
 
 
@@ -34,44 +34,44 @@ NO_FILTER = AttributeFilter()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemSelection:
-    """Items that may be returned: `allowed_rows` if not None, else all; in both cases without `excluded_rows`.
+    """The items that may be returned: `allowed_rows` (None allows all items) without `excluded_rows`.
 
-    Both ascending and without repeats.
+    Both are ascending and unique.
     """
 
     allowed_rows: IndexArray | None = None
     excluded_rows: IndexArray = field(default_factory=no_rows)
 
 
-EVERYTHING = ItemSelection()
+ALL_ITEMS = ItemSelection()
 
 
 class ItemFilters:
-    """Resolves filters against one catalogue; the last ones are remembered."""
+    """Selects items of one catalogue, and caches the selections of the filters used last."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        # Of the catalogue, not of a method: a cache that refers to its owner keeps a replaced version from being freed.
-        self._select = lru_cache(maxsize=CACHED_FILTERS)(partial(_resolve, catalogue))
+        # The cache wraps a function, not a method: a reference to self would keep a replaced version from being freed.
+        self._select = lru_cache(maxsize=MAX_CACHED_FILTERS)(partial(_select, catalogue))
 
     def select(
         self, conditions: AttributeFilter, candidate_rows: IndexArray | None, excluded_rows: IndexArray
     ) -> ItemSelection:
-        """The items that meet the conditions, are candidates (None: all are) and are not excluded."""
+        """Return the candidates (None: all items) that meet the conditions and are not excluded."""
         if candidate_rows is not None:
             allowed = candidate_rows
             if not conditions.is_empty:
                 allowed = allowed[_mask(self._catalogue, conditions)[allowed]]
             return ItemSelection(allowed, excluded_rows)
         if conditions.is_empty:
-            return ItemSelection(None, excluded_rows) if len(excluded_rows) else EVERYTHING
+            return ItemSelection(None, excluded_rows) if len(excluded_rows) else ALL_ITEMS
         selection = self._select(conditions)
         if len(excluded_rows) == 0:
             return selection
         return ItemSelection(selection.allowed_rows, np.union1d(selection.excluded_rows, excluded_rows))
 
 
-def _resolve(catalogue: Catalogue, conditions: AttributeFilter) -> ItemSelection:
+def _select(catalogue: Catalogue, conditions: AttributeFilter) -> ItemSelection:
     mask = _mask(catalogue, conditions)
     if 2 * np.count_nonzero(mask) > len(mask):
         return ItemSelection(None, np.flatnonzero(~mask))
@@ -79,7 +79,7 @@ def _resolve(catalogue: Catalogue, conditions: AttributeFilter) -> ItemSelection
 
 
 def _mask(catalogue: Catalogue, conditions: AttributeFilter) -> BoolArray:
-    """(n_items,): which items meet the conditions."""
+    """Return (n_items,), True for items that meet the conditions."""
     mask = np.ones(catalogue.n_items, dtype=bool)
     if conditions.any_genres:
         mask &= catalogue.has_any_genre(conditions.any_genres)

@@ -1,4 +1,4 @@
-"""Sign-up answers as the columns that embed_user takes (Manifest.profile_features)."""
+"""Encode profile answers (from sign-up) as the numeric columns that the embed_user graph takes."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from cofactor.v1.manifest_pb2 import ProfileFeature
 from cofactor_server.arrays import FloatArray
 from cofactor_server.errors import InvalidField, quoted
 
-# Standard deviations from the mean; further out is a slip of the caller, and its square would swamp every rating.
-LARGEST_DEVIATION = 100.0
+# Standard deviations from the mean. A number further away is a mistake of the caller, and its square would outweigh
+# every rating.
+MAX_DEVIATION = 100.0
 
 
 class ProfileEncoder:
-    """Turns answers such as {"age": "24"} into numbers."""
+    """Encodes answers such as {"age": "24"}, as Manifest.profile_features describes."""
 
     def __init__(self, features: Sequence[ProfileFeature]) -> None:
         self._features = {feature.key: feature for feature in features}
 
     @property
     def keys(self) -> list[str]:
-        """The answers that the model understands."""
+        """Return the profile keys that the model uses."""
         return list(self._features)
 
     def encode(self, profile: Mapping[str, str], field: str) -> tuple[FloatArray | None, list[str]]:
-        """Columns (1, P), None where the model has no features, and the keys that were of no use, sorted.
+        """Return columns (1, P), or None if the model has no profile features, and the ignored keys, sorted.
 
-        Raises InvalidField for a numeric answer that is no number, or far off what the model was trained on.
+        Raises InvalidField if a numeric answer is not a number or is far outside the training data.
         """
         ignored = sorted(key for key in profile if key not in self._features)
         if not self._features:
@@ -48,12 +49,14 @@ class ProfileEncoder:
 
 
 def _numeric(feature: ProfileFeature, answer: str | None, field: str) -> list[float]:
+    """Return the standardised answer and its square, zeros if there is no answer."""
     if answer is None:
         return [0.0, 0.0]
     try:
-        value = (float(answer) - feature.numeric.mean) / (feature.numeric.scale or 1.0)
+        deviation = (float(answer) - feature.numeric.mean) / (feature.numeric.scale or 1.0)
     except ValueError:
         raise InvalidField(field, f"must be a number, not {quoted(answer)}") from None
-    if not math.isfinite(value) or abs(value) > LARGEST_DEVIATION:
-        raise InvalidField(field, "is not a number, or far from every one the model was trained on")
-    return [value, value * value]
+    if not math.isfinite(deviation) or abs(deviation) > MAX_DEVIATION:
+        limit = f"{MAX_DEVIATION:g} standard deviations of the training data's mean"
+        raise InvalidField(field, f"must be a number within {limit}, not {quoted(answer)}")
+    return [deviation, deviation * deviation]

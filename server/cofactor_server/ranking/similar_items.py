@@ -1,4 +1,4 @@
-"""Items near to items: arrays in, arrays out."""
+"""Find the items that are similar to given items. Works on arrays only."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ import numpy as np
 
 from cofactor_server.arrays import FloatArray, IndexArray
 from cofactor_server.ranking.filters import ItemSelection
-from cofactor_server.ranking.ranker import NOTHING, Ranking, best_positions
+from cofactor_server.ranking.ranker import EMPTY_RANKING, Ranking, best_positions
 
 
 class SimilarityGraphs(Protocol):
     """The engine's similar_items and similarity graphs."""
 
     def similar_items(self, item_rows: IndexArray, excluded_rows: IndexArray, k: int) -> tuple[IndexArray, FloatArray]:
-        """(M,), (E,) -> rows (k,), cosines (k,)."""
+        """Find the k nearest items: item_rows (M,), excluded_rows (E,) -> rows (k,), cosines (k,)."""
 
     def similarity(self, item_rows: IndexArray, candidate_rows: IndexArray) -> FloatArray:
-        """(M,), (C,) -> cosines (C,)."""
+        """Compare items: item_rows (M,), candidate_rows (C,) -> cosines (C,)."""
 
 
 class SimilarItems:
-    """Ranks items by the cosine of their factors with the mean of some items' unit vectors."""
+    """Ranks items by the cosine between their factors and the mean of the given items' unit vectors."""
 
     def __init__(self, graphs: SimilarityGraphs, n_items: int) -> None:
         self._graphs = graphs
         self._n_items = n_items
 
     def rank(self, item_rows: IndexArray, selection: ItemSelection, offset: int, page_size: int) -> Ranking:
-        """One page of the items nearest to item_rows (M,), themselves left out. `ratings` are NaN."""
+        """Return one page of the items most similar to item_rows (M,), without these. Its `ratings` are NaN."""
         item_rows = np.unique(item_rows)
         excluded = np.union1d(selection.excluded_rows, item_rows) if len(selection.excluded_rows) else item_rows
         end = offset + page_size
         if selection.allowed_rows is None:
             n_available = self._n_items - len(excluded)
             if n_available <= offset:
-                return NOTHING
+                return EMPTY_RANKING
             rows, scores = self._graphs.similar_items(item_rows, excluded, min(end, n_available))
         else:
             candidates = np.setdiff1d(selection.allowed_rows, excluded, assume_unique=True)
             n_available = len(candidates)
             if n_available <= offset:
-                return NOTHING
+                return EMPTY_RANKING
             cosines = self._graphs.similarity(item_rows, candidates)
             best = best_positions(cosines, end)
             rows, scores = candidates[best], cosines[best]
-        unrated = np.full(len(rows), np.nan, dtype=np.float32)
-        return Ranking(rows, scores, unrated).page(offset, page_size, has_more=n_available > end)
+        no_ratings = np.full(len(rows), np.nan, dtype=np.float32)
+        return Ranking(rows, scores, no_ratings).page(offset, page_size, has_more=n_available > end)

@@ -1,4 +1,4 @@
-"""Items by words of their title."""
+"""Find items by the words of their titles."""
 
 from __future__ import annotations
 
@@ -16,55 +16,59 @@ _SPACES = re.compile(r" +")
 _MARKS = re.compile(r"[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 
 
-def folded(text: str) -> str:
-    """`text` without case, accents and punctuation: words with one space between them, lines kept."""
+def normalize(text: str) -> str:
+    """Return `text` without case, accents and punctuation, with one space between words. Keeps line breaks."""
     text = _MARKS.sub("", unicodedata.normalize("NFKD", text)).casefold()
     return _SPACES.sub(" ", _NOT_A_WORD.sub(" ", text))
 
 
 class TitleSearch:
-    """Searches a catalogue's titles; the folded titles are made at the first search."""
+    """Searches the titles of a catalogue. The first search normalizes them."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
 
     @cached_property
     def _text_and_starts(self) -> tuple[str, IndexArray]:
-        """Every folded title on a line, a space before each word and after the last; where each line starts."""
+        """Return all normalized titles, one a line, and the start of each line (n_items,).
+
+        A space stands before every word and after the last, so that " word" and " word " can be searched for.
+        """
         joined = "\n".join(title.replace("\n", " ") for title in self._catalogue.titles)
-        lines = [f" {line.strip()} " for line in folded(joined).split("\n")]
+        lines = [f" {line.strip()} " for line in normalize(joined).split("\n")]
         lengths = np.fromiter((len(line) + 1 for line in lines), dtype=np.int64, count=len(lines))
         return "\n".join(lines), np.concatenate([[0], np.cumsum(lengths)[:-1]])
 
-    def rows(self, query: str) -> IndexArray:
-        """Rows whose title has every word of the query, or words that begin so.
+    def find_rows(self, query: str) -> IndexArray:
+        """Return the rows of titles in which every word of the query begins a word.
 
-        Whole titles (their year may be left out) come first, then titles with all the words whole, then the rest;
-        within these by rating count, then by row. None of them where the query has no word in it.
+        Titles that equal the query (the year may be left out) come first, then titles that contain all its words in
+        full, then the others; within these by rating count, then by row. A query without words finds nothing.
         """
-        words = folded(query).split()
+        words = normalize(query).split()
         if not words:
             return NO_ROWS
-        rows = self._rows_with([f" {word}" for word in words])
-        whole_words = np.isin(rows, self._rows_with([f" {word} " for word in words]), assume_unique=True)
-        whole_title = np.zeros(len(rows), dtype=bool)
-        for position in np.flatnonzero(whole_words):
-            whole_title[position] = self._is_title(int(rows[position]), words)
-        rank = 2 - whole_words.astype(np.int8) - whole_title.astype(np.int8)
+        rows = self._rows_with_all([f" {word}" for word in words])
+        has_whole_words = np.isin(rows, self._rows_with_all([f" {word} " for word in words]), assume_unique=True)
+        is_title = np.zeros(len(rows), dtype=bool)
+        for position in np.flatnonzero(has_whole_words):
+            is_title[position] = self._is_title(int(rows[position]), words)
+        rank = 2 - has_whole_words.astype(np.int8) - is_title.astype(np.int8)
         return rows[np.lexsort((rows, -self._catalogue.rating_counts[rows], rank))]
 
-    def _rows_with(self, needles: list[str]) -> IndexArray:
-        """Rows whose line contains every needle, ascending: the longest, which is likely the rarest, finds them."""
+    def _rows_with_all(self, needles: list[str]) -> IndexArray:
+        """Return the rows whose line contains every needle, ascending."""
+        # The longest needle is likely the rarest, so it is searched for first.
         first, *others = sorted(set(needles), key=len, reverse=True)
-        rows = self._rows_with_one(first)
+        rows = self._rows_with(first)
         for needle in others:
             if len(rows) < len(self._catalogue.titles) // 8:
                 rows = np.array([row for row in rows.tolist() if needle in self._line(row)], dtype=np.int64)
             else:
-                rows = np.intersect1d(rows, self._rows_with_one(needle), assume_unique=True)
+                rows = np.intersect1d(rows, self._rows_with(needle), assume_unique=True)
         return rows
 
-    def _rows_with_one(self, needle: str) -> IndexArray:
+    def _rows_with(self, needle: str) -> IndexArray:
         text, starts = self._text_and_starts
         positions = []
         found = text.find(needle)
@@ -75,13 +79,12 @@ class TitleSearch:
         return np.searchsorted(starts, positions, side="right") - 1
 
     def _line(self, row: int) -> str:
-        """The folded title of a row, a space before each word and after the last."""
         text, starts = self._text_and_starts
         return text[starts[row] : starts[row + 1] - 1] if row + 1 < len(starts) else text[starts[row] :]
 
     def _is_title(self, row: int, words: list[str]) -> bool:
-        line = self._line(row).split()
-        if line == words:
+        title = self._line(row).split()
+        if title == words:
             return True
         year = str(self._catalogue.release_years[row])
-        return line[-1:] == [year] and line[:-1] == words
+        return title[-1:] == [year] and title[:-1] == words

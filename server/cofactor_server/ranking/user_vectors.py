@@ -1,38 +1,39 @@
-"""Who a request is for, as the graphs take a user: known, average, embedded before, or folded in now."""
+"""Look up the vectors of known users, and fold in new ones."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from cofactor_server.arrays import NO_ROWS, AnyArray, FloatArray, IndexArray
+from cofactor_server.arrays import NO_ROWS, AnyArray, FloatArray, IndexArray, typed_table
 from cofactor_server.errors import NewUsersUnsupported
 from cofactor_server.ranking.ranker import UserVector
 
 
-class FoldIn(Protocol):
+class EmbedUserGraph(Protocol):
     """The engine's embed_user graph."""
 
     @property
     def embeds_users(self) -> bool:
-        """Whether the version has the graph."""
+        """Return True if the version has the graph."""
 
     def embed_user(
         self, item_rows: IndexArray, ratings: FloatArray, profile: FloatArray | None
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """(B, N), (B, N), (B, P) -> factors (B, d), bias (B,), fitted ratings (B, N)."""
+        """Embed new users: (B, N), (B, N), (B, P) -> factors (B, d), bias (B,), fitted ratings (B, N)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
-    """Ratings of a user, and sign-up answers as numbers.
+    """A user's ratings and encoded profile.
 
     Attributes:
-        item_rows: (n,), ascending, without repeats.
+        item_rows: (n,), ascending and unique.
         ratings: (n,).
-        profile: (1, P), or None where the model has no use for one.
+        profile: (1, P), or None if the model has no profile features.
     """
 
     item_rows: IndexArray
@@ -42,58 +43,69 @@ class History:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoldedUser:
-    """A new user's vector, and how well it fits what was given."""
+    """The vector of a new user, and the error with which it predicts the user's own ratings."""
 
     vector: UserVector
     fit_rmse: float
 
 
-class Users:
-    """The user tables of one version."""
+class UserVectors:
+    """The users of one version.
 
-    def __init__(self, tables: dict[str, AnyArray], fold_in: FoldIn, n_items: int) -> None:
-        self._factors: FloatArray = tables["user_factors"]  # type: ignore[assignment]
-        self._bias: FloatArray = tables["user_bias"]  # type: ignore[assignment]
+    Args:
+        tables: of the version: user_factors (n_users + 1, d) and user_bias (n_users + 1,), with the average user last,
+            and the ratings of each user.
+        graph: folds in new users.
+        n_items: number of items, which is also the item row that stands for padding.
+    """
+
+    def __init__(self, tables: Mapping[str, AnyArray], graph: EmbedUserGraph, n_items: int) -> None:
+        self._factors = typed_table(tables, "user_factors", np.float32)
+        self._bias = typed_table(tables, "user_bias", np.float32)
         self._offsets: list[int] = tables["rated.offsets"].tolist()  # faster to index than an array
-        self._rated_rows = tables["rated.item_rows"]
-        self._rated_ratings: FloatArray = tables["rated.ratings"]  # type: ignore[assignment]
-        self._fold_in = fold_in
+        self._rated_rows = typed_table(tables, "rated.item_rows", np.int32)
+        self._rated_ratings = typed_table(tables, "rated.ratings", np.float32)
+        self._graph = graph
         self._n_items = n_items
 
     def known(self, row: int) -> UserVector:
-        """A user of the training data."""
+        """Return the vector of a user of the training data."""
         return UserVector(self._factors[row : row + 1], self._bias[row : row + 1], self._rows_rated_by(row))
 
     def average(self) -> UserVector:
-        """The unknown user."""
+        """Return the average user, who stands for an unknown one."""
         return UserVector(self._factors[-1:], self._bias[-1:], NO_ROWS, is_fallback=True)
 
-    def pairs(self, rows: IndexArray) -> tuple[FloatArray, FloatArray]:
-        """Factors (n, d) and biases (n,) of several users."""
+    def factors_and_biases(self, rows: IndexArray) -> tuple[FloatArray, FloatArray]:
+        """Return factors (n, d) and biases (n,) of users of the training data, rows (n,)."""
         return self._factors[rows], self._bias[rows]
 
     def history(self, row: int) -> History:
-        """What a user of the training data rated."""
+        """Return the ratings of a user of the training data."""
         start, end = self._offsets[row], self._offsets[row + 1]
         return History(self._rows_rated_by(row), self._rated_ratings[start:end])
 
     def _rows_rated_by(self, row: int) -> IndexArray:
         return self._rated_rows[self._offsets[row] : self._offsets[row + 1]].astype(np.int64)
 
-    def fold(self, history: History) -> FoldedUser:
-        """A new user; raises NewUsersUnsupported where the model cannot embed any."""
-        factors, bias, fitted = self.fold_many(history.item_rows[None], history.ratings[None], history.profile)
+    def fold_in(self, history: History) -> FoldedUser:
+        """Return the vector of a new user. Raises NewUsersUnsupported if the model cannot embed users."""
+        factors, bias, fitted = self.fold_in_many(history.item_rows[None], history.ratings[None], history.profile)
         error = fitted[0, : len(history.item_rows)] - history.ratings
         rmse = float(np.sqrt(np.mean(np.square(error)))) if len(error) else 0.0
         return FoldedUser(UserVector(factors, bias, history.item_rows), rmse)
 
-    def fold_many(
+    def fold_in_many(
         self, item_rows: IndexArray, ratings: FloatArray, profile: FloatArray | None
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """item_rows (B, N) padded with n_items, ratings (B, N) -> factors (B, d), bias (B,), fitted (B, N)."""
-        if not self._fold_in.embeds_users:
+        """Fold in B new users. Raises NewUsersUnsupported if the model cannot embed users.
+
+        item_rows (B, N) padded with n_items, ratings (B, N), profile (B, P)
+        -> factors (B, d), bias (B,), fitted ratings (B, N).
+        """
+        if not self._graph.embeds_users:
             raise NewUsersUnsupported
         if item_rows.shape[1] == 0:
             item_rows = np.full((len(item_rows), 1), self._n_items, dtype=np.int64)
             ratings = np.zeros((len(item_rows), 1), dtype=np.float32)
-        return self._fold_in.embed_user(item_rows, ratings, profile)
+        return self._graph.embed_user(item_rows, ratings, profile)

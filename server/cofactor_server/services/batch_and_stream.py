@@ -43,7 +43,9 @@ def batch_recommend(
     valid = [index for index in range(len(requests)) if index not in results]
     responses = pipeline.run_many(registry, [requests[index] for index in valid], with_model=False)
     results.update(zip(valid, responses, strict=True))
-    return batch_response([_entry_message(index, results[index]) for index in range(len(requests))], version.served)
+    return batch_response(
+        [_entry_message(index, results[index]) for index in range(len(requests))], version.served_model
+    )
 
 
 def _entry_problem(entry: RecommendRequest) -> RequestError | None:

@@ -43,9 +43,9 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):  # type: ignore[
         """See catalog.proto."""
         page = find_page(self._registry(), request)
         page_size, query = self._parser.page_size(request.page_size), check_query(request.query)
-        rows, next_page_token = page.cut(page.version.search.rows(query), page_size)
+        rows, next_page_token = page.cut(page.version.title_search.find_rows(query), page_size)
         return catalog_pb2.SearchItemsResponse(
-            items=item_messages(page.version, rows), next_page_token=next_page_token, model=page.version.served
+            items=item_messages(page.version, rows), next_page_token=next_page_token, model=page.version.served_model
         )
 
     def ListTopItems(  # noqa: N802
@@ -54,7 +54,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):  # type: ignore[
         """See catalog.proto."""
         page = find_page(self._registry(), request)
         page_size, order = self._parser.page_size(request.page_size), parse_order(request.order)
-        rows, next_page_token = page.cut(page.version.catalogue.top_rows(order), page_size)
+        rows, next_page_token = page.cut(page.version.catalogue.sorted_rows(order), page_size)
         return catalog_pb2.ListTopItemsResponse(
-            items=item_messages(page.version, rows), next_page_token=next_page_token, model=page.version.served
+            items=item_messages(page.version, rows), next_page_token=next_page_token, model=page.version.served_model
         )

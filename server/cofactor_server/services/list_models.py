@@ -15,7 +15,7 @@ def list_models(registry: ModelRegistry, request: ListModelsRequest, page_size: 
     Versions come and go between two pages. So the page token names the last version of its page instead of an offset.
     """
     token, request_key = pop_page_token(request)
-    models = registry.descriptions()
+    models = registry.describe_all()
     start = 0
     if token is not None:
         keys = [_key(model) for model in models]

@@ -96,8 +96,8 @@ def find_page(registry: ModelRegistry, request: PaginatedRequest, user_id: str =
     if token is None:
         if request.HasField("model"):
             return RequestedPage(registry.resolve(request.model, user_id), 0, request_key)
-        return RequestedPage(registry.default(user_id), 0, request_key)
-    version = registry.held(token.version_key)
+        return RequestedPage(registry.resolve_default(user_id), 0, request_key)
+    version = registry.get(token.version_key)
     if version is None:
         raise PageTokenExpired
     return RequestedPage(version, token.offset, request_key)

@@ -26,7 +26,7 @@ def predict(registry: ModelRegistry, parser: RequestParser, request: PredictRequ
     is_known[list(errors)] = False
     try:
         if request.user_ids:
-            factors, bias = version.users.pairs(pairs.user_rows[is_known])
+            factors, bias = version.users.factors_and_biases(pairs.user_rows[is_known])
         else:
             user = parser.users.parse(version, request.user)
             factors, bias = user.factors, user.bias
@@ -40,7 +40,7 @@ def predict(registry: ModelRegistry, parser: RequestParser, request: PredictRequ
     return PredictResponse(
         ratings=ratings.tolist(),
         errors=[entry_error_message(index, error) for index, error in errors.items()],
-        model=version.served,
+        model=version.served_model,
     )
 
 

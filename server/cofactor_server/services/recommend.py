@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cofactor.v1.recommender_pb2 import RecommendRequest, User
 from cofactor_server.errors import InvalidField, RatingsUnsupported, RequestError
 from cofactor_server.observability.counters import Metrics
-from cofactor_server.ranking.ranker import Ranking, RankingQuery, always_wanted
+from cofactor_server.ranking.ranker import Ranking, RankingQuery, always_active
 from cofactor_server.services.pagination import RequestedPage, find_page
 from cofactor_server.services.parsing.checks import check_number
 from cofactor_server.services.parsing.filters import UNFILTERED, ParsedFilter
@@ -51,17 +51,17 @@ class RecommendPipeline:
         self._metrics = metrics
         self._shadow = shadow
 
-    def run(self, registry: ModelRegistry, request: RecommendRequest, is_wanted: Callable[[], bool]) -> bytes:
-        """Return an encoded RecommendResponse; work may be dropped once `is_wanted` returns False."""
+    def run(self, registry: ModelRegistry, request: RecommendRequest, is_active: Callable[[], bool]) -> bytes:
+        """Return an encoded RecommendResponse; work may be dropped once `is_active` returns False."""
         user = request.user
         page = find_page(registry, request, user.user_id)
         response = self._cached(page)
         if response is None:
-            parsed = self._parse(page, request, user, is_wanted)
-            response = self._encode([parsed], [page.version.recommender.rank(parsed.query)])[0]
+            parsed = self._parse(page, request, user, is_active)
+            response = self._encode([parsed], [page.version.ranker.rank(parsed.query)])[0]
         if registry.has_shadows and self._shadow is not None:
             self._shadow.offer(registry, page, request, response, self._rank_as_shadow)
-        return page.version.encoder.complete(response, new_recommendation_id())
+        return page.version.response_encoder.complete(response, new_recommendation_id())
 
     def run_many(
         self, registry: ModelRegistry, requests: Sequence[RecommendRequest], *, with_model: bool
@@ -79,17 +79,17 @@ class RecommendPipeline:
                 page = find_page(registry, request, user.user_id if with_model else "")
                 response = self._cached(page)
                 if response is None:
-                    parsed = self._parse(page, request, user, always_wanted)
+                    parsed = self._parse(page, request, user, always_active)
                     by_version.setdefault(page.version, []).append((position, parsed))
                 else:
-                    complete = page.version.encoder.complete
+                    complete = page.version.response_encoder.complete
                     responses[position] = complete(response, new_recommendation_id(), with_model=with_model)
             except RequestError as error:
                 # A traceback would refer to this frame, which refers to the error and to all responses: a cycle.
                 responses[position] = error.with_traceback(None)
         for version, entries in by_version.items():
-            rankings = version.recommender.rank_many([parsed.query for _, parsed in entries])
-            complete = version.encoder.complete
+            rankings = version.ranker.rank_many([parsed.query for _, parsed in entries])
+            complete = version.response_encoder.complete
             encoded = self._encode([parsed for _, parsed in entries], rankings)
             for (position, _), response in zip(entries, encoded, strict=True):
                 responses[position] = complete(response, new_recommendation_id(), with_model=with_model)
@@ -97,13 +97,13 @@ class RecommendPipeline:
 
     def _rank_as_shadow(self, version: LoadedVersion, request: RecommendRequest) -> list[str]:
         """Return the ids of the items that a shadow version recommends; nothing is cached or counted."""
-        parsed = self._parse(RequestedPage(version, 0, b""), request, request.user, always_wanted)
+        parsed = self._parse(RequestedPage(version, 0, b""), request, request.user, always_active)
         # Not rank(), which may batch this query with those of callers.
-        rows = version.recommender.rank_many([parsed.query])[0].rows.tolist()
+        rows = version.ranker.rank_many([parsed.query])[0].rows.tolist()
         return [version.item_ids.ids[row] for row in rows]
 
     def _parse(
-        self, page: RequestedPage, request: RecommendRequest, user: User, is_wanted: Callable[[], bool]
+        self, page: RequestedPage, request: RecommendRequest, user: User, is_active: Callable[[], bool]
     ) -> ParsedRequest:
         """Parse a request; `user` is its user, passed along because reading a field of a message costs time."""
         version = page.version
@@ -120,14 +120,14 @@ class RecommendPipeline:
             not request.include_rated,
             diversity,
             _min_rating(version, request),
-            is_wanted,
+            is_active,
         )
-        is_cacheable = version.answers.is_on and not vector.is_fallback and user.HasField("user_id")
+        is_cacheable = version.response_cache.is_on and not vector.is_fallback and user.HasField("user_id")
         return ParsedRequest(page, query, item_filter, request.return_items, is_cacheable)
 
     def _cached(self, page: RequestedPage) -> bytes | None:
         """Return the cached response for a page, as _encode() made it."""
-        cache = page.version.answers
+        cache = page.version.response_cache
         if not cache.is_on:
             return None
         response = cache.get((page.request_key, page.offset))
@@ -137,7 +137,7 @@ class RecommendPipeline:
 
     def _encode(self, requests: Sequence[ParsedRequest], rankings: Sequence[Ranking]) -> list[bytes]:
         """Encode and cache the responses of one version, still without their ids and their model."""
-        encoder = requests[0].page.version.encoder
+        encoder = requests[0].page.version.response_encoder
         responses = []
         encoded = encoder.results(rankings, [parsed.return_items for parsed in requests])
         for parsed, ranking, results in zip(requests, rankings, encoded, strict=True):
@@ -149,7 +149,7 @@ class RecommendPipeline:
             )
             if parsed.is_cacheable:
                 self._metrics.count("cofactor_cache_requests", "miss")
-                parsed.page.version.answers.put((parsed.page.request_key, parsed.page.offset), response)
+                parsed.page.version.response_cache.put((parsed.page.request_key, parsed.page.offset), response)
             responses.append(response)
         return responses
 

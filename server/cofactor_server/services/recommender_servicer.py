@@ -66,7 +66,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
             results=scored_item_messages(version, ranking, with_items=request.return_items),
             next_page_token=page.next_token(page_size) if ranking.has_more else "",
             missing_item_ids=item_filter.missing_item_ids,
-            model=version.served,
+            model=version.served_model,
         )
 
     def EmbedNewUser(  # noqa: N802
@@ -77,7 +77,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
         parsed = self._parser.users.parse_history(
             version, request.ratings, request.profile, skip_unknown=request.skip_unknown_items
         )
-        return embedding_response(version, parsed, version.users.fold(parsed.history))
+        return embedding_response(version, parsed, version.users.fold_in(parsed.history))
 
     def BatchRecommend(  # noqa: N802
         self, request: recommender_pb2.BatchRecommendRequest, _context: grpc.ServicerContext
@@ -105,8 +105,8 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
 def _caller_waits(context: grpc.ServicerContext) -> Callable[[], bool]:
     """Return a function that returns False once the call is cancelled or past its deadline."""
 
-    def is_wanted() -> bool:
+    def is_active() -> bool:
         remaining = context.time_remaining()
         return context.is_active() and (remaining is None or remaining > 0)
 
-    return is_wanted
+    return is_active

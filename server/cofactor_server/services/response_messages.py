@@ -40,7 +40,7 @@ def limits_message(config: ServerConfig) -> ServingLimits:
 
 def item_messages(version: LoadedVersion, rows: npt.NDArray[np.signedinteger]) -> Iterable[Item]:
     """Pack the items of some rows, in their order."""
-    return [version.encoder.item(row) for row in rows.tolist()]
+    return [version.response_encoder.item(row) for row in rows.tolist()]
 
 
 def scored_item_messages(version: LoadedVersion, ranking: Ranking, *, with_items: bool) -> list[ScoredItem]:
@@ -49,7 +49,7 @@ def scored_item_messages(version: LoadedVersion, ranking: Ranking, *, with_items
     rows, scores = ranking.rows.tolist(), ranking.scores.tolist()
     if not with_items:
         return [ScoredItem(item_id=ids[row], score=score) for row, score in zip(rows, scores, strict=True)]
-    item = version.encoder.item
+    item = version.response_encoder.item
     return [ScoredItem(item_id=ids[row], score=score, item=item(row)) for row, score in zip(rows, scores, strict=True)]
 
 
@@ -67,7 +67,7 @@ def embedding_response(version: LoadedVersion, parsed: ParsedHistory, folded: Fo
         used_rating_count=len(item_rows),
         missing_item_ids=parsed.missing_item_ids,
         ignored_profile_keys=parsed.ignored_profile_keys,
-        model=version.served,
+        model=version.served_model,
     )
 
 
@@ -81,7 +81,7 @@ def explanation_response(version: LoadedVersion, explanation: Explanation) -> Ex
         item_bias=explanation.item_bias,
         interaction=explanation.interaction,
         remainder=explanation.remainder,
-        model=version.served,
+        model=version.served_model,
     )
     if version.predicts_ratings:
         response.predicted_rating = explanation.predicted_rating

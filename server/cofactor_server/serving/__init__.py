@@ -1,1 +1,1 @@
-"""Hold the loaded model versions, and encode and cache their responses."""
+"""Load model versions, and encode and cache their responses."""

@@ -1,4 +1,4 @@
-"""Report the loaded versions and the queue as gauges."""
+"""Report the loaded versions and the length of the queue as Prometheus gauges."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from cofactor_server.serving.registry import LiveRegistry
 
 
 class ServingGauges:
-    """Reads what a server holds at this moment, as gauges."""
+    """Computes the current gauges of a server.
+
+    Args:
+        live: the loaded versions.
+        n_waiting: returns the number of calls that wait for a thread.
+    """
 
     def __init__(self, live: LiveRegistry, n_waiting: Callable[[], int]) -> None:
-        """`n_waiting` counts the calls that have no thread yet."""
         self._live = live
         self._n_waiting = n_waiting
 
     def __call__(self) -> Gauges:
-        """Take stock."""
+        """Return all gauges."""
         watcher = self._live.watcher
         gauges: Gauges = {name: [] for name in GAUGES}
         gauges["cofactor_queue_depth"] = [({}, float(self._n_waiting()))]
@@ -27,7 +31,7 @@ class ServingGauges:
             for version, loaded in state.loaded.items():
                 labels = {"model": model, "version": version}
                 is_current = state.routing is not None and state.routing.current == version
-                provider, manifest = loaded.value.served.execution_provider, loaded.value.manifest
+                provider, manifest = loaded.value.served_model.execution_provider, loaded.value.manifest
                 gauges["cofactor_model_info"].append(({**labels, "provider": provider}, 1.0))
                 gauges["cofactor_model_current"].append((labels, float(is_current)))
                 gauges["cofactor_model_load_timestamp_seconds"].append((labels, loaded.load_time))

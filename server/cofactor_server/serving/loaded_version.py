@@ -1,33 +1,30 @@
-"""A model version that is ready to serve."""
+"""A model version that is loaded and ready to serve."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import logging
-import os
 import sys
 import time
+from collections.abc import Iterator
 
 from cofactor.v1 import model_pb2
-from cofactor_server.arrays import FloatArray
+from cofactor.v1.manifest_pb2 import Manifest
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ModelRefused
-from cofactor_server.inference.ann_index import from_candidates
-from cofactor_server.inference.catalogue_top_k import DirectTopK
-from cofactor_server.inference.dynamic_batching import BatchedTopK, batching_pays
 from cofactor_server.inference.engine import Engine
-from cofactor_server.inference.execution_providers import CPU, ProviderList
-from cofactor_server.inference.golden_check import check_golden_answers
-from cofactor_server.inference.memory_budget import floats_per_user, users_per_run
+from cofactor_server.inference.execution_providers import ProviderList
+from cofactor_server.inference.golden_check import run_golden_tests
+from cofactor_server.inference.top_k_choice import choose_top_k
 from cofactor_server.ranking.catalogue import Catalogue
-from cofactor_server.ranking.explanation import Explainer, LogitModel
+from cofactor_server.ranking.explanation import build_explainer
 from cofactor_server.ranking.filters import ItemFilters
 from cofactor_server.ranking.profile_encoder import ProfileEncoder
 from cofactor_server.ranking.ranker import Ranker
 from cofactor_server.ranking.similar_items import SimilarItems
 from cofactor_server.ranking.title_search import TitleSearch
-from cofactor_server.ranking.user_vectors import Users
+from cofactor_server.ranking.user_vectors import UserVectors
 from cofactor_server.repository.id_index import IdIndex
 from cofactor_server.repository.version_directory import VersionDirectory
 from cofactor_server.serving.response_cache import ResponseCache
@@ -37,123 +34,103 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class LoadedVersion:
-    """Everything that answers for one version; its parts share the bundle's mapped tables.
+    """All that serves one version. The parts share the memory-mapped tables of the version directory.
 
-    Raises ModelRefused when the version contradicts itself or does not give its golden answers.
+    Attributes:
+        key: "name/version".
+        manifest: the manifest of the version directory.
+        predicts_ratings: True if the model was trained to predict ratings.
+        coalesces_calls: True if calls should share runs before they have a thread; see TopKChoice.
+        engine: runs the ONNX graphs.
+        user_ids: maps user ids to rows and back.
+        item_ids: maps item ids to rows and back.
+        catalogue: titles, genres, years, counts and biases of the items.
+        filters: selects items by their attributes.
+        title_search: finds items by their titles.
+        users: vectors of known users, and of new ones folded in.
+        profile_encoder: encodes the profiles of new users.
+        ranker: ranks the items for a user.
+        similar_items: ranks the items by similarity to given ones.
+        explainer: explains predictions.
+        response_encoder: encodes responses to Recommend.
+        response_cache: caches these.
+        served_model: names the version in every response.
+        description: describes the version in the catalog service.
     """
 
-    def __init__(self, bundle: VersionDirectory, providers: ProviderList, config: ServerConfig) -> None:
-        manifest = self.manifest = bundle.manifest
-        tables = bundle.tables
-        self.key = f"{manifest.name}/{manifest.version}"
-        self.engine = Engine(bundle, providers, must_use_first=config.provider == "cuda")
-        n_golden = check_golden_answers(bundle, self.engine)
-        try:
-            self.user_ids = IdIndex(bundle.strings("user_ids"))
-            self.item_ids = IdIndex(bundle.strings("item_ids"))
-            self.catalogue = Catalogue(bundle)
-        except ValueError as error:
-            raise ModelRefused(f"model {bundle.label} refused: {error}") from None
-        self.filters = ItemFilters(self.catalogue)
-        self.search = TitleSearch(self.catalogue)
-        self.profiles = ProfileEncoder(manifest.profile_features)
-        self.n_items = int(manifest.item_count)
-        self.users = Users(tables, self.engine, self.n_items)
-        item_factors: FloatArray = tables["item_factors"]  # type: ignore[assignment]
-        direct = self._direct_top_k(bundle, config)
-        batches = config.batching == "on"
-        if config.batching == "auto":
-            batches = batching_pays(direct, manifest.user_factor_count, min(10, self.n_items))
-        self.coalesces_calls = config.batching == "auto" and not batches and not config.approximate
-        exact = self._batched(direct) if batches else direct
-        self.recommender = Ranker(
-            from_candidates(bundle, exact, self.engine, on_cpu=self._is_on_cpu) if config.approximate else exact,
-            self.engine,
-            item_factors,
-            tables["item_inverse_norms"],  # type: ignore[arg-type]
-            tables["item_log_popularity"],  # type: ignore[arg-type]
-        )
-        self.similar_items = SimilarItems(self.engine, self.n_items)
-        self.explainer = Explainer(
-            self.users,
-            self.engine,
-            tables["item_bias"],  # type: ignore[arg-type]
-            manifest.global_bias,
-            self.n_items,
-            nearness=self.engine.similarity,
-            dot_product=_logit_model(bundle),
-        )
+    def __init__(self, directory: VersionDirectory, providers: ProviderList, config: ServerConfig) -> None:
+        """Load a version.
+
+        Raises ModelRefused if the version contradicts itself or fails a golden test, and ProviderUnavailable if the
+        configured provider does not work.
+        """
+        manifest = self.manifest = directory.manifest
+        n_items = int(manifest.item_count)
+        self.key = directory.label
         self.predicts_ratings = manifest.objective == "rating"
-        self.served = model_pb2.ServedModel(
+        self.engine = Engine(directory, providers, must_use_first=config.provider == "cuda")
+        n_golden_tests = run_golden_tests(directory, self.engine)
+        with _refuse_invalid_tables(directory):
+            self.user_ids = IdIndex(directory.strings("user_ids"))
+            self.item_ids = IdIndex(directory.strings("item_ids"))
+            self.catalogue = Catalogue(directory)
+        self.filters = ItemFilters(self.catalogue)
+        self.title_search = TitleSearch(self.catalogue)
+        self.users = UserVectors(directory.tables, self.engine, n_items)
+        self.profile_encoder = ProfileEncoder(manifest.profile_features)
+
+        choice = choose_top_k(directory, self.engine, config)
+        self.coalesces_calls = choice.coalesces_calls
+        self.ranker = Ranker(choice.top_k, self.engine, directory.tables)
+        self.similar_items = SimilarItems(self.engine, n_items)
+        self.explainer = build_explainer(directory, self.users, self.engine)
+
+        self.served_model = model_pb2.ServedModel(
             name=manifest.name, version=manifest.version, execution_provider=self.engine.providers[0]
         )
-        self.encoder = ResponseEncoder(
-            self.item_ids.ids, self.catalogue, self.served, with_ratings=self.predicts_ratings
+        self.response_encoder = ResponseEncoder(
+            self.item_ids.ids, self.catalogue, self.served_model, with_ratings=self.predicts_ratings
         )
-        self.answers = ResponseCache(config.cache_mib * 2**20)
-        self.description = self._describe()
-        release_free_memory()
-        _LOGGER.info("%s ready on %s, %d golden answers hold", self.key, self.engine.providers[0], n_golden)
-
-    @property
-    def _is_on_cpu(self) -> bool:
-        return self.engine.providers[0] == CPU
-
-    def _direct_top_k(self, bundle: VersionDirectory, config: ServerConfig) -> DirectTopK:
-        largest_batch = min(config.max_batch_size, users_per_run(floats_per_user(bundle)))
-        largest_batch = self.engine.prepare(largest_batch, self.manifest.user_factor_count)
-        return DirectTopK(self.engine, self.n_items, largest_batch)
-
-    def _batched(self, direct: DirectTopK) -> BatchedTopK:
-        _LOGGER.info("%s: calls that wait for the engine are joined", self.key)
-        n_slots = len(os.sched_getaffinity(0)) if self._is_on_cpu else 1
-        return BatchedTopK(direct, direct.max_batch_size, n_slots)
-
-    def _describe(self) -> model_pb2.Model:
-        manifest = self.manifest
-        model = model_pb2.Model(
-            name=manifest.name,
-            version=manifest.version,
-            state=model_pb2.Model.STATE_READY,
-            architecture=manifest.architecture,
-            objective=manifest.objective,
-            user_count=manifest.user_count,
-            item_count=manifest.item_count,
-            factor_count=manifest.user_factor_count,
-            rating_min=manifest.rating_min,
-            rating_max=manifest.rating_max,
-            execution_providers=self.engine.providers,
-            embedding_space=manifest.embedding_space,
-            profile_keys=self.profiles.keys,
-            metrics=manifest.metrics,
-            train_time=manifest.train_time,
-            supports_new_users=self.engine.embeds_users,
-            dataset=manifest.dataset,
-        )
-        model.load_time.FromSeconds(int(time.time()))
-        return model
+        self.response_cache = ResponseCache(config.cache_mib * 2**20)
+        self.description = _describe(manifest, self.engine, self.profile_encoder.keys)
+        _release_free_memory()
+        _LOGGER.info("%s ready on %s, %d golden tests passed", self.key, self.engine.providers[0], n_golden_tests)
 
 
-def _logit_model(bundle: VersionDirectory) -> LogitModel | None:
-    """What explains a dot product; None for other architectures, and for versions without the prior's tables."""
-    manifest, tables = bundle.manifest, bundle.tables
-    if manifest.architecture != "dot-product" or "user_prior_mean" not in tables:
-        return None
-    rating_range = None
-    if manifest.HasField("rating_range"):
-        rating_range = (manifest.rating_range.low, manifest.rating_range.high)
-    return LogitModel(
-        item_factors=tables["item_factors"],  # type: ignore[arg-type]
-        item_bias=tables["item_bias"],  # type: ignore[arg-type]
-        global_bias=manifest.global_bias,
-        rating_range=rating_range,
-        prior_mean=tables["user_prior_mean"],  # type: ignore[arg-type]
-        precision=tables["user_prior_precision"],  # type: ignore[arg-type]
+@contextlib.contextmanager
+def _refuse_invalid_tables(directory: VersionDirectory) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ModelRefused(f"model {directory.label} refused: {error}") from None
+
+
+def _describe(manifest: Manifest, engine: Engine, profile_keys: list[str]) -> model_pb2.Model:
+    model = model_pb2.Model(
+        name=manifest.name,
+        version=manifest.version,
+        state=model_pb2.Model.STATE_READY,
+        architecture=manifest.architecture,
+        objective=manifest.objective,
+        user_count=manifest.user_count,
+        item_count=manifest.item_count,
+        factor_count=manifest.user_factor_count,
+        rating_min=manifest.rating_min,
+        rating_max=manifest.rating_max,
+        execution_providers=engine.providers,
+        embedding_space=manifest.embedding_space,
+        profile_keys=profile_keys,
+        metrics=manifest.metrics,
+        train_time=manifest.train_time,
+        supports_new_users=engine.embeds_users,
+        dataset=manifest.dataset,
     )
+    model.load_time.FromSeconds(int(time.time()))
+    return model
 
 
-def release_free_memory() -> None:
-    """Gives back what loading and the golden answers needed; the allocator of glibc keeps it otherwise."""
+def _release_free_memory() -> None:
+    """Return the memory that loading and the golden tests needed to the system; glibc's allocator would keep it."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # musl has no malloc_trim
             ctypes.CDLL("libc.so.6").malloc_trim(0)

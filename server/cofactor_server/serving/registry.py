@@ -1,4 +1,4 @@
-"""The model versions a server holds, and which of them answers a request."""
+"""Registry of the loaded model versions: selects the version that serves a request."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ VersionState = ModelState[LoadedVersion]
 
 
 class ModelRegistry:
-    """Versions by name; immutable, so that a request sees one state throughout.
+    """The loaded versions at one moment. Immutable, so that a request sees one state from beginning to end.
 
     Attributes:
-        versions: by name, newest first.
-        default_name: the model that answers when a request names none.
-        has_shadows: whether a policy has requests run on a second version.
-        coalesces_calls: whether calls that arrive together are best answered together, whatever version they are for.
+        versions: loaded versions by model name, newest first.
+        default_name: model that serves requests which name none.
+        has_shadows: True if a serving policy runs requests on a second version.
+        coalesces_calls: True if all versions are served best by coalescing the calls that arrive together.
     """
 
     def __init__(self, states: Mapping[str, VersionState], default_name: str) -> None:
@@ -40,24 +40,24 @@ class ModelRegistry:
         self.versions = {
             name: [loaded.value for loaded in state.loaded.values()] for name, state in states.items() if state.loaded
         }
-        self._by_key = {version.key: version for held in self.versions.values() for version in held}
-        self.coalesces_calls = not self.has_shadows and all(held.coalesces_calls for held in self._by_key.values())
+        self._by_key = {version.key: version for versions in self.versions.values() for version in versions}
+        self.coalesces_calls = not self.has_shadows and all(v.coalesces_calls for v in self._by_key.values())
         self._current = {name: self._by_key[f"{name}/{routing.current}"] for name, routing in self._routings.items()}
         self._descriptions = {key: self._describe(version) for key, version in self._by_key.items()}
         self._refused = {
-            name: [_refused(name, version, refusal.reason) for version, refusal in state.refused.items()]
+            name: [_describe_refused(name, version, refusal.reason) for version, refusal in state.refused.items()]
             for name, state in states.items()
         }
 
-    def held(self, key: str) -> LoadedVersion | None:
-        """The version "name/version", or None when it is not held."""
+    def get(self, key: str) -> LoadedVersion | None:
+        """Return the version "name/version", or None if it is not loaded."""
         return self._by_key.get(key)
 
     def resolve(self, ref: ModelRef, user_id: str = "") -> LoadedVersion:
-        """The version that a request means; raises ModelNotFound.
+        """Return the version that serves a request.
 
-        A request that names neither version nor label goes to the current one, or to the canary that `user_id` is
-        dealt to.
+        A request that names neither a version nor a label goes to the current version, or to a canary if `user_id` is
+        in its share of users. Raises ModelNotFound, or NotServing if no model is loaded.
         """
         name = ref.name or self.default_name
         choice = ref.WhichOneof("choice")
@@ -76,8 +76,8 @@ class ModelRegistry:
             raise ModelNotFound(f"version {quoted(ref.version)} of {quoted(name)} is not served")
         return found
 
-    def default(self, user_id: str = "") -> LoadedVersion:
-        """The version for a request that says nothing about models; see `resolve`."""
+    def resolve_default(self, user_id: str = "") -> LoadedVersion:
+        """Return the version that serves a request which names no model; see `resolve`."""
         return self._routed(self.default_name, user_id)
 
     def _routed(self, name: str, user_id: str) -> LoadedVersion:
@@ -91,24 +91,25 @@ class ModelRegistry:
         return ModelNotFound(f"no model is called {quoted(name)}") if self._current else NotServing()
 
     def shadow_of(self, version: LoadedVersion, user_id: str) -> LoadedVersion | None:
-        """The other version that requests of this user, answered by `version`, are tried with; None for most."""
+        """Return the version that shadows `version` for this user, or None."""
         name = version.manifest.name
         shadow = self._routings[name].shadow_for(user_id) if name in self._routings else None
         return self._by_key[f"{name}/{shadow}"] if shadow not in (None, version.manifest.version) else None
 
     def describe(self, version: LoadedVersion) -> model_pb2.Model:
-        """The version with the labels it has now."""
+        """Return the description of a version, with its current labels."""
         return self._descriptions[version.key]
 
-    def descriptions(self) -> list[model_pb2.Model]:
-        """Every version that is held or was refused, by name, newest first."""
-        found = []
+    def describe_all(self) -> list[model_pb2.Model]:
+        """Return the description of every loaded or refused version, by model name, newest first."""
+        descriptions = []
         for name in sorted({*self.versions, *self._refused}):
-            models = {held.manifest.version: self.describe(held) for held in self.versions.get(name, [])}
+            by_version = {loaded.manifest.version: self.describe(loaded) for loaded in self.versions.get(name, [])}
             for refused in self._refused.get(name, []):
-                models.setdefault(refused.version, refused)  # a held version may be refused in its new shape
-            found += [models[version] for version in newest_first(models)]
-        return found
+                # A loaded version is also refused if its files changed and the new ones are invalid.
+                by_version.setdefault(refused.version, refused)
+            descriptions += [by_version[version] for version in newest_first(by_version)]
+        return descriptions
 
     def _describe(self, version: LoadedVersion) -> model_pb2.Model:
         routing = self._routings[version.manifest.name]
@@ -118,20 +119,26 @@ class ModelRegistry:
         return described
 
 
-def _refused(name: str, version: str, reason: str) -> model_pb2.Model:
+def _describe_refused(name: str, version: str, reason: str) -> model_pb2.Model:
     return model_pb2.Model(name=name, version=version, state=model_pb2.Model.STATE_FAILED, state_message=reason)
 
 
 class LiveRegistry:
-    """What a server answers from: `current` is swapped, never changed in place.
+    """Follows the model repository: every change replaces `current` with a new registry.
 
-    Raises ModelRefused, ProviderUnavailable or ConfigurationError unless the default model can be served.
+    Attributes:
+        source: the model repository.
+        watcher: loads versions from it.
+        current: registry for new requests.
     """
 
     def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
-        """Verify and load what is to be served."""
-        self._private = None if config.copies else LockedFolder()
-        copies = self._private.path if self._private else Path(config.copies)
+        """Verify and load the versions to serve.
+
+        Raises ModelRefused, ProviderUnavailable or ConfigurationError if the default model cannot be served.
+        """
+        self._private_folder = None if config.copies else LockedFolder()
+        copies = self._private_folder.path if self._private_folder else Path(config.copies)
         self.source = open_source(str(config.models))
         self.watcher = ModelWatcher(self.source, _counted(_loader(config), metrics), copies, self._swap)
         self._default_name = config.model
@@ -141,18 +148,18 @@ class LiveRegistry:
         self.watcher.remove_stale_copies()
 
     def follow(self, interval_s: float) -> None:
-        """Look for new versions every `interval_s` from now on; 0: never."""
+        """Poll for new versions every `interval_s` seconds from now on; 0 does not poll."""
         if interval_s > 0:
             self.watcher.start(interval_s)
 
     def close(self) -> None:
-        """Stop looking, and remove the private copies; what is loaded stays usable."""
+        """Stop polling and remove the private copies. Loaded versions stay usable."""
         self.watcher.stop()
-        if self._private is not None:
-            self._private.close()
+        if self._private_folder is not None:
+            self._private_folder.close()
 
     def _swap(self, snapshot: Snapshot[LoadedVersion]) -> None:
-        # The first model by name, until _check_default settles it.
+        # Without --model, the first model by name serves until _check_default has chosen one.
         self.current = ModelRegistry(snapshot, self._default_name or min(snapshot))
 
     def _check_default(self, config: ServerConfig) -> None:
@@ -162,12 +169,12 @@ class LiveRegistry:
         names = sorted(name for name, state in snapshot.items() if state.available)
         if not names:
             raise ConfigurationError(
-                f"--models: {config.models} holds no <name>/<version>/manifest.json; cofactor-train writes one"
+                f"--models: {config.models} contains no <name>/<version>/manifest.json; cofactor-train writes one"
             )
         self._default_name = config.model or names[0]
         if self._default_name not in names:
             raise ConfigurationError(
-                f"--model {config.model}: there is no such model in {config.models}, only {', '.join(names)}"
+                f"--model {config.model}: {config.models} has no such model; choose one of {', '.join(names)}"
             )
         default = snapshot[self._default_name]
         if default.routing is None:

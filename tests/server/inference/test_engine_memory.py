@@ -1,4 +1,4 @@
-"""What runs of the recommend graph leave in memory: little for the next run, and nothing of a large one."""
+"""Test that a large run of the recommend graph returns its memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# In a process of its own: what others have freed before would be used again, and no growth be seen.
+# Runs in a process of its own. In this one, a run could reuse memory that other tests have freed, and show no growth.
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -17,12 +17,12 @@ from cofactor_server.inference import engine as engine_module
 from cofactor_server.repository.version_directory import open_version_directory
 from cofactor_server.inference.execution_providers import CPU
 
-bundle = open_version_directory(Path(sys.argv[1]))
-n_items, n_factors = int(bundle.manifest.item_count), bundle.manifest.user_factor_count
-n_users = 4 * engine_module.FLOATS_KEPT // n_items  # 64 MiB of scores
+directory = open_version_directory(Path(sys.argv[1]))
+n_items, n_factors = int(directory.manifest.item_count), directory.manifest.user_factor_count
+n_users = 4 * engine_module.MAX_ARENA_FLOATS // n_items  # 64 MiB of scores
 if sys.argv[2] == "keep":
-    engine_module.FLOATS_KEPT = 2**40
-engine = engine_module.Engine(bundle, [CPU], must_use_first=True)
+    engine_module.MAX_ARENA_FLOATS = 2**40
+engine = engine_module.Engine(directory, [CPU], must_use_first=True)
 
 def recommend(n_users):
     zeros = np.zeros(n_users, np.float32)
@@ -36,14 +36,14 @@ print((psutil.Process().memory_info().rss - before) // 2**20)
 """
 
 
-def mib_left_by_a_run(version, way) -> int:
+def mib_left_by_a_run(version, mode) -> int:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, version, way], check=True, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", PROGRAM, version, mode], check=True, capture_output=True, text=True, timeout=120
     )
     return int(done.stdout)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems give memory back at their own pace")
-def test_a_large_run_gives_its_memory_back(indexed_version) -> None:
-    assert mib_left_by_a_run(indexed_version, "give back") < 16
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems return memory at their own pace")
+def test_a_large_run_returns_its_memory(indexed_version) -> None:
+    assert mib_left_by_a_run(indexed_version, "return") < 16
     assert mib_left_by_a_run(indexed_version, "keep") > 32, "the control"

@@ -1,4 +1,4 @@
-"""A version whose Recommend looks among 8-bit factors ranks as the exact one does."""
+"""Test that a version with 8-bit item factors recommends the same items as the exact version."""
 
 import numpy as np
 import pytest
@@ -30,25 +30,25 @@ def recommended(engine, tables):
     return engine.recommend(tables["user_factors"][users], tables["user_bias"][users], weights, nothing, 10)
 
 
-def test_it_recommends_what_the_exact_version_does(quantized_version, dot_version):
-    answers = []
+def test_a_quantized_version_recommends_like_the_exact_one(quantized_version, dot_version):
+    results = []
     for version in (quantized_version, dot_version):
-        bundle = open_version_directory(version)
-        answers.append(recommended(Engine(bundle, [CPU], must_use_first=True), bundle.tables))
-    for ours, exact in zip(*answers, strict=True):
+        directory = open_version_directory(version)
+        results.append(recommended(Engine(directory, [CPU], must_use_first=True), directory.tables))
+    for ours, exact in zip(*results, strict=True):
         np.testing.assert_allclose(ours, exact, atol=1e-5)
 
 
-def test_graphs_are_prepacked_where_the_manifest_says_so(dot_version, versions, tmp_path):
-    """As that of versions quantized by the first release does."""
+def test_graphs_are_prepacked_if_the_manifest_says_so(dot_version, versions, tmp_path):
+    """Versions that were quantized by the first release say so."""
     version = versions.copy(dot_version, tmp_path)
     manifest = versions.read(version)
     for graph in manifest.graphs:
         graph.prepacked = graph.name == "recommend"
     versions.write(version, manifest)
     engine = Engine(open_version_directory(version), [CPU], must_use_first=True)
-    entries = {
-        name: getattr(engine, f"_{name}").get_session_options().get_session_config_entry("session.disable_prepacking")
-        for name in ("recommend", "predict")
-    }
-    assert entries == {"recommend": "0", "predict": "1"}
+    disabled = {}
+    for name in ("recommend", "predict"):
+        options = engine._sessions[name]._session.get_session_options()
+        disabled[name] = options.get_session_config_entry("session.disable_prepacking")
+    assert disabled == {"recommend": "0", "predict": "1"}

@@ -90,7 +90,7 @@ def test_a_failure_is_logged_as_json_with_the_ids_of_its_call(serve, served_mode
     try:
         api = serve(served_models, model="dot")
         version = api.server.repository.versions["dot"][0]
-        version.recommender.rank = lambda query: 1 / 0
+        version.ranker.rank = lambda query: 1 / 0
         with pytest.raises(grpc.RpcError, match="internal error"):
             api.recommender.Recommend(REQUEST, metadata=IDS, timeout=10)
     finally:
@@ -171,7 +171,7 @@ def test_a_caller_that_disconnects_leaves_no_error_in_the_log(serve, served_mode
         ended.set()
         raise RuntimeError("no caller is left to receive this")
 
-    version.recommender.rank = wait_and_fail
+    version.ranker.rank = wait_and_fail
     call = api.recommender.Recommend.future(REQUEST, timeout=30)
     assert started.wait(10)
     call.cancel()

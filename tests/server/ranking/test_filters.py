@@ -1,4 +1,4 @@
-"""Filters on a real server, in Recommend and SimilarItems: what meets them comes, and nothing else."""
+"""Test filters on a real server: Recommend and SimilarItems return the items that meet them, and no others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def attribute_filters():
             [r for r in rows if {"Drama", "Comedy"} & set(genres[r])],
         ),
         "excluded_genres": (ItemFilter(excluded_genres=["Action"]), [r for r in rows if "Action" not in genres[r]]),
-        "genre nobody has": (ItemFilter(any_genres=["Western"]), []),
+        "genre of no item": (ItemFilter(any_genres=["Western"]), []),
         "from": (ItemFilter(min_release_year=1990), [r for r in rows if years[r] >= 1990]),
         "until": (ItemFilter(max_release_year=1970), [r for r in rows if 0 < years[r] <= 1970]),
         "count": (ItemFilter(min_rating_count=5), [r for r in rows if COUNTS[r] >= 5]),
@@ -41,10 +41,10 @@ def attribute_filters():
 
 
 @pytest.mark.parametrize("kind", list(attribute_filters()))
-def test_filters_return_what_meets_them_and_nothing_else(api, name, kind):
+def test_filters_return_the_items_that_meet_them_and_no_others(api, name, kind):
     item_filter, allowed = attribute_filters()[kind]
     request = RecommendRequest(model=ModelRef(name=name), user=KNOWN, page_size=1000, filter=item_filter)
-    for _ in range(2):  # the second time from the filter cache
+    for _ in range(2):  # the second time, the filter is cached
         response = api.recommender.Recommend(request)
         expected = ordered(logits_of(name) + np.log1p(COUNTS), set(allowed) - set(RATED))
         assert ids_of(response) == expected
@@ -52,7 +52,7 @@ def test_filters_return_what_meets_them_and_nothing_else(api, name, kind):
     assert set(ids_of(similar)) == {ITEM_IDS[row] for row in allowed} - {"i004"}
 
 
-def test_unknown_candidates_are_listed_and_the_others_answered(api):
+def test_unknown_candidates_are_listed_and_the_others_ranked(api):
     item_filter = ItemFilter(candidate_item_ids=["nothing", "i050", "i051", "nil", "nothing"])
     response = api.recommender.Recommend(RecommendRequest(user=User(user_id="u039"), filter=item_filter))
     assert set(ids_of(response)) == {"i050", "i051"}
@@ -62,7 +62,7 @@ def test_unknown_candidates_are_listed_and_the_others_answered(api):
     assert response.missing_item_ids == ["nothing", "nil"]
 
 
-def test_everything_filtered_away_gives_an_empty_answer(api):
+def test_a_filter_that_no_item_meets_gives_an_empty_response(api):
     nothing = ItemFilter(excluded_item_ids=ITEM_IDS)
     response = api.recommender.Recommend(RecommendRequest(user=KNOWN, filter=nothing))
     assert (list(response.results), response.next_page_token) == ([], "")

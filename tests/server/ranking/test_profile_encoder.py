@@ -1,4 +1,4 @@
-"""Sign-up answers become the columns that the manifest describes."""
+"""Test that profile answers are encoded as the columns that the manifest describes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FEATURES = [
         ({"occupation": "pilot", "city": "Rome"}, [0, 0, 0, 0, 0], ["city", "occupation"]),
     ],
 )
-def test_answers_become_columns_in_the_manifests_order(profile, columns, ignored):
+def test_answers_are_encoded_in_the_order_of_the_manifest(profile, columns, ignored):
     encoded, unused = ProfileEncoder(FEATURES).encode(profile, "profile")
     assert encoded.tolist() == [columns]
     assert unused == ignored
@@ -34,7 +34,7 @@ def test_a_model_without_features_ignores_every_answer():
 
 
 @pytest.mark.parametrize("answer", ["old", "", "nan", "inf", "1e30", "x" * 500])
-def test_a_number_that_is_none_is_refused_with_its_field(answer):
+def test_an_answer_that_is_not_a_usable_number_is_refused_with_its_field(answer):
     with pytest.raises(InvalidField) as caught:
         ProfileEncoder(FEATURES).encode({"age": answer}, "user.history.profile")
     assert caught.value.field == 'user.history.profile["age"]'

@@ -1,4 +1,4 @@
-"""The pure core on scores whose order is known, ties and edges included."""
+"""Test the ranking core on scores whose order is known, with ties and edge cases."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import sys
 import numpy as np
 import pytest
 
-from cofactor_server.ranking.diversity import diversified
-from cofactor_server.ranking.filters import EVERYTHING, ItemSelection
+from cofactor_server.ranking.diversity import diversify
+from cofactor_server.ranking.filters import ALL_ITEMS, ItemSelection
 from cofactor_server.ranking.ranker import Ranker, Ranking, RankingQuery, UserVector, best_positions
 
 N = 40
-# Half of the items score alike, so that ties matter everywhere.
+# Every two items have the same score, so that every ranking has ties.
 LOGITS = np.repeat(np.arange(N // 2, dtype=np.float32)[::-1], 2)
 POPULARITY = np.tile(np.array([0, 1], dtype=np.float32), N // 2)
 
 
-class Oracle:
-    """Engine and top-k in numpy."""
+class NumpyEngine:
+    """Predictor and top k in numpy; records the k of every query."""
 
     def __init__(self):
         self.depths = []
@@ -27,7 +27,7 @@ class Oracle:
     def predict(self, user_factors, user_bias, item_rows):
         return LOGITS[item_rows], LOGITS[item_rows] / 4
 
-    def one(self, query):
+    def find(self, query):
         self.depths.append(query.k)
         scores = LOGITS + np.float32(query.popularity_weight) * POPULARITY
         scores[query.excluded_rows] = -1e30
@@ -35,15 +35,19 @@ class Oracle:
         assert 1 <= query.k <= N - len(query.excluded_rows)
         return Ranking(rows, scores[rows], LOGITS[rows] / 4)
 
-    def many(self, queries):
-        return [self.one(query) for query in queries]
+    def find_many(self, queries):
+        return [self.find(query) for query in queries]
 
 
-def recommender(oracle=None):
-    oracle = oracle or Oracle()
+def ranker(engine=None):
+    engine = engine or NumpyEngine()
     factors = np.random.default_rng(0).normal(size=(N + 1, 3)).astype(np.float32)
-    norms = 1 / np.linalg.norm(factors, axis=1)
-    return Ranker(oracle, oracle, factors, norms, np.append(POPULARITY, 0))
+    tables = {
+        "item_factors": factors,
+        "item_inverse_norms": 1 / np.linalg.norm(factors, axis=1),
+        "item_log_popularity": np.append(POPULARITY, np.float32(0)),
+    }
+    return Ranker(engine, engine, tables)
 
 
 def user(*rated):
@@ -55,8 +59,8 @@ def query(**fields):
 
 
 @pytest.mark.parametrize("allowed", [None, np.arange(N)])
-def test_equal_scores_come_by_row_whichever_way_they_were_computed(allowed):
-    ranking = recommender().rank(query(selection=ItemSelection(allowed), page_size=N))
+def test_equal_scores_are_ranked_by_row_with_and_without_an_allow_list(allowed):
+    ranking = ranker().rank(query(selection=ItemSelection(allowed), page_size=N))
     assert ranking.rows.tolist() == list(range(N))
     assert not ranking.has_more
 
@@ -66,12 +70,12 @@ def test_equal_scores_come_by_row_whichever_way_they_were_computed(allowed):
 @pytest.mark.parametrize("weight", [0.0, 1.0, -2.0])
 @pytest.mark.parametrize("allowed", [None, np.arange(3, 37)])
 @pytest.mark.parametrize("rated", [(), (0, 1, 5, 39), tuple(range(N))])
-def test_pages_of_any_size_join_to_the_same_list(diversity, min_rating, weight, allowed, rated):
+def test_pages_of_any_size_add_up_to_the_same_ranking(diversity, min_rating, weight, allowed, rated):
     fields = {
         "user": user(*rated), "diversity": diversity, "min_rating": min_rating, "popularity_weight": weight,
         "selection": ItemSelection(allowed),
     }  # fmt: skip
-    core = recommender()
+    core = ranker()
     whole = core.rank(query(page_size=N, **fields))
     assert not whole.has_more
     rows = set(range(N) if allowed is None else allowed) - set(rated)
@@ -89,44 +93,44 @@ def test_pages_of_any_size_join_to_the_same_list(diversity, min_rating, weight, 
         assert found == whole.rows.tolist()
 
 
-def test_many_is_each_one_by_one():
+def test_rank_many_equals_rank_one_by_one():
     queries = [
         query(
             user=user(*range(n)), page_size=1 + n, offset=n % 3, popularity_weight=float(n % 2), diversity=0.2 * (n % 4)
         )
         for n in range(N)
     ] + [query(selection=ItemSelection(np.arange(5))), query(user=user(*range(N)))]
-    core = recommender()
+    core = ranker()
     for one, many in zip(map(core.rank, queries), core.rank_many(queries), strict=True):
         assert one.rows.tolist() == many.rows.tolist()
         assert one.has_more == many.has_more
 
 
-def test_a_page_beyond_the_end_is_empty_and_asks_the_engine_nothing():
-    oracle = Oracle()
-    ranking = recommender(oracle).rank(query(offset=N))
-    assert (len(ranking.rows), ranking.has_more, oracle.depths) == (0, False, [])
+def test_a_page_beyond_the_end_is_empty_and_does_not_run_the_engine():
+    engine = NumpyEngine()
+    ranking = ranker(engine).rank(query(offset=N))
+    assert (len(ranking.rows), ranking.has_more, engine.depths) == (0, False, [])
 
 
-def test_the_engine_is_asked_for_no_more_than_the_page_needs():
-    oracle = Oracle()
-    recommender(oracle).rank(query(offset=5, page_size=4, selection=EVERYTHING))
-    assert oracle.depths == [9]
+def test_the_engine_is_asked_for_the_items_up_to_the_end_of_the_page():
+    engine = NumpyEngine()
+    ranker(engine).rank(query(offset=5, page_size=4, selection=ALL_ITEMS))
+    assert engine.depths == [9]
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 8, 100])
-def test_best_positions_is_a_stable_sort_cut_short(k):
+def test_best_positions_equals_the_start_of_a_stable_sort(k):
     scores = np.array([1, 3, 3, 2, 3, 1, 0, 2], dtype=np.float32)
     assert best_positions(scores, k).tolist() == np.argsort(-scores, kind="stable")[:k].tolist()
 
 
-def test_diversity_picks_the_item_unlike_the_first_before_its_double():
+def test_diversity_ranks_an_unlike_item_before_a_duplicate_of_the_first():
     scores = np.array([3.0, 2.9, 2.0, 1.0], dtype=np.float32)
     vectors = np.array([[1, 0], [1, 0], [0, 1], [0, -1]], dtype=np.float32)
-    assert diversified(scores, vectors, 0.0, 4).tolist() == [0, 1, 2, 3]
-    assert diversified(scores, vectors, 0.6, 4).tolist()[:3] == [0, 2, 3]
-    assert diversified(scores, vectors, 0.6, 2).tolist() == [0, 2, 1, 3]  # the rest in its old order
-    assert diversified(np.ones(3, np.float32), np.zeros((3, 2), np.float32), 1.0, 3).tolist() == [0, 1, 2]
+    assert diversify(scores, vectors, 0.0, 4).tolist() == [0, 1, 2, 3]
+    assert diversify(scores, vectors, 0.6, 4).tolist()[:3] == [0, 2, 3]
+    assert diversify(scores, vectors, 0.6, 2).tolist() == [0, 2, 1, 3]  # the others in their old order
+    assert diversify(np.ones(3, np.float32), np.zeros((3, 2), np.float32), 1.0, 3).tolist() == [0, 1, 2]
 
 
 def test_the_core_loads_neither_grpc_nor_onnxruntime():

@@ -10,7 +10,7 @@ import pytest
 
 from cofactor.v1.catalog_pb2 import GetModelRequest, ListModelsRequest, ListTopItemsRequest, SearchItemsRequest
 from cofactor.v1.model_pb2 import Model, ModelRef
-from cofactor_server.ranking.title_search import TitleSearch, folded
+from cofactor_server.ranking.title_search import TitleSearch, normalize
 from cofactor_server.repository.serving_policy import newest_first
 from tests.support import synthetic
 
@@ -124,11 +124,11 @@ def search():
     ],
 )
 def test_search_orders_whole_titles_then_whole_words_then_beginnings(search, query, rows):
-    assert search.rows(query).tolist() == rows
+    assert search.find_rows(query).tolist() == rows
 
 
 def test_folding_drops_case_accents_and_punctuation():
-    assert folded("Crème-Brûlée: ÉTÉ_2!").split() == ["creme", "brulee", "ete", "2"]
+    assert normalize("Crème-Brûlée: ÉTÉ_2!").split() == ["creme", "brulee", "ete", "2"]
 
 
 def test_versions_are_ordered_by_the_numbers_in_their_names():

@@ -59,7 +59,7 @@ def items(response):
 
 
 def loaded(api, version):
-    return api.server.repository.held(f"dot/{version}")
+    return api.server.repository.get(f"dot/{version}")
 
 
 def counts(api):
@@ -76,7 +76,7 @@ def test_callers_get_the_same_responses_and_the_overlap_is_measured(serve, model
     totals = api.server.reporter.report().totals
     assert n_compared + counts(api)[2] == len(USERS)
     assert {response.model.version for response in responses.values()} == {"1"}
-    assert len(loaded(api, "2").answers) == 0, "responses of the shadow are not cached"
+    assert len(loaded(api, "2").response_cache) == 0, "responses of the shadow are not cached"
     assert totals.counters["cofactor_cache_requests"] == {"miss": len(USERS)}
     assert list(totals.requests) == [("Recommend", "OK")]
     assert sum(totals.requests["Recommend", "OK"][: len(SECONDS) + 1]) == len(USERS)
@@ -153,7 +153,7 @@ def test_a_failing_shadow_is_counted_and_logged_once(serve, models, caplog) -> N
     def fail(_queries):
         raise RuntimeError("out of memory")
 
-    loaded(api, "2").recommender.rank_many = fail
+    loaded(api, "2").ranker.rank_many = fail
     for n_done, user in enumerate(USERS[:5], 1):
         assert ask(api, user).model.version == "1"
         until(lambda n=n_done: counts(api) == (0, n, 0))
@@ -171,14 +171,14 @@ def test_a_user_unknown_to_the_shadow_counts_as_a_failure(serve, models) -> None
 def test_a_full_queue_drops_requests_and_no_caller_waits(serve, models) -> None:
     api = serve(models)
     entered, opened = threading.Event(), threading.Event()
-    rank_many = loaded(api, "2").recommender.rank_many
+    rank_many = loaded(api, "2").ranker.rank_many
 
     def wait_and_rank(queries):
         entered.set()
         opened.wait(20)
         return rank_many(queries)
 
-    loaded(api, "2").recommender.rank_many = wait_and_rank
+    loaded(api, "2").ranker.rank_many = wait_and_rank
     ask(api)
     assert entered.wait(10)
     for number in range(MOST_WAITING + 7):
@@ -191,7 +191,7 @@ def test_a_full_queue_drops_requests_and_no_caller_waits(serve, models) -> None:
 def test_shadows_are_dropped_while_more_than_half_of_the_threads_are_busy(serve, models) -> None:
     api = serve(models, threads=4, cache_mib=0)
     opened, entered = threading.Event(), threading.Semaphore(0)
-    rank = loaded(api, "1").recommender.rank
+    rank = loaded(api, "1").ranker.rank
 
     def wait_and_rank(query):
         if query.page_size == 7:
@@ -199,7 +199,7 @@ def test_shadows_are_dropped_while_more_than_half_of_the_threads_are_busy(serve,
             opened.wait(20)
         return rank(query)
 
-    loaded(api, "1").recommender.rank = wait_and_rank
+    loaded(api, "1").ranker.rank = wait_and_rank
     request = RecommendRequest(user=User(user_id="u001"), page_size=7, model=ModelRef(version="1"))
     slow = [api.recommender.Recommend.future(request, timeout=20) for _ in range(2)]
     for _ in slow:
@@ -220,7 +220,7 @@ def test_a_version_that_is_no_longer_a_shadow_is_freed(serve, models) -> None:
     set_policy(models, labels={"stable": "1"}, pinned=["1"])
     (models / "dot" / "2" / "manifest.json").unlink()  # or it would stay loaded, as the newest version
     api.server._live.watcher.poll()
-    assert api.server.repository.held("dot/2") is None
+    assert api.server.repository.get("dot/2") is None
     ask(api)
 
     def is_freed():

@@ -1,6 +1,6 @@
-"""A version that was replaced is freed with its last request, without a search for unreachable cycles.
+"""Test that a replaced version is freed with its last request, without the cyclic garbage collector.
 
-A server that runs for weeks searches for them now and then only: until then each old version would keep its memory.
+On a server that runs for weeks the collector rarely runs, and until then every old version would keep its memory.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ USER = recommender_pb2.User(user_id="u003")
 
 
 @pytest.fixture(autouse=True)
-def no_search_for_cycles():
+def no_garbage_collector():
     gc.disable()
     yield
     gc.enable()
 
 
-def watched(version: LoadedVersion) -> Callable[[], bool]:
-    """Says whether the version and the parts that keep answers and selections are gone."""
-    parts = (version, version.engine, version.catalogue, version.filters, version.search, version.encoder)
-    references = [weakref.ref(part) for part in parts]
+def freed_check(version: LoadedVersion) -> Callable[[], bool]:
+    """Return a function that is True once the version and the parts that have caches are freed."""
+    names = ("engine", "catalogue", "filters", "title_search", "response_encoder")
+    references = [weakref.ref(part) for part in (version, *(getattr(version, name) for name in names))]
     return lambda: all(reference() is None for reference in references)
 
 
 @pytest.mark.parametrize("batching", ["on", "off"])
-def test_a_version_is_freed_with_its_parts_as_soon_as_nobody_refers_to_it(dot_version, batching) -> None:
+def test_a_version_and_its_parts_are_freed_with_the_last_reference(dot_version, batching) -> None:
     config = ServerConfig(models=str(dot_version.parent.parent), provider="cpu", batching=batching)
     version = LoadedVersion(open_version_directory(dot_version), requested_providers("cpu", 0), config)
     version.filters.select(AttributeFilter(any_genres=("Drama",)), None, NO_ROWS)
-    is_freed = watched(version)
+    is_freed = freed_check(version)
     del version
     assert is_freed()
 
 
 def use(api) -> None:
-    """Calls that fill every cache of a version."""
+    """Make calls that fill every cache of a version."""
     condition = recommender_pb2.ItemFilter(any_genres=["Drama"])
     plain = recommender_pb2.RecommendRequest(user=USER)
     rich = recommender_pb2.RecommendRequest(user=USER, return_items=True, filter=condition)
@@ -65,7 +65,7 @@ def use(api) -> None:
 
 
 def mappings(copies: Path) -> set[str]:
-    """The files below `copies` that this process has mapped, as the kernel names them."""
+    """Return the files below `copies` that this process has mapped."""
     lines = Path("/proc/self/maps").read_text().splitlines()
     return {line[line.index(str(copies)) :] for line in lines if str(copies) in line}
 
@@ -76,20 +76,20 @@ def test_versions_that_served_are_freed_when_they_are_replaced(dot_version, vers
     api = serve(tmp_path / "models", poll_interval_s=0, copies=str(copies))
     for number in range(2, 6):
         use(api)
-        is_freed = watched(api.server.repository.versions["dot"][0])
+        is_freed = freed_check(api.server.repository.versions["dot"][0])
         versions.copy(dot_version, tmp_path / "models", version=str(number))
         api.server._live.watcher.poll()
-        until(is_freed, what="the version that was replaced is freed")
+        until(is_freed, what="the replaced version is freed")
     (copy,) = copies.iterdir()
     assert mappings(copies) == {str(copy / "dot" / "5" / "tables.bin")}
 
 
-def test_a_request_in_flight_keeps_its_version_and_frees_it_when_it_ends(
+def test_a_request_in_flight_keeps_its_version_until_it_ends(
     dot_version, versions, tmp_path, serve, monkeypatch
 ) -> None:
     versions.copy(dot_version, tmp_path / "models", version="1")
     api = serve(tmp_path / "models", poll_interval_s=0, batching="off")
-    is_freed = watched(api.server.repository.versions["dot"][0])
+    is_freed = freed_check(api.server.repository.versions["dot"][0])
     entered, may_go_on = threading.Event(), threading.Event()
     rank = Ranker.rank
 

@@ -1,4 +1,4 @@
-"""Answers that are kept: the same as new ones, bounded, and gone with the version that gave them."""
+"""Test that cached responses equal new ones, stay within their limit and go with their version."""
 
 from __future__ import annotations
 
@@ -31,50 +31,50 @@ KNOWN_REQUESTS = [
 ]
 
 
-def without_id(answer):
-    assert answer.recommendation_id
-    answer.recommendation_id = ""
-    return answer
+def without_id(response):
+    assert response.recommendation_id
+    response.recommendation_id = ""
+    return response
 
 
-def outcomes(api):
+def hits_and_misses(api):
     counters = api.server.reporter.report().totals.counters.get("cofactor_cache_requests", {})
     return counters.get("hit", 0), counters.get("miss", 0)
 
 
-def kept(api, name="dot"):
-    return api.server.repository.versions[name][0].answers
+def cache_of(api, name="dot"):
+    return api.server.repository.versions[name][0].response_cache
 
 
-def test_kept_answers_are_those_of_a_server_that_keeps_none(serve, served_models):
-    keeping = serve(served_models, model="dot")
-    never = serve(served_models, model="dot", cache_mib=0)
+def test_cached_responses_equal_those_of_a_server_without_a_cache(serve, served_models):
+    cached = serve(served_models, model="dot")
+    uncached = serve(served_models, model="dot", cache_mib=0)
     for request in KNOWN_REQUESTS:
-        expected = without_id(never.recommender.Recommend(request))
+        expected = without_id(uncached.recommender.Recommend(request))
         for _ in range(3):
-            assert without_id(keeping.recommender.Recommend(request)) == expected
-    assert outcomes(keeping) == (2 * len(KNOWN_REQUESTS), len(KNOWN_REQUESTS))
-    assert outcomes(never) == (0, 0)
-    assert len(kept(never)) == 0
+            assert without_id(cached.recommender.Recommend(request)) == expected
+    assert hits_and_misses(cached) == (2 * len(KNOWN_REQUESTS), len(KNOWN_REQUESTS))
+    assert hits_and_misses(uncached) == (0, 0)
+    assert len(cache_of(uncached)) == 0
 
 
-def test_later_pages_are_kept_apart(serve, served_models):
+def test_every_page_has_a_cache_entry_of_its_own(serve, served_models):
     api = serve(served_models, model="dot")
     first = RecommendRequest(user=KNOWN, page_size=4)
     walks = []
     for _ in range(2):
         pages, request = [], first
         while len(pages) < 3:
-            answer = api.recommender.Recommend(request)
-            pages.append([result.item_id for result in answer.results])
-            request = RecommendRequest(user=KNOWN, page_size=4, page_token=answer.next_page_token)
+            response = api.recommender.Recommend(request)
+            pages.append([result.item_id for result in response.results])
+            request = RecommendRequest(user=KNOWN, page_size=4, page_token=response.next_page_token)
         walks.append(pages)
     assert walks[0] == walks[1]
     assert len({item for page in walks[0] for item in page}) == 12
-    assert outcomes(api) == (3, 3)
+    assert hits_and_misses(api) == (3, 3)
 
 
-def test_batches_and_streams_share_what_is_kept(serve, served_models):
+def test_batches_and_streams_share_the_cache(serve, served_models):
     api = serve(served_models, model="dot")
     request = RecommendRequest(user=KNOWN)
     alone = without_id(api.recommender.Recommend(request))
@@ -86,17 +86,17 @@ def test_batches_and_streams_share_what_is_kept(serve, served_models):
         for entry in entries:
             assert not entry.response.HasField("model")
             assert entry.response.results == alone.results
-    assert outcomes(api) == (6, 1)
+    assert hits_and_misses(api) == (6, 1)
 
 
-def test_every_answer_from_the_cache_has_an_id_of_its_own(serve, served_models):
+def test_every_cached_response_gets_a_recommendation_id_of_its_own(serve, served_models):
     api = serve(served_models, model="dot")
     ids = {api.recommender.Recommend(RecommendRequest(user=KNOWN)).recommendation_id for _ in range(50)}
     assert len(ids) == 50
-    assert outcomes(api) == (49, 1)
+    assert hits_and_misses(api) == (49, 1)
 
 
-def test_a_version_changed_in_place_is_not_answered_for_by_its_predecessor(
+def test_a_version_changed_in_place_does_not_serve_responses_of_its_predecessor(
     serve, dot_version, net_version, versions, tmp_path
 ):
     versions.copy(dot_version, tmp_path, "dot", "1")
@@ -106,14 +106,14 @@ def test_a_version_changed_in_place_is_not_answered_for_by_its_predecessor(
     shutil.rmtree(tmp_path / "dot" / "1")
     versions.copy(net_version, tmp_path, "dot", "1")
     api.server._live.watcher.poll()
-    assert len(kept(api)) == 0
+    assert len(cache_of(api)) == 0
     changed = without_id(api.recommender.Recommend(request))
     assert changed.model.version == before.model.version
     assert changed != before
     assert without_id(api.recommender.Recommend(request)) == changed
 
 
-def test_a_new_version_answers_at_once(serve, dot_version, versions, tmp_path):
+def test_a_new_version_serves_at_once(serve, dot_version, versions, tmp_path):
     versions.copy(dot_version, tmp_path, "dot", "1")
     api = serve(tmp_path, poll_interval_s=0)
     request = RecommendRequest(user=KNOWN)
@@ -123,7 +123,7 @@ def test_a_new_version_answers_at_once(serve, dot_version, versions, tmp_path):
     assert [api.recommender.Recommend(request).model.version for _ in range(2)] == ["2", "2"]
 
 
-def test_only_answers_for_known_users_are_kept(serve, served_models):
+def test_only_responses_for_known_users_are_cached(serve, served_models):
     api = serve(served_models, model="dot")
     embedding = api.recommender.EmbedNewUser(EmbedNewUserRequest()).embedding
     popular = RecommendRequest.UNKNOWN_USER_POLICY_POPULAR
@@ -134,19 +134,19 @@ def test_only_answers_for_known_users_are_kept(serve, served_models):
             api.recommender.Recommend(RecommendRequest(user=User(user_id="nobody")))
         with pytest.raises(grpc.RpcError, match="page_size"):
             api.recommender.Recommend(RecommendRequest(user=KNOWN, page_size=-1))
-    assert len(kept(api)) == 0
-    assert outcomes(api) == (0, 0)
+    assert len(cache_of(api)) == 0
+    assert hits_and_misses(api) == (0, 0)
 
 
-def test_what_is_kept_takes_no_more_than_its_limit():
+def test_the_cache_takes_no_more_memory_than_its_limit():
     cache = ResponseCache(200_000)
     tracemalloc.start()
     for number in range(5_000):
         cache.put((b"request %d" % number, 0), b"x" * (number % 700))
-    taken = tracemalloc.get_traced_memory()[0]
+    allocated = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert 190_000 < cache.n_bytes <= 200_000
-    assert taken <= 1.1 * 200_000
+    assert allocated <= 1.1 * 200_000
     assert cache.get((b"request 4999", 0)) == b"x" * (4999 % 700)
     assert cache.get((b"request 0", 0)) is None
     cache.put((b"huge", 0), b"x" * 200_000)
@@ -154,7 +154,7 @@ def test_what_is_kept_takes_no_more_than_its_limit():
     assert cache.get((b"request 4999", 0)) is not None
 
 
-def test_what_was_used_least_recently_goes_first():
+def test_the_least_recently_used_response_is_evicted_first():
     cache = ResponseCache(3 * 500)
     for name in (b"a", b"b", b"c"):
         cache.put((name, 0), b"x" * 100)
@@ -163,16 +163,16 @@ def test_what_was_used_least_recently_goes_first():
     assert [name for name in (b"a", b"b", b"c", b"d") if cache.get((name, 0))] == [b"a", b"c", b"d"]
 
 
-def test_threads_neither_lose_count_nor_get_answers_of_others():
+def test_threads_get_their_own_responses_and_the_size_stays_right():
     cache = ResponseCache(50 * 400)
     wrong = []
 
     def work():
         for number in range(2_000):
             key = (b"%d" % (number % 97), 0)
-            answer = cache.get(key)
-            if answer not in (None, key[0]):
-                wrong.append(answer)
+            response = cache.get(key)
+            if response not in (None, key[0]):
+                wrong.append(response)
             cache.put(key, key[0])
 
     interval = sys.getswitchinterval()
@@ -187,5 +187,6 @@ def test_threads_neither_lose_count_nor_get_answers_of_others():
         sys.setswitchinterval(interval)
     assert not wrong
     assert cache.n_bytes <= 50 * 400
-    held = [len(key) + len(answer) + ENTRY_BYTES for n in range(97) if (answer := cache.get((key := b"%d" % n, 0)))]
-    assert sum(held) == cache.n_bytes
+    keys = [b"%d" % number for number in range(97)]
+    sizes = [2 * len(key) + ENTRY_BYTES for key in keys if cache.get((key, 0)) == key]
+    assert sum(sizes) == cache.n_bytes

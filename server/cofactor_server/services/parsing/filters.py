@@ -9,7 +9,7 @@ from typing import Literal
 from cofactor.v1.recommender_pb2 import ItemFilter
 from cofactor_server.arrays import NO_ROWS, IndexArray
 from cofactor_server.errors import InvalidField
-from cofactor_server.ranking.filters import EVERYTHING, NO_FILTER, AttributeFilter, ItemSelection
+from cofactor_server.ranking.filters import ALL_ITEMS, NO_FILTER, AttributeFilter, ItemSelection
 from cofactor_server.services.parsing.checks import check_length
 from cofactor_server.services.parsing.ids import IdParser
 from cofactor_server.serving.loaded_version import LoadedVersion
@@ -30,7 +30,7 @@ class ParsedFilter:
     missing_item_ids: Sequence[str] = ()
 
 
-UNFILTERED = ParsedFilter(EVERYTHING)
+UNFILTERED = ParsedFilter(ALL_ITEMS)
 
 
 class FilterParser:

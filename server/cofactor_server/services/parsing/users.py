@@ -108,7 +108,7 @@ class UserParser:
         if missing_item_ids and not pairs:
             raise NoKnownItems(f"{prefix}ratings")
         pairs.sort()
-        columns, ignored_keys = version.profiles.encode(profile, f"{prefix}profile")
+        columns, ignored_keys = version.profile_encoder.encode(profile, f"{prefix}profile")
         item_rows = np.array([row for row, _ in pairs], dtype=np.int64)
         item_ratings = np.array([rating for _, rating in pairs], dtype=np.float32)
         return ParsedHistory(History(item_rows, item_ratings, columns), missing_item_ids, ignored_keys)
@@ -116,7 +116,7 @@ class UserParser:
     def _fold_in(self, version: LoadedVersion, message: RatingHistory) -> tuple[UserVector, History]:
         """Embed the user of a history; return the vector and the history."""
         history = self.parse_history(version, message.ratings, message.profile, "user.history.").history
-        return version.users.fold(history).vector, history
+        return version.users.fold_in(history).vector, history
 
     def _parse_embedding(self, version: LoadedVersion, embedding: UserEmbedding) -> UserVector:
         if embedding.embedding_space != version.manifest.embedding_space:
