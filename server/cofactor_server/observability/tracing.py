@@ -30,10 +30,9 @@ class TracingInterceptor(grpc.ServerInterceptor):
             return None
         outer = self._instrumentation.intercept_service(lambda _: inner, handler_call_details)
         for name in _BEHAVIORS:
-            for attribute in ("experimental_thread_pool", "refusal"):
-                asked_for = getattr(getattr(inner, name), attribute, None)
-                if asked_for is not None:
-                    setattr(getattr(outer, name), attribute, asked_for)
+            pool = getattr(getattr(inner, name), "experimental_thread_pool", None)
+            if pool is not None:
+                getattr(outer, name).experimental_thread_pool = pool
         return outer
 
 

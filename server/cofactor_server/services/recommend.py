@@ -149,12 +149,12 @@ class CoalescedRecommend:
         self._repository = repository
         self._recommendations = recommendations
 
-    def joins(self) -> bool:
-        """Whether every version answers so quickly that calls are not joined at the engine."""
+    def should_coalesce(self) -> bool:
+        """Return True if every version is so fast that calls are not batched at the engine."""
         return self._repository().coalesces_calls
 
-    def answer_each(self, requests: Sequence[RecommendRequest]) -> list[bytes | RequestError]:
-        """As Recommendations.answer_each."""
+    def answer_batch(self, requests: Sequence[RecommendRequest]) -> list[bytes | RequestError]:
+        """Return an encoded RecommendResponse or an error for every request."""
         return self._recommendations.answer_each(self._repository(), requests, with_model=True)
 
 

@@ -26,7 +26,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
     Answers that are encoded already are bytes; the interceptor lets them through.
 
     Attributes:
-        joint: the methods whose calls may be answered together, by full name.
+        coalesced_methods: the methods whose calls may be coalesced, by full name.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
         self._repository = repository
         self._reader = RequestReader(config)
         self._recommendations = Recommendations(self._reader, metrics, shadow)
-        self.joint = {
+        self.coalesced_methods = {
             "/cofactor.v1.RecommenderService/Recommend": CoalescedRecommend(repository, self._recommendations)
         }
         self._max_requests_per_batch = config.max_requests_per_batch

@@ -193,7 +193,7 @@ def test_a_stream_that_its_caller_leaves_is_counted_as_cancelled(serve, served_m
         stream = api.recommender.StreamRecommend(without_end(), timeout=30)
         next(stream)
         stream.cancel()
-    until(lambda: api.server._pools[1].n_held == 0)
+    until(lambda: api.server.pools.streams.n_calls == 0)
     # One whose requests end before gRPC says why looks like any other that has ended.
     assert counted("CANCELLED") + counted("OK") == 10
     assert counted("CANCELLED") >= 3
