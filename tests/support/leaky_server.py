@@ -1,4 +1,4 @@
-"""A server that keeps ten kilobytes of every call: what the soak test must notice."""
+"""Run a server that leaks ten kilobytes per call, which the soak test must notice."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import sys
 from cofactor_server.__main__ import main
 from cofactor_server.services.recommend import Recommendations
 
-_kept = []
+_leaked = []
 _answer = Recommendations.answer
 
 
-def answer_and_keep(self, *arguments):
-    _kept.append(bytearray(b"x") * 10_000)
+def answer_and_leak(self, *arguments):
+    _leaked.append(bytearray(b"x") * 10_000)
     return _answer(self, *arguments)
 
 
-Recommendations.answer = answer_and_keep
+Recommendations.answer = answer_and_leak
 
 if __name__ == "__main__":
     sys.exit(main())

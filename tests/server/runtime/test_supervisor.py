@@ -50,7 +50,7 @@ def supervising(
 
 
 def test_workers_are_drained_when_the_supervisor_is_stopped(worker, tmp_path) -> None:
-    with supervising(worker.sleeper, tmp_path) as supervisor:
+    with supervising(worker.sleep_until_stopped, tmp_path) as supervisor:
         ids = supervisor.process_ids()
         assert len(ids) == 2
     assert all((tmp_path / f"{process_id}.drained").exists() for process_id in ids)
@@ -59,7 +59,7 @@ def test_workers_are_drained_when_the_supervisor_is_stopped(worker, tmp_path) ->
 
 def test_a_killed_worker_is_replaced(worker, tmp_path) -> None:
     restarts: list[float] = []
-    with supervising(worker.sleeper, tmp_path, restarts=restarts) as supervisor:
+    with supervising(worker.sleep_until_stopped, tmp_path, restarts=restarts) as supervisor:
         killed = supervisor.process_ids()[0]
         os.kill(killed, signal.SIGKILL)
         until(lambda: len(supervisor.process_ids()) == 2 and killed not in supervisor.process_ids())
@@ -70,7 +70,7 @@ def test_a_killed_worker_is_replaced(worker, tmp_path) -> None:
 def test_workers_that_keep_crashing_are_replaced_ever_more_slowly(worker, tmp_path, monkeypatch, caplog) -> None:
     monkeypatch.setattr(supervisor_module, "_STEADY_S", 60.0)  # on a slow machine a crash takes its time
     restarts: list[float] = []
-    with supervising(worker.crashes_at_once, tmp_path, n_workers=1, restarts=restarts):
+    with supervising(worker.crash_when_ready, tmp_path, n_workers=1, restarts=restarts):
         until(lambda: len(restarts) >= 4)
     announced = [re.search(r"another starts in (\S+) s", record.getMessage()) for record in caplog.records]
     pauses = [float(match[1]) for match in announced if match][:4]
@@ -80,14 +80,14 @@ def test_workers_that_keep_crashing_are_replaced_ever_more_slowly(worker, tmp_pa
 
 
 def test_a_worker_that_cannot_start_stops_the_supervisor_with_its_exit_code(worker, tmp_path) -> None:
-    supervisor = Supervisor(2, worker.misconfigured, (tmp_path,), 5.0, lambda: None)
+    supervisor = Supervisor(2, worker.exit_while_starting, (tmp_path,), 5.0, lambda: None)
     with pytest.raises(WorkersFailedError) as failure:
         supervisor.start()
     assert failure.value.exit_code == 2
 
 
 def test_a_worker_that_does_not_drain_in_time_is_killed(worker, tmp_path) -> None:
-    with supervising(worker.stubborn, tmp_path, n_workers=1, stop_timeout_s=0.5) as supervisor:
+    with supervising(worker.ignore_sigterm, tmp_path, n_workers=1, stop_timeout_s=0.5) as supervisor:
         process = psutil.Process(supervisor.process_ids()[0])
     assert not process.is_running()
 
@@ -98,7 +98,7 @@ def test_workers_stop_by_themselves_when_their_supervisor_is_killed(worker, tmp_
         "import tests.support.sleeping_workers as t\n"
         "from cofactor_server.runtime.supervisor import Supervisor\n"
         "if __name__ == '__main__':\n"
-        "    s = Supervisor(2, t.sleeper, (Path(sys.argv[2]),), 5.0, lambda: None)\n"
+        "    s = Supervisor(2, t.sleep_until_stopped, (Path(sys.argv[2]),), 5.0, lambda: None)\n"
         "    s.start(); print('up', flush=True); s.run()"
     )
     script = tmp_path / "main.py"
