@@ -1,7 +1,7 @@
 """Every way a request or a model can be refused; tools/docs/errors_page.py makes docs/errors.md of it.
 
 CofactorError
-├── RequestError                     answered to a caller; interceptor.py maps it to a gRPC status, once
+├── RequestError                     answered to a caller; transport/method_handlers.py maps it to a gRPC status, once
 │   ├── InvalidField                 INVALID_ARGUMENT
 │   │   ├── MalformedRequest         INVALID_ARGUMENT
 │   │   └── InvalidPageToken         INVALID_ARGUMENT

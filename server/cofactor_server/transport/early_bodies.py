@@ -13,17 +13,18 @@ When the version of grpcio changes:
 1. Run tests/server/transport/test_early_bodies.py. `test_the_installed_grpcio_supports_early_bodies` fails if a name
    or a parameter that this module uses has changed. If all tests pass, go on with step 4.
 2. Compare grpc/_server.py of both versions, in the order in which a call passes through it:
+   - `_handle_with_method_handler`: holds `state.condition` during the next steps, and so while `receive` runs;
    - `_handle_unary_unary` and `_handle_unary_stream`: the arguments of `thread_pool.submit` (`_PARAMETERS`, `receive`);
-   - `_unary_request`: the operation that asks for the body, the token in `state.due`, the lock around both, and the
-     abort of a call that ends without a request (`receive` does all of this in its place);
+   - `_unary_request`: the operation that asks for the body, the token in `state.due`, and the abort of a call that ends
+     without a request (`receive` does all of this in its place);
    - `_receive_message`: stores the parsed body in `state.request` (`receive` calls it);
    - `_unary_response_in_pool` and `_stream_response_in_pool`: call the argument thunk first, and do nothing if it
      returns None.
 3. Change `receive` to do what the new `_unary_request` does, and `_is_as_expected` to check what `receive` uses. The
    tests of step 1 prove it: callers without bodies, calls without a request, cancelled calls, large bodies.
-4. Run tests/server/transport and `make test-faults`: overload (T8, T10) and the soak test (T9) find calls that are
-   lost or counted twice.
-5. Measure the CPU time and the context switches per call (docs/decisions/0008 has the figures to compare with).
+4. Run tests/server/transport and `make test-faults`. Overload (T8, T10) and the soak test (T9) find calls that are lost
+   or counted twice.
+5. Measure the CPU time and the context switches per call, and compare them with docs/decisions/0008.
 """
 
 from __future__ import annotations
