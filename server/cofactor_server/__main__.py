@@ -1,4 +1,4 @@
-"""The command cofactor-serve."""
+"""Run the command cofactor-serve."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cofactor_server.errors import CofactorError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until SIGTERM or SIGINT; returns 0 then, and 2 when it cannot start."""
+    """Serve until SIGTERM or SIGINT, then return 0; return 2 if the server cannot start."""
     if arguments is None:
-        # Until something is served, Ctrl-C ends the command without a stack trace.
+        # Until the server handles SIGINT, Ctrl-C ends the command without a stack trace.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         config, print_config = load_config(sys.argv[1:] if arguments is None else arguments)
@@ -21,10 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.write(to_toml(config))
             return 0
         from cofactor_server.observability.logs import configure_logging
-        from cofactor_server.runtime.launcher import serve_alone, serve_with_workers
+        from cofactor_server.runtime.launcher import serve_in_one_process, serve_with_workers
 
         configure_logging(config.log_level, config.log_format)
-        return serve_alone(config) if config.workers == 1 else serve_with_workers(config)
+        return serve_in_one_process(config) if config.workers == 1 else serve_with_workers(config)
     except CofactorError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -1,4 +1,11 @@
-"""The server's settings: one frozen dataclass, from which flags, environment variables and the TOML file derive."""
+"""Read the server's settings from flags, environment variables and a TOML file.
+
+All three derive from one frozen dataclass. pydantic-settings could read them too, but its import takes 0.75 s, in every
+worker and for every `--help`; this module and all that it imports take 0.06 s.
+"""
+
+# _setting() returns a dataclass field, which ruff does not know.
+# ruff: noqa: RUF009
 
 from __future__ import annotations
 
@@ -7,7 +14,6 @@ import dataclasses
 import ipaddress
 import os
 import tomllib
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,106 +26,98 @@ Provider = Literal["auto", "cuda", "cpu"]
 Batching = Literal["auto", "on", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
-# Eleven days. gRPC counts milliseconds in 32 bits, which end after 24 days.
-_LONGEST_S = 1_000_000
+# Eleven days. gRPC counts milliseconds in 32 bits, which last for 24 days.
+_MAX_SECONDS = 1_000_000
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
-def _about(about: str, low: float | None = None, high: float | None = None) -> dict[str, Any]:
-    """Metadata of a setting: what it means, and the range it must lie in."""
-    return {"about": about, "low": low, "high": high}
+def _metadata(about: str, low: float | None = None, high: float | None = None) -> dict[str, Any]:
+    """Return the metadata of a setting: its help text, and its smallest and largest value."""
+    return {"help": about, "low": low, "high": high}
+
+
+def _setting(default: Any, about: str, low: float | None = None, high: float | None = None) -> Any:
+    """Return the dataclass field of a setting that has a default."""
+    return field(default=default, metadata=_metadata(about, low, high))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
-    """Settings of one server; field metadata says what each means and its range.
+    """Settings of one server; the metadata of a field holds its help text and its range.
 
-    Raises ConfigurationError when a value is out of its range or two values contradict each other.
+    Raises ConfigurationError if a value is out of its range or two values contradict each other.
     """
 
     models: str = field(
-        metadata=_about("folder of models, or an fsspec address such as s3://bucket/models: <name>/<version>/ in it")
+        metadata=_metadata(
+            "folder that holds the models as <name>/<version>/, or its fsspec address, such as s3://bucket/models"
+        )
     )
-    poll_interval_s: float = field(
-        default=5.0, metadata=_about("mean time between two looks for new versions; 0: never", 0, _LONGEST_S)
+    poll_interval_s: float = _setting(
+        5.0, "mean time between two checks for new versions; 0: never check", 0, _MAX_SECONDS
     )
-    copies: str = field(
-        default="", metadata=_about("folder for private copies of the versions; empty: a temporary one")
+    copies: str = _setting("", "folder for private copies of the versions; empty: a temporary folder")
+    model: str = _setting("", "default model; empty: the first by name")
+    host: str = _setting("127.0.0.1", "address to listen on")
+    port: int = _setting(50051, "port to listen on; 0: any free port", 0, 65535)
+    insecure_plaintext: bool = _setting(False, "allow plaintext on an address that is not loopback")
+    tls_certificate: str = _setting("", "TLS: certificate chain, PEM; read again when it changes")
+    tls_key: str = _setting("", "TLS: private key of the certificate, PEM")
+    tls_client_authority: str = _setting(
+        "", "mutual TLS: authorities that must have signed the clients' certificates, PEM"
     )
-    model: str = field(default="", metadata=_about("default model; empty: the first by name"))
-    host: str = field(default="127.0.0.1", metadata=_about("address to listen on"))
-    port: int = field(default=50051, metadata=_about("port to listen on; 0: any free one", 0, 65535))
-    insecure_plaintext: bool = field(
-        default=False, metadata=_about("allow plaintext on an address other than loopback")
+    tokens: str = _setting("", "TOML file of static tokens and the methods that they allow")
+    jwt_keys: str = _setting("", "JWKS file of the public keys that verify JSON Web Tokens")
+    jwt_issuer: str = _setting("", "issuer that JSON Web Tokens must name")
+    jwt_audience: str = _setting("", "audience that JSON Web Tokens must name")
+    rate_limit: float = _setting(0.0, "calls per second that one client may make; 0: no limit", 0)
+    rate_burst: int = _setting(100, "calls that one client may make at once after a pause", 1)
+    require_signature: str = _setting(
+        "", "public key, PEM, that must verify the signature of every version; empty: versions need no signature"
     )
-    tls_certificate: str = field(default="", metadata=_about("TLS: certificate chain, PEM; read again when it changes"))
-    tls_key: str = field(default="", metadata=_about("TLS: the certificate's private key, PEM"))
-    tls_client_authority: str = field(
-        default="", metadata=_about("mutual TLS: authorities that must have signed the clients' certificates, PEM")
+    workers: int = _setting(1, "processes that share the port", 1, 256)
+    pin_workers: bool = _setting(
+        True,
+        "with workers: pin every worker to a core of its own if there are enough cores, so that its threads do not "
+        "pass Python's lock between cores",
     )
-    tokens: str = field(default="", metadata=_about("TOML file of static tokens and the methods they open"))
-    jwt_keys: str = field(default="", metadata=_about("JWKS file of the public keys that sign JSON Web Tokens"))
-    jwt_issuer: str = field(default="", metadata=_about("issuer that JSON Web Tokens must name"))
-    jwt_audience: str = field(default="", metadata=_about("audience that JSON Web Tokens must name"))
-    rate_limit: float = field(default=0.0, metadata=_about("calls per second that one client may make; 0: any", 0))
-    rate_burst: int = field(default=100, metadata=_about("calls that one client may make at once after a pause", 1))
-    require_signature: str = field(
-        default="", metadata=_about("public key, PEM, with which every version must be signed; empty: none need be")
+    metrics_port: int = _setting(0, "port for Prometheus; 0: no metrics", 0, 65535)
+    admin_port: int = _setting(0, "port on 127.0.0.1 for the admin API and channelz; 0: no admin API", 0, 65535)
+    oip: bool = _setting(False, "answer the Open Inference Protocol too, on the same port")
+    tracing: bool = _setting(False, "send OpenTelemetry traces; the OTEL_* variables configure them")
+    provider: Provider = _setting("auto", "where the graphs run; auto: on CUDA if it works, else on the CPU")
+    gpu_memory_mib: int = _setting(0, "most device memory per graph, MiB; 0: no limit", 0)
+    approximate: bool = _setting(
+        False, "recommend from a version's index if it has one, on the CPU; needs the extra approximate"
     )
-    workers: int = field(default=1, metadata=_about("processes that share the port", 1, 256))
-    pin_workers: bool = field(
-        default=True,
-        metadata=_about(
-            "with workers: each on a core of its own, where there are as many cores; or threads wait for "
-            "Python's lock across cores"
-        ),
+    threads: int = _setting(64, "threads that answer calls", 1, 1024)
+    max_queue_size: int = _setting(256, "most calls that wait for a thread; further ones are refused at once", 0)
+    max_streams: int = _setting(32, "most open streams; further ones are refused at once", 1, 1024)
+    max_page_size: int = _setting(1000, "largest page_size", 1, 10_000)
+    max_items_per_request: int = _setting(10_000, "longest list in a request", 1)
+    max_requests_per_batch: int = _setting(256, "most requests in one BatchRecommend", 1)
+    max_message_mib: int = _setting(4, "largest request message, MiB", 1, 1024)
+    batching: Batching = _setting(
+        "auto", "batch calls that wait for the engine; auto: only where batching was measured to be faster"
     )
-    metrics_port: int = field(default=0, metadata=_about("port for Prometheus; 0: none", 0, 65535))
-    admin_port: int = field(
-        default=0, metadata=_about("port on 127.0.0.1 for the admin API and channelz; 0: none", 0, 65535)
+    max_batch_size: int = _setting(32, "most calls in one run of the engine", 1, 1024)
+    cache_mib: int = _setting(64, "memory for cached responses, MiB per version and worker; 0: no cache", 0)
+    max_connection_age_s: float = _setting(
+        300.0,
+        "age at which clients are asked to reconnect, so that they find new replicas, at least 1; 0: never",
+        0,
+        _MAX_SECONDS,
     )
-    oip: bool = field(default=False, metadata=_about("answer the Open Inference Protocol on the same port too"))
-    tracing: bool = field(default=False, metadata=_about("send OpenTelemetry traces, as the OTEL_* variables say"))
-    provider: Provider = field(
-        default="auto", metadata=_about("what runs the graphs; auto: CUDA where it works, else the CPU")
-    )
-    gpu_memory_mib: int = field(default=0, metadata=_about("most device memory per graph, MiB; 0: no limit", 0))
-    approximate: bool = field(
-        default=False,
-        metadata=_about("recommend from a version's index, where it has one, on the CPU; needs the extra approximate"),
-    )
-    threads: int = field(default=64, metadata=_about("threads that answer calls", 1, 1024))
-    max_queue_size: int = field(
-        default=256, metadata=_about("calls that may wait for a thread; further ones are refused at once", 0)
-    )
-    max_streams: int = field(default=32, metadata=_about("open streams; further ones are refused at once", 1, 1024))
-    max_page_size: int = field(default=1000, metadata=_about("largest page_size", 1, 10_000))
-    max_items_per_request: int = field(default=10_000, metadata=_about("longest list in a request", 1))
-    max_requests_per_batch: int = field(default=256, metadata=_about("most requests in one BatchRecommend", 1))
-    max_message_mib: int = field(default=4, metadata=_about("largest request message, MiB", 1, 1024))
-    batching: Batching = field(
-        default="auto", metadata=_about("join calls that wait for the engine; auto: where it was measured to pay")
-    )
-    max_batch_size: int = field(default=32, metadata=_about("most calls in one run of the engine", 1, 1024))
-    cache_mib: int = field(
-        default=64, metadata=_about("memory for answers to give again, MiB for each version and worker; 0: none", 0)
-    )
-    max_connection_age_s: float = field(
-        default=300.0,
-        metadata=_about(
-            "age at which clients are asked to reconnect and so find new replicas, at least 1; 0: never", 0, _LONGEST_S
-        ),
-    )
-    drain_delay_s: float = field(
-        default=0.5, metadata=_about("time between NOT_SERVING and refusing calls at shutdown", 0, _LONGEST_S)
-    )
-    grace_s: float = field(default=10.0, metadata=_about("time that running calls get at shutdown", 0, _LONGEST_S))
-    log_level: LogLevel = field(default="info", metadata=_about("least severe message logged"))
-    log_format: LogFormat = field(default="text", metadata=_about("how messages are logged"))
+    drain_delay_s: float = _setting(0.5, "time between NOT_SERVING and refusing calls at shutdown", 0, _MAX_SECONDS)
+    grace_s: float = _setting(10.0, "time that running calls have to finish at shutdown", 0, _MAX_SECONDS)
+    log_level: LogLevel = _setting("info", "least severe level that is logged")
+    log_format: LogFormat = _setting("text", "format of the log lines")
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
-        for each in dataclasses.fields(self):
-            _check_range(each, hints[each.name], getattr(self, each.name))
+        for setting in dataclasses.fields(self):
+            _check_range(setting, hints[setting.name], getattr(self, setting.name))
         if 0 < self.max_connection_age_s < 1:
             raise ConfigurationError(
                 f"max_connection_age_s must be at least 1, or 0 for never, not {self.max_connection_age_s}"
@@ -127,24 +125,24 @@ class ServerConfig:
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ConfigurationError("tls_certificate and tls_key belong together; set both or neither")
         if self.tls_client_authority and not self.tls_certificate:
-            raise ConfigurationError("tls_client_authority needs tls_certificate and tls_key")
+            raise ConfigurationError("tls_client_authority needs tls_certificate and tls_key; set them too")
         if len({bool(self.jwt_keys), bool(self.jwt_issuer), bool(self.jwt_audience)}) > 1:
             raise ConfigurationError("jwt_keys, jwt_issuer and jwt_audience belong together; set all or none")
         if not self.tls_certificate and not self.insecure_plaintext and not _is_loopback(self.host):
             raise ConfigurationError(
-                f"host {self.host} is not loopback and the server speaks plaintext: anyone on the network could "
-                "read and call it; pass --insecure-plaintext if something in front of it encrypts"
+                f"host {self.host} is not loopback and the server has no TLS: anyone on the network could read and "
+                "make calls; set tls_certificate and tls_key, or pass --insecure-plaintext if a proxy encrypts"
             )
 
 
-def _check_range(each: dataclasses.Field[Any], hint: Any, value: Any) -> None:
-    low, high = each.metadata["low"], each.metadata["high"]
+def _check_range(setting: dataclasses.Field[Any], hint: Any, value: Any) -> None:
     choices = typing.get_args(hint)
-    if choices and not isinstance(hint, types.UnionType) and value not in choices:
-        raise ConfigurationError(f"{each.name} must be one of {', '.join(choices)}, not {value}")
+    if choices and value not in choices:
+        raise ConfigurationError(f"{setting.name} must be one of {', '.join(choices)}, not {value}")
+    low, high = setting.metadata["low"], setting.metadata["high"]
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         limits = f"at least {low}" if high is None else f"between {low} and {high}"
-        raise ConfigurationError(f"{each.name} must be {limits}, not {value}")
+        raise ConfigurationError(f"{setting.name} must be {limits}, not {value}")
 
 
 def _is_loopback(host: str) -> bool:
@@ -157,55 +155,64 @@ def _is_loopback(host: str) -> bool:
 
 
 def flag_of(name: str) -> str:
-    """The flag of a setting."""
+    """Return the command-line flag of a setting."""
     return "--" + name.replace("_", "-")
 
 
-def variable_of(name: str) -> str:
-    """The environment variable of a setting."""
+def environment_variable_of(name: str) -> str:
+    """Return the environment variable of a setting."""
     return "COFACTOR_" + name.upper()
 
 
-def _converted(name: str, hint: Any, text: Any) -> Any:
-    """`text` (from a flag, the environment or TOML) as the field's type."""
-    try:
-        if hint is bool:
-            if isinstance(text, bool):
-                return text
-            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[str(text).lower()]
-        if hint in (int, float, Path):
-            if isinstance(text, bool):
-                raise ValueError(text)
-            return hint(text)
-        return str(text)
-    except (ValueError, KeyError, TypeError):
-        kind = {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "a text")
-        raise ConfigurationError(f"{name} must be {kind}, not {text!r}") from None
+def load_config(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> tuple[ServerConfig, bool]:
+    """Read the settings; also return True if --print-config was given.
+
+    Raises ConfigurationError if a setting is unknown, missing, or has a value that it may not have.
+    """
+    flags = vars(_parser().parse_args(arguments))
+    print_config = bool(flags.pop("print_config"))
+    hints = typing.get_type_hints(ServerConfig)
+    file = flags.pop("config") or environment.get("COFACTOR_CONFIG")
+    values: dict[str, Any] = {}
+    for name, value in (_read_toml(file) if file else {}).items():
+        if name not in hints:
+            raise ConfigurationError(f"{file}: there is no setting {name!r}; cofactor-serve --help lists them")
+        values[name] = _convert(f"{file}: {name}", hints[name], value)
+    for variable, value in environment.items():
+        name = variable.removeprefix("COFACTOR_").lower()
+        if variable == environment_variable_of(name) and name in hints:
+            values[name] = _convert(variable, hints[name], value)
+    for name, value in flags.items():
+        if value is not None:
+            values[name] = _convert(flag_of(name), hints[name], value)
+    if "models" not in values:
+        raise ConfigurationError("--models (or COFACTOR_MODELS) is required: the folder that holds <name>/<version>/")
+    return ServerConfig(**values), print_config
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cofactor-serve",
         description="Serve recommendations over gRPC.",
-        epilog="Every setting is also read from COFACTOR_<NAME> and from the TOML file; a flag wins over "
-        "the environment, and the environment over the file.",
+        epilog="Every setting can also be given as the environment variable COFACTOR_<NAME> or in the TOML file. A "
+        "flag overrides the environment, and the environment overrides the file.",
     )
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings, such as port = 50051")
     parser.add_argument("--print-config", action="store_true", help="print the settings as TOML and exit")
     hints = typing.get_type_hints(ServerConfig)
-    for each in dataclasses.fields(ServerConfig):
-        default = "required" if each.default is dataclasses.MISSING else f"default: {each.default!r}"
-        about = f"{each.metadata['about']} ({default})".replace("%", "%%")
-        if hints[each.name] is bool:
-            parser.add_argument(flag_of(each.name), action=argparse.BooleanOptionalAction, default=None, help=about)
+    for setting in dataclasses.fields(ServerConfig):
+        default = "required" if setting.default is dataclasses.MISSING else f"default: {setting.default!r}"
+        about = f"{setting.metadata['help']} ({default})".replace("%", "%%")
+        flag, choices = flag_of(setting.name), typing.get_args(hints[setting.name])
+        if hints[setting.name] is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=about)
         else:
-            choices = typing.get_args(hints[each.name])
-            name = "|".join(choices) if choices else each.name.upper()
-            parser.add_argument(flag_of(each.name), metavar=name, default=None, help=about)
+            metavar = "|".join(choices) if choices else setting.name.upper()
+            parser.add_argument(flag, metavar=metavar, default=None, help=about)
     return parser
 
 
-def _from_file(path: str) -> dict[str, Any]:
+def _read_toml(path: str) -> dict[str, Any]:
     try:
         with Path(path).open("rb") as file:
             return tomllib.load(file)
@@ -215,39 +222,27 @@ def _from_file(path: str) -> dict[str, Any]:
         raise ConfigurationError(f"{path} is not TOML: {error}") from None
 
 
-def load_config(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> tuple[ServerConfig, bool]:
-    """The settings, and whether --print-config was given.
-
-    Raises ConfigurationError for unknown settings and values that do not fit.
-    """
-    flags = vars(_parser().parse_args(arguments))
-    print_config = bool(flags.pop("print_config"))
-    hints = typing.get_type_hints(ServerConfig)
-    file = flags.pop("config") or environment.get("COFACTOR_CONFIG")
-    values: dict[str, Any] = {}
-    for name, value in (_from_file(file) if file else {}).items():
-        if name not in hints:
-            raise ConfigurationError(f"{file}: there is no setting {name!r}; cofactor-serve --help lists them")
-        values[name] = _converted(f"{file}: {name}", hints[name], value)
-    for variable, value in environment.items():
-        name = variable.removeprefix("COFACTOR_").lower()
-        if variable == variable_of(name) and name in hints:
-            values[name] = _converted(variable, hints[name], value)
-    for name, value in flags.items():
-        if value is not None:
-            values[name] = _converted(flag_of(name), hints[name], value)
-    if "models" not in values:
-        raise ConfigurationError("--models (or COFACTOR_MODELS) is required: the folder that holds <name>/<version>/")
-    return ServerConfig(**values), print_config
+def _convert(origin: str, hint: Any, value: Any) -> Any:
+    """Convert a value to the type of its setting; `origin` names the flag, variable or key in the error."""
+    try:
+        if hint is bool:
+            return value if isinstance(value, bool) else _BOOLEANS[str(value).lower()]
+        if hint in (int, float):
+            if isinstance(value, bool):
+                raise ValueError(value)
+            return hint(value)
+        return str(value)
+    except (ValueError, KeyError, TypeError):
+        raise ConfigurationError(f"{origin} must be {_KINDS[hint]}, not {value!r}") from None
 
 
 def to_toml(config: ServerConfig) -> str:
-    """The settings as a TOML file with a comment on each."""
+    """Return the settings as a TOML file with a comment on every setting."""
     lines = []
-    for each in dataclasses.fields(config):
-        value = getattr(config, each.name)
+    for setting in dataclasses.fields(config):
+        value = getattr(config, setting.name)
         shown = str(value).lower() if isinstance(value, bool) else value
         if not isinstance(value, bool | int | float):
             shown = '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
-        lines += [f"# {each.metadata['about']}", f"{each.name} = {shown}"]
+        lines += [f"# {setting.metadata['help']}", f"{setting.name} = {shown}"]
     return "\n".join(lines) + "\n"

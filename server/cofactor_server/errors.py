@@ -25,8 +25,8 @@ CofactorError
 ├── ProviderUnavailable             an execution provider that cannot be used
 └── ConfigurationError              a setting of the server
 
-Only transport/interceptor.py maps a RequestError to gRPC. tools/docs/errors_page.py writes docs/errors.md from these
-classes: the docstring of a class says what its error means.
+Only transport/method_handlers.py maps a RequestError to gRPC. tools/docs/errors_page.py writes docs/errors.md from
+these classes: the docstring of a class says what its error means.
 """
 
 # An error class is named after the problem; that it is an error follows from its base class.

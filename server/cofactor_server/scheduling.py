@@ -1,4 +1,4 @@
-"""What a thread tells the scheduler."""
+"""Give up the processor so that other threads can run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 
 
 def let_others_run() -> None:
-    """Gives up the interpreter's lock and the processor once: threads that are ready, gRPC's own among them, go first.
+    """Give up Python's lock and the processor once, so that ready threads run first, gRPC's own threads among them.
 
-    Returns at once where no other is, or where the system has no such call.
+    Returns at once if no other thread is ready, or if the system has no such call.
     """
     if hasattr(os, "sched_yield"):
         os.sched_yield()

@@ -1,11 +1,12 @@
-"""Puts a server together: create_server(config) -> RunningServer."""
+"""Build and start a server: create_server(config) -> RunningServer."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +34,8 @@ from cofactor_server.serving.gauges import ServingGauges
 from cofactor_server.serving.registry import LiveRegistry, ModelRegistry
 from cofactor_server.transport.health import Health, add_reflection
 from cofactor_server.transport.interceptor import RequestInterceptor
-from cofactor_server.transport.thread_pools import BoundedPool
+from cofactor_server.transport.method_executor import MethodExecutor
+from cofactor_server.transport.thread_pools import BoundedPool, ThreadPools
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -41,65 +43,82 @@ CONTROL_THREADS = 4
 CONTROL_QUEUE = 1024
 REFUSAL_THREADS = 2
 MAX_WATCHES = 512
-NEVER = 2**31 - 1  # as gRPC writes it
+NEVER = 2**31 - 1  # gRPC's own value for a connection age without limit
+
+
+@dataclass(frozen=True)
+class Listener:
+    """gRPC server with its health service.
+
+    Attributes:
+        port: port that the server listens on.
+        drain_delay_s: time between NOT_SERVING and refusing calls.
+        grace_s: time that running calls have to finish.
+    """
+
+    server: grpc.Server
+    health: Health
+    port: int
+    drain_delay_s: float
+    grace_s: float
+
+    def start(self) -> None:
+        """Accept calls, and report SERVING."""
+        self.server.start()
+        self.health.set_serving(True)
+
+    def drain(self) -> None:
+        """Report NOT_SERVING, give clients time to see it, then refuse new calls and let running ones finish."""
+        self.health.set_serving(False)
+        time.sleep(self.drain_delay_s)
+        self.server.stop(self.grace_s).wait()
 
 
 class RunningServer:
-    """A server that answers until stop().
+    """A server that answers calls until stop().
 
     Attributes:
-        port: where it listens.
-        reporter: what it tells Prometheus.
+        port: port that it listens on.
+        pools: its thread pools.
+        reporter: reports its metrics.
         admin: its admin API, or None.
     """
 
     def __init__(
         self,
-        server: grpc.Server,
-        port: int,
-        health: Health,
+        listener: Listener,
         live: LiveRegistry,
-        config: ServerConfig,
-        pools: Sequence[BoundedPool],
-        shadow: ShadowTraffic,
+        pools: ThreadPools,
         reporter: MetricsReporter,
-        flush_traces: Callable[[], None],
         admin: AdminServer | None,
+        closing: ExitStack,
     ) -> None:
-        self.port = port
+        """`closing` closes what the server uses; it runs after the drain."""
+        self.port = listener.port
+        self.pools = pools
         self.reporter = reporter
         self.admin = admin
+        self._listener = listener
         self._live = live
-        self._server = server
-        self._health = health
-        self._config = config
-        self._pools = pools
-        self._shadow = shadow
-        self._flush_traces = flush_traces
+        self._closing = closing
         self._stopping = threading.Lock()
-        self._stopped = False
+        self._is_stopped = False
 
     @property
     def repository(self) -> ModelRegistry:
-        """The models it serves at this moment."""
+        """Return the versions that are loaded at this moment."""
         return self._live.current
 
     def stop(self) -> None:
-        """Says NOT_SERVING, gives clients time to see it, lets running calls finish, and ends."""
+        """Drain the server and close it; a second call does nothing."""
         with self._stopping:
-            if self._stopped:
+            if self._is_stopped:
                 return
-            self._health.set_serving(False)
-            time.sleep(self._config.drain_delay_s)
-            self._server.stop(self._config.grace_s).wait()
+            self._listener.drain()
             if self.admin is not None:
                 self.admin.close()
-            self._shadow.close()
-            self._live.close()
-            for pool in self._pools:
-                pool.shutdown(wait=False)
-            self._flush_traces()
-            self._stopped = True
+            self._closing.close()
+            self._is_stopped = True
 
     def __enter__(self) -> RunningServer:
         return self
@@ -111,53 +130,52 @@ class RunningServer:
 
 
 def create_server(config: ServerConfig, *, shares_port: bool = False) -> RunningServer:
-    """Loads the models and starts a server; with `shares_port` other processes may listen on its port too.
+    """Load the models and start a server.
 
-    Raises ModelRefused, ProviderUnavailable, or ConfigurationError, also when the port is taken.
+    Args:
+        config: the settings.
+        shares_port: True lets other processes listen on the same port.
+
+    Raises ModelRefused, ProviderUnavailable, or ConfigurationError, also if the port is taken.
     """
-    gate = _gate(config)
-    limiter = RateLimiter(config.rate_limit, config.rate_burst) if config.rate_limit > 0 else None
+    authenticator = _authenticator(config)
     metrics = Metrics()
-    live = LiveRegistry(config, metrics)
-    calls = BoundedPool("call", config.threads, config.max_queue_size)
-    streams = BoundedPool("stream", config.max_streams)
-    control = BoundedPool("control", CONTROL_THREADS, CONTROL_QUEUE)
-    watches = BoundedPool("watch", MAX_WATCHES)
-    refusals = BoundedPool("refusal", REFUSAL_THREADS)
-    pools = (calls, streams, control, watches, refusals)
-    shadow = ShadowTraffic(metrics, lambda: calls.is_busy)
-    recommender = RecommenderServicer(lambda: live.current, config, metrics, shadow)
-    interceptors: list[grpc.ServerInterceptor] = [
-        RequestInterceptor(*pools, AccessControl(gate, limiter), metrics, recommender.coalesced_methods)
-    ]
-    flush_traces: Callable[[], None] = _nothing
-    if config.tracing:
-        tracing, flush_traces = tracing_interceptor()
-        interceptors.insert(0, tracing)
-    server = grpc.server(calls, interceptors=interceptors, options=_options(config, shares_port))
-    recommender_pb2_grpc.add_RecommenderServiceServicer_to_server(recommender, server)
-    catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(lambda: live.current, config), server)
-    if config.oip:
-        oip = OpenInferenceServicer(lambda: live.current, config, metrics, metadata.version("cofactor"))
-        server.add_generic_rpc_handlers((oip.handler(),))
-    health = Health(server)
-    add_reflection(server)
-    port = _listen(server, config)
-    admin = AdminServer(live, gate, config.admin_port) if config.admin_port else None
-    server.start()
-    health.set_serving(True)
+    with ExitStack() as closing:  # closes in reverse order, also when a later step fails
+        tracing = _tracing(config, closing)
+        pools = _thread_pools(config)
+        closing.callback(pools.shutdown)
+        live = LiveRegistry(config, metrics)
+        closing.callback(live.close)
+        shadow = ShadowTraffic(metrics, lambda: pools.calls.is_busy)
+        closing.callback(shadow.close)
+        recommender = RecommenderServicer(lambda: live.current, config, metrics, shadow)
+        access_control = _access_control(config, authenticator)
+        interceptor = RequestInterceptor(pools, access_control, metrics, recommender.coalesced_methods)
+        # The interceptor gives every method an executor of its own; this one is only the default.
+        executor, options = MethodExecutor(pools.calls), _options(config, shares_port)
+        server = grpc.server(executor, interceptors=[*tracing, interceptor], options=options)
+        _add_services(server, config, live, metrics, recommender)
+        health = Health(server)
+        listener = Listener(server, health, _listen(server, config), config.drain_delay_s, config.grace_s)
+        admin = AdminServer(live, authenticator, config.admin_port) if config.admin_port else None
+        reporter = MetricsReporter(metrics, ServingGauges(live, lambda: pools.calls.n_waiting))
+        running = RunningServer(listener, live, pools, reporter, admin, closing.pop_all())
+    listener.start()
     live.follow(config.poll_interval_s)
-    _LOGGER.info("listening on %s port %d, default model %s", config.host, port, live.current.default_name)
-    reporter = MetricsReporter(metrics, ServingGauges(live, lambda: calls.n_waiting))
-    return RunningServer(server, port, health, live, config, pools, shadow, reporter, flush_traces, admin)
+    _LOGGER.info("listening on %s port %d, default model %s", config.host, running.port, live.current.default_name)
+    return running
 
 
-def _nothing() -> None:
-    pass
+def _tracing(config: ServerConfig, closing: ExitStack) -> list[grpc.ServerInterceptor]:
+    if not config.tracing:
+        return []
+    interceptor, flush = tracing_interceptor()
+    closing.callback(flush)
+    return [interceptor]
 
 
-def _gate(config: ServerConfig) -> Authenticator | None:
-    """What asks for tokens, where the configuration names any kind of them."""
+def _authenticator(config: ServerConfig) -> Authenticator | None:
+    """Return what checks the tokens of calls; None if the server asks for none."""
     verifiers: list[TokenVerifier] = []
     if config.tokens:
         verifiers.append(StaticTokens(Path(config.tokens)))
@@ -166,7 +184,34 @@ def _gate(config: ServerConfig) -> Authenticator | None:
     return Authenticator(verifiers, open_services=("grpc.health.v1.Health",)) if verifiers else None
 
 
+def _access_control(config: ServerConfig, authenticator: Authenticator | None) -> AccessControl:
+    limiter = RateLimiter(config.rate_limit, config.rate_burst) if config.rate_limit > 0 else None
+    return AccessControl(authenticator, limiter)
+
+
+def _thread_pools(config: ServerConfig) -> ThreadPools:
+    return ThreadPools(
+        calls=BoundedPool("call", config.threads, config.max_queue_size),
+        streams=BoundedPool("stream", config.max_streams),
+        control=BoundedPool("control", CONTROL_THREADS, CONTROL_QUEUE),
+        watches=BoundedPool("watch", MAX_WATCHES),
+        refusals=BoundedPool("refusal", REFUSAL_THREADS),
+    )
+
+
+def _add_services(
+    server: grpc.Server, config: ServerConfig, live: LiveRegistry, metrics: Metrics, recommender: RecommenderServicer
+) -> None:
+    recommender_pb2_grpc.add_RecommenderServiceServicer_to_server(recommender, server)
+    catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(lambda: live.current, config), server)
+    if config.oip:
+        oip = OpenInferenceServicer(lambda: live.current, config, metrics, metadata.version("cofactor"))
+        server.add_generic_rpc_handlers((oip.handler(),))
+    add_reflection(server)
+
+
 def _listen(server: grpc.Server, config: ServerConfig) -> int:
+    """Bind the server's port and return it."""
     host = f"[{config.host}]" if ":" in config.host and not config.host.startswith(("[", "unix:")) else config.host
     address = host if host.startswith("unix:") else f"{host}:{config.port}"
     try:
@@ -177,21 +222,21 @@ def _listen(server: grpc.Server, config: ServerConfig) -> int:
         return server.add_secure_port(address, server_credentials(files))
     except RuntimeError:
         raise ConfigurationError(
-            f"cannot listen on {config.host} port {config.port}: it is in use or not this machine's; "
-            "choose another --port"
+            f"cannot listen on {config.host} port {config.port}: the port is in use, or the address does not belong to "
+            "this machine; choose another --port or --host"
         ) from None
 
 
 def _options(config: ServerConfig, shares_port: bool) -> list[tuple[str, int]]:
     return [
-        # Unasked, a second server on the same port would silently take half of the calls.
+        # gRPC's default would let a second server on the same port silently take half of the calls.
         ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_receive_message_length", config.max_message_mib * 2**20),
-        # Clients reconnect now and then, or new replicas behind a long-lived connection get no traffic.
+        # Clients reconnect from time to time; otherwise new replicas get no traffic from long-lived connections.
         ("grpc.max_connection_age_ms", int(config.max_connection_age_s * 1000) or NEVER),
         ("grpc.max_connection_age_grace_ms", int(config.grace_s * 1000)),
-        # Keepalive pings of well-behaved clients are never answered with too_many_pings: they send one in 10 s, and the
-        # network may bring two closer together.
+        # Well-behaved clients send a keepalive ping every 10 s, and the network may bring two of them closer together.
+        # With these limits the server never answers such pings with too_many_pings.
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ]

@@ -1,4 +1,4 @@
-"""A folder of versions to serve, and the seed of every test."""
+"""Make a model repository for every fault test, and print its seed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tests.support.known_versions import Versions
 
 @pytest.fixture(scope="session")
 def source(dot_version):
-    """The version that the others are made from."""
+    """Return the version that the other versions are made from."""
     return dot_version
 
 
 @pytest.fixture
 def versions(source, tmp_path):
-    """A repository with version 1 in it."""
+    """Return a model repository with version 1."""
     (tmp_path / "models" / source.parent.name).mkdir(parents=True)
-    made = Versions(source, tmp_path / "models")
-    made.publish("1")
-    return made
+    repository = Versions(source, tmp_path / "models")
+    repository.publish("1")
+    return repository
 
 
 @pytest.fixture(autouse=True)

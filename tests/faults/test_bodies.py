@@ -1,4 +1,4 @@
-"""T11: whatever bytes come, the answer is one of the documented errors, never UNKNOWN or INTERNAL."""
+"""T11: any body gets a response or a documented error, never UNKNOWN or INTERNAL."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REALS = (0.0, -1.0, 3.5, 1e38, float("nan"), float("inf"), -0.0)
 
 
 class Bodies:
-    """Random bodies of one message type: noise, messages with random fields, and such messages damaged."""
+    """Random bodies for one message type: noise, messages with random fields, and such messages with flipped bits."""
 
     def __init__(self, descriptor: Descriptor, chance: random.Random, ids: list[str]) -> None:
         self._type = GetMessageClass(descriptor)
@@ -91,8 +91,8 @@ class Bodies:
         )
 
 
-def answer(channel: grpc.Channel, name: str, streams: bool, body: bytes) -> tuple[str, str]:
-    """Code and message of the answer to a body."""
+def call(channel: grpc.Channel, name: str, streams: bool, body: bytes) -> tuple[str, str]:
+    """Call a method with a body; return the code and the message of its status."""
     try:
         if streams:
             for _ in channel.stream_stream(name)(iter([body]), timeout=20):
@@ -114,10 +114,12 @@ def test_t11_random_bodies_never_get_unknown_or_internal(versions, tmp_path) -> 
         connect(f"127.0.0.1:{server.port}", retries=False) as channel,
     ):
         for name, method in METHODS.items():
-            bodies = Bodies(method.input_type, random.Random(f"{SEED}{name}"), versions.user_ids + versions.item_ids)
+            random_bodies = Bodies(
+                method.input_type, random.Random(f"{SEED}{name}"), versions.user_ids + versions.item_ids
+            )
             for _ in range(n_bodies):
-                body = bodies.next()
-                code, message = answer(channel, name, name.endswith("StreamRecommend"), body)
+                body = random_bodies.next()
+                code, message = call(channel, name, name.endswith("StreamRecommend"), body)
                 codes[code] += 1
                 if code in ("UNKNOWN", "INTERNAL"):
                     bad.append(f"{name} {code} {message!r} {body!r}")
@@ -127,8 +129,8 @@ def test_t11_random_bodies_never_get_unknown_or_internal(versions, tmp_path) -> 
     assert "Traceback" not in server.text()
 
 
-def test_t11_control_a_bug_is_noticed(versions) -> None:
-    """A server with a bug answers INTERNAL, says nothing of it to the caller, and the check above would see it."""
+def test_t11_control_a_bug_is_an_internal_error(versions) -> None:
+    """The check above would notice a bug: the caller gets INTERNAL, without the message of the exception."""
     from cofactor_server.config import ServerConfig
     from cofactor_server.server import create_server
 
@@ -137,5 +139,5 @@ def test_t11_control_a_bug_is_noticed(versions) -> None:
         version = next(iter(server.repository.versions.values()))[0]
         version.ranker.rank = lambda query: 1 / 0
         body = recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id=versions.user_ids[0]))
-        code, message = answer(channel, "/cofactor.v1.RecommenderService/Recommend", False, body.SerializeToString())
+        code, message = call(channel, "/cofactor.v1.RecommenderService/Recommend", False, body.SerializeToString())
     assert (code, message) == ("INTERNAL", "internal error")

@@ -1,4 +1,4 @@
-"""T2, T3, T4: restarts, workers that are killed, workers that hang."""
+"""T2, T3, T4: restarts, killed workers, hanging workers."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def restart_in_turn(servers, n_restarts, number=signal.SIGTERM, flags=FLAGS) -> 
         if number == signal.SIGTERM:
             assert code == 0
         servers[restart % 2] = ServerProcess(old.models, old.log, *flags, port=old.port)
-        time.sleep(1.5)  # the clients find it again before the other one goes
+        time.sleep(1.5)  # clients reconnect before the other server stops
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_t2_rolling_restarts_are_not_noticed(versions, tmp_path, workers) -> None:
+def test_t2_rolling_restarts_cause_no_errors(versions, tmp_path, workers) -> None:
     n_restarts = (24 if workers == 1 else 8) if FULL else 4 if workers == 1 else 2
     flags = (*FLAGS, "--workers", str(workers)) if workers > 1 else FLAGS
     servers = [ServerProcess(versions.models, tmp_path / f"log{i}", *flags, port=free_port()) for i in range(2)]
@@ -54,16 +54,16 @@ def test_t2_rolling_restarts_are_not_noticed(versions, tmp_path, workers) -> Non
                 server.stop()
         outcome = clients.outcome
         found.update(requests=sum(outcome.codes.values()), errors=outcome.n_failed, rate=round(outcome.rate))
-    assert outcome.rate >= 100, "an invalid run: too few requests"
+    assert outcome.rate >= 100, "invalid run: too few requests"
     assert outcome.n_failed == 0, outcome.errors[:5]
     assert outcome.wrong == []
 
 
-def test_t2_control_without_drain_and_retries_restarts_are_noticed(versions, tmp_path) -> None:
+def test_t2_control_without_drain_and_retries_restarts_cause_errors(versions, tmp_path) -> None:
     servers = [ServerProcess(versions.models, tmp_path / f"log{i}", *FLAGS, port=free_port()) for i in range(2)]
     target = "ipv4:" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
     try:
-        # As fast as they are answered, so that calls are under way whenever the server dies.
+        # Without a rate, so that calls are always in flight when a server is killed.
         with Clients(versions, lambda: connect(target, retries=False)) as clients:
             time.sleep(1)
             restart_in_turn(servers, 2, signal.SIGKILL)
@@ -73,14 +73,14 @@ def test_t2_control_without_drain_and_retries_restarts_are_noticed(versions, tmp
     assert clients.outcome.n_failed > 0
 
 
-def test_sigint_drains_as_sigterm_does(versions, tmp_path) -> None:
+def test_sigint_drains_like_sigterm(versions, tmp_path) -> None:
     for flags in (FLAGS, (*FLAGS, "--workers", "2")):
         server = ServerProcess(versions.models, tmp_path / "log", *flags)
         children = psutil.Process(server.pid).children(recursive=True)
         started = time.monotonic()
         assert server.stop(signal.SIGINT) == 0
         assert time.monotonic() - started >= 0.5  # the drain delay
-        until(lambda children=children: not any(map(lives, children)), 10, "every process of the server ends")
+        until(lambda children=children: not any(map(is_alive, children)), 10, "every process of the server ends")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -96,9 +96,9 @@ def test_ctrl_c_in_a_terminal_drains_and_leaves_no_stack_trace(versions, tmp_pat
         assert next(health).status == health_pb2.HealthCheckResponse.SERVING
         os.killpg(server.pid, signal.SIGINT)  # a terminal signals every process of the group
         assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        assert stub.Recommend(request, timeout=5).results, "calls are answered while clients go elsewhere"
+        assert stub.Recommend(request, timeout=5).results, "calls are answered during the drain delay"
         assert server.process.wait(20) == 0
-    until(lambda children=children: not any(map(lives, children)), 10, "every process of the server ends")
+    until(lambda children=children: not any(map(is_alive, children)), 10, "every process of the server ends")
     assert "Traceback" not in server.text()
     assert "KeyboardInterrupt" not in server.text()
 
@@ -116,18 +116,18 @@ def test_ctrl_c_while_it_starts_leaves_no_stack_trace_and_no_process(versions, t
                 stderr=output,
                 start_new_session=True,
             )
-        # Before that the signal meets Python itself, not the server.
-        until(lambda pid=process.pid: catches(pid, signal.SIGINT), 10, "Python has started")
-        until(lambda pid=process.pid: not catches(pid, signal.SIGINT), 10, "the command has begun")
+        # Until then Python handles the signal, not the server.
+        until(lambda pid=process.pid: handles_signal(pid, signal.SIGINT), 10, "Python has started")
+        until(lambda pid=process.pid: not handles_signal(pid, signal.SIGINT), 10, "the command has begun")
         time.sleep(chance.uniform(0, 2))
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) in (0, -signal.SIGINT)
-        until(lambda pid=process.pid: not group_exists(pid), 10, "its processes end")
+        until(lambda pid=process.pid: not group_exists(pid), 10, "its processes have ended")
         assert "Traceback" not in log.read_text(), log.read_text()
 
 
-def catches(pid: int, number: int) -> bool:
-    """Whether a process has a handler for a signal, as Python has for SIGINT from its start."""
+def handles_signal(pid: int, number: int) -> bool:
+    """Return True if a process has a handler for a signal, as Python has for SIGINT from its start."""
     status = Path(f"/proc/{pid}/status").read_text()
     return bool(int(re.search(r"SigCgt:\s*(\w+)", status)[1], 16) >> (number - 1) & 1)
 
@@ -141,12 +141,12 @@ def group_exists(group: int) -> bool:
 
 
 def worker_pids(server: ServerProcess) -> list[int]:
-    """Workers, as opposed to multiprocessing's own resource tracker."""
+    """Return the ids of the workers; multiprocessing's resource tracker is not one of them."""
     children = psutil.Process(server.pid).children()
     return [child.pid for child in children if any("spawn_main" in part for part in child.cmdline())]
 
 
-def test_t3_a_killed_worker_is_replaced_and_retrying_clients_see_nothing(versions, tmp_path) -> None:
+def test_t3_a_killed_worker_is_replaced_without_errors_for_retrying_clients(versions, tmp_path) -> None:
     n_kills = 20 if FULL else 4
     recoveries = []
     with (
@@ -177,14 +177,14 @@ def test_t3_a_killed_worker_is_replaced_and_retrying_clients_see_nothing(version
             slowest_worker_start_s=round(max(recoveries), 2),
             longest_gap_s=round(outcome.longest_gap_s(), 2),
         )
-    assert outcome.rate >= 100, "an invalid run: too few requests"
+    assert outcome.rate >= 100, "invalid run: too few requests"
     assert outcome.n_failed == 0, outcome.errors[:5]
     assert outcome.wrong == []
-    # Recovery is that the clients are answered again; the new worker takes up its share when it has loaded the model.
+    # The clients get responses from the other worker until the new one has loaded the model.
     assert outcome.longest_gap_s() <= 2.0
 
 
-def test_t3_control_with_one_process_a_kill_is_noticed(versions, tmp_path) -> None:
+def test_t3_control_with_one_process_a_kill_causes_errors(versions, tmp_path) -> None:
     with ServerProcess(versions.models, tmp_path / "log", *FLAGS) as server:
         target = f"127.0.0.1:{server.port}"
         with Clients(versions, lambda: connect(target), n_clients=4, rate=200) as clients:
@@ -194,10 +194,10 @@ def test_t3_control_with_one_process_a_kill_is_noticed(versions, tmp_path) -> No
     assert clients.outcome.n_failed > 0
 
 
-def test_t4_a_worker_that_hangs_does_not_stretch_deadlines(versions, tmp_path) -> None:
+def test_t4_calls_to_a_hanging_worker_end_at_their_deadlines(versions, tmp_path) -> None:
     stopped_s, deadline_s = (5.0, 0.5) if FULL else (2.0, 0.5)
     request = recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id=versions.user_ids[0]))
-    late, taken, codes = [], [], set()
+    late, seconds, codes = [], [], set()
     with (
         figures("T4", stopped_s=stopped_s, deadline_s=deadline_s) as found,
         ServerProcess(versions.models, tmp_path / "log", *FLAGS, "--workers", "2") as server,
@@ -222,35 +222,35 @@ def test_t4_a_worker_that_hangs_does_not_stretch_deadlines(versions, tmp_path) -
                         codes.add(error.code().name)
                         late.append(time.monotonic() - started - deadline_s)
                     else:
-                        taken.append(time.monotonic() - started)
+                        seconds.append(time.monotonic() - started)
         finally:
             os.kill(hung, signal.SIGCONT)
-        until(lambda: all(answers(stub, request) for stub in stubs), 10, "the worker answers again")
+        until(lambda: all(is_answered(stub, request) for stub in stubs), 10, "the worker answers again")
         for channel in channels:
             channel.close()
         found.update(
-            answered=len(taken), expired=len(late), latest_ms=round(1e3 * max(late, default=0)), kept=len(late) > 0
+            answered=len(seconds), expired=len(late), latest_ms=round(1e3 * max(late, default=0)), kept=len(late) > 0
         )
-    assert late, "the control: some connection belongs to the worker that hangs"
+    assert late, "control: at least one connection belongs to the hanging worker"
     assert codes == {"DEADLINE_EXCEEDED"}
-    assert taken, "the other worker answers meanwhile"
+    assert seconds, "the other worker still answers"
     assert_on_time(late)
 
 
 def is_connected(worker: int, port: int) -> bool:
-    """Whether a client has a connection to this process of those that share the port."""
+    """Return True if a client is connected to this worker."""
     connections = psutil.Process(worker).net_connections("tcp")
-    return any(each.status == psutil.CONN_ESTABLISHED and each.laddr.port == port for each in connections)
+    return any(c.status == psutil.CONN_ESTABLISHED and c.laddr.port == port for c in connections)
 
 
-def lives(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
-def answers(stub: recommender_pb2_grpc.RecommenderServiceStub, request: recommender_pb2.RecommendRequest) -> bool:
+def is_answered(stub: recommender_pb2_grpc.RecommenderServiceStub, request: recommender_pb2.RecommendRequest) -> bool:
     try:
         stub.Recommend(request, timeout=1)
     except grpc.RpcError:
@@ -263,7 +263,7 @@ def private_copies(folder) -> list[str]:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_a_killed_server_leaves_on_the_disk_goes_when_the_next_one_starts(versions, tmp_path, workers) -> None:
+def test_the_next_server_removes_the_copies_of_a_killed_one(versions, tmp_path, workers) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     flags = (*FLAGS, "--workers", str(workers)) if workers > 1 else FLAGS
@@ -275,10 +275,10 @@ def test_what_a_killed_server_leaves_on_the_disk_goes_when_the_next_one_starts(v
         assert len(private_copies(temporary)) == 2
         children = psutil.Process(first.pid).children(recursive=True)
         first.stop(signal.SIGKILL)
-        assert len(private_copies(temporary)) == 2, "the control: it is left"
-        # Workers whose supervisor is gone drain; until then they hold the copy.
+        assert len(private_copies(temporary)) == 2, "control: the killed server leaves its copy"
+        # Workers without a supervisor drain; until they end, they use the copy.
         psutil.wait_procs(children, 20)
         for _ in range(2 if FULL else 1):
             with start("next"):
-                assert len(private_copies(temporary)) == 2, "of the next server and the other one"
+                assert len(private_copies(temporary)) == 2, "the copies of the next server and of the other one"
     assert [path for path in temporary.iterdir() if path.name.startswith("cofactor-")] == []

@@ -1,4 +1,4 @@
-"""T1, T5, T6, T13: new versions under load, half-written ones, damaged ones, ones that do not work."""
+"""T1, T5, T6, T13: new versions under load, partial versions, damaged versions, versions that answer wrongly."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def load_version(path: Path) -> LoadedVersion:
     )
 
 
-def test_t1_swaps_under_load_drop_and_mix_nothing(versions, tmp_path) -> None:
+def test_t1_swaps_under_load_drop_no_call_and_mix_no_versions(versions, tmp_path) -> None:
     n_swaps, least_rate = (200, 300) if FULL else (25, 100)
     with (
         figures("T1", swaps=n_swaps) as found,
@@ -50,7 +50,7 @@ def test_t1_swaps_under_load_drop_and_mix_nothing(versions, tmp_path) -> None:
         with Clients(versions, lambda: connect(target, retries=False), rate=2 * least_rate) as clients:
             for number in range(2, n_swaps + 2):
                 versions.publish(str(number))
-                until(lambda n=number: current_version(channel) == str(n), 30, f"version {number} serves")
+                until(lambda n=number: current_version(channel) == str(n), 30, f"version {number} is served")
                 if number > 5:
                     shutil.rmtree(versions.models / versions.name / str(number - 4))
         outcome = clients.outcome
@@ -62,18 +62,18 @@ def test_t1_swaps_under_load_drop_and_mix_nothing(versions, tmp_path) -> None:
             versions=len(outcome.versions),
             p99_ms=round(1e3 * np.quantile(outcome.seconds, 0.99), 1),
         )
-    assert outcome.rate >= least_rate, "an invalid run: too few requests"
+    assert outcome.rate >= least_rate, "invalid run: too few requests"
     assert outcome.n_failed == 0, outcome.errors[:5]
     assert outcome.wrong == []
     assert len(outcome.versions) > 0.8 * n_swaps
 
 
-def test_t1_control_a_mixed_answer_is_noticed(versions, tmp_path) -> None:
-    """A server whose answers claim the wrong version must not pass the check of T1."""
-    one, two = versions.models / versions.name / "1", versions.publish("2")
-    manifest = json.loads((one / "manifest.json").read_text())
-    shutil.copy(one / "tables.bin", two / "tables.bin")
-    seal(two, json.dumps({**manifest, "version": "2"}))
+def test_t1_control_a_wrong_version_is_noticed(versions, tmp_path) -> None:
+    """A server whose responses name the wrong version must not pass the check of T1."""
+    first, second = versions.models / versions.name / "1", versions.publish("2")
+    manifest = json.loads((first / "manifest.json").read_text())
+    shutil.copy(first / "tables.bin", second / "tables.bin")
+    seal(second, json.dumps({**manifest, "version": "2"}))
     with (
         ServerProcess(versions.models, tmp_path / "log") as server,
         Clients(versions, lambda: connect(f"127.0.0.1:{server.port}"), n_clients=2) as clients,
@@ -109,7 +109,7 @@ for line in sys.stdin:
     if child == 0:
         step = 0
         if way == "in-place":
-            versions.draft(versions.models / versions.name / "2", "2")
+            versions.write(versions.models / versions.name / "2", "2")
         else:
             versions.publish("2")
         os._exit(min(step, 255))
@@ -118,7 +118,7 @@ for line in sys.stdin:
 
 
 class Publisher:
-    """Publishes version 2 in a process that is killed at one of its steps."""
+    """Publishes version 2 in a process that is killed at a chosen step."""
 
     def __init__(self, source: Path, models: Path, script: Path) -> None:
         script.write_text(PUBLISHER)
@@ -130,7 +130,7 @@ class Publisher:
         )
 
     def publish(self, way: str, stop_at: int) -> int:
-        """The exit code: -9 when it was killed, else how many steps there are."""
+        """Return the exit code: -9 if the process was killed, else the number of steps."""
         self._process.stdin.write(f"{way} {stop_at}\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
@@ -144,8 +144,8 @@ class Publisher:
 
 
 @pytest.mark.parametrize("way", ["by-rename", "in-place"])
-def test_t5_a_publisher_killed_at_any_step_never_gets_a_partial_version_loaded(source, versions, tmp_path, way) -> None:
-    """`in-place` writes straight into the version's folder, as a copy over a network does, the manifest last."""
+def test_t5_a_partial_version_of_a_killed_publisher_is_never_loaded(source, versions, tmp_path, way) -> None:
+    """`in-place` writes into the version directory itself, the manifest last, as a copy over a network does."""
     n_rounds = 50 if FULL else 2
     watcher = ModelWatcher(LocalSource(versions.models), load_version, tmp_path / "copies")
     folder = versions.models / versions.name
@@ -173,7 +173,7 @@ def test_t5_a_publisher_killed_at_any_step_never_gets_a_partial_version_loaded(s
         assert n_steps > 10
         assert publisher.publish(way, 0) == n_steps
     watcher.poll()
-    assert list(watcher.snapshot[versions.name].loaded) == ["2"], "the control: a complete version is loaded"
+    assert list(watcher.snapshot[versions.name].loaded) == ["2"], "control: a complete version is loaded"
 
 
 def flip(path: Path, chance: random.Random) -> None:
@@ -183,10 +183,10 @@ def flip(path: Path, chance: random.Random) -> None:
 
 
 def damages(folder: Path, chance: random.Random, n_flips: int) -> list[tuple[str, Path]]:
-    """Folders beside `folder`, each damaged in one way."""
+    """Make copies of a version directory that are damaged in one way each; return (damage, directory) pairs."""
     made = []
 
-    def another(name: str) -> Path:
+    def copy_for(name: str) -> Path:
         copy = folder.parent.parent.parent / "damaged" / str(len(made)) / folder.parent.name / folder.name
         shutil.copytree(folder, copy)
         made.append((name, copy))
@@ -194,18 +194,18 @@ def damages(folder: Path, chance: random.Random, n_flips: int) -> list[tuple[str
 
     files = sorted(path.name for path in folder.iterdir())
     for number in range(n_flips):
-        # Half of the flips by size of file, half evenly over the files: the small ones matter as much.
+        # Half of the flips are spread by file size, half evenly over the files: small files matter as much.
         weights = [(folder / name).stat().st_size for name in files] if number % 2 else None
         name = chance.choices(files, weights)[0]
-        flip(another(f"flip in {name}") / name, chance)
+        flip(copy_for(f"flip in {name}") / name, chance)
     for name in files:
         size = (folder / name).stat().st_size
         for length in sorted({0, 1, size // 2, size - 1}):
-            path = another(f"{name} cut to {length}") / name
+            path = copy_for(f"{name} cut to {length}") / name
             path.write_bytes(path.read_bytes()[:length])
-        path = another(f"{name} one byte longer") / name
+        path = copy_for(f"{name} one byte longer") / name
         path.write_bytes(path.read_bytes() + b"\\0")
-        (another(f"{name} missing") / name).unlink()
+        (copy_for(f"{name} missing") / name).unlink()
     return made
 
 
@@ -215,15 +215,15 @@ def test_t6_every_flipped_bit_and_every_truncation_is_refused(versions) -> None:
     accepted = []
     with figures("T6", flips=n_flips) as found:
         made = damages(good, random.Random(SEED), n_flips)
-        for what, folder in made:
+        for damage, folder in made:
             try:
                 load_version(folder)
             except ModelRefused:
                 continue
-            accepted.append(what)
+            accepted.append(damage)
         found.update(damaged=len(made), refused=len(made) - len(accepted))
     assert accepted == []
-    assert load_version(good).key == f"{versions.name}/1", "the control: the undamaged version is accepted"
+    assert load_version(good).key == f"{versions.name}/1", "control: the undamaged version is accepted"
 
 
 def test_t6_a_damaged_version_leaves_the_old_one_serving(versions, tmp_path) -> None:
@@ -231,10 +231,10 @@ def test_t6_a_damaged_version_leaves_the_old_one_serving(versions, tmp_path) -> 
         ServerProcess(versions.models, tmp_path / "log", *FAST_POLL) as server,
         Clients(versions, lambda: connect(f"127.0.0.1:{server.port}", retries=False), n_clients=2, rate=100) as clients,
     ):
-        draft = tmp_path / "2"
-        versions.draft(draft, "2")
-        flip(draft / "tables.bin", random.Random(SEED))
-        draft.rename(versions.models / versions.name / "2")
+        directory = tmp_path / "2"
+        versions.write(directory, "2")
+        flip(directory / "tables.bin", random.Random(SEED))
+        directory.rename(versions.models / versions.name / "2")
         until(lambda: "2 is not served" in server.text(), 20, "the refusal is reported")
         time.sleep(0.5)
     assert set(clients.outcome.versions) == {"1"}
@@ -242,29 +242,29 @@ def test_t6_a_damaged_version_leaves_the_old_one_serving(versions, tmp_path) -> 
 
 
 def test_t13_a_version_whose_warm_up_fails_leaves_the_old_one_serving(versions, tmp_path) -> None:
-    """Its files are whole and signed off by their checksums, and its graphs give other answers than its golden ones."""
-    draft = tmp_path / "2"
-    versions.draft(draft, "2")
-    manifest = json.loads((draft / "manifest.json").read_text())
-    body = bytearray((draft / "tables.bin").read_bytes())
-    table = next(t for t in manifest["tables"] if t["name"] == "item_factors")
-    rows = np.frombuffer(body, np.float32, int(np.prod([int(n) for n in table["shape"]])), int(table["offset"]))
-    body[int(table["offset"]) : int(table["offset"]) + rows.nbytes] = (rows * 1.5).astype(np.float32).tobytes()
-    (draft / "tables.bin").write_bytes(body)
+    """The files match their checksums, but the graphs do not give the results of the golden cases."""
+    directory = tmp_path / "2"
+    versions.write(directory, "2")
+    manifest = json.loads((directory / "manifest.json").read_text())
+    tables = bytearray((directory / "tables.bin").read_bytes())
+    table = next(entry for entry in manifest["tables"] if entry["name"] == "item_factors")
+    rows = np.frombuffer(tables, np.float32, int(np.prod([int(n) for n in table["shape"]])), int(table["offset"]))
+    tables[int(table["offset"]) : int(table["offset"]) + rows.nbytes] = (rows * 1.5).astype(np.float32).tobytes()
+    (directory / "tables.bin").write_bytes(tables)
     for file in manifest["files"]:
         if file["path"] == "tables.bin":
-            file["sha256"] = hashlib.sha256(body).hexdigest()
-    seal(draft, json.dumps(manifest))
+            file["sha256"] = hashlib.sha256(tables).hexdigest()
+    seal(directory, json.dumps(manifest))
     with (
         ServerProcess(versions.models, tmp_path / "log", *FAST_POLL) as server,
         Clients(versions, lambda: connect(f"127.0.0.1:{server.port}", retries=False), n_clients=2, rate=100) as clients,
         connect(f"127.0.0.1:{server.port}") as channel,
     ):
-        draft.rename(versions.models / versions.name / "2")
+        directory.rename(versions.models / versions.name / "2")
         until(lambda: "2 is not served" in server.text(), 20, "the refusal is reported")
         assert current_version(channel) == "1"
         versions.publish("3")
-        until(lambda: current_version(channel) == "3", 20, "the control: a good version is taken up")
+        until(lambda: current_version(channel) == "3", 20, "control: a good version is loaded")
     assert set(clients.outcome.versions) <= {"1", "3"}
     assert clients.outcome.n_failed == 0
     assert clients.outcome.wrong == []

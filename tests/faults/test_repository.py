@@ -1,4 +1,4 @@
-"""T7, T14: loads and unloads by many threads; a disk that is full, a repository that cannot be written or is gone."""
+"""T7, T14: loads and unloads by many threads; a full disk, a read-only repository, a missing repository."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 MIB = 2**20
 
 
-def load_by_many_threads(path, n_threads: int, n_loads: int, keep: list[LoadedVersion]) -> list[BaseException]:
+def load_by_many_threads(path, n_threads: int, n_loads: int, loaded: list[LoadedVersion]) -> list[BaseException]:
     config = ServerConfig(models="", provider="cpu", batching="off")
     errors: list[BaseException] = []
 
@@ -34,12 +34,12 @@ def load_by_many_threads(path, n_threads: int, n_loads: int, keep: list[LoadedVe
         try:
             for _ in range(n_loads // n_threads):
                 version = LoadedVersion(open_version_directory(path), ["CPUExecutionProvider"], config)
-                if len(keep) < keep_limit:
-                    keep.append(version)
+                if len(loaded) < max_loaded:
+                    loaded.append(version)
         except BaseException as error:
             errors.append(error)
 
-    keep_limit = n_loads if keep else 0
+    max_loaded = n_loads if loaded else 0  # an empty list asks to unload every version
     threads = [threading.Thread(target=work) for _ in range(n_threads)]
     for thread in threads:
         thread.start()
@@ -49,7 +49,7 @@ def load_by_many_threads(path, n_threads: int, n_loads: int, keep: list[LoadedVe
     return errors
 
 
-def test_t7_loads_and_unloads_by_many_threads_leave_no_memory_behind(versions) -> None:
+def test_t7_loads_and_unloads_by_many_threads_leak_no_memory(versions) -> None:
     n_threads, n_loads = (32, 1024) if FULL else (8, 48)
     path = versions.models / versions.name / "1"
     process = psutil.Process()
@@ -58,35 +58,35 @@ def test_t7_loads_and_unloads_by_many_threads_leave_no_memory_behind(versions) -
         warm = process.memory_info().rss
         assert load_by_many_threads(path, n_threads, n_loads, []) == []
         grown = process.memory_info().rss - warm
-        kept: list[LoadedVersion] = [
+        loaded: list[LoadedVersion] = [
             LoadedVersion(open_version_directory(path), ["CPUExecutionProvider"], ServerConfig(models=""))
         ]
         before = process.memory_info().rss
         n_leaked = n_loads // 4
-        assert load_by_many_threads(path, n_threads, n_leaked, kept) == []
+        assert load_by_many_threads(path, n_threads, n_leaked, loaded) == []
         leaked = process.memory_info().rss - before
         found.update(grown_mib=round(grown / MIB, 1), control_grown_mib=round(leaked / MIB, 1), control_loads=n_leaked)
         bound = max(n_loads * leaked / n_leaked / 20, 8 * MIB)
-    assert leaked > 0.1 * MIB * n_leaked, "the control: versions that are kept take memory"
-    assert grown < bound, "more than a twentieth of what keeping them would take"
+    assert leaked > 0.1 * MIB * n_leaked, "control: loaded versions take memory"
+    assert grown < bound, "more than a twentieth of the memory of loaded versions"
 
 
 @contextlib.contextmanager
 def small_disk(path, size: str):
-    """A file system of its own; skips where this process may not mount one."""
+    """Mount a file system of this size; skip the test if this process may not mount one."""
     path.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=False, capture_output=True
     )
     if mounted.returncode != 0:
-        pytest.skip("needs the right to mount a file system")
+        pytest.skip("this process may not mount a file system")
     try:
         yield path
     finally:
         subprocess.run(["umount", "-l", str(path)], check=True)
 
 
-def test_t14_a_full_disk_leaves_the_old_version_serving_and_is_recovered_from(versions, tmp_path) -> None:
+def test_t14_a_full_disk_leaves_the_old_version_serving_until_there_is_room(versions, tmp_path) -> None:
     version_size = sum(file.stat().st_size for file in (versions.models / versions.name / "1").iterdir())
     with (
         small_disk(tmp_path / "disk", f"{int(version_size * 2.6) // 1024}k") as disk,
@@ -101,12 +101,12 @@ def test_t14_a_full_disk_leaves_the_old_version_serving_and_is_recovered_from(ve
         until(lambda: "No space left on device" in server.text(), 20, "the full disk is reported")
         assert current_version(channel) == "1"
         (disk / "ballast").unlink()
-        until(lambda: current_version(channel) == "2", 20, "the control: with room the version is taken up")
+        until(lambda: current_version(channel) == "2", 20, "control: with room the version is loaded")
     assert clients.outcome.n_failed == 0
     assert clients.outcome.wrong == []
 
 
-def test_t14_a_repository_that_vanishes_leaves_its_version_serving(versions, tmp_path) -> None:
+def test_t14_a_missing_repository_leaves_its_version_serving(versions, tmp_path) -> None:
     with (
         ServerProcess(versions.models, tmp_path / "log", "--poll-interval-s", "0.05") as server,
         Clients(versions, lambda: connect(f"127.0.0.1:{server.port}", retries=False), n_clients=2, rate=100) as clients,
@@ -117,12 +117,12 @@ def test_t14_a_repository_that_vanishes_leaves_its_version_serving(versions, tmp
         time.sleep(0.5)
         (tmp_path / "gone").rename(versions.models)
         versions.publish("2")
-        until(lambda: current_version(channel) == "2", 20, "the control: the repository is followed again")
+        until(lambda: current_version(channel) == "2", 20, "control: the repository is watched again")
     assert clients.outcome.n_failed == 0
     assert clients.outcome.wrong == []
 
 
-def test_t14_a_read_only_repository_serves_and_says_why_it_cannot_be_changed(versions, tmp_path) -> None:
+def test_t14_a_read_only_repository_is_served_and_promote_says_why_it_fails(versions, tmp_path) -> None:
     with small_disk(tmp_path / "disk", "64m") as disk:
         subprocess.run(["cp", "-r", str(versions.models), str(disk / "models")], check=True)
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
@@ -141,5 +141,5 @@ def test_t14_a_read_only_repository_serves_and_says_why_it_cannot_be_changed(ver
             assert "Read-only file system" in refused.value.details()
             assert current_version(channel) == "1"
             subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
-            answer = admin.Promote(promote, timeout=10)
-            assert answer.policy.labels == {"stable": "1"}, "the control: with the right to write it is changed"
+            response = admin.Promote(promote, timeout=10)
+            assert response.policy.labels == {"stable": "1"}, "control: a writable repository is changed"

@@ -1,4 +1,4 @@
-"""T9: hours compressed into minutes of good, bad, cancelled and crashing clients; the memory stays flat."""
+"""T9: good, bad, cancelling and crashing clients for many minutes; the memory stays flat."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(3 * 3600)]
 
 MINUTES = float(os.environ.get("FAULTS_SOAK_MINUTES", "30" if FULL else "0.35"))
 MIB = 2**20
-# Allocators settle for a while: growth counts from this share of the run on.
-WARM = 0.3
+# Allocators take a while to settle, so growth counts only after this share of the run.
+WARM_UP = 0.3
 CRASHING_CLIENT = """
 import os, sys, grpc
 from cofactor.v1 import recommender_pb2 as pb, recommender_pb2_grpc
@@ -39,17 +39,17 @@ os._exit(1)
 """
 
 
-class Trouble:
-    """Clients that send nonsense, cancel, or die in the middle of calls."""
+class BadClients:
+    """Clients that send malformed bodies, cancel, or crash during calls."""
 
     def __init__(self, target: str, user_ids: list[str]) -> None:
         self.n_bad = self.n_cancelled = self.n_crashed = 0
         self._target = target
         self._user_ids = user_ids
         self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=each) for each in (self._send_bad, self._cancel, self._crash)]
+        self._threads = [threading.Thread(target=run) for run in (self._send_malformed, self._cancel, self._crash)]
 
-    def __enter__(self) -> Trouble:
+    def __enter__(self) -> BadClients:
         for thread in self._threads:
             thread.start()
         return self
@@ -59,7 +59,7 @@ class Trouble:
         for thread in self._threads:
             thread.join()
 
-    def _send_bad(self) -> None:
+    def _send_malformed(self) -> None:
         chance = random.Random(SEED)
         with connect(self._target, retries=False) as channel:
             call = channel.unary_unary("/cofactor.v1.RecommenderService/Recommend")
@@ -99,35 +99,35 @@ def soak(versions, server: ServerProcess, minutes: float, rate: float) -> dict[s
     number = 1
     with (
         Clients(versions, lambda: connect(target), n_clients=8, rate=rate) as clients,
-        Trouble(target, versions.user_ids) as trouble,
+        BadClients(target, versions.user_ids) as bad_clients,
     ):
         while (elapsed := time.monotonic() - started) < 60 * minutes:
             samples.append((elapsed, process.memory_info().rss / MIB))
-            if elapsed > number * 20:  # reloads are part of the life of a server
+            if elapsed > number * 20:  # a server also reloads from time to time
                 number += 1
                 versions.publish(str(number))
             time.sleep(min(1.0, 0.6 * minutes))
     outcome = clients.outcome
-    warm = [rss for at, rss in samples if at > WARM * elapsed]
-    tenth = max(1, len(warm) // 5)
+    after_warm_up = [rss for at, rss in samples if at > WARM_UP * elapsed]
+    n_samples = max(1, len(after_warm_up) // 5)
     return {
         "minutes": round(elapsed / 60, 2),
         "requests": sum(outcome.codes.values()),
         "errors": outcome.n_failed,
         "wrong": len(outcome.wrong),
-        "bad": trouble.n_bad,
-        "cancelled": trouble.n_cancelled,
-        "crashed": trouble.n_crashed,
+        "bad": bad_clients.n_bad,
+        "cancelled": bad_clients.n_cancelled,
+        "crashed": bad_clients.n_crashed,
         "reloads": number - 1,
-        "rss_warm_mib": round(float(np.median(warm[:tenth])), 1),
-        "rss_end_mib": round(float(np.median(warm[-tenth:])), 1),
+        "rss_warm_mib": round(float(np.median(after_warm_up[:n_samples])), 1),
+        "rss_end_mib": round(float(np.median(after_warm_up[-n_samples:])), 1),
         "descriptors": process.num_fds(),
         "threads": process.num_threads(),
     }
 
 
 def grown(found: dict[str, object]) -> float:
-    """MiB between the start of the warm part and the end."""
+    """Return the growth in MiB from the end of the warm-up to the end of the run."""
     return found["rss_end_mib"] - found["rss_warm_mib"]
 
 

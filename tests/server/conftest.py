@@ -1,4 +1,4 @@
-"""A real server on versions built by construction, and stubs to call it."""
+"""Run a real server on versions whose contents are known by construction, and make stubs to call it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_manifest(version):
 
 
 def write_manifest(version, manifest, extra_files=()):
-    """Writes the manifest with the checksums of the files as they are now, those outside the directory too."""
+    """Write the manifest with the present checksums of the files; `extra_files` may lie outside the directory."""
     del manifest.files[:]
     for path in sorted(version.iterdir()):
         if path.name not in ("manifest.json", "manifest.sha256"):
@@ -38,7 +38,7 @@ def write_manifest(version, manifest, extra_files=()):
 
 
 def copy_version(source, models, name=None, version=None):
-    """A copy of a version under another name: every test may do to it what it likes."""
+    """Copy a version under another name, so that a test can change it."""
     target = models / (name or source.parent.name) / (version or source.name)
     shutil.copytree(source, target)
     manifest = read_manifest(target)
@@ -48,29 +48,29 @@ def copy_version(source, models, name=None, version=None):
 
 
 def drop_graph(version, name):
-    """Takes a graph and its golden cases out of a version."""
+    """Remove a graph and its golden cases from a version."""
     manifest = read_manifest(version)
     graphs = [graph for graph in manifest.graphs if graph.name != name]
     del manifest.graphs[:]
     manifest.graphs.extend(graphs)
     (version / f"{name}.onnx").unlink()
     with np.load(version / "golden.npz") as golden:
-        kept = {key: golden[key] for key in golden.files if not key.startswith(f"{name}/")}
+        remaining = {key: golden[key] for key in golden.files if not key.startswith(f"{name}/")}
     buffer = io.BytesIO()
-    np.savez(buffer, **kept)
+    np.savez(buffer, **remaining)
     (version / "golden.npz").write_bytes(buffer.getvalue())
     write_manifest(version, manifest)
 
 
 @pytest.fixture(scope="session")
 def versions():
-    """What tests do to version directories."""
+    """Return functions that copy and change version directories."""
     return SimpleNamespace(copy=copy_version, read=read_manifest, write=write_manifest, drop_graph=drop_graph)
 
 
 @pytest.fixture(scope="session")
 def served_models(dot_version, net_version, hybrid_version, tmp_path_factory):
-    """The folder that the shared server serves: three architectures, one that only ranks, one without fold-in."""
+    """Return the folder of the shared server: three architectures, a model that only ranks, one without fold-in."""
     models = tmp_path_factory.mktemp("served")
     for version in (dot_version, net_version, hybrid_version):
         copy_version(version, models)
@@ -84,7 +84,7 @@ def served_models(dot_version, net_version, hybrid_version, tmp_path_factory):
 
 
 def connect(server):
-    """Stubs of a running server."""
+    """Connect to a running server; return its stubs."""
     channel = grpc.insecure_channel(f"127.0.0.1:{server.port}", options=[("grpc.use_local_subchannel_pool", 1)])
     return SimpleNamespace(
         server=server,
@@ -96,7 +96,7 @@ def connect(server):
 
 @pytest.fixture
 def serve():
-    """Starts servers with settings of a test's own, and stops them after it."""
+    """Return a function that starts a server with the test's own settings; it stops after the test."""
     running = []
 
     def start(models, **settings):
@@ -114,7 +114,7 @@ def serve():
 
 @pytest.fixture(scope="session")
 def api(served_models):
-    """Stubs of one server that all tests share; its default model is `dot`."""
+    """Return the stubs of one server that all tests share; its default model is `dot`."""
     config = ServerConfig(models=served_models, port=0, provider="cpu", drain_delay_s=0, grace_s=2, threads=8)
     with create_server(config) as server:
         connection = connect(server)
@@ -124,5 +124,5 @@ def api(served_models):
 
 @pytest.fixture(params=list(ARCHITECTURES))
 def name(request):
-    """Each model of `api` that rates, one of every architecture."""
+    """Return the name of a model of `api` that rates, one for every architecture."""
     return request.param

@@ -1,4 +1,4 @@
-"""Settings from flags, environment and file; what contradicts itself is refused with the setting's name."""
+"""Test the settings from flags, environment and file, and the errors of bad ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.waiting import until
 from tools.docs.settings_page import documentation
 
 
-def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path):
+def test_a_flag_overrides_the_environment_and_that_overrides_the_file(tmp_path):
     file = tmp_path / "cofactor.toml"
     file.write_text('models = "m"\nport = 1\nthreads = 2\nmax_queue_size = 3\n')
     environment = {"COFACTOR_PORT": "4", "COFACTOR_THREADS": "5", "OTHER": "6"}
@@ -26,14 +26,14 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path):
     assert not print_config
 
 
-def test_every_setting_can_be_given_in_each_of_the_three_ways(tmp_path):
+def test_every_setting_can_be_given_in_all_three_ways(tmp_path):
     config = ServerConfig(models=str(tmp_path))
     printed = to_toml(config)
     file = tmp_path / "cofactor.toml"
     file.write_text(printed)
     assert load_config(["--config", str(file)], {})[0] == config
     values = tomllib.loads(printed)
-    assert set(values) == {each.name for each in dataclasses.fields(config)}
+    assert set(values) == {setting.name for setting in dataclasses.fields(config)}
     environment = {f"COFACTOR_{name.upper()}": str(value) for name, value in values.items()}
     assert load_config([], environment)[0] == config
     flags = []
@@ -63,7 +63,7 @@ def test_every_setting_can_be_given_in_each_of_the_three_ways(tmp_path):
         (["--models", "m", "--config", "absent.toml"], "cannot read absent.toml"),
     ],
 )
-def test_bad_settings_are_named(arguments, message):
+def test_the_error_of_a_bad_setting_names_it(arguments, message):
     with pytest.raises(ConfigurationError, match=message):
         load_config(arguments, {})
 
@@ -90,17 +90,16 @@ def test_a_bad_file_is_refused(tmp_path, text, message):
         load_config(["--models", "m", "--config", str(file)], {})
 
 
-def test_the_longest_times_are_ones_that_a_server_can_have(dot_version):
-    longest = {
-        each.name: each.metadata["high"] for each in dataclasses.fields(ServerConfig) if each.name.endswith("_s")
-    }
+def test_a_server_starts_with_the_longest_times(dot_version):
+    settings = dataclasses.fields(ServerConfig)
+    longest = {setting.name: setting.metadata["high"] for setting in settings if setting.name.endswith("_s")}
     assert len(longest) == 4
-    longest["drain_delay_s"] = 0  # or its end would wait for that long
+    longest["drain_delay_s"] = 0  # otherwise the server would take that long to stop
     with create_server(ServerConfig(models=str(dot_version.parents[1]), port=0, provider="cpu", **longest)) as server:
         assert server.port
 
 
-def test_a_connection_ends_at_its_age_and_never_at_age_0(dot_version):
+def test_a_connection_ends_at_its_largest_age_and_never_if_that_is_0(dot_version):
     common = {"models": str(dot_version.parents[1]), "port": 0, "provider": "cpu", "drain_delay_s": 0, "grace_s": 1}
     seen = {0: [], 1: []}
     with contextlib.ExitStack() as stack:
@@ -114,7 +113,7 @@ def test_a_connection_ends_at_its_age_and_never_at_age_0(dot_version):
         assert grpc.ChannelConnectivity.READY not in seen[0][:-1]
 
 
-def test_the_page_of_settings_is_the_one_in_the_code():
+def test_the_settings_page_is_up_to_date():
     page = Path(__file__).resolve().parents[2] / "docs/settings.md"
     assert page.read_text() == documentation(), "run: python -m tools.docs.settings_page > docs/settings.md"
 
@@ -122,8 +121,8 @@ def test_the_page_of_settings_is_the_one_in_the_code():
 def test_every_setting_has_a_row_of_six_cells():
     rows = [line for line in documentation().splitlines() if line.startswith("| `--")]
     assert len(rows) == len(dataclasses.fields(ServerConfig))
-    for row, each in zip(rows, dataclasses.fields(ServerConfig), strict=True):
-        flag, variable, key, kind, default, about = row.strip("| ").split(" | ")
-        assert flag.replace("[no-]", "") == f"`--{each.name.replace('_', '-')}`"
-        assert (variable, key) == (f"`COFACTOR_{each.name.upper()}`", f"`{each.name}`")
-        assert all((kind, default, about))
+    for row, setting in zip(rows, dataclasses.fields(ServerConfig), strict=True):
+        flag, variable, key, kind, default, meaning = row.strip("| ").split(" | ")
+        assert flag.replace("[no-]", "") == f"`--{setting.name.replace('_', '-')}`"
+        assert (variable, key) == (f"`COFACTOR_{setting.name.upper()}`", f"`{setting.name}`")
+        assert all((kind, default, meaning))

@@ -1,4 +1,4 @@
-"""Clients that call without end and check every answer."""
+"""Run clients that call without end and check every response."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SERVICE_CONFIG = {
 
 
 def connect(target: str, *, retries: bool = True, balanced: bool = True) -> grpc.Channel:
-    """A channel of its own connection, with the service config of the shipped client or parts of it."""
+    """Open a channel with a connection of its own, and with the service config of the shipped client or parts of it."""
     config = dict(SERVICE_CONFIG)
     if not retries:
         del config["methodConfig"]
@@ -57,11 +57,17 @@ def connect(target: str, *, retries: bool = True, balanced: bool = True) -> grpc
 
 @dataclass
 class Outcome:
-    """What the clients saw.
+    """Results of the calls of all clients.
 
-    codes: how often each gRPC code. wrong: answers that are not those of the version they claim. versions: how often
-    each version answered. seconds: latencies of answers that were OK. ok_times: when they came, by time.monotonic().
-    failed_times: when the others did.
+    Attributes:
+        codes: calls by gRPC code.
+        wrong: problems of responses that differ from those of the version that they name.
+        versions: responses by version.
+        seconds: latencies of the calls that succeeded.
+        ok_times: when these calls ended, by time.monotonic().
+        failed_times: when the other calls ended.
+        errors: codes and messages of the other calls.
+        elapsed_s: time from the start of the clients to their end.
     """
 
     codes: Counter[str] = field(default_factory=Counter)
@@ -86,13 +92,13 @@ class Outcome:
         return self.n_ok / self.elapsed_s
 
     def longest_gap_s(self) -> float:
-        """The longest time in which nobody got an answer."""
+        """Return the longest time without a successful call."""
         times = sorted(self.ok_times)
         return max((b - a for a, b in itertools.pairwise(times)), default=float("inf"))
 
 
 class Clients:
-    """Threads, each with a connection of its own, that call as fast as they may and check what they get."""
+    """Threads that call Recommend on connections of their own and check the responses."""
 
     def __init__(
         self,
@@ -103,7 +109,7 @@ class Clients:
         timeout_s: float = 10.0,
         check: Callable[[Versions, recommender_pb2.RecommendResponse, int], str] | None = None,
     ) -> None:
-        """`rate` in calls per second over all clients; 0: as fast as they get answers."""
+        """`rate` is in calls per second of all clients together; 0: as fast as they get responses."""
         self.outcome = Outcome()
         self._versions = versions
         self._make_channel = make_channel
@@ -128,7 +134,7 @@ class Clients:
 
     def _run(self, number: int) -> None:
         random = np.random.default_rng([SEED, number])
-        mine = Outcome()
+        outcome = Outcome()
         with self._make_channel() as channel:
             stub = recommender_pb2_grpc.RecommenderServiceStub(channel)
             due = time.monotonic() + random.random() * self._pause
@@ -136,11 +142,11 @@ class Clients:
                 if self._pause:
                     time.sleep(max(0.0, due - time.monotonic()))
                     due += self._pause
-                self._call(stub, int(random.integers(len(self._versions.user_ids))), mine)
+                self._call(stub, int(random.integers(len(self._versions.user_ids))), outcome)
         with self._lock:
-            _merge(self.outcome, mine)
+            _merge(self.outcome, outcome)
 
-    def _call(self, stub: recommender_pb2_grpc.RecommenderServiceStub, user: int, mine: Outcome) -> None:
+    def _call(self, stub: recommender_pb2_grpc.RecommenderServiceStub, user: int, outcome: Outcome) -> None:
         request = recommender_pb2.RecommendRequest(
             user=recommender_pb2.User(user_id=self._versions.user_ids[user]), page_size=PAGE_SIZE
         )
@@ -148,22 +154,22 @@ class Clients:
         try:
             response = stub.Recommend(request, timeout=self._timeout_s)
         except grpc.RpcError as error:
-            mine.codes[error.code().name] += 1
-            mine.failed_times.append(time.monotonic())
-            mine.errors.append(f"{error.code().name}: {error.details()}")
+            outcome.codes[error.code().name] += 1
+            outcome.failed_times.append(time.monotonic())
+            outcome.errors.append(f"{error.code().name}: {error.details()}")
             return
         ended = time.monotonic()
-        mine.codes["OK"] += 1
-        mine.seconds.append(ended - started)
-        mine.ok_times.append(ended)
-        mine.versions[response.model.version] += 1
+        outcome.codes["OK"] += 1
+        outcome.seconds.append(ended - started)
+        outcome.ok_times.append(ended)
+        outcome.versions[response.model.version] += 1
         problem = self._check(self._versions, response, user)
         if problem:
-            mine.wrong.append(problem)
+            outcome.wrong.append(problem)
 
 
 def check_recommendation(versions: Versions, response: recommender_pb2.RecommendResponse, user: int) -> str:
-    """Why an answer is not that of the version it claims; empty when it is."""
+    """Return how a response differs from that of the version that it names; empty if it does not."""
     variant = versions.variant_of(response.model.version)
     found = [result.item_id for result in response.results]
     expected = versions.recommended[variant][user]
@@ -176,11 +182,11 @@ def check_recommendation(versions: Versions, response: recommender_pb2.Recommend
     return ""
 
 
-def _merge(all_of_them: Outcome, one: Outcome) -> None:
-    all_of_them.codes += one.codes
-    all_of_them.wrong += one.wrong
-    all_of_them.versions += one.versions
-    all_of_them.seconds += one.seconds
-    all_of_them.ok_times += one.ok_times
-    all_of_them.failed_times += one.failed_times
-    all_of_them.errors += one.errors
+def _merge(total: Outcome, outcome: Outcome) -> None:
+    total.codes += outcome.codes
+    total.wrong += outcome.wrong
+    total.versions += outcome.versions
+    total.seconds += outcome.seconds
+    total.ok_times += outcome.ok_times
+    total.failed_times += outcome.failed_times
+    total.errors += outcome.errors

@@ -1,4 +1,4 @@
-"""In which form the fault tests run, and the figures they find."""
+"""Choose the form of the fault tests, short or full, and record the figures that they measure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SEED = int(os.environ.get("FAULTS_SEED", "20261121"))
 
 @contextlib.contextmanager
 def figures(name: str, **values: object) -> Iterator[dict[str, object]]:
-    """Collects a test's figures; with FAULTS_FIGURES=FILE they are appended there, one JSON object a line."""
+    """Collect the figures of a test and print them; with FAULTS_FIGURES=FILE, append them to that file as JSON."""
     found: dict[str, object] = {"test": name, "seed": SEED, "full": FULL, **values}
     yield found
     print(json.dumps(found))

@@ -1,4 +1,4 @@
-"""Versions whose every answer is known beforehand."""
+"""Publish versions whose responses are known beforehand."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ PAGE_SIZE = 10
 
 
 class Versions:
-    """Publishes versions of one model whose users differ by variant, so that every answer tells its version.
+    """Publishes versions of one model with different users, so that a response shows which version it comes from.
 
-    The user tables are no part of the graphs: golden answers stay right whatever the users are.
+    The user tables are not part of the graphs, so the golden cases stay right whatever the users are.
+
+    Attributes:
+        ratings: predicted ratings of every variant, (n_users, n_items).
+        recommended: ids of the PAGE_SIZE best items of every user, by variant.
     """
 
     def __init__(self, source: Path, models: Path, n_variants: int = 4) -> None:
@@ -31,12 +35,12 @@ class Versions:
         self.user_ids = self._strings("user_ids")
         self.item_ids = self._strings("item_ids")
         self._users = [self._make_users(variant) for variant in range(n_variants)]
-        self._bodies = [self._make_body(variant) for variant in range(n_variants)]
+        self._variant_tables = [self._make_tables(variant) for variant in range(n_variants)]
         self.ratings = [self._rate(*users) for users in self._users]
         self.recommended = [self._recommend(*users) for users in self._users]
 
     def variant_of(self, version: str) -> int:
-        """The variant that a version holds: versions are numbered."""
+        """Return the variant of a version; its number decides."""
         return int(version) % len(self._users)
 
     def _array(self, name: str) -> np.ndarray:
@@ -58,7 +62,7 @@ class Versions:
             random.normal(0, 0.3, bias.shape).astype(np.float32),
         )
 
-    def _make_body(self, variant: int) -> bytes:
+    def _make_tables(self, variant: int) -> bytes:
         content = bytearray(self._content)
         for name, rows in zip(("user_factors", "user_bias"), self._users[variant], strict=True):
             offset = int(self._tables[name].get("offset", 0))
@@ -79,24 +83,26 @@ class Versions:
         offsets, rated = self._array("rated.offsets"), self._array("rated.item_rows")
         for user, (start, end) in enumerate(itertools.pairwise(offsets)):
             scores[user, rated[start:end]] = -np.inf
-        return [[self.item_ids[row] for row in np.argsort(-one, kind="stable")[:PAGE_SIZE]] for one in scores]
+        return [
+            [self.item_ids[row] for row in best] for best in np.argsort(-scores, axis=1, kind="stable")[:, :PAGE_SIZE]
+        ]
 
-    def draft(self, folder: Path, version: str) -> None:
-        """Write a version's files into a folder, the manifest last."""
+    def write(self, folder: Path, version: str) -> None:
+        """Write the files of a version into a folder, the manifest last."""
         shutil.copytree(self.source, folder, ignore=shutil.ignore_patterns("manifest.*", "tables.bin"))
-        body = self._bodies[self.variant_of(version)]
-        write_in_steps(folder / "tables.bin", body)
+        tables = self._variant_tables[self.variant_of(version)]
+        write_in_steps(folder / "tables.bin", tables)
         manifest = {**self.manifest, "version": version, "files": [dict(f) for f in self.manifest["files"]]}
         for file in manifest["files"]:
             if file["path"] == "tables.bin":
-                file["sha256"] = hashlib.sha256(body).hexdigest()
+                file["sha256"] = hashlib.sha256(tables).hexdigest()
         seal(folder, json.dumps(manifest))
 
     def publish(self, version: str) -> Path:
-        """Publish a version as the trainer does: under another name first, then by one rename."""
+        """Publish a version as the trainer does: write it under another name, then rename it."""
         target = self.models / self.name / version
-        temporary = target.with_name(f".{version}.draft")
-        self.draft(temporary, version)
+        temporary = target.with_name(f".{version}.tmp")
+        self.write(temporary, version)
         temporary.rename(target)
         return target
 
@@ -109,7 +115,7 @@ def seal(folder: Path, manifest: str) -> None:
 
 
 def write_in_steps(path: Path, content: bytes) -> None:
-    """Write a file in two goes, so that a publisher can be killed between them."""
+    """Write a file in two steps, so that a publisher can be killed between them."""
     path.write_bytes(content[: len(content) // 2])
     with path.open("ab") as file:
         file.write(content[len(content) // 2 :])

@@ -1,15 +1,19 @@
-"""How far from their deadlines calls may end."""
+"""Check that calls end close to their deadlines."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-USUAL_S = 0.05
-EVER_S = 0.25
+TOLERANCE_S = 0.05
+LIMIT_S = 0.25
 
 
 def assert_on_time(late: Sequence[float]) -> None:
-    """Seconds after its deadline that each call ended. The machine itself is late now and then: one in ten, or one."""
-    off = [each for each in late if abs(each) > USUAL_S]
+    """Check the seconds between the deadlines of calls and their ends.
+
+    Up to a tenth of the calls, or one, may be off by more than TOLERANCE_S, because the machine itself is sometimes
+    late. None may be off by more than LIMIT_S.
+    """
+    off = [seconds for seconds in late if abs(seconds) > TOLERANCE_S]
     assert len(off) <= max(1, len(late) // 10), late
-    assert all(abs(each) <= EVER_S for each in late), late
+    assert all(abs(seconds) <= LIMIT_S for seconds in late), late

@@ -1,4 +1,4 @@
-"""A server that keeps ten kilobytes of every call: what the soak test must notice."""
+"""Run a server that leaks ten kilobytes per call, which the soak test must notice."""
 
 from __future__ import annotations
 

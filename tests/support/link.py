@@ -1,13 +1,13 @@
-"""A bad network as far as an application can see one: a TCP proxy that delays, slows, stalls and resets.
+"""Simulate a bad network as an application sees it: a TCP proxy that delays, slows, stalls and resets connections.
 
 python link.py PORT SEED listens on a free port, which it prints, and forwards to PORT of this machine. It reads
-commands, one a line, and prints "done" after each:
+commands, one per line, and prints "done" after every command:
 
-delay S SPREAD: what is sent arrives after S seconds, give or take SPREAD; order is kept, as TCP keeps it.
-rate BYTES: so many bytes a second each way of each connection.
-stall: nothing arrives any more on open connections and on new ones; nobody is told.
+delay S SPREAD: bytes arrive after S seconds, plus or minus SPREAD, in the order in which they were sent.
+rate BYTES: every connection carries so many bytes per second in either direction.
+stall: no more bytes arrive, on open connections and on new ones; neither side is told.
 reset: every open connection ends with a reset.
-heal: as at the beginning; what was held back arrives.
+heal: the network is good again; bytes that were stalled arrive.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 
 
 class Link:
-    """What happens to bytes on their way, to all connections alike."""
+    """Proxy whose faults apply to all connections alike."""
 
     def __init__(self, port: int, seed: int) -> None:
         self._port = port
@@ -33,7 +33,7 @@ class Link:
         self._delay_s, self._spread_s, self._rate = 0.0, 0.0, float("inf")
         self._flowing.set()
 
-    def obey(self, command: str) -> None:
+    def run_command(self, command: str) -> None:
         name, *values = command.split()
         if name == "delay":
             self._delay_s, self._spread_s = map(float, values)
@@ -51,39 +51,39 @@ class Link:
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._port)
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._port)
         except OSError:
             _reset(writer)
             return
-        self._open |= {writer, there_writer}
+        self._open |= {writer, server_writer}
         try:
-            await asyncio.gather(self._carry(reader, there_writer), self._carry(there_reader, writer))
+            await asyncio.gather(self._forward(reader, server_writer), self._forward(server_reader, writer))
         finally:
-            self._open -= {writer, there_writer}
+            self._open -= {writer, server_writer}
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One direction of one connection."""
-        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-        delivering = asyncio.create_task(self._deliver(under_way, writer))
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward one direction of one connection."""
+        in_flight: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        delivering = asyncio.create_task(self._deliver(in_flight, writer))
         arrives = 0.0
         try:
             content = b"-"
             while content:
                 content = await reader.read(65536)
                 delay = self._delay_s + self._chance.uniform(-self._spread_s, self._spread_s)
-                # Behind what is under way already, and no faster than the rate.
+                # After the bytes that are in flight already, and no faster than the rate.
                 begins = max(arrives, asyncio.get_running_loop().time() + delay)
                 arrives = begins + len(content) / self._rate
-                under_way.put_nowait((arrives, content))
+                in_flight.put_nowait((arrives, content))
             await delivering
         except OSError:
             _reset(writer)
         finally:
             delivering.cancel()
 
-    async def _deliver(self, under_way: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+    async def _deliver(self, in_flight: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
         while True:
-            arrives, content = await under_way.get()
+            arrives, content = await in_flight.get()
             await asyncio.sleep(max(0.0, arrives - asyncio.get_running_loop().time()))
             await self._flowing.wait()
             if not content:
@@ -106,8 +106,8 @@ async def main(port: int, seed: int) -> None:
     print(server.sockets[0].getsockname()[1], flush=True)
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    while command := await commands.readline():  # until the test has gone
-        link.obey(command.decode())
+    while command := await commands.readline():  # until the test ends
+        link.run_command(command.decode())
         print("done", flush=True)
 
 

@@ -1,7 +1,7 @@
-"""Runs in a network namespace of its own, where nft drops packets between clients and two servers on the loopback.
+"""Drop packets between clients and two servers, with nft in a network namespace of its own.
 
-unshare --net --map-root-user python lost_packets.py VERSION FOLDER prints what the clients saw, a line of JSON each for
-"T12 loss" and "T12 partition".
+unshare --net --map-root-user python lost_packets.py VERSION FOLDER prints the results of the clients, one line of JSON
+for "T12 loss" and one for "T12 partition".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from tests.support.figures import FULL, figures
-from tests.support.network import UNPROTECTED, Witness, start_servers
+from tests.support.network import UNPROTECTED, RecordingClients, start_servers
 from tests.support.waiting import until
 
 
@@ -22,7 +22,7 @@ def run(*command: str) -> str:
 
 
 def drop(port: int, condition: str = "") -> None:
-    """Drop what goes to a port and what comes from it."""
+    """Drop the packets to and from a port that meet the condition."""
     for side in ("dport", "sport"):
         run("nft", f"add rule inet faults packets tcp {side} {port} {condition} counter drop")
 
@@ -35,20 +35,20 @@ def n_dropped() -> int:
     return sum(map(int, re.findall(r"packets (\d+)", run("nft", "list", "ruleset"))))
 
 
-def lose(versions, ports) -> dict[str, object]:
-    """Five packets in a hundred, each way."""
+def measure_loss(versions, ports) -> dict[str, object]:
+    """Drop five percent of the packets in either direction."""
     seconds = 30.0 if FULL else 2.0
     for port in ports:
         drop(port, "numgen random mod 100 < 5")
-    with Witness(versions, ports, n_clients=16, rate=150, timeout_s=10) as witness:
+    with RecordingClients(versions, ports, n_clients=16, rate=150, timeout_s=10) as clients:
         time.sleep(seconds)
     dropped = n_dropped()
     heal()
-    return {"lost_percent": 5, "seconds": seconds, "dropped_packets": dropped, **seen(witness)}
+    return {"lost_percent": 5, "seconds": seconds, "dropped_packets": dropped, **summary(clients)}
 
 
-def seen(witness: Witness) -> dict[str, object]:
-    outcome = witness.clients.outcome
+def summary(clients: RecordingClients) -> dict[str, object]:
+    outcome = clients.outcome
     for error in outcome.errors[:5]:
         print(error, file=sys.stderr)
     seconds = sorted(outcome.seconds)
@@ -62,13 +62,13 @@ def seen(witness: Witness) -> dict[str, object]:
     }
 
 
-def part(versions, ports) -> dict[str, object]:
-    """One of two servers out of reach: the clients are as shipped, but in the short form less patient."""
+def measure_partition(versions, ports) -> dict[str, object]:
+    """Cut one of two servers off; in the short form of the test the clients have a shorter keepalive timeout."""
     cut_s, keepalive_timeout_s = (10.0, 5.0) if FULL else (3.0, 1.0)
-    patience = () if FULL else (("grpc.keepalive_timeout_ms", int(1e3 * keepalive_timeout_s)),)
+    options = () if FULL else (("grpc.keepalive_timeout_ms", int(1e3 * keepalive_timeout_s)),)
     timeout_s = 0.7 * cut_s
-    protected = Witness(versions, ports, *patience, n_clients=8, rate=120, timeout_s=timeout_s)
-    bare = Witness(versions, ports, *UNPROTECTED, n_clients=8, rate=40, timeout_s=timeout_s)
+    protected = RecordingClients(versions, ports, *options, n_clients=8, rate=120, timeout_s=timeout_s)
+    bare = RecordingClients(versions, ports, *UNPROTECTED, n_clients=8, rate=40, timeout_s=timeout_s)
     with protected, bare:
         time.sleep(1.0)
         drop(ports[0])
@@ -76,7 +76,7 @@ def part(versions, ports) -> dict[str, object]:
         time.sleep(cut_s)
         heal()
         healed = time.monotonic()
-        until(lambda: protected.reconnected_s("1", healed) < 60, 60, "every client is answered by both again")
+        until(lambda: protected.reconnected_s("1", healed) < 60, 60, "both servers answer every client again")
         time.sleep(0.5)
     return {
         "cut_s": cut_s,
@@ -84,9 +84,9 @@ def part(versions, ports) -> dict[str, object]:
         "deadline_s": round(timeout_s, 1),
         "keepalive_timeout_s": keepalive_timeout_s,
         "reconnected_s": round(protected.reconnected_s("1", healed), 2),
-        "answers_across": protected.n_answers("1", cut + 0.2, healed),
-        "errors_unprotected": bare.clients.outcome.n_failed,
-        **seen(protected),
+        "answers_across": protected.n_responses("1", cut + 0.2, healed),
+        "errors_unprotected": bare.outcome.n_failed,
+        **summary(protected),
     }
 
 
@@ -97,7 +97,7 @@ def main(version: str, folder: str) -> None:
     versions, servers = start_servers(Path(version), Path(folder))
     ports = [server.port for server in servers]
     try:
-        for name, fault in (("T12 loss", lose), ("T12 partition", part)):
+        for name, fault in (("T12 loss", measure_loss), ("T12 partition", measure_partition)):
             with figures(name) as found:
                 found.update(fault(versions, ports))
     finally:

@@ -1,4 +1,4 @@
-"""Two servers behind bad links, and clients that connect as the shipped one does."""
+"""Run two servers behind bad links, and clients that connect as the shipped client does."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.support.known_versions import Versions
 from tests.support.server_process import ServerProcess
 
 FLAGS = ("--poll-interval-s", "0", "--drain-delay-s", "0", "--grace-s", "1")
-# A client that notices a dead connection only by the silence of its calls, and gives each call one chance.
+# Channel options of a client without keepalive and retries.
 UNPROTECTED = (("grpc.keepalive_time_ms", 2**31 - 1), ("grpc.enable_retries", 0))
 
 
 class BadLink:
-    """tests/support/link.py in a process of its own, in front of a port."""
+    """Runs tests/support/link.py in a process of its own, in front of a port."""
 
     def __init__(self, port: int) -> None:
         program = Path(__file__).with_name("link.py")
@@ -45,7 +45,7 @@ class BadLink:
 
 
 def start_servers(source: Path, folder: Path) -> tuple[Versions, list[ServerProcess]]:
-    """Two servers; the first serves version 1, the second version 2, so that answers tell who gave them."""
+    """Start a server with version 1 and one with version 2, so that a response shows which server it comes from."""
     servers = []
     for version in ("1", "2"):
         models = folder / version / "models"
@@ -57,17 +57,17 @@ def start_servers(source: Path, folder: Path) -> tuple[Versions, list[ServerProc
 
 
 def connect_as_shipped(ports: Sequence[int], *options: tuple[str, int]) -> grpc.Channel:
-    """The shipped client's channel, on a connection of its own."""
+    """Open the channel of the shipped client, on a connection of its own."""
     addresses = [f"127.0.0.1:{port}" for port in ports]
     connection = Connection(addresses, channel_options=(("grpc.use_local_subchannel_pool", 1), *options))
     return grpc.insecure_channel(connection.target, connection.options)
 
 
-class Witness:
-    """Clients that also note when which server answered whom.
+class RecordingClients(Clients):
+    """Clients that also record which server answered which client at what time.
 
     Attributes:
-        answers: (time.monotonic(), thread, version) of each answer.
+        responses: (time.monotonic(), thread, version) of every response.
     """
 
     def __init__(
@@ -79,30 +79,23 @@ class Witness:
         rate: float,
         timeout_s: float,
     ) -> None:
-        self.answers: list[tuple[float, int, str]] = []
-        self.clients = Clients(
-            versions, lambda: connect_as_shipped(ports, *options), n_clients, rate, timeout_s, self._check
+        self.responses: list[tuple[float, int, str]] = []
+        super().__init__(
+            versions, lambda: connect_as_shipped(ports, *options), n_clients, rate, timeout_s, self._record
         )
 
-    def _check(self, versions: Versions, response: recommender_pb2.RecommendResponse, user: int) -> str:
-        self.answers.append((time.monotonic(), threading.get_ident(), response.model.version))
+    def _record(self, versions: Versions, response: recommender_pb2.RecommendResponse, user: int) -> str:
+        self.responses.append((time.monotonic(), threading.get_ident(), response.model.version))
         return check_recommendation(versions, response, user)
 
-    def __enter__(self) -> Witness:
-        self.clients.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.clients.__exit__(*error)
-
-    def n_answers(self, version: str, begin: float, end: float) -> int:
-        """Answers of one server within some time."""
-        return sum(begin <= at < end and by == version for at, _, by in list(self.answers))
+    def n_responses(self, version: str, begin: float, end: float) -> int:
+        """Return the number of responses of one server in a span of time."""
+        return sum(begin <= at < end and by == version for at, _, by in list(self.responses))
 
     def reconnected_s(self, version: str, healed: float) -> float:
-        """The time after `healed` until the last of the clients had an answer from the server again."""
+        """Return the seconds from `healed` until every client has had a response from this server again."""
         first: dict[int, float] = {}
-        for at, thread, by in list(self.answers):
+        for at, thread, by in list(self.responses):
             first.setdefault(thread, float("inf"))
             if by == version and at >= healed:
                 first[thread] = min(first[thread], at)

@@ -1,4 +1,4 @@
-"""Writes the table of docs/reliability.md from what the fault tests recorded.
+"""Write the table of docs/reliability.md from the figures of the fault tests.
 
 FAULTS=full FAULTS_FIGURES=figures.jsonl make test-faults
 python tests/support/report.py figures.jsonl
@@ -17,10 +17,10 @@ LEFT_OUT = {"test", "seed", "full"}
 
 
 def table(lines: list[str]) -> str:
-    """One row per test, the last run of each."""
+    """Return a table with one row per test, of its last run."""
     found = {figures["test"]: figures for figures in map(json.loads, lines)}
     rows = ["| test | form | seed | figures |", "|---|---|---|---|"]
-    for name in sorted(found, key=lambda each: (int(re.findall(r"\d+", each)[0]), each)):
+    for name in sorted(found, key=lambda name: (int(re.findall(r"\d+", name)[0]), name)):
         figures = found[name]
         shown = "; ".join(f"{key} {_shown(value)}" for key, value in figures.items() if key not in LEFT_OUT)
         form = "full" if figures["full"] else "short"
@@ -30,12 +30,12 @@ def table(lines: list[str]) -> str:
 
 def _shown(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_shown(each)}" for key, each in sorted(value.items()))
+        return ", ".join(f"{key} {_shown(count)}" for key, count in sorted(value.items()))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def main(path: str) -> None:
-    """Put the table between the marks."""
+    """Replace the table between the marks."""
     text = DOCUMENT.read_text("utf-8")
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)

@@ -1,4 +1,4 @@
-"""Servers as processes of their own."""
+"""Run cofactor-serve in a process of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from cofactor.v1 import catalog_pb2, catalog_pb2_grpc
 
 
 class ServerProcess:
-    """cofactor-serve in a process of its own."""
+    """A cofactor-serve process.
+
+    Attributes:
+        log: file that gets the output.
+        port: port that the server listens on.
+    """
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class ServerProcess:
         return self.process.pid
 
     def text(self) -> str:
+        """Return the output of this process so far."""
         with self.log.open("rb") as file:
             file.seek(self._offset)
             return file.read().decode(errors="replace")
@@ -61,11 +67,11 @@ class ServerProcess:
                 self.port = int(found[1])
                 return
             assert self.process.poll() is None, f"the server ended: {self.text()}"
-            assert time.monotonic() < deadline, f"the server does not come up: {self.text()}"
+            assert time.monotonic() < deadline, f"the server does not start: {self.text()}"
             time.sleep(0.02)
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 40.0) -> int:
-        """Signal it and return its exit code."""
+        """Send a signal to the process and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -82,13 +88,13 @@ class ServerProcess:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
+    """Return a port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def current_version(channel: grpc.Channel) -> str:
-    """The version that answers now."""
+    """Return the version that answers calls now."""
     stub = catalog_pb2_grpc.CatalogServiceStub(channel)
     return stub.GetModel(catalog_pb2.GetModelRequest(), timeout=10).model.version

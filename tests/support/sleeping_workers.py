@@ -1,4 +1,4 @@
-"""Worker processes for test_supervisor.py; a module of its own because their processes import it."""
+"""Worker processes for test_supervisor.py, in a module of their own because their processes import it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from cofactor_server.runtime.supervisor import SupervisorLink
 
 
-def sleeper(link: SupervisorLink, slot: int, folder: Path) -> None:
+def sleep_until_stopped(link: SupervisorLink, slot: int, folder: Path) -> None:
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     link.on_orphaned(stopping.set)
@@ -22,16 +22,16 @@ def sleeper(link: SupervisorLink, slot: int, folder: Path) -> None:
     (folder / f"{os.getpid()}.drained").touch()
 
 
-def stubborn(link: SupervisorLink, slot: int, folder: Path) -> None:
+def ignore_sigterm(link: SupervisorLink, slot: int, folder: Path) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     link.announce_ready()
     time.sleep(60)
 
 
-def misconfigured(link: SupervisorLink, slot: int, folder: Path) -> None:
+def exit_while_starting(link: SupervisorLink, slot: int, folder: Path) -> None:
     sys.exit(2)
 
 
-def crashes_at_once(link: SupervisorLink, slot: int, folder: Path) -> None:
+def crash_when_ready(link: SupervisorLink, slot: int, folder: Path) -> None:
     link.announce_ready()
     os._exit(3)

@@ -1,4 +1,4 @@
-"""Waits for what happens elsewhere: in another thread or process, or at the other end of a network."""
+"""Wait for something that happens in another thread or process, or at the other end of a network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def until(condition: Callable[[], object], seconds: float = 15.0, what: str = "what was waited for") -> float:
-    """Returns once a condition holds, with the seconds that took; fails where it does not hold in time."""
+    """Wait until a condition holds and return the seconds that it took; fail if it takes longer than `seconds`."""
     started = time.monotonic()
     while not condition():
         assert time.monotonic() - started < seconds, f"not within {seconds:g} s: {what}"

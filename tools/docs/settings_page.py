@@ -1,4 +1,4 @@
-"""docs/settings.md, made from the configuration: `python -m tools.docs.settings_page` prints it."""
+"""Write docs/settings.md from the configuration: `python -m tools.docs.settings_page` prints it."""
 
 from __future__ import annotations
 
@@ -7,52 +7,53 @@ import sys
 import typing
 from typing import Any
 
-from cofactor_server.config import ServerConfig, flag_of, variable_of
+from cofactor_server.config import ServerConfig, environment_variable_of, flag_of
 
 _HEAD = """# Settings
 
 <!-- Written by `python -m tools.docs.settings_page`; a test compares. -->
 
 Every setting of `cofactor-serve` can be given as a flag, as an environment variable, or under its key in a TOML file
-named by `--config` or `COFACTOR_CONFIG`. A flag wins over the environment, and the environment over the file. Keys that
-do not exist are refused. `cofactor-serve --print-config` prints the settings in force as such a file.
-[operations.md](operations.md) says what they are for.
+named by `--config` or `COFACTOR_CONFIG`. A flag overrides the environment, and the environment overrides the file.
+Unknown keys are refused. `cofactor-serve --print-config` prints the current settings as such a file.
+[operations.md](operations.md) explains how to use them.
 """
 _KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 
 
 def documentation() -> str:
-    """The page, a table of all settings in the order of the configuration."""
+    """Return the page: a table of all settings in the order of the configuration."""
     hints = typing.get_type_hints(ServerConfig)
-    rows = [_row(each, hints[each.name]) for each in dataclasses.fields(ServerConfig)]
+    rows = [_row(setting, hints[setting.name]) for setting in dataclasses.fields(ServerConfig)]
     table = ["| flag | variable | key | type | default | meaning |", "|---|---|---|---|---|---|", *rows]
     return "\n".join([_HEAD, *table, ""])
 
 
-def _row(each: dataclasses.Field[Any], hint: Any) -> str:
-    flag = flag_of(each.name)
+def _row(setting: dataclasses.Field[Any], hint: Any) -> str:
+    flag = flag_of(setting.name)
     if hint is bool:
         flag = flag.replace("--", "--[no-]", 1)
-    cells = [f"`{flag}`", f"`{variable_of(each.name)}`", f"`{each.name}`", _type(each, hint), _default(each)]
-    return "| " + " | ".join([*cells, each.metadata["about"].replace("<", "&lt;")]) + " |"
+    names = [f"`{name}`" for name in (flag, environment_variable_of(setting.name), setting.name)]
+    meaning = setting.metadata["help"].replace("<", "&lt;")
+    return "| " + " | ".join([*names, _type(setting, hint), _default(setting), meaning]) + " |"
 
 
-def _type(each: dataclasses.Field[Any], hint: Any) -> str:
+def _type(setting: dataclasses.Field[Any], hint: Any) -> str:
     choices = typing.get_args(hint)
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
-    low, high = each.metadata["low"], each.metadata["high"]
+    low, high = setting.metadata["low"], setting.metadata["high"]
     if high is not None:
         return f"{_KINDS[hint]}, {low:,} to {high:,}"
     return f"{_KINDS[hint]}, at least {low:,}" if low is not None else _KINDS[hint]
 
 
-def _default(each: dataclasses.Field[Any]) -> str:
-    if each.default is dataclasses.MISSING:
+def _default(setting: dataclasses.Field[Any]) -> str:
+    if setting.default is dataclasses.MISSING:
         return "required"
-    if isinstance(each.default, bool):
-        return f"`{str(each.default).lower()}`"
-    return f"`{each.default}`" if each.default != "" else "empty"
+    if isinstance(setting.default, bool):
+        return f"`{str(setting.default).lower()}`"
+    return f"`{setting.default}`" if setting.default != "" else "empty"
 
 
 if __name__ == "__main__":

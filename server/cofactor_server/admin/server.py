@@ -14,7 +14,7 @@ from cofactor_server.security.access_control import AccessControl
 from cofactor_server.security.authentication import Authenticator
 from cofactor_server.serving.registry import LiveRegistry
 from cofactor_server.transport.interceptor import RequestInterceptor
-from cofactor_server.transport.thread_pools import BoundedPool
+from cofactor_server.transport.thread_pools import BoundedPool, ThreadPools
 
 _THREADS = 4
 _HOST = "127.0.0.1"
@@ -31,9 +31,8 @@ class AdminServer:
         """Listen on 127.0.0.1, with the tokens of the main API; raises ConfigurationError if the port is taken."""
         calls, control = BoundedPool("admin", _THREADS, _THREADS), BoundedPool("admin-control", _THREADS, _THREADS)
         refusals = BoundedPool("admin-refusal", 1)
-        interceptor = RequestInterceptor(
-            calls, calls, control, control, refusals, AccessControl(authenticator), Metrics()
-        )
+        pools = ThreadPools(calls=calls, streams=calls, control=control, watches=control, refusals=refusals)
+        interceptor = RequestInterceptor(pools, AccessControl(authenticator), Metrics())
         self._server = grpc.server(
             ThreadPoolExecutor(_THREADS), interceptors=[interceptor], options=[("grpc.so_reuseport", 0)]
         )

@@ -34,11 +34,10 @@ class TracingInterceptor(grpc.ServerInterceptor):
         if inner is None:
             return None
         outer = self._instrumentation.intercept_service(lambda _: inner, handler_call_details)
-        for behavior in _BEHAVIORS:
-            for attribute in _BEHAVIOR_ATTRIBUTES:
-                value = getattr(getattr(inner, behavior), attribute, None)
-                if value is not None:
-                    setattr(getattr(outer, behavior), attribute, value)
+        for name in _BEHAVIORS:
+            pool = getattr(getattr(inner, name), "experimental_thread_pool", None)
+            if pool is not None:
+                getattr(outer, name).experimental_thread_pool = pool
         return outer
 
 

@@ -1,4 +1,4 @@
-"""Serving in this process, or in several that share the port."""
+"""Serve in this process, or in several worker processes that share the port."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -25,20 +26,23 @@ from cofactor_server.server import create_server
 
 _LOGGER = logging.getLogger(__name__)
 
-# What a worker gets beyond its drain delay and grace to close what it holds, before it is killed.
+# Time that a worker has to close its server after drain delay and grace, before it is killed.
 _CLOSING_S = 5.0
-# Objects between two searches for unreachable cycles: calls leave none, and at Python's 700 the searches took 2.7 us of
-# each.
+# New objects that start a search for unreachable cycles. Calls leave no cycles, and with Python's 700 the searches took
+# 2.7 us per call.
 _GARBAGE_THRESHOLD = 10_000
 
 
-def serve_alone(config: ServerConfig) -> int:
-    """Serves in this process until SIGTERM or SIGINT; returns 0. Raises CofactorError when it cannot start."""
-    stopping = StopSignal(signal.SIGTERM, signal.SIGINT)
+def serve_in_one_process(config: ServerConfig) -> int:
+    """Serve in this process until SIGTERM or SIGINT, then return 0.
+
+    Raises CofactorError if the server cannot start.
+    """
+    stop_signal = StopSignal(signal.SIGTERM, signal.SIGINT)
     gc.set_threshold(_GARBAGE_THRESHOLD)
     with create_server(config) as server:
         endpoint = _metrics_endpoint(config, lambda: [server.reporter.report()]) if config.metrics_port else None
-        stopping.wait()
+        stop_signal.wait()
         _LOGGER.info("stopping")
         server.stop()
         if endpoint is not None:
@@ -47,36 +51,29 @@ def serve_alone(config: ServerConfig) -> int:
 
 
 def serve_with_workers(config: ServerConfig) -> int:
-    """Serves in config.workers processes until SIGTERM or SIGINT.
+    """Serve in config.workers processes until SIGTERM or SIGINT.
 
     Returns 0, or the exit code of a worker that could not start. Raises ConfigurationError.
     """
-    if config.host.startswith("unix:"):
-        raise ConfigurationError("workers share a TCP port; with a unix: host there is one process only")
-    try:
-        reserved, port = reserve_port(config.host, config.port)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {config.host} port {config.port}: {error.strerror}; choose another --port"
-        ) from None
     metrics = Metrics()
+    reserved, port = _reserve_port(config)
     with reserved, LockedFolder() as folder:
         reports = folder.path / "reports"
         reports.mkdir()
-        shared = replace(config, port=port, copies=config.copies or str(folder.path / "copies"))
+        worker_config = replace(config, port=port, copies=config.copies or str(folder.path / "copies"))
         supervisor = Supervisor(
             config.workers,
-            run_worker_server,
-            (shared, reports),
-            config.drain_delay_s + config.grace_s + _CLOSING_S,
-            lambda: metrics.count("cofactor_worker_restarts"),
+            serve_as_worker,
+            (worker_config, reports),
+            stop_timeout_s=config.drain_delay_s + config.grace_s + _CLOSING_S,
+            on_restart=lambda: metrics.count("cofactor_worker_restarts"),
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: supervisor.request_stop())
-        workers = WorkerReports(reports, supervisor.process_ids)
-        # Before the workers: with its port taken nothing has been started that would have to be stopped.
+        worker_reports = WorkerReports(reports, supervisor.process_ids)
+        # Before the workers start: if the metrics port is taken, there is nothing to stop.
         endpoint = (
-            _metrics_endpoint(config, lambda: [*workers.reports(), MetricsReport(metrics.totals(), {})])
+            _metrics_endpoint(config, lambda: [*worker_reports.reports(), MetricsReport(metrics.totals(), {})])
             if config.metrics_port
             else None
         )
@@ -92,18 +89,21 @@ def serve_with_workers(config: ServerConfig) -> int:
     return 0
 
 
-def run_worker_server(link: SupervisorLink, slot: int, config: ServerConfig, reports: Path) -> None:
-    """One worker process; the one in slot 0 has the admin port."""
+def serve_as_worker(link: SupervisorLink, slot: int, config: ServerConfig, reports: Path) -> None:
+    """Serve in this worker process until SIGTERM, or until the supervisor has gone.
+
+    The worker in slot 0 has the admin API. All workers write their metrics to the folder `reports`.
+    """
     configure_logging(config.log_level, config.log_format)
-    stopping = StopSignal(signal.SIGTERM)
+    stop_signal = StopSignal(signal.SIGTERM)
     gc.set_threshold(_GARBAGE_THRESHOLD)
-    link.on_orphaned(stopping.set)
+    link.on_orphaned(stop_signal.set)
     try:
-        share_lock(reports.parent)  # until this process ends, also where it outlives the supervisor
+        share_lock(reports.parent)  # until this process ends, even if the supervisor ends first
     except OSError:
         sys.exit("error: the supervisor has ended")
     if config.pin_workers:
-        _pin(slot, config.workers)
+        _pin_to_core(slot, config.workers)
     try:
         server = create_server(config if slot == 0 else replace(config, admin_port=0), shares_port=True)
     except CofactorError as error:
@@ -119,18 +119,29 @@ def run_worker_server(link: SupervisorLink, slot: int, config: ServerConfig, rep
         if config.metrics_port:
             reporting.start()
         link.announce_ready()
-        stopping.wait()
+        stop_signal.wait()
         _LOGGER.info("stopping")
     drained.set()
     if config.metrics_port:
         reporting.join()
 
 
-def _pin(slot: int, n_workers: int) -> None:
-    """Keep this worker on one core, where every worker can have its own.
+def _reserve_port(config: ServerConfig) -> tuple[socket.socket, int]:
+    if config.host.startswith("unix:"):
+        raise ConfigurationError("workers share a TCP port, so a unix: host needs --workers 1")
+    try:
+        return reserve_port(config.host, config.port)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {config.host} port {config.port}: {error.strerror}; choose another --port"
+        ) from None
 
-    Threads of one process that run on several cores hand Python's lock across them: a call then costs twice the
-    processor time (docs/benchmarks/serving.md, workers).
+
+def _pin_to_core(slot: int, n_workers: int) -> None:
+    """Pin this worker to one core, if there is a core for every worker.
+
+    Threads of one process that run on several cores pass Python's lock between them, and a call then takes twice the
+    CPU time (docs/benchmarks/serving.md, workers).
     """
     if not hasattr(os, "sched_setaffinity"):
         return

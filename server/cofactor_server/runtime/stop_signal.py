@@ -1,4 +1,4 @@
-"""A flag that a signal raises, safely."""
+"""Wait for the signal to stop."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import signal
 
 
 class StopSignal:
-    """Raised by the signals given, or by set(). To be made in the main thread.
+    """Flag that is set by signals or by set(). Create it in the main thread.
 
-    threading.Event is not for this: a handler that calls set() while the main thread is inside wait() deadlocks, and a
-    signal that the kernel gives to another thread does not wake the main one. A pipe does neither.
+    threading.Event does not work here: a signal handler that calls set() while the main thread is inside wait()
+    deadlocks, and a signal that the kernel delivers to another thread does not wake the main thread. A pipe has neither
+    problem.
     """
 
     def __init__(self, *numbers: signal.Signals) -> None:
@@ -23,12 +24,12 @@ class StopSignal:
         signal.set_wakeup_fd(self._writer)
 
     def set(self) -> None:
-        """Raises the flag, from any thread or handler; it stays up."""
-        with contextlib.suppress(BlockingIOError):  # a full pipe is a raised flag
+        """Set the flag for good; safe in every thread and signal handler."""
+        with contextlib.suppress(BlockingIOError):  # if the pipe is full, the flag is set already
             os.write(self._writer, b"\0")
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until the flag is up, at most `timeout` seconds; returns whether it is."""
+        """Wait at most `timeout` seconds until the flag is set; return True if it is."""
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)
         return bool(poll.poll(None if timeout is None else timeout * 1000))

@@ -1,6 +1,6 @@
-"""Several processes on one port (SO_REUSEPORT): started, watched, started again when they die, drained together.
+"""Supervise worker processes that share a port (SO_REUSEPORT): start them, replace those that die, drain them together.
 
-They are spawned, never forked: gRPC's threads do not survive a fork.
+Workers are spawned, never forked: gRPC's threads do not survive a fork.
 """
 
 from __future__ import annotations
@@ -13,23 +13,27 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-_log = logging.getLogger(__name__)
-_spawn = multiprocessing.get_context("spawn")
+_LOGGER = logging.getLogger(__name__)
+_SPAWN = multiprocessing.get_context("spawn")
 
-# A worker that answered for this long is started again at once; another waits, twice as long each time.
+# A worker that has served for this long is replaced at once. The slot of another one waits, twice as long each time.
 _STEADY_S = 1.0
 _FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 5.0
+_MAX_PAUSE_S = 5.0
 
 
 class WorkersFailedError(RuntimeError):
-    """The workers could not be started; `exit_code` is that of the one that failed."""
+    """A worker stopped while it was starting.
+
+    Attributes:
+        exit_code: exit code of that worker.
+    """
 
     def __init__(self, exit_code: int) -> None:
         super().__init__(f"a worker stopped with exit code {exit_code} while starting")
@@ -37,9 +41,10 @@ class WorkersFailedError(RuntimeError):
 
 
 def reserve_port(host: str, port: int) -> tuple[socket.socket, int]:
-    """Bind `host:port` without listening, so that the workers can share it and nobody else takes it; 0: any free port.
+    """Bind a port without listening on it, so that workers can share it and no other program can take it.
 
-    Returns the socket, to be kept open, and the port. Raises OSError where the port is taken.
+    `port` 0 means any free one. Returns the socket, which has to stay open, and the port. Raises OSError if the port is
+    taken.
     """
     family, _, _, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
     reserved = socket.socket(family, socket.SOCK_STREAM)
@@ -54,16 +59,16 @@ def reserve_port(host: str, port: int) -> tuple[socket.socket, int]:
 
 @dataclass(frozen=True)
 class SupervisorLink:
-    """A worker's side of the pipe to its supervisor."""
+    """A worker's end of the pipe to its supervisor."""
 
     connection: Connection
 
     def announce_ready(self) -> None:
-        """Say that this worker answers calls."""
+        """Tell the supervisor that this worker serves."""
         self.connection.send("ready")
 
     def on_orphaned(self, stop: Callable[[], None]) -> None:
-        """Call `stop` once the supervisor is gone: nobody would ever stop this process."""
+        """Call `stop` when the supervisor has gone, because then nobody else would stop this process."""
         threading.Thread(target=self._wait, args=(stop,), name="supervisor-link", daemon=True).start()
 
     def _wait(self, stop: Callable[[], None]) -> None:
@@ -75,82 +80,104 @@ class SupervisorLink:
 
 @dataclass
 class _Worker:
+    """A worker process.
+
+    Attributes:
+        connection: the supervisor's end of the pipe.
+        n_failures: workers in a row that died in this slot before they were steady.
+        ready_at: when the worker announced that it serves, by time.monotonic(); None before.
+    """
+
     slot: int
     process: SpawnProcess
     connection: Connection
+    n_failures: int
     ready_at: float | None = None
-    pauses: int = field(default=0)
+
+
+@dataclass(frozen=True)
+class _Restart:
+    """A start of a worker that is due at a time of time.monotonic()."""
+
+    due: float
+    slot: int
+    n_failures: int
 
 
 class Supervisor:
-    """Keeps `count` processes running `target(link, slot, *arguments)`; slots are 0 to count - 1."""
+    """Keep `n_workers` processes running `target(link, slot, *arguments)`; slots are 0 to n_workers - 1."""
 
     def __init__(
         self,
-        count: int,
+        n_workers: int,
         target: Callable[..., None],
         arguments: tuple[Any, ...],
         stop_timeout_s: float,
         on_restart: Callable[[], None],
     ) -> None:
-        """Prepare; `stop_timeout_s` is what a worker gets between SIGTERM and SIGKILL."""
+        """`stop_timeout_s` is the time between SIGTERM and SIGKILL; `on_restart` is called for every replacement."""
+        self._n_workers = n_workers
         self._target = target
         self._arguments = arguments
         self._stop_timeout_s = stop_timeout_s
         self._on_restart = on_restart
-        self._count = count
         self._workers: list[_Worker] = []
-        self._due: list[tuple[float, int, int]] = []  # (when, slot, pauses before) of workers to be started again
-        self._wake_reader, self._wake_writer = _spawn.Pipe(duplex=False)
+        self._restarts: list[_Restart] = []
+        self._wake_reader, self._wake_writer = _SPAWN.Pipe(duplex=False)
         self._stopping = False
 
     def process_ids(self) -> list[int]:
-        """Processes that are up."""
+        """Return the ids of the worker processes."""
         return [worker.process.pid for worker in list(self._workers) if worker.process.pid is not None]
 
     def start(self) -> bool:
-        """Start the workers and wait until all are ready, or `request_stop` is called; returns whether they are.
+        """Start the workers and wait until all are ready; return False if `request_stop` is called before.
 
-        Raises WorkersFailedError when one stops before that.
+        Raises WorkersFailedError if a worker stops before it is ready.
         """
-        self._workers = [self._start_one(slot) for slot in range(self._count)]
+        self._workers = [self._start_worker(slot) for slot in range(self._n_workers)]
         while not self._stopping and not all(worker.ready_at is not None for worker in self._workers):
             self._wait(None)
             for worker in self._workers:
-                self._take_message(worker)
+                self._receive_ready(worker)
                 if worker.ready_at is None and not worker.process.is_alive() and not self._stopping:
                     self.request_stop()
-                    self._stop_all()
+                    self._stop_workers()
                     raise WorkersFailedError(worker.process.exitcode or 1)
         return not self._stopping
 
     def run(self) -> None:
-        """Start workers again as they die, until `request_stop`; then drain them."""
+        """Replace workers that die, until `request_stop` is called; then drain all."""
         while not self._stopping:
-            self._wait(max(0.0, min(when for when, _, _ in self._due) - time.monotonic()) if self._due else None)
-            self._replace_the_dead()
-        self._stop_all()
+            due = min((restart.due for restart in self._restarts), default=None)
+            self._wait(None if due is None else max(0.0, due - time.monotonic()))
+            now = time.monotonic()
+            self._remove_dead_workers(now)
+            self._run_due_restarts(now)
+        self._stop_workers()
 
     def request_stop(self) -> None:
-        """Make `run` drain and return; safe in a signal handler."""
+        """Make `run` drain the workers and return; safe in a signal handler."""
         self._stopping = True
         self._wake_writer.send_bytes(b"stop")
 
-    def _start_one(self, slot: int, pauses: int = 0) -> _Worker:
-        mine, theirs = _spawn.Pipe()
-        process = _spawn.Process(target=run_worker, args=(self._target, SupervisorLink(theirs), slot, self._arguments))
-        # Ctrl-C reaches every process of the terminal. A new one inherits the mask, and ignores the signal before it
-        # lifts the mask: no moment is left in which it ends with a stack trace.
-        resource_tracker.ensure_running()  # its own start would lift the mask
+    def _start_worker(self, slot: int, n_failures: int = 0) -> _Worker:
+        connection, worker_end = _SPAWN.Pipe()
+        link = SupervisorLink(worker_end)
+        process = _SPAWN.Process(target=worker_main, args=(self._target, link, slot, self._arguments))
+        # Ctrl-C reaches every process of the terminal. The new process inherits a mask that blocks SIGINT, and ignores
+        # the signal before it lifts the mask. So there is no moment in which Ctrl-C ends it with a stack trace.
+        resource_tracker.ensure_running()  # started by process.start(), it would lift the mask
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
-        return _Worker(slot, process, mine, pauses=pauses)
+        worker_end.close()
+        return _Worker(slot, process, connection, n_failures)
 
     def _wait(self, timeout: float | None) -> None:
+        """Wait until a worker dies or becomes ready, `request_stop` is called, or the time is up."""
         watched: list[Any] = [self._wake_reader]
         for worker in self._workers:
             watched.append(worker.process.sentinel)
@@ -159,37 +186,40 @@ class Supervisor:
         multiprocessing.connection.wait(watched, timeout)
 
     @staticmethod
-    def _take_message(worker: _Worker) -> None:
+    def _receive_ready(worker: _Worker) -> None:
         try:
             if worker.ready_at is None and worker.connection.poll():
                 worker.connection.recv()
                 worker.ready_at = time.monotonic()
         except (EOFError, OSError):
-            worker.process.join(1.0)  # it is ending: its exit code comes next
+            worker.process.join(1.0)  # the worker is ending; wait for its exit code
 
-    def _replace_the_dead(self) -> None:
-        now = time.monotonic()
+    def _remove_dead_workers(self, now: float) -> None:
+        """Remove the workers that have died, and schedule their restarts."""
         for worker in list(self._workers):
-            self._take_message(worker)
+            self._receive_ready(worker)
             if worker.process.is_alive():
                 continue
             self._workers.remove(worker)
             worker.connection.close()
-            steady = worker.ready_at is not None and now - worker.ready_at >= _STEADY_S
-            pause = 0.0 if steady or worker.pauses == 0 else min(_FIRST_PAUSE_S * 2**worker.pauses, _LONGEST_PAUSE_S)
-            _log.error(
+            is_steady = worker.ready_at is not None and now - worker.ready_at >= _STEADY_S
+            n_failures = 0 if is_steady else worker.n_failures + 1
+            pause = min(_FIRST_PAUSE_S * 2 ** (n_failures - 1), _MAX_PAUSE_S) if n_failures > 1 else 0.0
+            _LOGGER.error(
                 "worker %s died with exit code %s; another starts in %.1f s",
                 worker.process.pid,
                 worker.process.exitcode,
                 pause,
             )
-            self._due.append((now + pause, worker.slot, 0 if steady else worker.pauses + 1))
-        for due in [each for each in self._due if each[0] <= now]:
-            self._due.remove(due)
-            self._workers.append(self._start_one(due[1], due[2]))
+            self._restarts.append(_Restart(now + pause, worker.slot, n_failures))
+
+    def _run_due_restarts(self, now: float) -> None:
+        for restart in [restart for restart in self._restarts if restart.due <= now]:
+            self._restarts.remove(restart)
+            self._workers.append(self._start_worker(restart.slot, restart.n_failures))
             self._on_restart()
 
-    def _stop_all(self) -> None:
+    def _stop_workers(self) -> None:
         for worker in self._workers:
             if worker.process.is_alive():
                 worker.process.terminate()
@@ -197,7 +227,7 @@ class Supervisor:
         for worker in self._workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
             if worker.process.is_alive():
-                _log.error(
+                _LOGGER.error(
                     "worker %s did not stop within %.1f s and is killed", worker.process.pid, self._stop_timeout_s
                 )
                 worker.process.kill()
@@ -205,9 +235,9 @@ class Supervisor:
             worker.connection.close()
 
 
-def run_worker(target: Callable[..., None], link: SupervisorLink, slot: int, arguments: tuple[Any, ...]) -> None:
-    """Where a worker process begins."""
-    # The supervisor alone answers Ctrl-C, with SIGTERM to each worker.
+def worker_main(target: Callable[..., None], link: SupervisorLink, slot: int, arguments: tuple[Any, ...]) -> None:
+    """Run a worker process; the first function that it calls."""
+    # Only the supervisor reacts to Ctrl-C; it sends SIGTERM to its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     target(link, slot, *arguments)

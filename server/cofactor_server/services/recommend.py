@@ -161,11 +161,11 @@ class CoalescedRecommend:
         self._registry = registry
         self._pipeline = pipeline
 
-    def joins(self) -> bool:
+    def should_coalesce(self) -> bool:
         """Return True if every version is so quick that calls are coalesced here and not batched at the engine."""
         return self._registry().coalesces_calls
 
-    def answer_each(self, requests: Sequence[RecommendRequest]) -> list[bytes | RequestError]:
+    def answer_batch(self, requests: Sequence[RecommendRequest]) -> list[bytes | RequestError]:
         """Return an encoded response or an error for every request."""
         return self._pipeline.run_many(self._registry(), requests, with_model=True)
 

@@ -1,4 +1,4 @@
-"""gRPC health and reflection, as every gRPC tool expects them."""
+"""Serve the standard gRPC health and reflection services."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ SERVICES = tuple(
 
 
 class Health:
-    """What the server says of itself; "" stands for all its services."""
+    """Health service of a server: every service of the API, and the server as a whole under the name ""."""
 
     def __init__(self, server: grpc.Server) -> None:
-        # Non-blocking watchers can deadlock with the server's own thread (grpc issue 43403); blocking ones run in a
-        # pool of their own.
+        """Add the service to the server, as NOT_SERVING."""
+        # Non-blocking watchers can deadlock with the server's own thread (grpc issue 43403). Blocking ones need a
+        # thread each, so they have a thread pool of their own.
         self._servicer: Any = health.HealthServicer(experimental_non_blocking=False)
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
         self.set_serving(False)
 
     def set_serving(self, serving: bool) -> None:
-        """Tells watchers and pollers."""
+        """Report SERVING or NOT_SERVING from now on, also to callers of Watch."""
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in ("", *SERVICES):
             self._servicer.set(service, status)
 
 
 def add_reflection(server: grpc.Server) -> None:
-    """Lets tools such as grpcurl list the services and their messages."""
+    """Let tools such as grpcurl list the services and their messages."""
     from grpc_reflection.v1alpha import reflection
 
     names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)

@@ -1,8 +1,9 @@
-"""Joins the unary calls of a method that have arrived: the thread that comes first answers them all.
+"""Coalesce the unary calls of a method: the first thread to run answers every call whose body has arrived.
 
-A call of a small catalogue costs little, and handing it from thread to thread costs more than joining saves. But once
-its body has arrived its own thread is on its way: whoever comes first answers all that are there, and the others find
-their answers. Nothing waits for company.
+On a small catalogue a call is so cheap that handing it to a batching thread costs more than the batch saves. But a call
+whose body has arrived already has a thread on its way. The first of these threads takes all calls that are there, runs
+them as one batch, and the other threads find their responses ready. No call waits for others to arrive
+(docs/decisions/0007).
 """
 
 from __future__ import annotations
@@ -23,32 +24,32 @@ MAX_COALESCED = 64
 
 
 class CoalescedMethod(Protocol):
-    """A method of a servicer that can answer several of its requests together."""
+    """Method of a servicer that can answer several requests together."""
 
-    def joins(self) -> bool:
-        """Whether that pays at this moment."""
+    def should_coalesce(self) -> bool:
+        """Return True if coalescing pays at this moment."""
 
-    def answer_each(self, requests: Sequence[Any]) -> Sequence[bytes | Exception]:
-        """An encoded answer or an error for each."""
+    def answer_batch(self, requests: Sequence[Any]) -> Sequence[bytes | Exception]:
+        """Return an encoded response or an error for every request."""
 
 
 class PendingCall:
-    """A call whose body has arrived.
+    """Call whose body has arrived.
 
     Attributes:
-        body: the request as it came.
-        is_taken: whether a thread answers it, its own or another's.
-        is_done: whether that thread has finished.
-        outcome: the answer or the error to raise; None where its own thread is to answer it by itself.
-        waiter: held while its own thread waits for another's run.
-        compute_s: what that run spent in the engine.
+        body: the encoded request.
+        is_dispatched: True once a thread has taken the call, its own thread or another one.
+        is_done: True once that thread has finished.
+        outcome: the encoded response or the error to raise; None if the call's own thread has to run it alone.
+        waiter: lock that the call's own thread waits for while another thread runs the batch.
+        compute_s: seconds that the batch spent in the engine.
     """
 
-    __slots__ = ("body", "compute_s", "is_done", "is_taken", "outcome", "waiter")
+    __slots__ = ("body", "compute_s", "is_dispatched", "is_done", "outcome", "waiter")
 
     def __init__(self, body: bytes) -> None:
         self.body = body
-        self.is_taken = False
+        self.is_dispatched = False
         self.is_done = False
         self.outcome: bytes | Exception | None = None
         self.waiter: threading.Lock | None = None
@@ -56,108 +57,110 @@ class PendingCall:
 
 
 class CoalescingQueue:
-    """The calls of one method that have arrived and wait for their threads.
+    """Queue of the calls of one method that have arrived and wait for their threads.
 
     Args:
-        parse: a body to a request; raises what its caller is to be told.
-        joint: answers several requests.
+        parse: decodes a body; raises the error to report to the caller.
+        method: answers several requests.
     """
 
-    def __init__(self, parse: Callable[[bytes], Any], joint: CoalescedMethod) -> None:
+    def __init__(self, parse: Callable[[bytes], Any], method: CoalescedMethod) -> None:
         self._parse = parse
-        self._joint = joint
+        self._method = method
         self._lock = threading.Lock()
         self._waiting: deque[PendingCall] = deque()
 
     def add(self, body: bytes) -> PendingCall:
-        """Takes a body, in gRPC's polling thread, just before the call's own thread is woken.
+        """Queue a call; runs in gRPC's polling thread, just before the call's own thread is woken.
 
-        The thread of a call that is cancelled before its turn never comes. It is answered in vain, in the next run;
-        where there is none, nothing may wait for it.
+        If the call is cancelled before its thread runs, that thread never asks for the response. The next batch then
+        runs the call for nothing. Without coalescing there is no next batch, so the call must not be queued.
         """
-        arrival = PendingCall(body)
-        if self._joint.joins():
-            self._waiting.append(arrival)
+        call = PendingCall(body)
+        if self._method.should_coalesce():
+            self._waiting.append(call)
         else:
-            arrival.is_taken = arrival.is_done = True
-        return arrival
+            call.is_dispatched = call.is_done = True
+        return call
 
-    def withdraw(self, own: PendingCall) -> bool:
-        """Keeps a call from being answered by others; whether it was not too late for that."""
+    def remove(self, call: PendingCall) -> bool:
+        """Take a call out of the queue; return False if a thread has taken it already."""
         with self._lock:
-            if own.is_taken:
+            if call.is_dispatched:
                 return False
-            own.is_taken = True
-            self._waiting.remove(own)
+            call.is_dispatched = True
+            self._waiting.remove(call)
             return True
 
-    def answer(self, own: PendingCall) -> bytes | None:
-        """The answer, out of a run for all that have arrived; None where the call's thread is to answer it by itself.
+    def get_response(self, call: PendingCall) -> bytes | None:
+        """Return the encoded response to a call; runs in the call's own thread.
 
-        Raises what the caller is to be told.
+        Returns None if the call's thread has to run the call alone. Raises the error to report to the caller.
         """
-        if not own.is_done and not self._joined(own):
+        if not call.is_done and not self._is_done_by_batch(call):
             return None
-        CALL_TIMING.compute_s = own.compute_s
-        if isinstance(own.outcome, Exception):
-            raise own.outcome
-        return own.outcome
+        CALL_TIMING.compute_s = call.compute_s
+        if isinstance(call.outcome, Exception):
+            raise call.outcome
+        return call.outcome
 
-    def _joined(self, own: PendingCall) -> bool:
-        """Whether the call is done, by this thread or another; not where it arrived alone."""
-        if not own.is_taken:
-            let_others_run()  # and gRPC take in what is there to be read
-        while not own.is_taken:
-            batch = self._take()
-            if len(batch) == 1 and batch[0] is own:
+    def _is_done_by_batch(self, call: PendingCall) -> bool:
+        """Wait until a batch has run the call, in this thread or another; return False if no other call is there."""
+        if not call.is_dispatched:
+            let_others_run()  # gRPC then reads the calls that have arrived on its connections
+        while not call.is_dispatched:
+            batch = self._take_batch()
+            if len(batch) == 1 and batch[0] is call:
                 return False
             if batch:
                 self._run(batch)
-        self._await(own)
+        self._wait_until_done(call)
         return True
 
-    def _take(self) -> list[PendingCall]:
+    def _take_batch(self) -> list[PendingCall]:
         waiting = self._waiting
         with self._lock:
             batch = [waiting.popleft() for _ in range(min(len(waiting), MAX_COALESCED))]
-            for each in batch:
-                each.is_taken = True
+            for call in batch:
+                call.is_dispatched = True
         return batch
 
     def _run(self, batch: list[PendingCall]) -> None:
-        """Gives each its outcome; none when the run fails, so that each thread finds out whether it was its call."""
+        """Run a batch and set the outcome of its calls.
+
+        If the batch fails, the outcomes stay None: every call then runs alone, and only the one at fault fails.
+        """
         CALL_TIMING.batch_size = len(batch)
         outcomes: Sequence[bytes | Exception | None] = [None] * len(batch)
         try:
-            outcomes = self._outcomes([each.body for each in batch])
+            outcomes = self._outcomes([call.body for call in batch])
         except Exception:
-            _LOGGER.exception("a run of %d calls failed; each is answered by itself", len(batch))
+            _LOGGER.exception("a batch of %d calls failed; its calls are run one by one", len(batch))
         finally:
             waiters = []
             with self._lock:
-                for each, outcome in zip(batch, outcomes, strict=True):
-                    each.outcome, each.compute_s, each.is_done = outcome, CALL_TIMING.compute_s, True
-                    if each.waiter is not None:
-                        waiters.append(each.waiter)
+                for call, outcome in zip(batch, outcomes, strict=True):
+                    call.outcome, call.compute_s, call.is_done = outcome, CALL_TIMING.compute_s, True
+                    if call.waiter is not None:
+                        waiters.append(call.waiter)
             for waiter in waiters:
                 waiter.release()
 
     def _outcomes(self, bodies: Sequence[bytes]) -> Sequence[bytes | Exception]:
-        refused: dict[int, Exception] = {}
+        malformed: dict[int, Exception] = {}
         requests = []
         for position, body in enumerate(bodies):
             try:
                 requests.append(self._parse(body))
             except RequestError as error:
-                refused[position] = error.with_traceback(None)
-        answers = iter(self._joint.answer_each(requests))
-        return [refused[position] if position in refused else next(answers) for position in range(len(bodies))]
+                malformed[position] = error.with_traceback(None)
+        outcomes = iter(self._method.answer_batch(requests))
+        return [malformed[position] if position in malformed else next(outcomes) for position in range(len(bodies))]
 
-    def _await(self, own: PendingCall) -> None:
-        """Returns once the thread that took the call has finished it."""
+    def _wait_until_done(self, call: PendingCall) -> None:
         with self._lock:
-            if own.is_done:
+            if call.is_done:
                 return
-            waiter = own.waiter = threading.Lock()
+            waiter = call.waiter = threading.Lock()
             waiter.acquire()
         waiter.acquire()

@@ -1,4 +1,4 @@
-"""Thread pools that know how many calls they hold, so that a call too many is refused before it is queued."""
+"""Run calls in thread pools that count their calls, so that a call over the limit is refused before it is queued."""
 
 from __future__ import annotations
 
@@ -6,128 +6,126 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
 from cofactor_server.observability.call_timing import CALL_TIMING
-from cofactor_server.transport import early_bodies as bodies
 
 _LOGGER = logging.getLogger(__name__)
 
-# Bodies of the calls that run and wait, together: a queue of the largest messages would be more than a server has. One
-# alone may be larger.
-MOST_HELD_BYTES = 128 * 2**20
+# Limit of the request bodies in one pool, of running and waiting calls together: a queue full of the largest messages
+# would need more memory than a server has. A single body may be larger.
+MAX_BODY_BYTES = 128 * 2**20
 
 
-class _Unwatched(Future[None]):
-    """What submit() returns. gRPC does nothing with it but count calls for a limit that this server does not use."""
+class BoundedPool:
+    """Thread pool with a limit on its calls, running and waiting together.
 
-    def add_done_callback(self, fn: Callable[[Future[None]], object]) -> None:
-        """Nobody is told."""
-
-
-_UNWATCHED = _Unwatched()
-
-
-class BoundedPool(ThreadPoolExecutor):
-    """A thread pool with a limit of calls, running and waiting together.
-
-    The limit is not enforced by submit(): gRPC has no way to answer a call whose submission fails. The interceptor asks
-    `is_full` first, in the same thread that submits.
-
-    It is a ThreadPoolExecutor because gRPC takes nothing else. Its own submit() makes no future, which takes 2
-    microseconds of processor time a call instead of 7.
+    enqueue() does not enforce the limit: the caller asks first, and refuses a call that the pool has no room for.
     """
 
-    def __init__(self, name: str, threads: int, max_waiting: int = 0) -> None:
-        super().__init__(max_workers=threads, thread_name_prefix=name)
+    def __init__(self, name: str, max_threads: int, max_waiting: int = 0) -> None:
         self._name = name
-        self._most_threads = threads
-        self._limit = threads + max_waiting
-        self._busy_from = min((threads + 1) // 2, 4 * len(os.sched_getaffinity(0)))
-        self._held = 0
-        self._held_bytes = 0
-        self._running: list[threading.Thread] = []
-        self._counting = threading.Lock()
-        self._calls: SimpleQueue[tuple[float, int, Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
+        self._max_threads = max_threads
+        self._max_calls = max_threads + max_waiting
+        self._busy_above = min((max_threads + 1) // 2, 4 * len(os.sched_getaffinity(0)))
+        self._n_calls = 0
+        self._n_body_bytes = 0
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._queue: SimpleQueue[tuple[float, int, Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
 
     @property
     def is_full(self) -> bool:
-        """Whether as many calls run and wait as may."""
-        return self._held >= self._limit
+        """Return True if the pool has as many calls as it may have."""
+        return self._n_calls >= self._max_calls
 
     @property
     def is_busy(self) -> bool:
-        """Whether calls take more than half of the threads, or four for each core: no time for what can be left."""
-        return self._held > self._busy_from
+        """Return True if calls take more than half of the threads, or more than four per core.
+
+        A busy server skips work that it can do without.
+        """
+        return self._n_calls > self._busy_above
 
     @property
-    def n_held(self) -> int:
-        """Calls that run or wait."""
-        return self._held
+    def n_calls(self) -> int:
+        """Return the number of calls that run or wait."""
+        return self._n_calls
 
     @property
     def n_waiting(self) -> int:
-        """Calls that have no thread yet."""
-        return self._calls.qsize()
+        """Return the number of calls that wait for a thread."""
+        return self._queue.qsize()
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **_kwargs: Any) -> Future[Any]:
-        """Queues a call, once its body is there, and starts a thread for it while there are fewer than calls."""
-        if bodies.comes_in_one_message(args):
-            bodies.receive(args, self._refusal_now, partial(self._received, fn))
-        else:
-            self._queue(fn, args, 0)
-        return _UNWATCHED
+    def has_room(self, n_body_bytes: int) -> bool:
+        """Return True if the pool may take one more call, with a body of this size."""
+        fits = self._n_body_bytes == 0 or self._n_body_bytes + n_body_bytes <= MAX_BODY_BYTES
+        return fits and self._n_calls < self._max_calls
 
-    def _refusal_now(self, behavior: Any, n_bytes: int) -> Any:
-        """What is to answer in the place of `behavior` to a body of so many bytes; None while there is room."""
-        has_room = self._held_bytes == 0 or self._held_bytes + n_bytes <= MOST_HELD_BYTES
-        return None if has_room and not self.is_full else getattr(behavior, "refusal", None)
-
-    def _received(self, fn: Callable[..., Any], args: tuple[Any, ...], n_bytes: int, refusal: Any) -> None:
-        """Queues a call whose body has come, or what refuses it."""
-        if refusal is None:
-            self._queue(fn, args, n_bytes)
-        else:
-            refusal.experimental_thread_pool._queue(fn, args, 0)
-
-    def _queue(self, fn: Callable[..., Any], args: tuple[Any, ...], n_bytes: int) -> None:
-        with self._counting:
-            self._held += 1
-            self._held_bytes += n_bytes
-            needs_thread = len(self._running) < min(self._held, self._most_threads)
+    def enqueue(self, fn: Callable[..., Any], args: tuple[Any, ...], n_body_bytes: int = 0) -> None:
+        """Queue a call for the next free thread; start a thread while the pool has fewer threads than calls."""
+        with self._lock:
+            self._n_calls += 1
+            self._n_body_bytes += n_body_bytes
+            needs_thread = len(self._threads) < min(self._n_calls, self._max_threads)
             if needs_thread:
-                thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._running)}", daemon=True)
-                self._running.append(thread)
+                thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+                self._threads.append(thread)
         if needs_thread:
             thread.start()
-        self._calls.put((time.perf_counter(), n_bytes, fn, args))
+        self._queue.put((time.perf_counter(), n_body_bytes, fn, args))
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Ends the threads once they have done what was queued; nothing is submitted after this."""
-        super().shutdown(wait, cancel_futures=cancel_futures)
-        for _ in self._running:
-            self._calls.put(None)
+    def shutdown(self, wait: bool = True) -> None:
+        """End the threads once they have run what is queued; nothing may be queued afterwards."""
+        for _ in self._threads:
+            self._queue.put(None)
         if wait:
-            for thread in self._running:
+            for thread in self._threads:
                 thread.join()
 
     def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
-            arrived, n_bytes, fn, args = call
+        while (call := self._queue.get()) is not None:
+            arrived, n_body_bytes, fn, args = call
             CALL_TIMING.arrived = arrived
             CALL_TIMING.queue_s = time.perf_counter() - arrived
             CALL_TIMING.compute_s = 0.0
             CALL_TIMING.batch_size = 0
             try:
                 fn(*args)
-            except Exception:  # gRPC handles what handlers raise; this is a bug in one of the two
-                _LOGGER.exception("a call was not answered")
+            except Exception:  # gRPC handles the exceptions of handlers, so this is a bug in gRPC or in this server
+                _LOGGER.exception("a call ended without a response")
             finally:
-                with self._counting:
-                    self._held -= 1
-                    self._held_bytes -= n_bytes
-            del call, fn, args  # or the thread would keep the last call's messages until its next
+                with self._lock:
+                    self._n_calls -= 1
+                    self._n_body_bytes -= n_body_bytes
+            del call, fn, args  # otherwise the thread would keep the messages of this call until the next one
+
+
+@dataclass(frozen=True)
+class ThreadPools:
+    """Thread pools of one server: calls of one kind never take the threads of another kind.
+
+    Attributes:
+        calls: the API's methods with one response.
+        streams: the API's methods with a stream of responses.
+        control: health checks and reflection.
+        watches: streams of the health and reflection services.
+        refusals: refuses calls of the other pools when those are full.
+    """
+
+    calls: BoundedPool
+    streams: BoundedPool
+    control: BoundedPool
+    watches: BoundedPool
+    refusals: BoundedPool
+
+    def __iter__(self) -> Iterator[BoundedPool]:
+        return iter((self.calls, self.streams, self.control, self.watches, self.refusals))
+
+    def shutdown(self) -> None:
+        """Let every pool end its threads; do not wait for them."""
+        for pool in self:
+            pool.shutdown(wait=False)

@@ -194,7 +194,7 @@ def test_a_stream_that_its_caller_cancels_is_counted_as_cancelled(serve, served_
         stream = api.recommender.StreamRecommend(endless_requests(), timeout=30)
         next(stream)
         stream.cancel()
-    until(lambda: api.server._pools[1].n_held == 0)
+    until(lambda: api.server.pools.streams.n_calls == 0)
     # If gRPC ends the requests before it reports the cancellation, the stream looks like one that ended normally.
     assert n_calls("CANCELLED") + n_calls("OK") == 10
     assert n_calls("CANCELLED") >= 3

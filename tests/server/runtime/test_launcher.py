@@ -1,4 +1,4 @@
-"""The command with worker processes: what it does where it cannot start, and what it counts until it ends."""
+"""Test the command with worker processes: it fails cleanly, and counts every call."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REQUEST = recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id="u0
 
 @contextlib.contextmanager
 def command(models: Path, log: Path, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
-    """cofactor-serve in a process group of its own, which is gone afterwards."""
+    """Run cofactor-serve in a process group of its own, and kill what is left of the group."""
     program = [sys.executable, "-m", "cofactor_server", "--models", str(models), "--port", "0", "--provider", "cpu"]
     with log.open("wb") as output:
         process = subprocess.Popen([*program, *flags], stdout=output, stderr=output, start_new_session=True)
@@ -40,7 +40,7 @@ def command(models: Path, log: Path, *flags: str) -> Iterator[subprocess.Popen[b
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_metrics_port_that_is_taken_ends_the_command_with_one_line_and_no_process_left(
+def test_a_taken_metrics_port_ends_the_command_with_one_line_and_leaves_no_process(
     served_models, tmp_path, workers
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -50,15 +50,14 @@ def test_a_metrics_port_that_is_taken_ends_the_command_with_one_line_and_no_proc
             assert process.wait(60) == 2
             with pytest.raises(ProcessLookupError):
                 os.killpg(process.pid, 0)
-    said = (tmp_path / "log").read_text()
+    log = (tmp_path / "log").read_text()
     assert (
-        said
-        == f"error: cannot listen on 127.0.0.1 port {port}: Address already in use; choose another --metrics-port\n"
+        log == f"error: cannot listen on 127.0.0.1 port {port}: Address already in use; choose another --metrics-port\n"
     )
 
 
-def answered(port: int) -> float:
-    """Calls of Recommend that the metrics tell of."""
+def n_recommend_calls(port: int) -> float:
+    """Return the number of Recommend calls in the metrics."""
     text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
     return sum(
         sample.value
@@ -68,7 +67,7 @@ def answered(port: int) -> float:
     )
 
 
-def test_calls_that_workers_answer_while_they_drain_are_counted(served_models, tmp_path) -> None:
+def test_calls_during_the_drain_of_workers_are_counted(served_models, tmp_path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         metrics = free.getsockname()[1]
     log = tmp_path / "log"
@@ -76,7 +75,8 @@ def test_calls_that_workers_answer_while_they_drain_are_counted(served_models, t
     with command(served_models, log, *flags) as process:
         until(lambda: "workers listening" in log.read_text(), 60, "the workers are up")
         port = re.search(r"workers listening on \S+ port (\d+)", log.read_text())[1]
-        workers = [each for each in psutil.Process(process.pid).children() if "spawn_main" in " ".join(each.cmdline())]
+        children = psutil.Process(process.pid).children()
+        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
         assert len(workers) == 2
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             recommend = recommender_pb2_grpc.RecommenderServiceStub(channel).Recommend
@@ -88,6 +88,6 @@ def test_calls_that_workers_answer_while_they_drain_are_counted(served_models, t
             for _ in range(10):
                 recommend(REQUEST, timeout=30)
         psutil.wait_procs(workers, 30)
-        assert answered(metrics) == 11
+        assert n_recommend_calls(metrics) == 11
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0

@@ -1,4 +1,4 @@
-"""The supervisor, with workers that only sleep."""
+"""Test the supervisor with workers that only sleep."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cofactor_server.runtime import supervisor as workers
+from cofactor_server.runtime import supervisor as supervisor_module
 from cofactor_server.runtime.supervisor import Supervisor, WorkersFailedError, reserve_port
 from tests.support.waiting import until
 
@@ -27,17 +27,17 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(autouse=True)
 def worker(monkeypatch):
-    """The module of the workers, importable in their processes too, which get this process's path."""
+    """Return the module of the workers; their processes can import it because they inherit the path."""
     monkeypatch.syspath_prepend(ROOT)
     return importlib.import_module("tests.support.sleeping_workers")
 
 
 @contextlib.contextmanager
 def supervising(
-    target, folder: Path, count: int = 2, restarts: list[float] | None = None, stop_timeout_s: float = 10.0
+    target, folder: Path, n_workers: int = 2, restarts: list[float] | None = None, stop_timeout_s: float = 10.0
 ):
     on_restart = (lambda: restarts.append(time.monotonic())) if restarts is not None else (lambda: None)
-    supervisor = Supervisor(count, target, (folder,), stop_timeout_s, on_restart)
+    supervisor = Supervisor(n_workers, target, (folder,), stop_timeout_s, on_restart)
     supervisor.start()
     thread = threading.Thread(target=supervisor.run)
     thread.start()
@@ -50,16 +50,16 @@ def supervising(
 
 
 def test_workers_are_drained_when_the_supervisor_is_stopped(worker, tmp_path) -> None:
-    with supervising(worker.sleeper, tmp_path) as supervisor:
+    with supervising(worker.sleep_until_stopped, tmp_path) as supervisor:
         ids = supervisor.process_ids()
         assert len(ids) == 2
     assert all((tmp_path / f"{process_id}.drained").exists() for process_id in ids)
     assert not any(psutil.pid_exists(process_id) for process_id in ids)
 
 
-def test_a_worker_that_is_killed_is_started_again(worker, tmp_path) -> None:
+def test_a_killed_worker_is_replaced(worker, tmp_path) -> None:
     restarts: list[float] = []
-    with supervising(worker.sleeper, tmp_path, restarts=restarts) as supervisor:
+    with supervising(worker.sleep_until_stopped, tmp_path, restarts=restarts) as supervisor:
         killed = supervisor.process_ids()[0]
         os.kill(killed, signal.SIGKILL)
         until(lambda: len(supervisor.process_ids()) == 2 and killed not in supervisor.process_ids())
@@ -67,38 +67,38 @@ def test_a_worker_that_is_killed_is_started_again(worker, tmp_path) -> None:
     assert len(restarts) == 1
 
 
-def test_workers_that_keep_crashing_are_started_ever_more_slowly(worker, tmp_path, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(workers, "_STEADY_S", 60.0)  # on a slow machine even a crash takes its time
+def test_workers_that_keep_crashing_are_replaced_ever_more_slowly(worker, tmp_path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(supervisor_module, "_STEADY_S", 60.0)  # on a slow machine a crash takes its time
     restarts: list[float] = []
-    with supervising(worker.crashes_at_once, tmp_path, count=1, restarts=restarts):
+    with supervising(worker.crash_when_ready, tmp_path, n_workers=1, restarts=restarts):
         until(lambda: len(restarts) >= 4)
-    said = [re.search(r"another starts in (\S+) s", record.getMessage()) for record in caplog.records]
-    pauses = [float(found[1]) for found in said if found][:4]
+    announced = [re.search(r"another starts in (\S+) s", record.getMessage()) for record in caplog.records]
+    pauses = [float(match[1]) for match in announced if match][:4]
     assert pauses == [0.0, 0.2, 0.4, 0.8]
     between = [after - before for before, after in itertools.pairwise(restarts)]
-    assert all(took >= pause for took, pause in zip(between, pauses[1:], strict=False)), "they are kept to"
+    assert all(took >= pause for took, pause in zip(between, pauses[1:], strict=False)), "the pauses are real"
 
 
-def test_a_worker_that_cannot_start_ends_everything_with_its_exit_code(worker, tmp_path) -> None:
-    supervisor = Supervisor(2, worker.misconfigured, (tmp_path,), 5.0, lambda: None)
+def test_a_worker_that_cannot_start_stops_the_supervisor_with_its_exit_code(worker, tmp_path) -> None:
+    supervisor = Supervisor(2, worker.exit_while_starting, (tmp_path,), 5.0, lambda: None)
     with pytest.raises(WorkersFailedError) as failure:
         supervisor.start()
     assert failure.value.exit_code == 2
 
 
 def test_a_worker_that_does_not_drain_in_time_is_killed(worker, tmp_path) -> None:
-    with supervising(worker.stubborn, tmp_path, count=1, stop_timeout_s=0.5) as supervisor:
+    with supervising(worker.ignore_sigterm, tmp_path, n_workers=1, stop_timeout_s=0.5) as supervisor:
         process = psutil.Process(supervisor.process_ids()[0])
     assert not process.is_running()
 
 
-def test_workers_whose_supervisor_is_killed_stop_by_themselves(worker, tmp_path) -> None:
+def test_workers_stop_by_themselves_when_their_supervisor_is_killed(worker, tmp_path) -> None:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
         "import tests.support.sleeping_workers as t\n"
         "from cofactor_server.runtime.supervisor import Supervisor\n"
         "if __name__ == '__main__':\n"
-        "    s = Supervisor(2, t.sleeper, (Path(sys.argv[2]),), 5.0, lambda: None)\n"
+        "    s = Supervisor(2, t.sleep_until_stopped, (Path(sys.argv[2]),), 5.0, lambda: None)\n"
         "    s.start(); print('up', flush=True); s.run()"
     )
     script = tmp_path / "main.py"
@@ -113,7 +113,7 @@ def test_workers_whose_supervisor_is_killed_stop_by_themselves(worker, tmp_path)
     until(lambda: all((folder / f"{process_id}.drained").exists() for process_id in ids))
 
 
-def test_a_reserved_port_can_be_shared_by_those_who_know_and_taken_by_nobody_else() -> None:
+def test_a_reserved_port_can_be_shared_on_purpose_and_not_by_accident() -> None:
     reserved, port = reserve_port("127.0.0.1", 0)
     with reserved, socket.socket() as plain:
         with pytest.raises(OSError, match="in use"):

@@ -1,4 +1,4 @@
-"""How calls fail, alone, in batches and in streams: broken bodies, page tokens, bugs of our own."""
+"""Test how calls fail, alone, in batches and in streams: malformed bodies, page tokens, bugs in the server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ METHODS = {
 
 
 def send_bytes(api, service, method, body):
-    """Calls a method with a body of our own making; returns the status."""
+    """Call a method with these bytes as the body; return the error, or None."""
     name = f"/cofactor.v1.{service}/{method}"
     try:
         if method == "StreamRecommend":
@@ -47,7 +47,7 @@ def send_bytes(api, service, method, body):
 
 
 @pytest.mark.parametrize(("service", "method"), [(s, m) for s, methods in METHODS.items() for m in methods])
-def test_a_body_that_is_no_message_gets_invalid_argument(api, service, method):
+def test_a_body_that_is_no_message_is_an_invalid_argument(api, service, method):
     error = send_bytes(api, service, method, b"\xff\xff\xff")
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert details_of(error)["ErrorInfo"].reason == "MALFORMED_REQUEST"
@@ -80,7 +80,7 @@ def test_a_page_token_serves_only_the_request_it_was_made_for(api):
         assert "other parameters" in caught.value.details()
 
 
-def test_a_page_token_of_a_version_that_is_gone_is_expired(dot_version, tmp_path, versions, serve):
+def test_a_page_token_expires_with_its_version(dot_version, tmp_path, versions, serve):
     requests = [RecommendRequest(user=KNOWN, page_size=5), SearchItemsRequest(query="film"), ListTopItemsRequest()]
     before = serve(versions.copy(dot_version, tmp_path / "before", version="1").parents[1])
     after = serve(versions.copy(dot_version, tmp_path / "after", version="2").parents[1])
@@ -94,7 +94,7 @@ def test_a_page_token_of_a_version_that_is_gone_is_expired(dot_version, tmp_path
         assert details_of(caught.value)["ErrorInfo"].reason == "PAGE_TOKEN_EXPIRED"
 
 
-def test_a_bug_answers_internal_error_with_a_request_id_and_nothing_else(api, monkeypatch, caplog):
+def test_a_bug_is_reported_as_internal_error_with_a_request_id_and_nothing_else(api, monkeypatch, caplog):
     def broken(*_):
         raise RuntimeError("secret of /etc/passwd")
 
@@ -104,21 +104,21 @@ def test_a_bug_answers_internal_error_with_a_request_id_and_nothing_else(api, mo
     assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.INTERNAL, "internal error")
     request_id = details_of(caught.value)["RequestInfo"].request_id
     assert re.fullmatch(r"[0-9a-f]{32}", request_id)
-    assert request_id in caplog.text  # the log has the cause under the same id
+    assert request_id in caplog.text  # the log has the cause, under the same id
     assert "secret" in caplog.text
 
 
 def test_an_entry_of_a_batch_fails_alone(api):
     space = api.server.repository.versions["dot"][0].manifest.embedding_space
-    embedded, alien = (
-        User(embedding=UserEmbedding(factors=[0.1] * 8, embedding_space=each)) for each in (space, "another")
+    embedded, from_another_space = (
+        User(embedding=UserEmbedding(factors=[0.1] * 8, embedding_space=name)) for name in (space, "another")
     )
     wrong = [
         (RecommendRequest(user=User(user_id="nobody")), "USER_NOT_FOUND"),
         (RecommendRequest(user=KNOWN, model=ModelRef(name="net")), "INVALID_FIELD"),
         (RecommendRequest(user=KNOWN, page_token="x"), "INVALID_FIELD"),
         (RecommendRequest(), "INVALID_FIELD"),
-        (RecommendRequest(user=alien), "EMBEDDING_SPACE_MISMATCH"),
+        (RecommendRequest(user=from_another_space), "EMBEDDING_SPACE_MISMATCH"),
     ]
     good = [RecommendRequest(user=KNOWN), RecommendRequest(user=embedded)]
     requests = [good[0], *[request for request, _ in wrong], good[1]]
@@ -133,15 +133,15 @@ def test_a_stream_goes_on_after_an_error(api):
         StreamRecommendRequest(request_id=str(n), request=RecommendRequest(user=User(user_id="u001" if n % 2 else "?")))
         for n in range(20)
     ]
-    answers = {a.request_id: a for a in api.recommender.StreamRecommend(iter(requests), timeout=20)}
-    assert len(answers) == 20
+    responses = {r.request_id: r for r in api.recommender.StreamRecommend(iter(requests), timeout=20)}
+    assert len(responses) == 20
     for number in range(20):
-        answer = answers[str(number)]
-        assert answer.WhichOneof("result") == ("response" if number % 2 else "error")
-        assert answer.error.reason == ("" if number % 2 else "USER_NOT_FOUND")
+        response = responses[str(number)]
+        assert response.WhichOneof("result") == ("response" if number % 2 else "error")
+        assert response.error.reason == ("" if number % 2 else "USER_NOT_FOUND")
 
 
-def test_the_table_in_the_docs_is_the_one_in_the_code():
+def test_the_errors_page_is_up_to_date():
     page = Path(__file__).resolve().parents[3] / "docs/errors.md"
     assert page.read_text() == documentation(), "run: python -m tools.docs.errors_page > docs/errors.md"
 

@@ -1,4 +1,4 @@
-"""What a server does with more calls than it can take, with calls whose time is up, and when it is told to stop."""
+"""Test a server with too many calls, with calls whose deadline has passed, and when it stops."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def models(dot_version, tmp_path, versions):
     return tmp_path
 
 
-class Authentication:
-    """Holds every SimilarItems call of a server inside the engine until it is opened."""
+class Gate:
+    """Blocks the SimilarItems calls of a server inside the engine until `opened` is set."""
 
     def __init__(self, api):
         version = api.server.repository.versions["dot"][0]
@@ -39,12 +39,12 @@ class Authentication:
         self.opened = threading.Event()
         real = version.engine.similar_items
 
-        def held(*arguments):
+        def wait_and_rank(*arguments):
             self.entered += 1
             self.opened.wait(20)
             return real(*arguments)
 
-        version.engine.similar_items = held
+        version.engine.similar_items = wait_and_rank
 
 
 def outcome(future):
@@ -55,9 +55,9 @@ def outcome(future):
     return None
 
 
-def test_calls_over_the_queue_limit_are_refused_at_once_and_exactly_they(models, serve):
+def test_exactly_the_calls_over_the_queue_limit_are_refused_at_once(models, serve):
     api = serve(models, threads=2, max_queue_size=5)
-    gate = Authentication(api)
+    gate = Gate(api)
     futures = [api.recommender.SimilarItems.future(SIMILAR, timeout=20) for _ in range(2)]
     until(lambda: gate.entered == 2)
     futures += [api.recommender.SimilarItems.future(SIMILAR, timeout=20) for _ in range(5 + 9)]
@@ -81,7 +81,7 @@ def test_calls_over_the_queue_limit_are_refused_at_once_and_exactly_they(models,
 
 def test_a_call_whose_deadline_passes_in_the_queue_never_runs(models, serve):
     api = serve(models, threads=1)
-    gate = Authentication(api)
+    gate = Gate(api)
     running = api.recommender.SimilarItems.future(SIMILAR, timeout=20)
     until(lambda: gate.entered == 1)
     late = [api.recommender.SimilarItems.future(SIMILAR, timeout=0.2) for _ in range(5)]
@@ -93,9 +93,9 @@ def test_a_call_whose_deadline_passes_in_the_queue_never_runs(models, serve):
     assert gate.entered == 2
 
 
-def test_cancelled_calls_leave_no_trace_in_the_count_of_waiting_calls(models, serve):
+def test_cancelled_calls_do_not_count_as_waiting(models, serve):
     api = serve(models, threads=1, max_queue_size=3)
-    gate = Authentication(api)
+    gate = Gate(api)
     running = api.recommender.SimilarItems.future(SIMILAR, timeout=20)
     until(lambda: gate.entered == 1)
     for _ in range(5):
@@ -104,13 +104,13 @@ def test_cancelled_calls_leave_no_trace_in_the_count_of_waiting_calls(models, se
             future.cancel()
     gate.opened.set()
     assert outcome(running) is None
-    # Those that were cancelled late are still on their way: the first that is answered comes after them.
+    # The cancelled calls may still be in the queue; a call that succeeds comes after them.
     until(lambda: outcome(api.recommender.SimilarItems.future(SIMILAR, timeout=5)) is None)
     for _ in range(20):
         assert api.recommender.SimilarItems(SIMILAR, timeout=5).results
 
 
-def test_streams_over_their_limit_are_refused_and_calls_go_on(models, serve):
+def test_streams_over_their_limit_are_refused_and_unary_calls_go_on(models, serve):
     api = serve(models, max_streams=2)
     closing = threading.Event()
 
@@ -137,7 +137,7 @@ def _is_refused(api):
         return True
 
 
-def test_watchers_of_health_do_not_take_the_threads_of_calls_and_see_the_end(models, serve):
+def test_health_watchers_take_no_threads_of_calls_and_see_the_shutdown(models, serve):
     api = serve(models, threads=1, drain_delay_s=0.3)
     health = health_pb2_grpc.HealthStub(api.channel)
     watches = [health.Watch(health_pb2.HealthCheckRequest(), timeout=30) for _ in range(20)]
@@ -146,14 +146,14 @@ def test_watchers_of_health_do_not_take_the_threads_of_calls_and_see_the_end(mod
     stopping = threading.Thread(target=api.server.stop)
     stopping.start()
     assert {next(watch).status for watch in watches} == {health_pb2.HealthCheckResponse.NOT_SERVING}
-    assert api.recommender.SimilarItems(SIMILAR, timeout=5).results  # answered until the drain delay is over
+    assert api.recommender.SimilarItems(SIMILAR, timeout=5).results  # calls are answered until the drain delay is over
     stopping.join(20)
     assert not stopping.is_alive()
 
 
 def test_running_calls_finish_when_the_server_stops(models, serve):
     api = serve(models, threads=4, grace_s=10)
-    gate = Authentication(api)
+    gate = Gate(api)
     futures = [api.recommender.SimilarItems.future(SIMILAR, timeout=20) for _ in range(4)]
     until(lambda: gate.entered == 4)
     with ThreadPoolExecutor(1) as pool:

@@ -1,4 +1,4 @@
-"""Calls that arrive together are answered together: each gets its own answer, and its own error."""
+"""Test that calls that arrive together run as one batch, and that every call gets its own response or error."""
 
 from __future__ import annotations
 
@@ -14,30 +14,35 @@ import pytest
 from cofactor.v1 import recommender_pb2
 from cofactor_server.errors import InvalidField, MalformedRequest
 from cofactor_server.observability.counters import SIZES
-from cofactor_server.transport import interceptor
+from cofactor_server.transport.method_handlers import CallLifecycle
 from cofactor_server.transport.request_coalescing import MAX_COALESCED, CoalescingQueue
 from tests.support.waiting import until
 
 
-class Doubling:
-    """Answers a number with its double; slow on demand, so that others arrive meanwhile."""
+class DoublingMethod:
+    """Doubles even numbers, and refuses odd ones.
+
+    Attributes:
+        batch_sizes: the number of requests in every batch so far.
+        gate: batches wait until it is set.
+    """
 
     def __init__(self):
-        self.runs = []
+        self.batch_sizes = []
         self.gate = threading.Event()
         self.gate.set()
         self.fails = False
         self.is_on = True
 
-    def joins(self):
+    def should_coalesce(self):
         return self.is_on
 
-    def answer_each(self, requests):
-        self.runs.append(len(requests))
+    def answer_batch(self, requests):
+        self.batch_sizes.append(len(requests))
         self.gate.wait(10)
         if self.fails:
             raise RuntimeError("poison")
-        return [InvalidField("number", "is odd") if each % 2 else b"%d" % (2 * each) for each in requests]
+        return [InvalidField("number", "is odd") if number % 2 else b"%d" % (2 * number) for number in requests]
 
 
 def parse(body):
@@ -47,92 +52,93 @@ def parse(body):
 
 
 @pytest.fixture
-def joint():
-    return Doubling()
+def method():
+    return DoublingMethod()
 
 
 @pytest.fixture
-def arrivals(joint):
-    return CoalescingQueue(parse, joint)
+def queue(method):
+    return CoalescingQueue(parse, method)
 
 
-def test_the_first_answers_all_that_have_arrived(arrivals, joint) -> None:
-    calls = [arrivals.add(b"%d" % number) for number in (2, 4, 6)]
-    assert [arrivals.answer(call) for call in reversed(calls)] == [b"12", b"8", b"4"]
-    assert joint.runs == [3]
+def test_the_first_thread_answers_all_calls_that_have_arrived(queue, method) -> None:
+    calls = [queue.add(b"%d" % number) for number in (2, 4, 6)]
+    assert [queue.get_response(call) for call in reversed(calls)] == [b"12", b"8", b"4"]
+    assert method.batch_sizes == [3]
 
 
-def test_each_is_told_its_own_error(arrivals) -> None:
-    good, odd, malformed = (arrivals.add(body) for body in (b"2", b"3", b"x"))
-    assert arrivals.answer(good) == b"4"
+def test_every_call_gets_its_own_error(queue) -> None:
+    good, odd, malformed = (queue.add(body) for body in (b"2", b"3", b"x"))
+    assert queue.get_response(good) == b"4"
     with pytest.raises(InvalidField, match="odd"):
-        arrivals.answer(odd)
+        queue.get_response(odd)
     with pytest.raises(MalformedRequest):
-        arrivals.answer(malformed)
+        queue.get_response(malformed)
 
 
-def test_a_call_that_arrived_alone_is_left_to_its_thread(arrivals, joint) -> None:
-    assert arrivals.answer(arrivals.add(b"2")) is None
-    assert joint.runs == []
+def test_a_single_call_is_left_to_its_own_thread(queue, method) -> None:
+    assert queue.get_response(queue.add(b"2")) is None
+    assert method.batch_sizes == []
 
 
-def test_nothing_is_joined_while_that_does_not_pay(arrivals, joint) -> None:
-    joint.is_on = False
-    calls = [arrivals.add(b"2"), arrivals.add(b"4")]
-    assert [arrivals.answer(call) for call in calls] == [None, None]
-    assert joint.runs == []
+def test_no_calls_are_coalesced_while_that_does_not_pay(queue, method) -> None:
+    method.is_on = False
+    calls = [queue.add(b"2"), queue.add(b"4")]
+    assert [queue.get_response(call) for call in calls] == [None, None]
+    assert method.batch_sizes == []
 
 
-def test_a_call_whose_thread_never_comes_is_kept_by_nobody(arrivals, joint) -> None:
-    """Cancelled between the arrival of its body and its thread's turn."""
-    arrivals.add(b"2")
-    assert arrivals.answer(arrivals.add(b"4")) == b"8"
-    assert joint.runs == [2]
-    joint.is_on = False
-    arrivals.add(b"2")
-    assert not arrivals._waiting
+def test_a_call_whose_thread_never_comes_does_not_stay_in_the_queue(queue, method) -> None:
+    """Such a call is cancelled after its body has arrived and before its thread runs."""
+    queue.add(b"2")
+    assert queue.get_response(queue.add(b"4")) == b"8"
+    assert method.batch_sizes == [2]
+    method.is_on = False
+    queue.add(b"2")
+    assert not queue._waiting
 
 
-def test_after_a_run_that_failed_each_finds_out_for_itself(arrivals, joint, caplog) -> None:
-    joint.fails = True
-    calls = [arrivals.add(b"2"), arrivals.add(b"4")]
-    assert [arrivals.answer(call) for call in calls] == [None, None]
-    assert "a run of 2 calls failed" in caplog.text
+def test_the_calls_of_a_failed_batch_run_alone(queue, method, caplog) -> None:
+    method.fails = True
+    calls = [queue.add(b"2"), queue.add(b"4")]
+    assert [queue.get_response(call) for call in calls] == [None, None]
+    assert "a batch of 2 calls failed" in caplog.text
 
 
-def test_what_was_withdrawn_is_not_answered(arrivals, joint) -> None:
-    gone, first, second = (arrivals.add(body) for body in (b"2", b"4", b"6"))
-    assert arrivals.withdraw(gone)
-    assert arrivals.answer(first) == b"8"
-    assert joint.runs == [2]
-    assert not arrivals.withdraw(second)
+def test_a_removed_call_is_not_answered(queue, method) -> None:
+    removed, first, second = (queue.add(body) for body in (b"2", b"4", b"6"))
+    assert queue.remove(removed)
+    assert queue.get_response(first) == b"8"
+    assert method.batch_sizes == [2]
+    assert not queue.remove(second)
 
 
-def test_a_thread_whose_call_another_has_taken_waits_for_the_answer(arrivals, joint) -> None:
-    joint.gate.clear()
-    calls = [arrivals.add(b"2"), arrivals.add(b"4")]
+def test_a_thread_whose_call_is_in_a_running_batch_waits_for_the_response(queue, method) -> None:
+    method.gate.clear()
+    calls = [queue.add(b"2"), queue.add(b"4")]
     with ThreadPoolExecutor(2) as pool:
-        answers = [pool.submit(arrivals.answer, call) for call in calls]
-        while not joint.runs:
+        responses = [pool.submit(queue.get_response, call) for call in calls]
+        while not method.batch_sizes:
             pass
-        joint.gate.set()
-        assert [answer.result(10) for answer in answers] == [b"4", b"8"]
-    assert joint.runs == [2]
+        method.gate.set()
+        assert [response.result(10) for response in responses] == [b"4", b"8"]
+    assert method.batch_sizes == [2]
 
 
-def test_a_run_has_a_largest_size(arrivals, joint) -> None:
-    calls = [arrivals.add(b"%d" % (2 * number)) for number in range(3 * MAX_COALESCED)]
-    assert [arrivals.answer(call) for call in calls] == [b"%d" % (4 * number) for number in range(3 * MAX_COALESCED)]
-    assert joint.runs == [MAX_COALESCED] * 3
+def test_a_batch_has_a_largest_size(queue, method) -> None:
+    calls = [queue.add(b"%d" % (2 * number)) for number in range(3 * MAX_COALESCED)]
+    responses = [queue.get_response(call) for call in calls]
+    assert responses == [b"%d" % (4 * number) for number in range(3 * MAX_COALESCED)]
+    assert method.batch_sizes == [MAX_COALESCED] * 3
 
 
-def test_many_threads_get_their_own_answers(arrivals) -> None:
+def test_many_threads_get_the_responses_to_their_own_calls(queue) -> None:
     def call(number):
-        return arrivals.answer(arrivals.add(b"%d" % (2 * number)))
+        return queue.get_response(queue.add(b"%d" % (2 * number)))
 
     with ThreadPoolExecutor(16) as pool:
-        for number, answer in zip(range(2000), pool.map(call, range(2000)), strict=True):
-            assert answer in (None, b"%d" % (4 * number))
+        for number, response in zip(range(2000), pool.map(call, range(2000)), strict=True):
+            assert response in (None, b"%d" % (4 * number))
 
 
 def request_for(number):
@@ -141,7 +147,7 @@ def request_for(number):
     )
 
 
-def test_calls_that_arrive_together_get_what_each_would_get_alone(serve, served_models) -> None:
+def test_coalesced_calls_get_the_responses_that_they_would_get_alone(serve, served_models) -> None:
     api = serve(served_models, model="dot", cache_mib=0)
     assert api.server.repository.coalesces_calls
     numbers = [number % 40 for number in range(200)]
@@ -154,8 +160,9 @@ def test_calls_that_arrive_together_get_what_each_would_get_alone(serve, served_
     ]
     for number, call in calls:
         results = call.result().results
-        assert [each.item_id for each in results] == [each.item_id for each in alone[number]]
-        assert [each.score for each in results] == pytest.approx([each.score for each in alone[number]], rel=1e-5)
+        assert [result.item_id for result in results] == [result.item_id for result in alone[number]]
+        expected = [result.score for result in alone[number]]
+        assert [result.score for result in results] == pytest.approx(expected, rel=1e-5)
     assert {call.code() for call in unknown} == {grpc.StatusCode.NOT_FOUND}
     ids = [call.result().recommendation_id for _, call in calls]
     assert len(set(ids)) == len(ids)
@@ -163,16 +170,16 @@ def test_calls_that_arrive_together_get_what_each_would_get_alone(serve, served_
     assert any(count for size, count in zip(SIZES, batches, strict=False) if size > 1)
 
 
-def test_a_call_whose_time_is_up_is_not_answered_by_another(serve, served_models, monkeypatch) -> None:
-    """Its thread finds out first, and takes it back."""
-    begin = interceptor._Call.begin
+def test_a_call_whose_deadline_has_passed_is_in_no_batch(serve, served_models, monkeypatch) -> None:
+    """Its own thread sees the deadline first, and removes it from the queue."""
+    begin = CallLifecycle.begin
 
-    def begin_late(call, context):
+    def begin_late(lifecycle, context):
         while 0 < context.time_remaining() < 1:
             time.sleep(0.005)
-        begin(call, context)
+        begin(lifecycle, context)
 
-    monkeypatch.setattr(interceptor._Call, "begin", begin_late)
+    monkeypatch.setattr(CallLifecycle, "begin", begin_late)
     api = serve(served_models, model="dot", cache_mib=0)
     engine = api.server.repository.versions["dot"][0].engine
     recommend, n_users = engine.recommend, []
@@ -184,13 +191,13 @@ def test_a_call_whose_time_is_up_is_not_answered_by_another(serve, served_models
     engine.recommend = count
     late = [api.recommender.Recommend.future(request_for(1), timeout=0.5) for _ in range(5)]
     assert {call.code() for call in late} == {grpc.StatusCode.DEADLINE_EXCEEDED}
-    until(lambda: not any(pool.n_held for pool in api.server._pools))
+    until(lambda: not any(pool.n_calls for pool in api.server.pools))
     assert api.recommender.Recommend(request_for(2), timeout=30).results
     assert n_users == [1]
 
 
-def test_a_guarded_server_joins_no_calls(serve, served_models, tmp_path) -> None:
-    """Whoever reads the body of another's call has not seen its token."""
+def test_a_server_with_tokens_coalesces_no_calls(serve, served_models, tmp_path) -> None:
+    """A batch would read the bodies of calls whose tokens have not been checked."""
     tokens = tmp_path / "tokens.toml"
     digest = hashlib.sha256(b"secret").hexdigest()
     tokens.write_text(f'[clients.web]\nsha256 = "{digest}"\nmethods = ["*"]\n')
