@@ -182,14 +182,14 @@ def flip(path: Path, chance: random.Random) -> None:
     path.write_bytes(content)
 
 
-def damages(folder: Path, chance: random.Random, n_flips: int) -> list[tuple[str, Path]]:
+def damaged_copies(folder: Path, chance: random.Random, n_flips: int) -> list[tuple[str, Path]]:
     """Make copies of a version directory that are damaged in one way each; return (damage, directory) pairs."""
-    made = []
+    copies = []
 
     def copy_for(name: str) -> Path:
-        copy = folder.parent.parent.parent / "damaged" / str(len(made)) / folder.parent.name / folder.name
+        copy = folder.parent.parent.parent / "damaged" / str(len(copies)) / folder.parent.name / folder.name
         shutil.copytree(folder, copy)
-        made.append((name, copy))
+        copies.append((name, copy))
         return copy
 
     files = sorted(path.name for path in folder.iterdir())
@@ -206,7 +206,7 @@ def damages(folder: Path, chance: random.Random, n_flips: int) -> list[tuple[str
         path = copy_for(f"{name} one byte longer") / name
         path.write_bytes(path.read_bytes() + b"\\0")
         (copy_for(f"{name} missing") / name).unlink()
-    return made
+    return copies
 
 
 def test_t6_every_flipped_bit_and_every_truncation_is_refused(versions) -> None:
@@ -214,14 +214,14 @@ def test_t6_every_flipped_bit_and_every_truncation_is_refused(versions) -> None:
     good = versions.models / versions.name / "1"
     accepted = []
     with figures("T6", flips=n_flips) as found:
-        made = damages(good, random.Random(SEED), n_flips)
-        for damage, folder in made:
+        copies = damaged_copies(good, random.Random(SEED), n_flips)
+        for damage, folder in copies:
             try:
                 load_version(folder)
             except ModelRefused:
                 continue
             accepted.append(damage)
-        found.update(damaged=len(made), refused=len(made) - len(accepted))
+        found.update(damaged=len(copies), refused=len(copies) - len(accepted))
     assert accepted == []
     assert load_version(good).key == f"{versions.name}/1", "control: the undamaged version is accepted"
 

@@ -11,8 +11,6 @@ from cofactor_server.errors import ConfigurationError
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _BEHAVIORS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
-# Attributes that the server sets on a behavior (the function that handles a call) and that the instrumentation drops.
-_BEHAVIOR_ATTRIBUTES = ("experimental_thread_pool", "refusal")
 
 
 class TracingInterceptor(grpc.ServerInterceptor):
@@ -29,11 +27,12 @@ class TracingInterceptor(grpc.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        """Wrap the handler of a call and copy the server's attributes to the wrapper."""
+        """Wrap the handler of a call and keep its executor."""
         inner = continuation(handler_call_details)
         if inner is None:
             return None
         outer = self._instrumentation.intercept_service(lambda _: inner, handler_call_details)
+        # The instrumentation drops this attribute, by which the server tells gRPC the executor of a method.
         for name in _BEHAVIORS:
             pool = getattr(getattr(inner, name), "experimental_thread_pool", None)
             if pool is not None:

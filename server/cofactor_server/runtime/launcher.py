@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -9,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,13 +41,10 @@ def serve_in_one_process(config: ServerConfig) -> int:
     """
     stop_signal = StopSignal(signal.SIGTERM, signal.SIGINT)
     gc.set_threshold(_GARBAGE_THRESHOLD)
-    with create_server(config) as server:
-        endpoint = _metrics_endpoint(config, lambda: [server.reporter.report()]) if config.metrics_port else None
+    with create_server(config) as server, _metrics_endpoint(config, lambda: [server.reporter.report()]):
         stop_signal.wait()
         _LOGGER.info("stopping")
         server.stop()
-        if endpoint is not None:
-            endpoint.close()
     return 0
 
 
@@ -70,22 +68,15 @@ def serve_with_workers(config: ServerConfig) -> int:
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: supervisor.request_stop())
-        worker_reports = WorkerReports(reports, supervisor.process_ids)
+        workers = WorkerReports(reports, supervisor.process_ids)
         # Before the workers start: if the metrics port is taken, there is nothing to stop.
-        endpoint = (
-            _metrics_endpoint(config, lambda: [*worker_reports.reports(), MetricsReport(metrics.totals(), {})])
-            if config.metrics_port
-            else None
-        )
-        try:
-            if supervisor.start():
-                _LOGGER.info("%d workers listening on %s port %d", config.workers, config.host, port)
-            supervisor.run()
-        except WorkersFailedError as error:
-            return error.exit_code
-        finally:
-            if endpoint is not None:
-                endpoint.close()
+        with _metrics_endpoint(config, lambda: [*workers.reports(), MetricsReport(metrics.totals(), {})]):
+            try:
+                if supervisor.start():
+                    _LOGGER.info("%d workers listening on %s port %d", config.workers, config.host, port)
+                supervisor.run()
+            except WorkersFailedError as error:
+                return error.exit_code
     return 0
 
 
@@ -150,11 +141,18 @@ def _pin_to_core(slot: int, n_workers: int) -> None:
         os.sched_setaffinity(0, {cores[slot]})
 
 
-def _metrics_endpoint(config: ServerConfig, reports: Callable[[], list[MetricsReport]]) -> MetricsEndpoint:
+@contextlib.contextmanager
+def _metrics_endpoint(config: ServerConfig, reports: Callable[[], list[MetricsReport]]) -> Iterator[None]:
+    """Serve the metrics while the context is open, if the configuration has a port for them."""
+    if not config.metrics_port:
+        yield
+        return
     host = "127.0.0.1" if config.host.startswith("unix:") else config.host.strip("[]")
     try:
-        return MetricsEndpoint(reports, host, config.metrics_port)
+        endpoint = MetricsEndpoint(reports, host, config.metrics_port)
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on {host} port {config.metrics_port}: {error.strerror}; choose another --metrics-port"
         ) from None
+    with contextlib.closing(endpoint):
+        yield

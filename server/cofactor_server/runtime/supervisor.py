@@ -22,7 +22,8 @@ from typing import Any
 _LOGGER = logging.getLogger(__name__)
 _SPAWN = multiprocessing.get_context("spawn")
 
-# A worker that has served for this long is replaced at once. The slot of another one waits, twice as long each time.
+# A worker that has served for this long is replaced at once. Otherwise its slot stays empty for a pause that doubles
+# with every failure.
 _STEADY_S = 1.0
 _FIRST_PAUSE_S = 0.1
 _MAX_PAUSE_S = 5.0

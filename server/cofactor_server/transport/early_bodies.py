@@ -73,7 +73,7 @@ AVAILABLE = _is_as_expected()
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """How a call is refused if its pool is full when its body comes.
+    """Refusal of a call whose pool is full when its body comes.
 
     Attributes:
         behavior: function that gRPC runs instead of the method.

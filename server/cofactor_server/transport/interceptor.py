@@ -1,4 +1,4 @@
-"""Decide how the calls of every method are handled: the one gRPC interceptor of the server."""
+"""Decide how the calls of every method are handled, in the interceptor between gRPC and the servicers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ API_PREFIXES = ("/cofactor.v1.", "/cofactor.admin.v1.", "/inference.")
 
 @dataclass(frozen=True, slots=True)
 class MethodPolicy:
-    """How the calls of one method are handled.
+    """Handling of the calls of one method.
 
     Attributes:
         pool: runs the calls.

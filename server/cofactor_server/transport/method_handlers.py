@@ -25,13 +25,13 @@ _LOGGER = logging.getLogger(__name__)
 RETRY_AFTER_S = 0.5
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-# gRPC calls the function that answers a call its behavior.
+# gRPC's name for the function that answers a call.
 Behavior = Callable[[Any, grpc.ServicerContext], Any]
 Parse = Callable[[bytes], Any]
 
 
 class CallLifecycle:
-    """What happens before and after every call of one method."""
+    """Steps before and after every call of one method: admission, deadline, metrics."""
 
     def __init__(self, method: str, access_control: AccessControl, metrics: Metrics) -> None:
         self._method = method

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -178,6 +179,16 @@ def test_reflection_lists_the_services_and_health_knows_them(api):
 def test_a_taken_port_is_an_error_and_not_a_shared_port(models, serve, api):
     with pytest.raises(ConfigurationError, match=f"cannot listen on 127.0.0.1 port {api.server.port}"):
         serve(models, port=api.server.port)
+
+
+def test_a_server_that_cannot_listen_leaves_no_private_copies(models, serve, api, tmp_path_factory, monkeypatch):
+    temporary = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    with pytest.raises(ConfigurationError):
+        serve(models, port=api.server.port)
+    assert list(temporary.iterdir()) == []
+    serve(models)
+    assert list(temporary.iterdir()), "control: a server makes private copies"
 
 
 def test_a_server_with_nothing_loaded_is_not_serving():
