@@ -169,8 +169,8 @@ def test_splits_by_time_need_timestamps(dataset):
 def test_every_rating_is_held_out_in_exactly_one_fold(timed):
     folds = list(k_folds(timed, 4))
     assert len(folds) == 4
-    held_out = np.concatenate([fold.validation.timestamps for fold in folds])
-    np.testing.assert_array_equal(np.sort(held_out), np.arange(timed.n_ratings))
+    judged = np.concatenate([fold.validation.timestamps for fold in folds])
+    np.testing.assert_array_equal(np.sort(judged), np.arange(timed.n_ratings))
     with pytest.raises(InputError, match="1 folds"):
         k_folds(timed, 1)
 

@@ -138,7 +138,7 @@ def test_embedding_sizes_are_the_published_ones():
     assert (embedding_size(944), embedding_size(1665)) == (74, 102)
 
 
-def test_a_range_narrower_than_the_ratings_is_refused_unless_allowed(split):
+def test_a_range_that_does_not_hold_the_ratings_is_refused_unless_allowed(split):
     with pytest.raises(RecipeError, match=r"does not hold the ratings.*--rating-range"):
         train(split.train, None, RECIPES["p11"])
     stuck = train(split.train, split.validation, RECIPES["p11"], allow_misfit_range=True)

@@ -13,7 +13,7 @@ from cofactor_trainer.training.train import train
 
 FOLDER = Path(os.environ.get("COFACTOR_ML100K") or Path(__file__).resolve().parents[2] / "../shared/data/ml-100k")
 pytestmark = pytest.mark.skipif(
-    not (FOLDER / "u.data").is_file(), reason="MovieLens 100k is not here: set COFACTOR_ML100K to its folder"
+    not (FOLDER / "u.data").is_file(), reason="MovieLens 100k is not here: name its folder in COFACTOR_ML100K"
 )
 
 
