@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,10 +51,18 @@ def test_tables_are_aligned_and_do_not_overlap(version, manifest):
     assert (version / "tables.bin").stat().st_size >= end
 
 
+PACKAGE = Path(version_graphs.__file__).parents[1]
+
+
 def test_no_path_of_this_machine_is_in_any_file(version):
-    source = version_graphs.__file__.rpartition("/")[0].encode()
     for path in version.iterdir():
-        assert source not in path.read_bytes(), path.name
+        assert str(PACKAGE).encode() not in path.read_bytes(), path.name
+
+
+def test_no_path_of_this_machine_is_in_a_graph_with_branches(tmp_path):
+    options = {"metrics": {}, "hyperparameters": {}, "quantize_to": "int8"}
+    version = export_version(make_model(), make_dataset(), tmp_path, "m", "1", **options)
+    assert str(PACKAGE).encode() not in (version / "recommend.onnx").read_bytes()
 
 
 def test_ids_are_stored_in_order(version, manifest):

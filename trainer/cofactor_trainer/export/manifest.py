@@ -31,12 +31,12 @@ def check_names(name: str, version: str) -> None:
     """
     if not NAME.fullmatch(name):
         raise ValueError(
-            f"model name {name!r}: use at most 64 lower-case letters, digits, '.', '_' and '-', beginning with a "
+            f"model name {name!r}: use lower-case letters, digits, '.', '_' and '-', at most 64, beginning with a "
             "letter or digit"
         )
     if not VERSION.fullmatch(version):
         raise ValueError(
-            f"version {version!r}: use at most 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
+            f"version {version!r}: use letters, digits, '.', '_' and '-', at most 64, beginning with a letter or digit"
         )
 
 

@@ -75,9 +75,8 @@ class FoldIn(nn.Module):
         logits = gather_rows(scorer.item_bias, item_rows) + user[:, -1:] + scorer.global_bias
         parts = [torch.ones_like(logits)[:, :, None]]
         if scorer.network is not None:
-            hidden = scorer.network.user_hidden(user[:, scorer.n_dot : -1])
-            item_hidden = gather_rows(scorer.item_hidden, item_rows)
-            network, derivative = scorer.network.linearise(hidden[:, None] + item_hidden)
+            hidden = scorer.network.user_hidden(user[:, scorer.n_dot : -1])[:, None]
+            network, derivative = scorer.network.linearise(hidden + gather_rows(scorer.item_hidden, item_rows))
             logits = logits + network
             parts.insert(0, derivative @ scorer.network.get_buffer("user_weight"))
         if scorer.n_dot:

@@ -191,10 +191,18 @@ def _strip_metadata(proto: onnx.ModelProto) -> None:
 
     Inferred shapes are removed too: they hold torch's names of dimensions, and ONNX Runtime infers them again.
     """
-    graph = proto.graph
-    for notes in (graph.value_info, proto.metadata_props, graph.metadata_props):
-        del notes[:]
-    parts: list[Any] = [*graph.node, *graph.input, *graph.output, *graph.initializer]
+    del proto.metadata_props[:]
+    del proto.graph.value_info[:]
+    _strip_graph_metadata(proto.graph)
+
+
+def _strip_graph_metadata(graph: onnx.GraphProto) -> None:
+    del graph.metadata_props[:]
+    parts: list[Any] = [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
     for part in parts:
         del part.metadata_props[:]
         part.doc_string = ""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):  # a branch
+                _strip_graph_metadata(attribute.g)
