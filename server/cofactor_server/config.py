@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.metadata
 import ipaddress
 import os
 import tomllib
@@ -183,6 +184,13 @@ def _converted(name: str, hint: Any, text: Any) -> Any:
         raise ConfigurationError(f"{name} must be {kind}, not {text!r}") from None
 
 
+def _version() -> str:
+    try:
+        return importlib.metadata.version("cofactor")
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
+        return "unknown"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cofactor-serve",
@@ -190,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Every setting is also read from COFACTOR_<NAME> and from the TOML file; a flag wins over "
         "the environment, and the environment over the file.",
     )
+    parser.add_argument("--version", action="version", version=f"cofactor-serve {_version()}")
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings, such as port = 50051")
     parser.add_argument("--print-config", action="store_true", help="print the settings as TOML and exit")
     hints = typing.get_type_hints(ServerConfig)
