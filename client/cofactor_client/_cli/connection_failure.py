@@ -11,6 +11,7 @@ import ssl
 from cofactor_client._channel import Tls, host_and_port
 
 _TIMEOUT_S = 3.0
+_NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_MESSAGE", "HTTP_REQUEST"}
 _WRONG_NAME = {62, 64}  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
@@ -53,19 +54,38 @@ def _tls_failure(connection: socket.socket, tls: Tls, host: str) -> str | None:
     name = tls.server_name or host
     try:
         with context.wrap_socket(connection, server_hostname=name) as secured:
-            secured.recv(1)  # TLS 1.3: the server judges the client's certificate after the client's handshake
+            return (
+                None
+                if _stays_open(secured)
+                else f"accepts no client without a certificate that it trusts; {_certificate_advice(tls)}"
+            )
     except ssl.SSLCertVerificationError as error:
         if error.verify_code in _WRONG_NAME:
             return f"has a certificate for another name than {name}; use that name in --address, or give --server-name"
         trusted = f"the authorities in {tls.ca}" if tls.ca else "a well-known authority"
         return f"has a certificate that is not signed by {trusted} ({error.verify_message}); give its authority in --ca"
     except ssl.SSLError as error:
-        if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_MESSAGE"):
+        if error.reason in _NOT_TLS:
             return "speaks plain text; leave out --tls and --ca (and COFACTOR_TLS_CA)"
-        if "ALERT" in (error.reason or ""):
-            wanted = "--cert and --key" if tls.certificate is None else "a --cert that its authority has signed"
-            return f"refuses the client's certificate ({error.reason}); give {wanted}"
-        return f"fails the TLS handshake ({error.reason})"
+        return f"fails the TLS handshake ({error.reason}); {_certificate_advice(tls)}"
     except OSError:
         return None
-    return None
+
+
+def _stays_open(secured: ssl.SSLSocket) -> bool:
+    """Return False if the server closes the connection after the handshake.
+
+    In TLS 1.3 the server judges the client's certificate after the client's part of the handshake has ended.
+    """
+    try:
+        return secured.recv(1) != b""
+    except TimeoutError:
+        return True
+    except OSError:  # an alert, or the connection is reset
+        return False
+
+
+def _certificate_advice(tls: Tls) -> str:
+    if tls.certificate is None:
+        return "if it requires one, give --cert and --key"
+    return "give a --cert that its authority has signed"

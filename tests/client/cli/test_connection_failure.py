@@ -47,13 +47,16 @@ def ports(authority):
         ("tls", "localhost", ["--ca", "wrong"], "has a certificate that is not signed by the authorities in "),
         ("tls", "localhost", ["--tls"], "has a certificate that is not signed by a well-known authority"),
         ("tls", "127.0.0.1", ["--ca", "right"], "has a certificate for another name than 127.0.0.1"),
-        ("mutual", "localhost", ["--ca", "right"], "; give --cert and --key"),
+        ("mutual", "localhost", ["--ca", "right"], "if it requires one, give --cert and --key"),
+        ("mutual", "localhost", ["--ca", "right", "--cert", "own", "--key", "own key"], "--cert that its authority"),
     ],
 )
 def test_the_error_names_the_cause_and_the_remedy(ports, authority, tmp_path, capsys, port, host, options, message):
-    authorities = {"right": str(authority.file), "wrong": str(Authority(tmp_path).file)}
+    other = Authority(tmp_path)
+    own, own_key = other.issue("client")
+    files = {"right": authority.file, "wrong": other.file, "own": own, "own key": own_key}
     address = f"{host}:{ports[port]}"
-    assert main(["model", "--address", address, *(authorities.get(word, word) for word in options)]) == 1
+    assert main(["model", "--address", address, *(str(files.get(word, word)) for word in options)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert f"cofactor: error: the server at {address} " in line
     assert message in line
