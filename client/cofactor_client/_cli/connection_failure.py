@@ -47,18 +47,19 @@ def _plain_text_failure(connection: socket.socket) -> str | None:
 
 def _tls_failure(connection: socket.socket, tls: Tls, host: str) -> str | None:
     """Return why the TLS handshake fails, None if it succeeds."""
-    context = ssl.create_default_context(cafile=tls.ca)
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+        if tls.certificate:
+            context.load_cert_chain(tls.certificate, tls.key)
+    except (ssl.SSLError, OSError) as error:
+        return f"was not called: --ca, or --cert with --key, is not usable as PEM ({error})"
     context.set_alpn_protocols(["h2"])
-    if tls.certificate:
-        context.load_cert_chain(tls.certificate, tls.key)
     name = tls.server_name or host
     try:
         with context.wrap_socket(connection, server_hostname=name) as secured:
-            return (
-                None
-                if _stays_open(secured)
-                else f"accepts no client without a certificate that it trusts; {_certificate_advice(tls)}"
-            )
+            if _stays_open(secured):
+                return None
+            return f"closes the connection after the TLS handshake; {_certificate_advice(tls)}"
     except ssl.SSLCertVerificationError as error:
         if error.verify_code in _WRONG_NAME:
             return f"has a certificate for another name than {name}; use that name in --address, or give --server-name"
@@ -87,5 +88,5 @@ def _stays_open(secured: ssl.SSLSocket) -> bool:
 
 def _certificate_advice(tls: Tls) -> str:
     if tls.certificate is None:
-        return "if it requires one, give --cert and --key"
+        return "if it requires a client's certificate, give --cert and --key"
     return "give a --cert that its authority has signed"

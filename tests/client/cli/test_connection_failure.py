@@ -46,8 +46,9 @@ def ports(authority):
         ("plain", "127.0.0.1", ["--tls"], "speaks plain text; leave out --tls and --ca"),
         ("tls", "localhost", ["--ca", "wrong"], "has a certificate that is not signed by the authorities in "),
         ("tls", "localhost", ["--tls"], "has a certificate that is not signed by a well-known authority"),
+        ("tls", "localhost", ["--ca", "own key"], "was not called: --ca, or --cert with --key, is not usable as PEM"),
         ("tls", "127.0.0.1", ["--ca", "right"], "has a certificate for another name than 127.0.0.1"),
-        ("mutual", "localhost", ["--ca", "right"], "if it requires one, give --cert and --key"),
+        ("mutual", "localhost", ["--ca", "right"], "if it requires a client's certificate, give --cert and --key"),
         ("mutual", "localhost", ["--ca", "right", "--cert", "own", "--key", "own key"], "--cert that its authority"),
     ],
 )
