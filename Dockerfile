@@ -1,31 +1,55 @@
-# Image of the server: only the server extra (no torch, pandas or compiler), not run as root.
+# Images of the server (the default) and of the trainer. Neither has a compiler or pip, and neither runs as root.
 #   docker build -t cofactor-server .
 #   docker run -p 50051:50051 -v "$PWD/models:/models:ro" cofactor-server --insecure-plaintext
 # For TLS, replace --insecure-plaintext by --tls-certificate and --tls-key. One of the two is required, because the
 # container listens on all interfaces.
-# On a machine with CUDA, build with --build-arg REQUIREMENTS=requirements/server-cuda.txt and run with --gpus all.
+#   docker build --target trainer -t cofactor-trainer .
+#   docker run -v "$PWD:/work" --user "$(id -u)" cofactor-trainer --dataset ratings.csv --columns user,item,rating --name shop
+# The server's image has ONNX Runtime for the CPU and the extras jwt, s3, signing and telemetry. With
+# --build-arg REQUIREMENTS=requirements/server-approximate.txt it has faiss too; with requirements/server-cuda.txt it has
+# ONNX Runtime for CUDA, and runs with --gpus all.
 ARG BASE=docker.io/library/python:3.12-slim
 
-FROM ${BASE} AS build
-ARG REQUIREMENTS=requirements/server.txt
+FROM ${BASE} AS wheel
 WORKDIR /build
-RUN python3 -m venv /opt/cofactor
-COPY requirements/ requirements/
-RUN /opt/cofactor/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r ${REQUIREMENTS}
 COPY requirements/build.txt pyproject.toml README.md LICENSE ./
 COPY proto/ proto/
 COPY trainer/ trainer/
 COPY server/ server/
 COPY client/cofactor_client/ client/cofactor_client/
-# hatchling has an environment of its own, so that it is not installed in the image.
 RUN python3 -m venv /opt/hatchling \
  && /opt/hatchling/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r build.txt \
- && /opt/hatchling/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
- && /opt/cofactor/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps dist/*.whl \
+ && /opt/hatchling/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+FROM ${BASE} AS trainer-environment
+COPY requirements/trainer.txt requirements/trainer.txt
+RUN python3 -m venv /opt/cofactor \
+ && /opt/cofactor/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/trainer.txt
+COPY --from=wheel /build/dist/ dist/
+RUN /opt/cofactor/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps dist/*.whl \
  && /opt/cofactor/bin/pip uninstall --yes --quiet pip
 
-FROM ${BASE}
-COPY --from=build /opt/cofactor /opt/cofactor
+FROM ${BASE} AS trainer
+COPY --from=trainer-environment /opt/cofactor /opt/cofactor
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin cofactor
+USER 10001
+# HOME is for the caches of libraries, whichever user runs it.
+ENV PATH=/opt/cofactor/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
+# Ratings are read from here, and models/ is written here.
+WORKDIR /work
+ENTRYPOINT ["cofactor-train"]
+
+FROM ${BASE} AS server-environment
+ARG REQUIREMENTS=requirements/server.txt
+COPY requirements/ requirements/
+RUN python3 -m venv /opt/cofactor \
+ && /opt/cofactor/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r ${REQUIREMENTS}
+COPY --from=wheel /build/dist/ dist/
+RUN /opt/cofactor/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps dist/*.whl \
+ && /opt/cofactor/bin/pip uninstall --yes --quiet pip
+
+FROM ${BASE} AS server
+COPY --from=server-environment /opt/cofactor /opt/cofactor
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin cofactor
 USER 10001
 ENV PATH=/opt/cofactor/bin:$PATH PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1

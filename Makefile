@@ -1,7 +1,7 @@
 # Build, test and release Cofactor. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-faults test-floors check format proto check-proto lock audit sbom image clean
+.PHONY: help demo serve test test-faults test-floors check format proto check-proto lock audit sbom image image-trainer clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -13,7 +13,7 @@ LOCK := requirements/dev.txt
 INSTALLED := $(VENV)/.installed
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "error: Python 3.11 or newer is needed as '$(PYTHON)'; install it, or name another: make PYTHON=/path/to/python3.11"; exit 2; }
@@ -67,30 +67,41 @@ proto: $(INSTALLED) ## Generate the Python stubs from proto/
 	@find proto -name '*_pb2.py' -o -name '*_pb2.pyi' -o -name '*_pb2_grpc.py' | xargs rm -f
 	@$(call generate,proto)
 
-check-proto: $(INSTALLED)
+check-proto: $(INSTALLED) ## Compare the generated Python stubs with proto/
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call generate,$$fresh) \
 	  && diff -r --exclude='*.proto' --exclude=__pycache__ --exclude=py.typed proto/cofactor "$$fresh/cofactor" \
 	  || { echo "error: the generated code does not match proto/; run 'make proto' and commit the result"; exit 1; }
 
 COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --upgrade --quiet --custom-compile-command 'make lock'
+# What every image of the server can do besides: JSON Web Tokens, s3:// repositories, signed versions, traces.
+IMAGE := --extra jwt --extra s3 --extra signing --extra telemetry
 lock: $(UV) ## Pin the newest version of every dependency, with hashes
 	$(COMPILE) --extra dev --output-file $(LOCK)
-	$(COMPILE) --extra server --output-file requirements/server.txt
-	$(COMPILE) --extra server --extra cuda --output-file requirements/server-cuda.txt
-	$(COMPILE) --extra server --extra approximate --output-file requirements/server-approximate.txt
+	$(COMPILE) --extra server-cpu $(IMAGE) --output-file requirements/server.txt
+	$(COMPILE) --extra server-cpu $(IMAGE) --extra approximate --output-file requirements/server-approximate.txt
+	$(COMPILE) --extra server --extra cuda $(IMAGE) --output-file requirements/server-cuda.txt
+	$(COMPILE) --extra trainer --extra report --extra s3 --extra search --extra signing --extra tracking \
+	  --output-file requirements/trainer.txt
+	$(UV) pip compile requirements/build.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --upgrade --quiet --custom-compile-command 'make lock' --output-file requirements/build.txt
 
-audit: $(UV) ## Check the server's pinned dependencies for known vulnerabilities
-	@$(UV) tool run pip-audit --disable-pip --require-hashes --requirement requirements/server.txt
+audit: $(UV) ## Check the pinned dependencies of the images for known vulnerabilities
+	@for lock in server trainer; do \
+	  $(UV) tool run pip-audit --disable-pip --require-hashes --requirement requirements/$$lock.txt || exit 1; done
 
 sbom: $(UV) ## Write the server's software bill of materials (CycloneDX)
 	@$(UV) tool run --from cyclonedx-bom cyclonedx-py requirements requirements/server.txt --output-file sbom.json
 	@echo "wrote sbom.json"
 
+builder = builder=$$(command -v docker || command -v podman || command -v buildah) \
+  || { echo "error: docker, podman or buildah is needed; install one of them"; exit 2; }; $$builder build
+
 image: ## Build the server's image with docker, podman or buildah
-	@builder=$$(command -v docker || command -v podman || command -v buildah) \
-	  || { echo "error: docker, podman or buildah is needed; install one of them"; exit 2; }; \
-	$$builder build --tag cofactor-server .
+	@$(builder) --target server --tag cofactor-server .
+
+image-trainer: ## Build the trainer's image
+	@$(builder) --target trainer --tag cofactor-trainer .
 
 include client/clients.mk
 

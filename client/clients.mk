@@ -28,23 +28,23 @@ $(GRPC_KOTLIN): | $(UV)
 	@printf '#!/bin/sh\nexec java -jar %s\n' \
 	  "$(abspath $(BOOTSTRAP)/lib)/protoc-gen-grpc-kotlin-$(GRPC_KOTLIN_VERSION)-jdk8.jar" >$@ && chmod +x $@
 
-stubs-go: $(BUF)
+stubs-go: $(BUF) ## Generate the Go stubs
 	$(call need,go,Go 1.26 or newer is needed)
 	@cd client/go && $(abspath $(BUF)) generate
 
-stubs-typescript: $(BUF) client/typescript/node_modules
+stubs-typescript: $(BUF) client/typescript/node_modules ## Generate the TypeScript stubs
 	@cd client/typescript && $(abspath $(BUF)) generate
 
-stubs-java:
+stubs-java: ## Generate the Java stubs
 	$(call need,mvn,Maven 3.8 and a JDK 17 or newer are needed; on Debian: apt-get install maven default-jdk)
 	@mvn --batch-mode --quiet --file client/java/pom.xml generate-sources
 
-stubs-rust:
+stubs-rust: ## Generate the Rust stubs, and build the Rust client
 	$(call need,cargo,Rust 1.88 or newer is needed)
 	@cd client/rust && cargo build --quiet
 
 # Stubs of the languages without an example client, in build/stubs/<language>.
-stubs-protoc: $(GRPC_KOTLIN)
+stubs-protoc: $(GRPC_KOTLIN) ## Generate the stubs of languages without an example client
 	$(call need,protoc,protoc is needed; make clients-debian installs it)
 	@PATH=$(abspath $(BOOTSTRAP)/bin):$$PATH client/generate-stubs.sh build/stubs
 
@@ -59,19 +59,19 @@ client/typescript/node_modules: client/typescript/package-lock.json
 	$(call need,npm,Node.js 20 or newer with npm is needed)
 	@cd client/typescript && npm ci --silent && touch node_modules
 
-client-go: stubs-go
+client-go: stubs-go ## Build the Go client
 	@cd client/go && go build -o cofactor-example .
 
-client-typescript: stubs-typescript
+client-typescript: stubs-typescript ## Build the TypeScript client
 	@cd client/typescript && npm run --silent build
 
-client-java:
+client-java: ## Build the Java client
 	$(call need,mvn,Maven 3.8 and a JDK 17 or newer are needed; on Debian: apt-get install maven default-jdk)
 	@mvn --batch-mode --quiet --file client/java/pom.xml package
 
-client-rust: stubs-rust
+client-rust: stubs-rust ## Build the Rust client
 
-client-cpp:
+client-cpp: ## Build the C++ client
 	$(call need,cmake,cmake is needed; make clients-debian installs it)
 	@cmake -S client/cpp -B client/cpp/build -DCMAKE_BUILD_TYPE=Release >/dev/null
 	@cmake --build client/cpp/build

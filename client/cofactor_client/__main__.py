@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
 
 from cofactor_client._cli.completion import completion_script
+from cofactor_client._cli.connection_failure import explain_failure
+from cofactor_client._cli.core_log import without_core_log
+from cofactor_client._cli.options import tls_settings
 from cofactor_client._cli.parser import build_parser
-from cofactor_client._cli.title_lookup import UnknownTitleError
+from cofactor_client._cli.title_lookup import UnknownNameError
 from cofactor_client.errors import RpcError, UnavailableError
 
 
@@ -24,13 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         return _fail(2, str(error))
     try:
-        with client:
+        with without_core_log(), client:
             parsed.run(client, parsed).show(as_json=parsed.json)
         sys.stdout.flush()
-    except UnknownTitleError as error:
+    except UnknownNameError as error:
         return _fail(2, str(error))
     except RpcError as error:
-        return _fail(1, _describe(error, parsed.address))
+        return _fail(1, _describe(error, parsed))
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe; point stdout elsewhere for the exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -39,9 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _describe(error: RpcError, address: str) -> str:
+def _describe(error: RpcError, parsed: argparse.Namespace) -> str:
     if isinstance(error, UnavailableError) and not error.reason:
-        return f"no server is reachable at {address}; start one with cofactor-serve, or choose another with --address"
+        return explain_failure(parsed.address, tls_settings(parsed), error.message)
     request = f" (request {error.request_id})" if error.request_id else ""
     return f"{error.status.name}: {error.message}{request}"
 

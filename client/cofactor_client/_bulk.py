@@ -44,11 +44,11 @@ class PairChunks:
 
     def __post_init__(self) -> None:
         """Check the columns before anything is sent. Raises ValueError or TypeError."""
+        for name, column in (("user ids", self.user_ids), ("item ids", self.item_ids)):
+            _check_ids(name, column)
         n_users, n_items = len(self.user_ids), len(self.item_ids)
         if n_users != n_items:
             raise ValueError(f"user ids and item ids: {n_users} against {n_items}; give one of each per pair")
-        for name, column in (("user ids", self.user_ids), ("item ids", self.item_ids)):
-            _check_ids(name, column)
 
     def __iter__(self) -> Iterator[tuple[int, recommender_pb2.PredictRequest]]:
         """Yield the position of each request's first pair, and the request. Converts ids to strings chunk by chunk."""

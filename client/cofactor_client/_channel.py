@@ -121,7 +121,7 @@ class Connection:
             **_KEEPALIVE,
             "grpc.max_send_message_length": self.max_message_bytes,
             "grpc.max_receive_message_length": self.max_message_bytes,
-            "grpc.primary_user_agent": f"cofactor-python/{_version()}",
+            "grpc.primary_user_agent": f"cofactor-python/{installed_version()}",
         }
         if self.tls is not None and self.tls.server_name is not None:
             options["grpc.ssl_target_name_override"] = self.tls.server_name
@@ -157,6 +157,20 @@ def target(address: str | Sequence[str]) -> str:
     if len(families) > 1:
         raise ValueError("address: a list must hold either IPv4 or IPv6 addresses, not both")
     return f"{families.pop()}:{','.join(_with_port(server) for server in address)}"
+
+
+def host_and_port(address: str) -> tuple[str, int] | None:
+    """Return host and port of an address, or None for one that names no single host, such as unix:/run/cofactor.sock.
+
+    >>> host_and_port("localhost"), host_and_port("dns:///[::1]:7000"), host_and_port("unix:/run/cofactor.sock")
+    (('localhost', 50051), ('::1', 7000), None)
+    """
+    scheme, _, rest = target(address).partition(":")
+    server = rest.rpartition("/")[2]
+    if scheme not in ("dns", "ipv4", "ipv6") or "," in server:
+        return None
+    host, _, port = _with_port(server).rpartition(":")
+    return (host.strip("[]"), int(port)) if port.isdecimal() else None
 
 
 def _with_port(address: str) -> str:
@@ -195,7 +209,8 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _version() -> str:
+def installed_version() -> str:
+    """Return the version of the installed package, or "unknown"."""
     try:
         return version("cofactor")
     except PackageNotFoundError:  # run from a source tree that is not installed

@@ -228,6 +228,8 @@ class Client(CatalogClient):
         >>> sorted(index for index, result in client.stream_recommend(["1", "2", "3"]))
         [0, 1, 2]
         """
+        build.check_options(options)
+        build.check_users(users)
         ref = self._resolve_model(model)
         requests = (build.stream_recommend(ref, index, user, k, options) for index, user in enumerate(users))
         for response in self._transport.stream_recommend(requests, timeout):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from typing import TypeVar, Unpack
 
@@ -15,6 +16,7 @@ from cofactor_client._request_types import (
     UserEmbedding,
     UserLike,
     UserOrRequest,
+    refuse_string,
 )
 
 _RANKINGS = {
@@ -30,6 +32,8 @@ _ORDERS = {
     "lowest-bias": catalog_pb2.ListTopItemsRequest.ORDER_LOWEST_BIAS,
     "most-rated": catalog_pb2.ListTopItemsRequest.ORDER_MOST_RATED,
 }
+
+_OPTIONS = frozenset(RecommendOptions.__annotations__)
 
 _Value = TypeVar("_Value")
 
@@ -92,6 +96,7 @@ def recommend_request(
     >>> recommend_request("1", k=3, filter=ItemFilter(any_genres=("Comedy",))).page_size
     3
     """
+    check_options(options)
     request = recommender_pb2.RecommendRequest(
         user=_user(user),
         page_size=k,
@@ -120,10 +125,26 @@ def recommend(
     return request
 
 
+def check_options(options: RecommendOptions) -> None:
+    """Raise TypeError for a keyword argument that is not one of RecommendOptions."""
+    if unknown := sorted(options.keys() - _OPTIONS):
+        similar = difflib.get_close_matches(unknown[0], sorted(_OPTIONS), 1)
+        advice = f"did you mean {similar[0]!r}?" if similar else f"the options are {', '.join(sorted(_OPTIONS))}"
+        raise TypeError(f"unexpected keyword argument {unknown[0]!r}; {advice}")
+
+
+def check_users(users: object) -> None:
+    """Raise TypeError for one user in place of a list of users."""
+    if isinstance(users, (str, bytes, Mapping, UserEmbedding, RatingHistory, recommender_pb2.RecommendRequest)):
+        raise TypeError(f"users: must be a list of users, not one user ({type(users).__name__}); write [user]")
+
+
 def batch_recommend(
     model: ModelLike, users: Iterable[UserOrRequest], k: int, options: RecommendOptions
 ) -> recommender_pb2.BatchRecommendRequest:
     """Build a request for recommendations for many users in one call."""
+    check_options(options)
+    check_users(users)
     return recommender_pb2.BatchRecommendRequest(
         model=_model_ref(model), requests=[_recommend_entry(user, k, options) for user in users]
     )
@@ -209,6 +230,8 @@ def _recommend_entry(user: UserOrRequest, k: int, options: RecommendOptions) -> 
 def _item_filter(filter: ItemFilter | None) -> recommender_pb2.ItemFilter | None:
     if filter is None:
         return None
+    if not isinstance(filter, ItemFilter):
+        raise TypeError(f"filter: must be an ItemFilter, not {type(filter).__name__}")
     return recommender_pb2.ItemFilter(
         candidate_item_ids=filter.candidate_item_ids,
         excluded_item_ids=filter.excluded_item_ids,
@@ -221,12 +244,13 @@ def _item_filter(filter: ItemFilter | None) -> recommender_pb2.ItemFilter | None
 
 
 def _ratings(ratings: Mapping[str, float]) -> list[recommender_pb2.Rating]:
+    if not isinstance(ratings, Mapping):
+        raise TypeError(f"ratings: must be a mapping of item ids to ratings, not {type(ratings).__name__}")
     return [recommender_pb2.Rating(item_id=item_id, rating=rating) for item_id, rating in ratings.items()]
 
 
 def _ids(ids: Iterable[str], name: str) -> Iterable[str]:
-    if isinstance(ids, str):
-        raise TypeError(f"{name}: must be a list of ids, not one string; write [{ids[:64]!r}]")
+    refuse_string(ids, name, "ids")
     return ids
 
 

@@ -13,6 +13,12 @@ UnknownUser = Literal["error", "popular"]
 Order = Literal["highest-bias", "lowest-bias", "most-rated"]
 
 
+def refuse_string(values: object, name: str, kind: str = "strings") -> None:
+    """Raise TypeError if one string is given where a list of strings is meant."""
+    if isinstance(values, (str, bytes)):
+        raise TypeError(f"{name}: must be a list of {kind}, not one string; write [{values[:64]!r}]")
+
+
 @dataclass(frozen=True)
 class ModelRef:
     """Reference to a model. An empty one means the server's default model, in its current version.
@@ -52,6 +58,10 @@ class UserEmbedding:
     bias: float
     embedding_space: str
     rated_item_ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise TypeError for a string in place of a list of ids."""
+        refuse_string(self.rated_item_ids, "rated_item_ids", "ids")
 
     def to_bytes(self) -> bytes:
         """Serialise the embedding, to keep it in a store."""
@@ -111,6 +121,11 @@ class ItemFilter:
     min_release_year: int | None = None
     max_release_year: int | None = None
     min_rating_count: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise TypeError for a string in place of a list; it would be read as a list of its letters."""
+        for name in ("candidate_item_ids", "excluded_item_ids", "any_genres", "excluded_genres"):
+            refuse_string(getattr(self, name), name)
 
 
 class RecommendOptions(TypedDict, total=False):

@@ -192,6 +192,8 @@ class AsyncClient(AsyncCatalogClient):
         The pairs arrive in any order. `users` may be endless: it is read only a little ahead of the results.
         `timeout` is the deadline of the whole stream; by default it has none. Close the iterator to stop early.
         """
+        build.check_options(options)
+        build.check_users(users)
         ref = self._resolve_model(model)
 
         async def requests() -> AsyncIterator[recommender_pb2.StreamRecommendRequest]:

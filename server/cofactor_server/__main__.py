@@ -28,6 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CofactorError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "cofactor").startswith("cofactor"):
+            raise  # a broken installation or a mistake in an import, not a missing extra
+        sys.stderr.write(
+            f"error: cofactor-serve needs the package {error.name}: pip install 'cofactor[server]' (in a checkout "
+            "'.[server]'; server-cpu is smaller, without CUDA)\n"
+        )
+        return 2
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.metadata
 import ipaddress
 import os
 import tomllib
@@ -190,6 +191,13 @@ def load_config(arguments: Sequence[str], environment: Mapping[str, str] = os.en
     return ServerConfig(**values), print_config
 
 
+def _version() -> str:
+    try:
+        return importlib.metadata.version("cofactor")
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
+        return "unknown"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cofactor-serve",
@@ -197,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Every setting can also be given as the environment variable COFACTOR_<NAME> or in the TOML file. A "
         "flag overrides the environment, and the environment overrides the file.",
     )
+    parser.add_argument("--version", action="version", version=f"cofactor-serve {_version()}")
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings, such as port = 50051")
     parser.add_argument("--print-config", action="store_true", help="print the settings as TOML and exit")
     hints = typing.get_type_hints(ServerConfig)

@@ -69,12 +69,32 @@ def test_every_expression_uses_metrics_and_labels_that_exist(where, expression) 
     assert expression.count("(") == expression.count(")")
 
 
+def test_every_status_that_a_server_causes_has_an_alert() -> None:
+    rules = (DEPLOY / "prometheus" / "alerts.yaml").read_text()
+    codes = {code for codes in re.findall(r'code=~?"([A-Z_|]+)"', rules) for code in codes.split("|")}
+    assert codes == {"INTERNAL", "UNKNOWN", "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
+    assert codes <= set(grpc.StatusCode.__members__)
+
+
+def test_the_dashboard_takes_its_data_source_from_a_variable() -> None:
+    text = (DEPLOY / "grafana" / "cofactor.json").read_text()
+    (variable,) = json.loads(text)["templating"]["list"]
+    assert (variable["type"], variable["query"]) == ("datasource", "prometheus")
+    assert set(re.findall(r'"uid": "([^"]+)"', text)) == {"cofactor", f"${{{variable['name']}}}"}
+
+
 def test_every_metric_is_on_the_dashboard() -> None:
     dashboard = (DEPLOY / "grafana" / "cofactor.json").read_text()
     shown = set(re.findall(r"\bcofactor_\w+", dashboard))
     left_out = {"cofactor_model_load_timestamp_seconds"}  # the dashboard shows the time of training instead
     assert {name for name in GAUGES if name not in shown} <= left_out
     assert {f"{name}_total" for name in COUNTERS} <= shown
+
+
+def entrypoint_of_the_server() -> list[str]:
+    """Return the words of the entry point of the last stage, which is the server's."""
+    dockerfile = (DEPLOY.parent / "Dockerfile").read_text()
+    return json.loads(re.findall(r"^ENTRYPOINT (.+)$", dockerfile, re.MULTILINE)[-1])
 
 
 def config_of(arguments: list[str]) -> object:
@@ -96,8 +116,7 @@ def test_the_manifests_use_flags_and_ports_of_the_server() -> None:
 
 @pytest.mark.parametrize("page", ["Dockerfile", "README.md"])
 def test_documented_docker_commands_have_the_flags_that_the_server_needs(page) -> None:
-    dockerfile = (DEPLOY.parent / "Dockerfile").read_text()
-    entrypoint = json.loads(re.search(r"^ENTRYPOINT (.+)$", dockerfile, re.MULTILINE)[1])
+    entrypoint = entrypoint_of_the_server()
     commands = re.findall(r"docker run .* cofactor-server(.*)", (DEPLOY.parent / page).read_text())
     assert commands
     for command in commands:
@@ -124,12 +143,26 @@ def test_selectors_match_the_deployment() -> None:
     assert kinds["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == kinds["Deployment"]["metadata"]["name"]
 
 
+def test_only_named_pods_reach_the_ports() -> None:
+    (policy,) = (manifest for manifest in KUBERNETES if manifest["kind"] == "NetworkPolicy")
+    open_to = {rule["ports"][0]["port"]: rule["from"] for rule in policy["spec"]["ingress"]}
+    assert open_to[50051] == [{"podSelector": {"matchLabels": {"cofactor-client": "true"}}}]
+    assert open_to[9464] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+
+
+def test_one_slow_answer_does_not_take_a_replica_away() -> None:
+    deployment = next(manifest for manifest in KUBERNETES if manifest["kind"] == "Deployment")
+    probe = deployment["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]
+    assert probe["failureThreshold"] * probe["periodSeconds"] >= 10
+    assert probe["failureThreshold"] > 1
+    assert probe["timeoutSeconds"] > 1
+
+
 def arguments_of_the_pod(folder: Path, models: Path) -> list[str]:
     """Return the arguments of the container, with its volumes in `folder` and free ports."""
     container = KUBERNETES[0]["spec"]["template"]["spec"]["containers"][0]
-    entrypoint = re.search(r"^ENTRYPOINT (.+)$", (DEPLOY.parent / "Dockerfile").read_text(), re.MULTILINE)[1]
     volumes = {"/models": str(models), "/copies": str(folder / "copies"), "/etc/cofactor": str(folder)}
-    arguments = [*json.loads(entrypoint)[1:], *container["args"]]
+    arguments = [*entrypoint_of_the_server()[1:], *container["args"]]
     for mount, actual in volumes.items():
         arguments = [re.sub(rf"(^|=){mount}\b", rf"\g<1>{actual}", argument) for argument in arguments]
     ports = [f"--{name}={free_port()}" for name in ("port", "metrics-port", "admin-port")]

@@ -6,16 +6,24 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import shtab
-from rich.logging import RichHandler
+from cofactor_trainer.errors import MissingExtraError, TrainerError
 
-from cofactor_trainer.commands import evaluate, lr_find, publish, report, search, train
-from cofactor_trainer.errors import TrainerError
+try:
+    import shtab
+    from rich.logging import RichHandler
+
+    from cofactor_trainer.commands import evaluate, lr_find, publish, report, search, train
+except ModuleNotFoundError as error:
+    if (error.name or "cofactor").startswith("cofactor"):
+        raise  # a broken installation or a mistake in an import, not a missing extra
+    print(f"error: {MissingExtraError('cofactor-train', error.name or '', 'trainer')}", file=sys.stderr)
+    sys.exit(2)
 
 _COMMANDS = ("train", "evaluate", "lr-find", "search", "report", "publish")
-_GLOBAL_FLAGS = ("-h", "--help", "--print-completion")
+_GLOBAL_FLAGS = ("-h", "--help", "--version", "--print-completion")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="cofactor-train",
         description="Train recommenders and export them to ONNX. Without a command, train.",
     )
+    parser.add_argument("--version", action="version", version=f"cofactor-train {_version()}")
     shtab.add_argument_to(parser, help="print the completion script of a shell")
     commands = parser.add_subparsers(dest="command", required=True)
     for module in (train, evaluate, lr_find, search, report, publish):
@@ -52,6 +61,13 @@ def _parser() -> argparse.ArgumentParser:
             if action.type is Path:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]  # an attribute that shtab looks for
     return parser
+
+
+def _version() -> str:
+    try:
+        return version("cofactor")
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        return "unknown"
 
 
 if __name__ == "__main__":

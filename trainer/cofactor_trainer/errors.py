@@ -39,4 +39,6 @@ class MissingExtraError(TrainerError):
     """An optional dependency is not installed."""
 
     def __init__(self, feature: str, package: str, extra: str) -> None:
-        super().__init__(f"{feature} needs the package {package}: pip install 'cofactor[{extra}]'")
+        super().__init__(
+            f"{feature} needs the package {package}: pip install 'cofactor[{extra}]' (in a checkout '.[{extra}]')"
+        )

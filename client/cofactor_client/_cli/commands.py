@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import RenderableType
 from rich.text import Text
 
+from cofactor_client._catalog_types import Item
 from cofactor_client._cli import options, tables
+from cofactor_client._cli.genre_lookup import check_genres
 from cofactor_client._cli.load_generator import generate_load
 from cofactor_client._cli.output import Output
-from cofactor_client._cli.title_lookup import find_items, items_by_id
+from cofactor_client._cli.title_lookup import UnknownNameError, find_items, items_by_id
 from cofactor_client._client import Client
 
 
@@ -32,6 +34,7 @@ def predict(client: Client, arguments: Namespace) -> Output:
 
 def recommend(client: Client, arguments: Namespace) -> Output:
     """Run `cofactor recommend USER`."""
+    check_genres(client, arguments.genre + arguments.without_genre)
     page = client.recommend(arguments.user, arguments.k, **options.recommend_options(arguments))
 
     def show() -> Iterator[RenderableType]:
@@ -45,6 +48,7 @@ def recommend(client: Client, arguments: Namespace) -> Output:
 
 def similar(client: Client, arguments: Namespace) -> Output:
     """Run `cofactor similar ITEM…`."""
+    check_genres(client, arguments.genre + arguments.without_genre)
     items = find_items(client, arguments.items).values()
     page = client.similar_items([item.item_id for item in items], arguments.k, filter=options.item_filter(arguments))
 
@@ -59,7 +63,7 @@ def similar(client: Client, arguments: Namespace) -> Output:
 def embed(client: Client, arguments: Namespace) -> Output:
     """Run `cofactor embed --rate ITEM=RATING…`."""
     items = find_items(client, [name for name, _ in arguments.rate])
-    ratings = {items[name].item_id: rating for name, rating in arguments.rate}
+    ratings = _rating_by_id(items, arguments.rate)
     new_user = client.embed_new_user(ratings, profile=dict(arguments.profile))
     page = client.recommend(new_user.embedding, arguments.recommend) if arguments.recommend else None
 
@@ -79,6 +83,20 @@ def embed(client: Client, arguments: Namespace) -> Output:
         yield tables.served_by(new_user.model)
 
     return Output({"new_user": new_user, "recommendations": page}, show)
+
+
+def _rating_by_id(items: Mapping[str, Item], rated: Sequence[tuple[str, float]]) -> dict[str, float]:
+    """Return item id -> rating. Raises UnknownNameError if two names mean the same item."""
+    ratings: dict[str, float] = {}
+    for name, rating in rated:
+        item = items[name]
+        if item.item_id in ratings:
+            raise UnknownNameError(
+                f"--rate: {name!r} and another name both mean {item.title or item.item_id!r} (id {item.item_id}); "
+                "rate each item once"
+            )
+        ratings[item.item_id] = rating
+    return ratings
 
 
 def search(client: Client, arguments: Namespace) -> Output:

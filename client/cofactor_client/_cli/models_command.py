@@ -51,7 +51,11 @@ class AdminClient:
     def __init__(self, arguments: argparse.Namespace) -> None:
         """Open a channel. Raises ValueError for a wrong option, or if a token would be sent in plain text."""
         self._connection = Connection(
-            arguments.address, timeout=60, tls=options.tls_settings(arguments), token=options.token()
+            arguments.address,
+            timeout=60,
+            tls=options.tls_settings(arguments),
+            token=options.token(),
+            channel_options=[("grpc.service_config", "{}")],  # the admin port has no health service to watch
         )
         self._channel = self._connection.open()
         self.stub = admin_pb2_grpc.AdminServiceStub(self._channel)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +32,11 @@ class Output:
             print(to_json(self.value))
         else:
             _console().print(*self.tables(), sep="\n")
+
+
+def print_note(message: str) -> None:
+    """Print a note on standard error, which leaves the output for programs as it is."""
+    print(f"cofactor: note: {message}", file=sys.stderr)
 
 
 def to_json(value: Any) -> str:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import NamedTuple, get_args
 
+from cofactor_client._channel import installed_version
 from cofactor_client._cli import commands, models_command, options
 from cofactor_client._cli.completion import SHELLS
 from cofactor_client._cli.output import Output
@@ -47,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"cofactor {installed_version()}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     connection = options.connection_options()
     for name, help, add_arguments, run in _SUBCOMMANDS:

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from cofactor_client._catalog_types import Item
+from cofactor_client._cli.output import print_note
 from cofactor_client._client import Client
 from cofactor_client._request_types import ItemFilter
 
@@ -16,14 +17,17 @@ MAX_SEARCH_RESULTS = 50
 _YEAR = re.compile(r"\s*\((\d{4})\)$")
 
 
-class UnknownTitleError(ValueError):
-    """The name is not the id or the title of exactly one item. The message suggests titles."""
+class UnknownNameError(ValueError):
+    """A name on the command line does not say which item or genre is meant. The message suggests names."""
 
 
 def find_items(client: Client, names: Iterable[str]) -> dict[str, Item]:
     """Find an item for each name: an item id, a title, or a title with its year, such as "Heat (1995)".
 
-    Raises UnknownTitleError.
+    A title may be shortened to its first words. If it fits several items, the most rated one is taken, and a note on
+    standard error names the others.
+
+    Raises UnknownNameError.
     """
     unique_names = list(dict.fromkeys(names))
     known_ids = items_by_id(client, unique_names)
@@ -53,16 +57,38 @@ def _find_by_title(client: Client, name: str) -> Item:
     found = client.search_items(title, MAX_SEARCH_RESULTS).items if title.strip() else ()
     if year:
         found = tuple(item for item in found if item.release_year == int(year[1]) or name == item.title)
-    spellings = _sorted_words(title), _sorted_words(name)
-    exact = [item for item in found if _sorted_words(item.title) in spellings]
-    matches = exact or list(found)
-    if len(matches) == 1:
-        return matches[0]
+    matches = _best_matches(found, title, name)
     if matches:
-        raise UnknownTitleError(f"{name!r} matches several items; add the year or use an id: {_list(matches)}")
+        return _most_rated(matches, name)
+    if found:
+        raise UnknownNameError(
+            f"{name!r} is part of {_count(found)} titles; use one of them, or an item's id: {_list(found)}"
+        )
     similar = _similar_titles(client, title)
     advice = f"; did you mean {_list(similar)}?" if similar else "; use `cofactor search WORD` to find titles"
-    raise UnknownTitleError(f"no item has the id or title {name!r}{advice}")
+    raise UnknownNameError(f"no item has the id or title {name!r}{advice}")
+
+
+def _best_matches(found: Sequence[Item], title: str, name: str) -> Sequence[Item]:
+    """Return the items with this title; without any, those whose title begins with it; otherwise the only item."""
+    spellings = _sorted_words(title), _sorted_words(name)
+    if exact := [item for item in found if _sorted_words(item.title) in spellings]:
+        return exact
+    beginning = f"{_normalise(title)} "
+    if beginnings := [item for item in found if f"{_normalise(item.title)} ".startswith(beginning)]:
+        return beginnings
+    return found if len(found) == 1 else ()
+
+
+def _most_rated(matches: Sequence[Item], name: str) -> Item:
+    """Return the most rated item. If there are several, print a note that names the others."""
+    by_ratings = sorted(matches, key=lambda item: -item.rating_count)
+    if len(matches) > 1:
+        print_note(
+            f"{name!r} fits {_count(matches)} items; using the most rated one, {_list(by_ratings[:1])}. "
+            f"For another, give more of its title, its year or its id: {_list(by_ratings[1:])}"
+        )
+    return by_ratings[0]
 
 
 def _similar_titles(client: Client, title: str) -> list[Item]:
@@ -85,6 +111,10 @@ def _list(items: Sequence[Item]) -> str:
     shown = items[:MAX_SUGGESTIONS]
     names = [f"{item.title!r} ({item.release_year or 'no year'}, id {item.item_id})" for item in shown]
     return ", ".join(names) + (", …" if len(items) > len(shown) else "")
+
+
+def _count(items: Sequence[Item]) -> str:
+    return f"{len(items)} or more" if len(items) >= MAX_SEARCH_RESULTS else str(len(items))
 
 
 def _sorted_words(title: str) -> list[str]:

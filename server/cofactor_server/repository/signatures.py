@@ -47,6 +47,7 @@ class SignatureVerifier:
 
     def verify(self, version: Path) -> None:
         """Raise ModelRefused unless the directory holds exactly the files that were signed, unchanged."""
+        version = version.absolute()  # model-signing mistakes relative paths
         label = f"{version.parent.name}/{version.name}"
         signature = version / SIGNATURE
         if not signature.is_file():

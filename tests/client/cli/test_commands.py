@@ -118,6 +118,21 @@ def test_a_misspelt_title_is_a_usage_error_with_suggestions(run):
     assert ITEMS[17] in err
 
 
+@pytest.mark.parametrize("words", [("recommend", USER), ("similar", ITEMS[0])])
+@pytest.mark.parametrize(
+    ("option", "genre", "advice"),
+    [
+        ("--genre", "Comdey", "did you mean 'Comedy'?"),
+        ("--genre", "comedy", "did you mean 'Comedy'?"),
+        ("--without-genre", "xxxx", "there are Action, Comedy, Drama, Sci-Fi"),
+    ],
+)
+def test_an_unknown_genre_is_a_usage_error_with_suggestions(run, words, option, genre, advice):
+    status, out, err = run(*words, "--genre", "Comedy", option, genre)
+    assert (status, out) == (2, "")
+    assert err == f"cofactor: error: no item has the genre '{genre}'; {advice}\n"
+
+
 def test_a_title_without_similar_ones_says_how_to_search(run):
     status, _, err = run("similar", "zzzz")
     assert status == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -49,6 +50,21 @@ def test_a_signed_version_is_served_after_it_was_copied_elsewhere(signed, serve,
     SignatureVerifier(public).verify(elsewhere)
     api = serve(tmp_path / "elsewhere", require_signature=str(public))
     assert api.catalog.GetModel(catalog_pb2.GetModelRequest(), timeout=10).model.version == "1"
+
+
+@pytest.mark.parametrize("had_signature", [False, True])
+def test_relative_paths_sign_and_verify_like_absolute_ones(dot_version, tmp_path, monkeypatch, had_signature) -> None:
+    write_key_pair(tmp_path, "publisher")
+    monkeypatch.chdir(tmp_path)
+    source = Path("from") / "dot" / "1"
+    shutil.copytree(dot_version, source)
+    if had_signature:
+        (source / SIGNATURE).write_text("of an older key")
+    verifier = SignatureVerifier(Path("publisher.pub"))
+    for number, version in enumerate((source, tmp_path / source)):
+        published = publish(version, Path(f"to-{number}"), "--sign-key", "publisher.key")
+        verifier.verify(published)
+        verifier.verify(published.absolute())
 
 
 def test_every_change_and_every_other_signer_is_refused(signed, versions, tmp_path) -> None:

@@ -38,6 +38,8 @@ def sign_version(version: Path, private_key: Path, signature: Path) -> None:
     if not (isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)):
         raise InputError("is not a P-256 key; make one as docs/security.md shows", private_key)
     hashed, signer = hashing.Config(), signing.Config()  # type: ignore[no-untyped-call]
+    # model-signing takes a relative path to ignore as one below the version, and would sign the older signature.
+    version = version.absolute()
     # The signature is stored among the files that it signs, so it is left out of them.
     hashed.set_ignored_paths(paths=[version / SIGNATURE_FILE], ignore_git_paths=False)
     signer.use_elliptic_key_signer(private_key=private_key).set_hashing_config(hashed).sign(version, signature)
