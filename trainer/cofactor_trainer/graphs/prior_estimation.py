@@ -31,7 +31,7 @@ MAX_RATINGS_PER_USER = 400
 BATCH_SIZE = 32
 # Initial variance of a rating's error, as a share of the squared rating scale.
 INITIAL_NOISE = 0.05
-# Largest element of matrix · inverse − identity. In float64 it is below 1e-9 even for the worst conditioned posteriors.
+# Largest element of matrix · inverse less the identity. In float64 an ill-conditioned posterior stays below 1e-9.
 MAX_RESIDUAL = 1e-6
 
 
