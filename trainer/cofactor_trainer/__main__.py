@@ -11,10 +11,10 @@ from pathlib import Path
 import shtab
 from rich.logging import RichHandler
 
-from cofactor_trainer.commands import evaluate, lr_find, publish, report, search, train
+from cofactor_trainer.commands import evaluate, export, lr_find, publish, report, search, train
 from cofactor_trainer.errors import TrainerError
 
-_COMMANDS = ("train", "evaluate", "lr-find", "search", "report", "publish")
+_COMMANDS = ("train", "evaluate", "lr-find", "search", "report", "export", "publish")
 _GLOBAL_FLAGS = ("-h", "--help", "--print-completion")
 
 
@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrainerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print(f"interrupted: {interruption}" if str(interruption) else "interrupted", file=sys.stderr)
         return 130
     return status
 
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     shtab.add_argument_to(parser, help="print the completion script of a shell")
     commands = parser.add_subparsers(dest="command", required=True)
-    for module in (train, evaluate, lr_find, search, report, publish):
+    for module in (train, evaluate, lr_find, search, report, export, publish):
         module.add_parser(commands)
     for command in commands.choices.values():
         for action in command._actions:
