@@ -15,14 +15,14 @@ try:
     import shtab
     from rich.logging import RichHandler
 
-    from cofactor_trainer.commands import evaluate, lr_find, publish, report, search, train
+    from cofactor_trainer.commands import evaluate, export, lr_find, publish, report, search, train
 except ModuleNotFoundError as error:
     if (error.name or "cofactor").startswith("cofactor"):
         raise  # a broken installation or a mistake in an import, not a missing extra
     print(f"error: {MissingExtraError('cofactor-train', error.name or '', 'trainer')}", file=sys.stderr)
     sys.exit(2)
 
-_COMMANDS = ("train", "evaluate", "lr-find", "search", "report", "publish")
+_COMMANDS = ("train", "evaluate", "lr-find", "search", "report", "export", "publish")
 _GLOBAL_FLAGS = ("-h", "--help", "--version", "--print-completion")
 
 
@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrainerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print(f"interrupted: {interruption}" if str(interruption) else "interrupted", file=sys.stderr)
         return 130
     return status
 
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cofactor-train {_version()}")
     shtab.add_argument_to(parser, help="print the completion script of a shell")
     commands = parser.add_subparsers(dest="command", required=True)
-    for module in (train, evaluate, lr_find, search, report, publish):
+    for module in (train, evaluate, lr_find, search, report, export, publish):
         module.add_parser(commands)
     for command in commands.choices.values():
         for action in command._actions:

@@ -3,6 +3,7 @@
 TrainerError            the command prints it as one line and exits with code 2
 ├── InputError          a file or a value is unusable; the message says where (file, line, column) and what to do
 ├── RecipeError         settings contradict each other or do not fit the ratings
+├── ExportError         a trained model cannot be exported; the message says where it is kept
 ├── ParityError         an exported graph computes something else than torch (export/verification/parity.py)
 └── MissingExtraError   an optional dependency is not installed
 """
@@ -33,6 +34,10 @@ class InputError(TrainerError):
 
 class RecipeError(TrainerError):
     """Settings contradict each other or do not fit the ratings."""
+
+
+class ExportError(TrainerError):
+    """A trained model cannot be exported; the message says where it is kept and how to repeat the export."""
 
 
 class MissingExtraError(TrainerError):

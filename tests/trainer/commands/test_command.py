@@ -86,7 +86,7 @@ def test_evaluate_leaves_out_ranking_metrics_if_no_held_out_rating_is_relevant(r
 
 
 def test_sub_commands_do_not_import_each_other():
-    names = ("evaluate", "lr_find", "publish", "report", "search", "train")
+    names = ("evaluate", "export", "lr_find", "publish", "report", "search", "train")
     modules = {f"cofactor_trainer.commands.{name}" for name in names}
     graph = import_graph("trainer/cofactor_trainer")
     assert [module for module in modules if graph[module] & modules] == []

@@ -6,6 +6,7 @@ import argparse
 import logging
 import tempfile
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,14 @@ from cofactor_trainer.data.splits import Split
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
 from cofactor_trainer.export.ann_index_builder import require_faiss
+from cofactor_trainer.export.finished_training import (
+    FinishedTraining,
+    kept_until_exported,
+    save_training,
+    training_path,
+)
 from cofactor_trainer.export.manifest import check_names
-from cofactor_trainer.export.version_writer import export_version
+from cofactor_trainer.export.version_writer import version_of_time
 from cofactor_trainer.training.console_observer import ConsoleObserver
 from cofactor_trainer.training.epochs import TrainingResult
 from cofactor_trainer.training.observer import CompositeObserver, Observer
@@ -130,23 +137,30 @@ def _export(
     name: str,
     arguments: argparse.Namespace,
 ) -> Path:
+    training = FinishedTraining(
+        result.model,
+        without_duplicates(train_ratings),
+        name,
+        arguments.version or version_of_time(datetime.now(UTC)),
+        metrics=manifest_metrics(result, split),
+        hyperparameters={**recipe.hyperparameters(), "seed": str(arguments.seed)},
+        history=result.history,
+        quantize_to=arguments.quantize,
+        approximate=arguments.approximate,
+    )
+    with kept_until_exported(_save(training, arguments.output)):
+        return training.export(arguments.output)
+
+
+def _save(training: FinishedTraining, models_dir: Path) -> Path | None:
+    """Save the training beside the place of its version; return None if that fails, which is no reason to stop."""
+    path = training_path(models_dir, training.name, training.version)
     try:
-        return export_version(
-            result.model,
-            without_duplicates(train_ratings),
-            arguments.output,
-            name,
-            arguments.version,
-            metrics=manifest_metrics(result, split),
-            hyperparameters={**recipe.hyperparameters(), "seed": str(arguments.seed)},
-            history=result.history,
-            quantize_to=arguments.quantize,
-            approximate=arguments.approximate,
-        )
-    except ValueError as error:
-        raise InputError(str(error)) from error
+        save_training(training, path)
     except OSError as error:
-        raise InputError(f"the version cannot be written ({error.strerror or error})", arguments.output) from error
+        logger.warning("the trained model cannot be saved before its export: %s", error)
+        return None
+    return path
 
 
 def manifest_metrics(result: TrainingResult, split: Split | None) -> dict[str, float]:

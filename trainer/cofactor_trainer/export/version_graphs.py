@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.export.verification.golden_inputs import GoldenInputSampler, GraphInputs
@@ -15,7 +18,8 @@ from cofactor_trainer.export.verification.parity import GraphCheck
 from cofactor_trainer.export.verification.recall import RECALL_K, measure_recall
 from cofactor_trainer.export.verification.reference import Reference
 from cofactor_trainer.export.verification.stable_histories import find_stable_history
-from cofactor_trainer.graphs.fold_in import EmbedRankingUser, EmbedRatingUser
+from cofactor_trainer.export.verification.tolerances import output_units
+from cofactor_trainer.graphs.fold_in import EmbedRankingUser, EmbedRatingUser, FoldIn
 from cofactor_trainer.graphs.graph_specs import (
     embed_user_spec,
     predict_spec,
@@ -46,23 +50,62 @@ def build_graphs(
     columns = torch.from_numpy(arrays["item_columns"]) if "item_columns" in arrays else None
     scorer, sampler = Scorer(model), GoldenInputSampler(model)
     reference, inputs = Reference(model, item_log_popularity), sampler.sample()
+    exact = _Exact(model, item_log_popularity)
     graphs = {
-        "predict": GraphCheck(predict_spec(scorer), inputs["predict"], reference.predict),
-        "recommend": _recommend(model, scorer, reference, inputs["recommend"], arrays),
+        "predict": GraphCheck(
+            predict_spec(scorer), inputs["predict"], reference.predict, compute_exactly=exact.predict
+        ),
+        "recommend": replace(
+            _recommend(model, scorer, reference, inputs["recommend"], arrays),
+            compute_exactly=exact.recommend_for_rows,
+        ),
         "similar_items": GraphCheck(
             similar_items_spec(scorer, inverse_norms, columns),
             inputs["similar_items"],
             reference.similar_items,
             reference.similar_items_for_rows,
+            exact.similar_items_for_rows,
         ),
         "similarity": GraphCheck(similarity_spec(scorer, inverse_norms), inputs["similarity"], reference.similarity),
     }
     fold_in = EmbedRatingUser(scorer, prior) if model.objective == "rating" else EmbedRankingUser(scorer, prior)
-    histories = sampler.sample_embed_user(dataset, prior.profile)
-    if scorer.network is not None:
-        histories = [find_stable_history(history, fold_in, scorer.n_items) for history in histories]
-    graphs["embed_user"] = GraphCheck(embed_user_spec(fold_in), histories, fold_in)
-    return graphs
+    units = output_units(model, dataset)
+    histories = [
+        find_stable_history(history, fold_in, scorer.n_items, units)
+        for history in sampler.sample_embed_user(dataset, prior.profile)
+    ]
+    graphs["embed_user"] = GraphCheck(
+        embed_user_spec(fold_in), histories, fold_in, compute_exactly=partial(_embed_exactly, fold_in)
+    )
+    return {name: replace(check, units=units) for name, check in graphs.items()}
+
+
+class _Exact:
+    """The reference in float64, made when it is first needed, because it copies the tables."""
+
+    def __init__(self, model: TrainedModel, item_log_popularity: Tensor) -> None:
+        self._model, self._item_log_popularity = model, item_log_popularity
+
+    @cached_property
+    def _reference(self) -> Reference:
+        return Reference(self._model, self._item_log_popularity, torch.float64)
+
+    def predict(self, **golden_input: Tensor) -> tuple[Tensor, ...]:
+        return self._reference.predict(**golden_input)
+
+    def recommend_for_rows(self, rows: Tensor, **golden_input: Tensor) -> tuple[Tensor, ...]:
+        return self._reference.recommend_for_rows(rows, **golden_input)
+
+    def similar_items_for_rows(self, rows: Tensor, **golden_input: Tensor) -> Tensor:
+        return self._reference.similar_items_for_rows(rows, **golden_input)
+
+
+def _embed_exactly(fold_in: FoldIn, **history: Tensor) -> tuple[Tensor, ...]:
+    """Compute graph embed_user in float64."""
+    exact: tuple[Tensor, ...] = copy.deepcopy(fold_in).double()(
+        **{name: value.double() if value.is_floating_point() else value for name, value in history.items()}
+    )
+    return exact
 
 
 def _recommend(

@@ -94,7 +94,7 @@ def export_version(
         ParityError: the outputs of an exported graph differ from those of torch.
     """
     now = datetime.now(UTC)
-    version = version or now.strftime("%Y%m%dT%H%M%SZ")
+    version = version or version_of_time(now)
     check_names(name, version)
     _check_model(model, dataset)
     options = _Options(quantize_to, approximate)
@@ -110,6 +110,11 @@ def export_version(
         manifest.epochs.extend(epoch_entry(result) for result in history)
         _write_files(temporary, manifest, model, dataset, options)
     return target
+
+
+def version_of_time(time: datetime) -> str:
+    """Return the name of a version that is named after a time in UTC."""
+    return time.strftime("%Y%m%dT%H%M%SZ")
 
 
 @dataclass(frozen=True)

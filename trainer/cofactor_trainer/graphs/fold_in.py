@@ -8,6 +8,7 @@ is a standard Gaussian, and n ratings need at most n + 1 iterations. ONNX has no
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -141,17 +142,22 @@ class EmbedRankingUser(FoldIn):
     The rated items count as draws from a softmax over the catalogue, whatever their rating. The log-likelihood is
     expanded to second order at the average user, where the mean and covariance of the softmax are constants. The row
     is therefore one Newton step, which does not read the catalogue.
+
+    With n ratings the step solves (n · C + I) · x = gradient, where C is the covariance in whitened space. All users
+    share C, so its eigenvectors are folded into the root of the prior. In their basis the system is diagonal, and the
+    solution is exact for every number of ratings.
     """
 
     centre: Tensor
     curvature: Tensor
 
-    def __init__(self, scorer: Scorer, prior: UserPrior, iterations: int = 16) -> None:
+    def __init__(self, scorer: Scorer, prior: UserPrior) -> None:
         super().__init__(scorer, prior)
-        self.iterations = iterations
         centre, covariance = self._softmax_moments()
-        self.register_buffer("centre", centre)
-        self.register_buffer("curvature", self.prior_root.t() @ covariance @ self.prior_root)
+        curvature, axes = np.linalg.eigh(prior.root.T @ covariance.numpy() @ prior.root)
+        self.prior_root = torch.from_numpy(prior.root @ axes).float()
+        self.register_buffer("centre", centre.float())
+        self.register_buffer("curvature", torch.from_numpy(curvature.clip(min=0)).float())
 
     def forward(
         self, item_rows: Tensor, ratings: Tensor, profile: Tensor | None = None
@@ -162,18 +168,16 @@ class EmbedRankingUser(FoldIn):
         average = torch.zeros_like(ratings[:, :1]) * self.prior_mean + self.prior_mean
         _, jacobian = self.logits_and_jacobian(average, item_rows)
         gradient = ((jacobian - self.centre) * given).sum(1) @ self.prior_root
-        matrix = given.sum(1, keepdim=True) * self.curvature + torch.eye(len(self.prior_mean))
-        change = conjugate_gradients(matrix, gradient[:, :, None], self.iterations)
-        user = self.unwhiten(change[:, :, 0], mean)
+        user = self.unwhiten(gradient / (given.sum(1) * self.curvature + 1), mean)
         logits, _ = self.logits_and_jacobian(user, item_rows)
         return user[:, :-1], user[:, -1], self.scorer.ratings(logits)
 
     def _softmax_moments(self) -> tuple[Tensor, Tensor]:
-        """Compute mean (d + 1,) and covariance (d + 1, d + 1) of the logits' derivatives.
+        """Compute mean (d + 1,) and covariance (d + 1, d + 1) of the logits' derivatives, in float64.
 
         The distribution is the softmax of the average user over the catalogue.
         """
-        with torch.inference_mode():
+        with torch.no_grad():
             user = self.prior_mean[None]
             n_items = self.scorer.n_items
             batches = torch.tensor_split(torch.arange(n_items)[None], -(-n_items // CATALOGUE_BATCH), 1)
@@ -186,4 +190,4 @@ class EmbedRankingUser(FoldIn):
                 weight = weights[batch[0]][:, None]
                 mean += (weight * jacobian).sum(0)
                 moment += (weight * jacobian).t() @ jacobian
-        return mean.float().clone(), (moment - mean[:, None] * mean).float().clone()
+        return mean, moment - mean[:, None] * mean

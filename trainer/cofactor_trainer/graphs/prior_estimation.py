@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cofactor_trainer.data.dataset import Int64Array, RatingsDataset
 from cofactor_trainer.data.profile_regression import Float64Array, fit_profile_model
+from cofactor_trainer.errors import TrainerError
 from cofactor_trainer.graphs.fold_in import EmbedRatingUser
 from cofactor_trainer.graphs.scorer import Scorer
 from cofactor_trainer.graphs.user_prior import UserPrior, prior_of_trained_rows, regularise
@@ -30,6 +31,8 @@ MAX_RATINGS_PER_USER = 400
 BATCH_SIZE = 32
 # Initial variance of a rating's error, as a share of the squared rating scale.
 INITIAL_NOISE = 0.05
+# Largest element of matrix · inverse less the identity. In float64 an ill-conditioned posterior stays below 1e-9.
+MAX_RESIDUAL = 1e-6
 
 
 @dataclass
@@ -93,13 +96,35 @@ def _add_posteriors(
     factors, bias, _ = fold_in(item_rows, ratings)
     user = torch.cat([factors, bias[:, None]], 1)
     fitted, basis = fold_in.linearise(user, item_rows, given)
-    inverse = torch.linalg.inv(basis.transpose(1, 2) @ basis + torch.eye(basis.shape[2]))
-    error = ((ratings - fitted) * given).square().sum() + noise * ((basis @ inverse) * basis).sum()
-    root = fold_in.prior_root
+    covariance = _invert((basis.transpose(1, 2) @ basis).double() + torch.eye(basis.shape[2])).sum(0)
+    # The trace of basis · covariance · basisᵀ, summed over the users: covariance⁻¹ is basisᵀ · basis + identity.
+    uncertainty = basis.shape[0] * basis.shape[2] - float(covariance.trace())
+    root = fold_in.prior_root.double()
     moments.rows.append(user.double().numpy())
-    moments.covariance += noise * (root @ inverse.sum(0) @ root.t()).double().numpy()
-    moments.squared_error += float(error)
+    moments.covariance += noise * (root @ covariance @ root.t()).numpy()
+    moments.squared_error += float(((ratings - fitted) * given).square().sum()) + noise * uncertainty
     moments.n_ratings += int(given.sum())
+
+
+def _invert(precisions: Tensor) -> Tensor:
+    """Invert positive definite matrices, float64 (B, D, D) -> (B, D, D).
+
+    torch.linalg.inv must not be used on a batch: on several threads it hangs, crashes or returns wrong inverses
+    (https://github.com/pytorch/pytorch/issues/142815 and 141358). Cholesky factors need no pivots and are not affected.
+
+    Raises:
+        TrainerError: a matrix cannot be inverted, or its inverse is wrong.
+    """
+    roots, failures = torch.linalg.cholesky_ex(precisions)
+    inverses = torch.cholesky_inverse(roots)
+    residual = float((precisions @ inverses - torch.eye(precisions.shape[1])).abs().max())
+    if failures.any() or not residual <= MAX_RESIDUAL:
+        raise TrainerError(
+            f"the uncertainty of the users' factors cannot be computed (residual {residual:.2g}, at most "
+            f"{MAX_RESIDUAL:g}): the factors are too large or not finite, so lower --learning-rate or raise "
+            "--weight-decay; if they are not, export again with OMP_NUM_THREADS=1"
+        )
+    return inverses
 
 
 def _padded_histories(dataset: RatingsDataset) -> Iterator[tuple[Int64Array, Tensor, Tensor]]:

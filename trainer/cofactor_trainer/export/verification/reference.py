@@ -12,16 +12,16 @@ _EXCLUDED_SCORE = -1e30
 
 
 class Reference:
-    """Expected outputs of every graph but embed_user, in float32.
+    """Expected outputs of every graph but embed_user, in float32 or float64.
 
     docs/model-format.md has the shapes of the graphs.
     """
 
-    def __init__(self, model: TrainedModel, item_log_popularity: Tensor) -> None:
-        self.model = model
-        self.item_factors = torch.from_numpy(model.item_factors)
-        self.item_bias = torch.from_numpy(model.item_bias)
-        self.item_log_popularity = item_log_popularity
+    def __init__(self, model: TrainedModel, item_log_popularity: Tensor, dtype: torch.dtype = torch.float32) -> None:
+        self.model, self.dtype = model, dtype
+        self.item_factors = torch.from_numpy(model.item_factors).to(dtype)
+        self.item_bias = torch.from_numpy(model.item_bias).to(dtype)
+        self.item_log_popularity = item_log_popularity.to(dtype)
         self.n_items = len(model.item_bias) - 1
 
     def logits(self, user_factors: Tensor, user_bias: Tensor, item_rows: Tensor) -> Tensor:
@@ -35,7 +35,8 @@ class Reference:
             hidden = torch.cat([user_factors[:, n_dot:], factors[:, n_dot:]], 1)
             for number, layer in enumerate(model.layers):
                 hidden = hidden if number == 0 else hidden.relu()
-                hidden = functional.linear(hidden, torch.from_numpy(layer.weight), torch.from_numpy(layer.bias))
+                weight, bias = (torch.from_numpy(part).to(self.dtype) for part in (layer.weight, layer.bias))
+                hidden = functional.linear(hidden, weight, bias)
             logits = logits + hidden[:, 0]
         return logits
 

@@ -2,25 +2,29 @@
 
 Each Gauss-Newton step linearises the network, which has kinks. A long history sometimes comes so near to a kink that
 the last bit of a rating decides on which side it falls. The next steps amplify the difference to the third digit of
-the output, and two correct programs differ. Such a history cannot verify an export, so another one takes its place.
+the output, and two correct programs differ. A dot product has no kinks, but where many factors meet few or improbable
+ratings the steps have not converged, and amplify as well. Such a history cannot verify an export, so another one takes
+its place.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cofactor_trainer.export.verification.golden_inputs import GraphInputs
+from cofactor_trainer.export.verification.tolerances import relative_difference
 
 # Relative noise that is added to a rating: a few of the last bits of float32.
 PERTURBATION = 3e-7
 PERTURBED_RUNS = 8
-# Largest change of an output that is still stable: well below the tolerance for an export.
+# Largest change of an output that is still stable: well below the tolerance for an export, and in the same unit.
 LARGEST_CHANGE = 2e-6
 REDRAWS = 3
+OUTPUTS = ("user_factors", "user_bias", "fitted")
 
 
 class EmbedUser(Protocol):
@@ -30,7 +34,9 @@ class EmbedUser(Protocol):
         """Return user factors, user bias and fitted ratings."""
 
 
-def find_stable_history(history: GraphInputs, embed_user: EmbedUser, n_items: int) -> GraphInputs:
+def find_stable_history(
+    history: GraphInputs, embed_user: EmbedUser, n_items: int, units: Mapping[str, float]
+) -> GraphInputs:
     """Return the history if it is stable, or else the first stable one of its variations.
 
     The variations are the same items with their ratings in another order, and then fewer and fewer of the items.
@@ -39,11 +45,12 @@ def find_stable_history(history: GraphInputs, embed_user: EmbedUser, n_items: in
         history: inputs of embed_user: item_rows (B, N) padded with n_items, ratings (B, N).
         embed_user: fold-in to test with.
         n_items: row of the unknown item.
+        units: units of the outputs, by name; `output_units` explains them.
     """
     random = torch.Generator().manual_seed(0)
     varied = dict(history)
     for attempt in range(REDRAWS + varied["item_rows"].shape[1]):
-        if _is_stable(varied, embed_user, random):
+        if _is_stable(varied, embed_user, random, units):
             return varied
         ratings, rows = varied["ratings"], varied["item_rows"]
         if attempt < REDRAWS:
@@ -56,7 +63,9 @@ def find_stable_history(history: GraphInputs, embed_user: EmbedUser, n_items: in
     return varied
 
 
-def _is_stable(history: GraphInputs, embed_user: EmbedUser, random: torch.Generator) -> bool:
+def _is_stable(
+    history: GraphInputs, embed_user: EmbedUser, random: torch.Generator, units: Mapping[str, float]
+) -> bool:
     """Return True if noise in the last bits of the ratings hardly changes the outputs."""
     with torch.inference_mode():
         outputs = embed_user(**history)
@@ -65,12 +74,7 @@ def _is_stable(history: GraphInputs, embed_user: EmbedUser, random: torch.Genera
             noise = torch.randn(history["ratings"].shape, generator=random)
             perturbed_runs.append(embed_user(**{**history, "ratings": history["ratings"] * (1 + PERTURBATION * noise)}))
     return all(
-        _change(output, perturbed) <= LARGEST_CHANGE
+        relative_difference(perturbed.numpy(), output.numpy(), units.get(name, 1.0)).max(initial=0) <= LARGEST_CHANGE
         for run in perturbed_runs
-        for output, perturbed in zip(outputs, run, strict=True)
+        for name, output, perturbed in zip(OUTPUTS, outputs, run, strict=True)
     )
-
-
-def _change(output: Tensor, perturbed: Tensor) -> float:
-    difference = (output - perturbed).abs() / (output.abs() / 10).clamp(min=1)
-    return float(np.max(difference.numpy(), initial=0))

@@ -1,0 +1,213 @@
+"""Keep a trained model beside the place of its version until the version is exported, so that no failure loses it.
+
+The file holds arrays and JSON; reading one runs no code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
+from cofactor_trainer.errors import ExportError, InputError, TrainerError
+from cofactor_trainer.export.table_file import encode_strings
+from cofactor_trainer.export.version_writer import Quantization, export_version
+from cofactor_trainer.scoring.trained_model import Layer, TrainedModel
+from cofactor_trainer.training.epochs import EpochResult
+
+SUFFIX = ".trained.npz"
+_FORMAT = 1
+_META = "meta"
+_MODEL_ARRAYS = ("user_factors", "user_bias", "item_factors", "item_bias")
+_MODEL_FIELDS = ("architecture", "objective", "global_bias", "rating_range", "n_dot_factors")
+_RATING_ARRAYS = ("user_rows", "item_rows", "ratings", "timestamps")
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class FinishedTraining:
+    """A trained model with everything that its export needs; `export_version` documents the fields."""
+
+    model: TrainedModel
+    dataset: RatingsDataset
+    name: str
+    version: str
+    metrics: Mapping[str, float]
+    hyperparameters: Mapping[str, str]
+    history: tuple[EpochResult, ...] = ()
+    quantize_to: Quantization | None = None
+    approximate: bool = False
+
+    def export(self, models_dir: Path) -> Path:
+        """Export the version; `export_version` documents the errors."""
+        options = {field.name: getattr(self, field.name) for field in fields(self)}
+        model, dataset, name, version = (options.pop(key) for key in ("model", "dataset", "name", "version"))
+        return export_version(model, dataset, models_dir, name, version, **options)
+
+
+def training_path(models_dir: Path, name: str, version: str) -> Path:
+    """Return the place of a finished training: a file beside the version, which servers do not look at."""
+    return models_dir / name / f"{version}{SUFFIX}"
+
+
+@contextmanager
+def kept_until_exported(path: Path | None) -> Iterator[None]:
+    """Remove the saved training at path if the block ends, and say where it is if the block fails.
+
+    path is None for a training that could not be saved.
+
+    Raises:
+        ExportError: an error of the export that the user can read.
+    """
+    hint = "the trained model is lost"
+    if path is not None:
+        command = f"cofactor-train export {shlex.quote(str(path))}"
+        hint = f"the trained model is kept, and `{command}` repeats the export"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(hint) from None
+    except (TrainerError, ValueError) as error:
+        raise ExportError(f"{error}; {hint}") from error
+    except OSError as error:
+        raise ExportError(f"the version cannot be written ({error.strerror or error}); {hint}") from error
+    except BaseException as error:
+        error.add_note(hint)
+        raise
+    if path is not None:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def save_training(training: FinishedTraining, path: Path) -> None:
+    """Write a finished training in one step: a process killed at any moment leaves a whole file or none.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    model, dataset = training.model, training.dataset
+    arrays: Arrays = {f"model/{name}": getattr(model, name) for name in _MODEL_ARRAYS}
+    for number, layer in enumerate(model.layers):
+        arrays |= {f"layer/{number}/weight": layer.weight, f"layer/{number}/bias": layer.bias}
+    for name in _RATING_ARRAYS:
+        if getattr(dataset, name) is not None:
+            arrays[f"dataset/{name}"] = getattr(dataset, name)
+    arrays["release_years"] = dataset.catalogue.release_years
+    arrays |= encode_strings("user_ids", dataset.user_ids) | encode_strings("item_ids", dataset.catalogue.item_ids)
+    arrays |= encode_strings("titles", dataset.catalogue.titles)
+    arrays |= encode_strings(_META, [json.dumps(_metadata(training), default=_plain)])
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_training(path: Path) -> FinishedTraining:
+    """Read a finished training.
+
+    Raises:
+        InputError: the file is missing, damaged, or of another version of the trainer.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        meta = json.loads(_strings(arrays, _META)[0])
+        if meta["format"] != _FORMAT:
+            raise InputError("was saved by another version of the trainer: export it with that one", path)
+        training = _training(arrays, meta)
+    except FileNotFoundError:
+        raise InputError(
+            "there is no saved training here: name the file that the failed export printed", path
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", path) from None
+    except (KeyError, IndexError, TypeError, ValueError, EOFError, AttributeError, zipfile.BadZipFile):
+        raise InputError("is not a saved training, or a damaged one: name a file *.trained.npz", path) from None
+    return training
+
+
+def _metadata(training: FinishedTraining) -> dict[str, Any]:
+    """Return what is not an array."""
+    dataset, profiles = training.dataset, training.dataset.profiles
+    return {
+        "format": _FORMAT,
+        "model": {name: getattr(training.model, name) for name in _MODEL_FIELDS},
+        "dataset": {name: getattr(dataset, name) for name in ("name", "rating_min", "rating_max")},
+        "genres": list(dataset.catalogue.genres),
+        "profiles": None if profiles is None else {str(name): _answers(profiles[name]) for name in profiles},
+        "training": {
+            "name": training.name,
+            "version": training.version,
+            "metrics": dict(training.metrics),
+            "hyperparameters": dict(training.hyperparameters),
+            "quantize_to": training.quantize_to,
+            "approximate": training.approximate,
+        },
+        "history": [asdict(result) for result in training.history],
+    }
+
+
+def _plain(number: np.generic) -> float | int:
+    """Convert a number of numpy, which JSON does not know."""
+    plain: float | int = number.item()
+    return plain
+
+
+def _answers(column: pd.Series) -> list[float | str | None]:
+    """Return a column of sign-up answers as `profile_regression` reads it: numbers, or texts, or None."""
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        numbers: list[float | str | None] = column.to_numpy(dtype=np.float64, na_value=np.nan).tolist()
+        return numbers
+    return [None if is_missing else str(answer) for answer, is_missing in zip(column, column.isna(), strict=True)]
+
+
+def _training(arrays: Arrays, meta: Mapping[str, Any]) -> FinishedTraining:
+    user_ids = _strings(arrays, "user_ids")
+    catalogue = Catalogue(
+        item_ids=_strings(arrays, "item_ids"),
+        titles=_strings(arrays, "titles"),
+        genres=[tuple(genres) for genres in meta["genres"]],
+        release_years=arrays["release_years"],
+    )
+    dataset = RatingsDataset(
+        user_ids=user_ids,
+        catalogue=catalogue,
+        **{name: arrays.get(f"dataset/{name}") for name in _RATING_ARRAYS},  # type: ignore[arg-type]
+        **meta["dataset"],
+    )
+    if meta["profiles"] is not None:
+        dataset = replace(dataset, profiles=pd.DataFrame(meta["profiles"], index=list(user_ids)))
+    n_layers = sum(name.startswith("layer/") for name in arrays) // 2
+    layers = tuple(Layer(arrays[f"layer/{n}/weight"], arrays[f"layer/{n}/bias"]) for n in range(n_layers))
+    settings: dict[str, Any] = {**meta["model"], **{name: arrays[f"model/{name}"] for name in _MODEL_ARRAYS}}
+    if settings["rating_range"] is not None:
+        settings["rating_range"] = tuple(settings["rating_range"])
+    model = TrainedModel(**settings, layers=layers)
+    history = tuple(EpochResult(**result) for result in meta["history"])
+    return FinishedTraining(model, dataset, history=history, **meta["training"])
+
+
+def _strings(arrays: Arrays, name: str) -> list[str]:
+    text = arrays[f"{name}.bytes"].tobytes()
+    return [text[start:end].decode() for start, end in pairwise(arrays[f"{name}.offsets"].tolist())]
