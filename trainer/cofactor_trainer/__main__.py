@@ -16,6 +16,7 @@ try:
     from rich.logging import RichHandler
 
     from cofactor_trainer.commands import evaluate, export, lr_find, publish, report, search, train
+    from cofactor_trainer.commands.flag_values import join_negative_values
 except ModuleNotFoundError as error:
     if (error.name or "cofactor").startswith("cofactor"):
         raise  # a broken installation or a mistake in an import, not a missing extra
@@ -28,7 +29,7 @@ _GLOBAL_FLAGS = ("-h", "--help", "--version", "--print-completion")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a sub-command, by default `train`; return 2 for an error that the user can fix."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = join_negative_values(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] not in (*_COMMANDS, *_GLOBAL_FLAGS):
         words.insert(0, "train")
     parsed = _parser().parse_args(words)

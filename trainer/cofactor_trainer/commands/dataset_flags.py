@@ -9,19 +9,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cofactor_trainer.commands.flag_values import parse_pair, parse_seed
+from cofactor_trainer.commands.flag_values import parse_delimiter, parse_numbers, parse_pair, parse_seed
 from cofactor_trainer.data import movielens
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.dataset_builder import RatingScale
 from cofactor_trainer.data.download import ARCHIVES, fetch
-from cofactor_trainer.data.rating_files import ColumnNames, read_ratings
+from cofactor_trainer.data.rating_files import ColumnNames, FileOptions, read_ratings
 from cofactor_trainer.data.splits import Split, per_user_last_split, per_user_split, random_split, time_split
-from cofactor_trainer.data.table_files import is_parquet
+from cofactor_trainer.data.table_files import is_parquet, is_text
 from cofactor_trainer.errors import InputError
 
 _ENCODING = "utf-8"
 # MovieLens defines all of these itself.
-_FILE_FLAGS = ("columns", "encoding", "items", "users", "scale")
+_TEXT_FLAGS = ("delimiter", "header", "no_header")
+_FILE_FLAGS = (
+    *("columns", "encoding", "items", "users", "scale", "missing", "items_id_column", "users_id_column"),
+    *_TEXT_FLAGS,
+)
 _SPLITS: dict[str, Callable[[RatingsDataset, float, int], Split]] = {
     "random": random_split,
     "per-user": per_user_split,
@@ -38,7 +42,8 @@ def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
         default="ml-latest-small",
         metavar="WHAT",
         help="ml-latest-small (comes with the demo extra); ml-100k, ml-1m, ml-20m or ml-25m (downloaded); the "
-        "directory of an unpacked MovieLens; or a .csv, .tsv or .parquet file, also .gz (default: %(default)s)",
+        "directory of an unpacked MovieLens; or a .csv, .tsv, .jsonl or .parquet file, text also in .gz or .zip "
+        "(default: %(default)s)",
     )
     ratings.add_argument("--data-dir", type=Path, metavar="DIR", help="cache of downloads (default: the user's cache)")
     ratings.add_argument("--by-title", action="store_true", help="ml-100k: one item per title, as in published figures")
@@ -57,7 +62,21 @@ def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_file_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("if the dataset is a file")
-    group.add_argument("--columns", metavar="USER,ITEM,RATING[,TIME]", help="names of its columns")
+    group.add_argument(
+        "--columns", metavar="USER,ITEM,RATING[,TIME]", help="names of its columns, or their numbers without a header"
+    )
+    group.add_argument(
+        "--delimiter",
+        type=parse_delimiter,
+        metavar="CHARS",
+        help='such as ";", "::" or tab (default: detect)',
+    )
+    header = group.add_mutually_exclusive_group()
+    header.add_argument("--header", action="store_true", help="the first line names the columns (default: detect)")
+    header.add_argument("--no-header", action="store_true", help="the first line is a rating")
+    group.add_argument(
+        "--missing", type=parse_numbers, metavar="N[,N]", help='values that mean "no rating", such as 99 or -1'
+    )
     group.add_argument(
         "--encoding", metavar="NAME", help=f"encoding of the file and of --items and --users (default: {_ENCODING})"
     )
@@ -67,6 +86,8 @@ def _add_file_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--users", type=Path, metavar="FILE", help="table with the user column and columns of sign-up answers"
     )
+    group.add_argument("--items-id-column", metavar="NAME", help="id column of --items (default: detect)")
+    group.add_argument("--users-id-column", metavar="NAME", help="id column of --users (default: detect)")
     group.add_argument(
         "--scale",
         type=parse_pair,
@@ -100,13 +121,29 @@ def _load_file(path: Path, arguments: argparse.Namespace) -> RatingsDataset:
         _reject_flags(arguments, f"the file {arguments.dataset}", "by_title")
         if all(table is None or is_parquet(table) for table in (path, arguments.items, arguments.users)):
             _reject_flags(arguments, "Parquet", "encoding")
+        if not is_text(path):
+            _reject_flags(arguments, "Parquet" if is_parquet(path) else "JSON", *_TEXT_FLAGS)
+    for table in ("items", "users"):
+        if getattr(arguments, table) is None:
+            _reject_flags(arguments, f"ratings without --{table}", f"{table}_id_column")
     return read_ratings(
         path,
         None if arguments.columns is None else _parse_columns(arguments.columns),
-        encoding=arguments.encoding or _ENCODING,
+        options=_file_options(arguments),
         items_path=arguments.items,
         users_path=arguments.users,
         scale=None if arguments.scale is None else RatingScale(*arguments.scale),
+    )
+
+
+def _file_options(arguments: argparse.Namespace) -> FileOptions:
+    return FileOptions(
+        encoding=arguments.encoding or _ENCODING,
+        delimiter=arguments.delimiter,
+        has_header=True if arguments.header else False if arguments.no_header else None,
+        missing=arguments.missing or (),
+        items_id_column=arguments.items_id_column,
+        users_id_column=arguments.users_id_column,
     )
 
 
@@ -142,7 +179,10 @@ def require_split(dataset: RatingsDataset, arguments: argparse.Namespace) -> Spl
 
 
 def print_dataset(console: Console, dataset: RatingsDataset, n_validation: int | None) -> None:
-    """Print one line about the ratings; n_validation is None if no number of held-out ratings is to be shown."""
+    """Print one line about the ratings and one about each file.
+
+    n_validation is None if no number of held-out ratings is to be shown.
+    """
     density = dataset.n_ratings / (dataset.n_users * dataset.n_items)
     held_out = "" if n_validation is None else f", {n_validation:,} of them held out"
     console.print(
@@ -150,3 +190,5 @@ def print_dataset(console: Console, dataset: RatingsDataset, n_validation: int |
         f"by {dataset.n_users:,} users of {dataset.n_items:,} items ({density:.1%} of the table){held_out}",
         soft_wrap=True,
     )
+    for note in dataset.notes:
+        console.print(note, soft_wrap=True, markup=False, highlight=False)

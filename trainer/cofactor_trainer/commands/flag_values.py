@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
+import re
+from collections.abc import Sequence
 
 MAX_SEED = 2**32 - 1
 
@@ -20,4 +23,34 @@ def parse_pair(text: str) -> tuple[float, float]:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not two numbers such as 0.5,5") from None
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not two finite numbers such as 0.5,5")
     return low, high
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """Parse numbers such as "99" or "-1,99"."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as -1,99") from None
+
+
+def parse_delimiter(text: str) -> str:
+    """Parse the one or two characters between fields; "tab" and "\\t" are a tab."""
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(text, text)
+    is_ascii = delimiter.isascii() and not set(delimiter) & set('"\r\n')
+    if not (is_ascii and len(delimiter) in (1, 2) and not delimiter.isalnum()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not one or two characters such as ; or :: or tab")
+    return delimiter
+
+
+def join_negative_values(words: Sequence[str]) -> list[str]:
+    """Join a flag with a value that begins with a minus, "--scale -10,10" to "--scale=-10,10", for argparse."""
+    joined: list[str] = []
+    for word in words:
+        if re.match(r"-\.?\d", word) and joined and re.fullmatch(r"--[a-z][a-z-]*", joined[-1]):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined

@@ -9,10 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cofactor_trainer.data.dataset import Float32Array, Int64Array
+from cofactor_trainer.data.dataset import Float32Array, Float64Array
 from cofactor_trainer.data.delimited_text import TextFormat, line_of_record
-from cofactor_trainer.data.table_files import is_parquet
+from cofactor_trainer.data.table_files import is_text
+from cofactor_trainer.data.times import BadTimeError, parse_times
 from cofactor_trainer.errors import InputError
+
+# Single precision, and the squares of errors, have room for it.
+MAX_RATING = 1e9
+_MAX_WHOLE_FLOAT = 2.0**53
 
 
 @dataclass(frozen=True)
@@ -34,10 +39,11 @@ class CheckedBatch:
     first_record: int
 
     def ids(self, name: str) -> pa.DictionaryArray:
-        """Return a column of 64-bit whole numbers or text as dictionary-encoded strings, (n,)."""
-        column = self._column(name)
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
+        """Return a column of 64-bit whole numbers or text as dictionary-encoded strings without blanks around, (n,).
+
+        The dictionary may have a string twice.
+        """
+        column = _whole_numbers(self._column(name))
         if not (pa.types.is_integer(column.type) or _is_text(column)):
             raise InputError(f"ids are {column.type}: use 64-bit whole numbers or text", self.path, column=name)
         texts = column.cast(pa.string())
@@ -45,22 +51,26 @@ class CheckedBatch:
         record = pc.index(is_missing, True).as_py()
         if record >= 0:
             raise self._error("the id is missing", record, name)
-        return texts.dictionary_encode()
+        encoded = texts.dictionary_encode()
+        return pa.DictionaryArray.from_arrays(encoded.indices, pc.utf8_trim_whitespace(encoded.dictionary))
 
     def ratings(self, name: str) -> Float32Array:
-        """Return a column of finite numbers, (n,)."""
+        """Return a column of numbers of at most a billion, (n,)."""
         values = self._numbers(name, pa.float64(), "a number")
-        is_finite = np.isfinite(values)
-        if not is_finite.all():
-            record = int(np.argmin(is_finite))
-            raise self._error(f"{values[record]} is not a rating: remove the row", record, name)
+        is_rating = np.abs(values) <= MAX_RATING
+        if not is_rating.all():
+            record = int(np.argmin(is_rating))
+            raise self._error(f"{values[record]:g} is not a rating: remove the row", record, name)
         return values.astype(np.float32)
 
-    def timestamps(self, name: str) -> Int64Array | None:
-        """Return a column of seconds since 1970, (n,), or None if there is no such column."""
+    def times(self, name: str) -> tuple[Float64Array, bool] | None:
+        """Return what `parse_times` makes of a column, or None if there is no such column."""
         if name not in self.records.schema.names:
             return None
-        return self._numbers(name, pa.int64(), "a whole number of seconds since 1970")
+        try:
+            return parse_times(self._column(name))
+        except BadTimeError as error:
+            raise self._error(str(error), error.record, name) from None
 
     def _column(self, name: str) -> pa.Array:
         return self.records.column(self.records.schema.get_field_index(name))
@@ -68,10 +78,10 @@ class CheckedBatch:
     def _numbers(self, name: str, kind: pa.DataType, expected: str) -> np.ndarray:
         """Convert a column to numbers of a kind; ``expected`` describes them in errors."""
         column = self._column(name)
-        if pa.types.is_timestamp(column.type):
-            column = column.cast(pa.timestamp("s"), safe=False)
         if _is_text(column):
             column = pc.utf8_trim_whitespace(column)
+            if self.text_format.delimiter != ",":
+                column = pc.replace_substring_regex(column, r"^([+-]?\d+),(\d+)$", r"\1.\2")
         try:
             numbers = column.cast(kind)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -92,12 +102,22 @@ class CheckedBatch:
         return InputError(f"values are {column.type}, not {expected}", self.path, column=name)
 
     def _error(self, message: str, record: int, column: str) -> InputError:
-        """Return an error at a record of the batch; records of a Parquet file have no line, but a row number."""
+        """Return an error at a record of the batch; only records of text have a line, others have a row number."""
         record += self.first_record
-        if is_parquet(self.path):
+        if not is_text(self.path):
             return InputError(f"row {record + 1}: {message}", self.path, column=column)
         return InputError(message, self.path, line=line_of_record(self.path, self.text_format, record), column=column)
 
 
 def _is_text(column: pa.Array) -> bool:
-    return bool(pa.types.is_string(column.type) or pa.types.is_large_string(column.type))
+    return bool(pa.types.is_string(column.type))
+
+
+def _whole_numbers(column: pa.Array) -> pa.Array:
+    """Convert floats that are all whole numbers: pandas stores ids so if one is missing."""
+    if not pa.types.is_floating(column.type):
+        return column
+    values = column.to_numpy(zero_copy_only=False)
+    values = values[np.isfinite(values)]
+    is_whole = (values == np.floor(values)) & (np.abs(values) < _MAX_WHOLE_FLOAT)
+    return column.cast(pa.int64(), safe=False) if is_whole.all() else column

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 # User rows or item rows. 4 bytes can number 2 billion of them; cast to 8 bytes before you multiply rows.
@@ -50,6 +51,8 @@ class RatingsDataset:
         item_rows: (n_ratings,), 0 to n_items.
         ratings: (n_ratings,).
         timestamps: (n_ratings,) seconds since 1970, or None.
+        timestamps_problem: why the times of the ratings cannot be read; None if they can, or if there are none.
+        notes: lines to print about how the files were read.
         rating_min: lowest rating of the scale.
         rating_max: highest rating of the scale.
         profiles: one row per user in the order of user_ids, one column per sign-up answer, or None.
@@ -61,10 +64,12 @@ class RatingsDataset:
     user_rows: RowArray
     item_rows: RowArray
     ratings: Float32Array
-    timestamps: Int64Array | None
+    timestamps: Float64Array | Int64Array | None
     rating_min: float
     rating_max: float
     profiles: pd.DataFrame | None = None
+    timestamps_problem: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def n_users(self) -> int:

@@ -13,10 +13,12 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from cofactor_trainer.data.dataset import Float32Array, Int64Array, RatingsDataset, RowArray
+from cofactor_trainer.data.dataset import Float32Array, Float64Array, RatingsDataset, RowArray
 from cofactor_trainer.data.duplicates import without_duplicates
 from cofactor_trainer.data.id_index import IdIndexBuilder
 from cofactor_trainer.data.item_descriptions import ItemDescription, build_catalogue
+from cofactor_trainer.data.plausibility import warn_of_similar_ids
+from cofactor_trainer.data.times import TimeReader, to_seconds
 from cofactor_trainer.errors import InputError
 
 Number = TypeVar("Number", bound=np.generic)
@@ -32,13 +34,13 @@ class RatingsChunk:
         user_ids: (n,) strings, dictionary encoded.
         item_ids: (n,) strings, dictionary encoded.
         ratings: (n,), finite.
-        timestamps: (n,) seconds since 1970, or None.
+        timestamps: (n,) numbers since 1970 in a unit of time that is the same for the file, or None.
     """
 
     user_ids: pa.DictionaryArray
     item_ids: pa.DictionaryArray
     ratings: Float32Array
-    timestamps: Int64Array | None
+    timestamps: Float64Array | None
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def build_dataset(
     profiles: pd.DataFrame | None = None,
     scale: RatingScale | None = None,
     source: Path | None = None,
+    times: TimeReader | None = None,
     keep_duplicates: bool = False,
 ) -> RatingsDataset:
     """Collect chunks of ratings into a dataset.
@@ -68,7 +71,8 @@ def build_dataset(
         profiles: one row per user, indexed by user id.
         scale: the scale of the ratings; None for the range that the ratings span.
         source: the file to name in errors.
-        keep_duplicates: keep all ratings of a user and item, not only the last one.
+        times: reader of the times of the chunks.
+        keep_duplicates: keep all ratings of a user and item, not only the latest one.
 
     Raises:
         InputError: there are no ratings, there is only one user or item, all ratings are equal, or a rating is
@@ -85,13 +89,16 @@ def build_dataset(
         user_rows=collected.user_rows,
         item_rows=collected.item_rows,
         ratings=ratings,
-        timestamps=collected.timestamps if len(collected.timestamps) else None,
+        timestamps=to_seconds(collected.timestamps) if len(collected.timestamps) == len(ratings) else None,
+        timestamps_problem=None if times is None else times.problem,
         # Round the scale to single precision, as the ratings are: 0.7 in double precision is above a rating of 0.7.
         rating_min=float(ratings.min() if scale is None else np.float32(scale.low)),
         rating_max=float(ratings.max() if scale is None else np.float32(scale.high)),
         profiles=None if profiles is None else profiles.reindex(collected.user_ids).reset_index(drop=True),
     )
     _check(dataset, source)
+    warn_of_similar_ids("user", dataset.user_ids)
+    warn_of_similar_ids("item", collected.item_ids)
     return dataset if keep_duplicates else _drop_duplicates(dataset)
 
 
@@ -104,13 +111,13 @@ class _CollectedRatings:
     item_ids: list[str]
     item_rows: RowArray
     ratings: Float32Array
-    timestamps: Int64Array
+    timestamps: Float64Array
 
 
 def _collect(chunks: Iterable[RatingsChunk]) -> _CollectedRatings:
     users, items = IdIndexBuilder(), IdIndexBuilder()
     user_codes, item_codes = _GrowingArray(np.int32), _GrowingArray(np.int32)
-    ratings, timestamps = _GrowingArray(np.float32), _GrowingArray(np.int64)
+    ratings, timestamps = _GrowingArray(np.float32), _GrowingArray(np.float64)
     for chunk in chunks:
         user_codes.append(_add_ids(users, chunk.user_ids))
         item_codes.append(_add_ids(items, chunk.item_ids))
@@ -162,7 +169,8 @@ def _drop_duplicates(dataset: RatingsDataset) -> RatingsDataset:
     distinct = without_duplicates(dataset)
     if distinct.n_ratings < dataset.n_ratings:
         n_dropped = dataset.n_ratings - distinct.n_ratings
-        logger.warning("dropped %d ratings, because the same user rated the same item again later", n_dropped)
+        later = "in a later row" if dataset.timestamps is None else "later"
+        logger.warning("dropped %d ratings, because the same user rated the same item again %s", n_dropped, later)
     return distinct
 
 

@@ -1,21 +1,22 @@
-"""Read delimited text files and locate records in them by line."""
+"""Read delimited text files in records or in blocks, and locate records in them by line."""
 
 from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import io
-import zlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO
 
+from cofactor_trainer.data.byte_streams import DelimiterReplacer, buffered, content_suffix, open_bytes, open_utf8
 from cofactor_trainer.errors import InputError
 
 _TAB_SUFFIXES = {".tsv", ".tab", ".data"}
 _READ_BYTES = 1 << 20
+_MAX_RECORD_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,10 @@ class TextFormat:
     def of_file(cls, path: Path, encoding: str = "utf-8") -> TextFormat:
         """Choose the delimiter by the file's suffix: a tab for .tsv, .tab and .data, else a comma."""
         try:
-            codecs.lookup(encoding)
+            b"\n".decode(encoding, errors="replace")  # also refuses codecs of bytes, such as "hex"
         except LookupError:
             raise InputError(f"--encoding {encoding!r} is unknown: try utf-8, latin-1 or cp1252") from None
-        suffix = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
-        return cls("\t" if suffix.lower() in _TAB_SUFFIXES else ",", encoding)
+        return cls("\t" if content_suffix(path) in _TAB_SUFFIXES else ",", encoding)
 
     @property
     def single_delimiter(self) -> str:
@@ -51,12 +51,12 @@ class TextFormat:
 
 
 def open_text(path: Path, text_format: TextFormat) -> IO[bytes]:
-    """Open a file, decompress .gz, and replace a delimiter of two characters by a tab."""
-    raw = _open_bytes(path)
+    """Open a file as UTF-8, decompress it, and replace a delimiter of two characters by a tab."""
+    stream = open_utf8(path, text_format.encoding)
     if len(text_format.delimiter) == 1:
-        return raw
-    replacer = _DelimiterReplacer(raw, text_format.delimiter.encode(), text_format.single_delimiter.encode())
-    return cast(IO[bytes], io.BufferedReader(replacer, _READ_BYTES))
+        return stream
+    old, new = text_format.delimiter.encode(), text_format.single_delimiter.encode()
+    return buffered(DelimiterReplacer(stream, old, new))
 
 
 def read_records(path: Path, text_format: TextFormat) -> Iterator[tuple[int, list[str]]]:
@@ -64,8 +64,7 @@ def read_records(path: Path, text_format: TextFormat) -> Iterator[tuple[int, lis
 
     This is slow: use it for small files and to locate errors.
     """
-    encoding = "utf-8-sig" if codecs.lookup(text_format.encoding).name == "utf-8" else text_format.encoding
-    with open_text(path, text_format) as stream, io.TextIOWrapper(stream, encoding, newline="") as text:
+    with open_text(path, text_format) as stream, io.TextIOWrapper(stream, "utf-8-sig", newline="") as text:
         reader = csv.reader(
             text,
             delimiter=text_format.single_delimiter,
@@ -80,7 +79,7 @@ def read_records(path: Path, text_format: TextFormat) -> Iterator[tuple[int, lis
         except csv.Error as error:
             raise InputError(f"{error}: remove the unpaired double quote", path, line=line) from None
         except UnicodeDecodeError:
-            check_encoding(path, text_format)
+            check_encoding(path, text_format.encoding)
             raise
 
 
@@ -92,17 +91,37 @@ def read_fixed_length_records(path: Path, text_format: TextFormat, n_fields: int
         yield record
 
 
+def read_blocks(stream: IO[bytes], text_format: TextFormat, n_bytes: int) -> Iterator[bytes]:
+    """Yield a stream of `open_text` in blocks of about n_bytes that end with a record; skip empty blocks.
+
+    Raises:
+        ValueError: a record is longer than 16 MiB.
+    """
+    pending = stream.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8)
+    while True:
+        read = stream.read(n_bytes)
+        block = pending + read
+        end = _end_of_records(block, text_format) if read else len(block)
+        pending = block[end:]
+        if len(pending) > _MAX_RECORD_BYTES:
+            raise ValueError("a record is longer than 16 MiB")
+        if block[:end].strip():
+            yield block[:end]
+        if not read:
+            return
+
+
 def line_of_record(path: Path, text_format: TextFormat, record: int) -> int:
     """Return the line that a record begins on; record 0 is the first after the header."""
     position = record + (text_format.column_names is None)
     return next(line for number, (line, _) in enumerate(read_records(path, text_format)) if number == position)
 
 
-def check_encoding(path: Path, text_format: TextFormat) -> None:
+def check_encoding(path: Path, encoding: str) -> None:
     """Raise an `InputError` that locates the first byte that is invalid in the encoding, if there is one."""
-    decoder = codecs.getincrementaldecoder(text_format.encoding)()
+    decoder = codecs.getincrementaldecoder(encoding)()
     offset, line = 0, 1
-    with _open_bytes(path) as stream:
+    with open_bytes(path) as stream:
         while True:
             chunk = stream.read(_READ_BYTES)
             pending = len(decoder.getstate()[0])
@@ -111,7 +130,7 @@ def check_encoding(path: Path, text_format: TextFormat) -> None:
             except UnicodeDecodeError as error:
                 line += error.object[: error.start].count(b"\n")
                 raise InputError(
-                    f"the byte at offset {offset - pending + error.start} is not {text_format.encoding}: "
+                    f"the byte at offset {offset - pending + error.start} is not {encoding}: "
                     "pass the right encoding with --encoding (often latin-1 or cp1252)",
                     path,
                     line=line,
@@ -122,70 +141,17 @@ def check_encoding(path: Path, text_format: TextFormat) -> None:
             line += chunk.count(b"\n")
 
 
-def _open_bytes(path: Path) -> IO[bytes]:
-    try:
-        if path.suffix.lower() != ".gz":
-            return path.open("rb")
-        return cast(IO[bytes], io.BufferedReader(_GzipReader(path), _READ_BYTES))
-    except FileNotFoundError:
-        raise InputError("no such file", path) from None
-    except IsADirectoryError:
-        raise InputError("this is a directory: name a file in it", path) from None
-    except PermissionError:
-        raise InputError("permission denied: make the file readable", path) from None
-
-
-class _GzipReader(io.RawIOBase):
-    """Decompressed bytes of a .gz file; a damaged file raises an `InputError`."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._stream = gzip.open(path)  # noqa: SIM115  closed by close()
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill the buffer with decompressed bytes."""
-        try:
-            return self._stream.readinto(buffer)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise InputError(
-                f"the file cannot be decompressed ({error}): get a complete copy, or remove .gz from its name if it is "
-                "not compressed",
-                self._path,
-            ) from None
-
-    def close(self) -> None:
-        """Close the file."""
-        if not self.closed:
-            self._stream.close()
-        super().close()
-
-
-class _DelimiterReplacer(io.RawIOBase):
-    """A stream with every ``old`` delimiter replaced by ``new``, which must not be longer."""
-
-    def __init__(self, stream: IO[bytes], old: bytes, new: bytes) -> None:
-        self._stream, self._old, self._new = cast(BinaryIO, stream), old, new
-        self._pending = b""
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill the buffer with replaced bytes.
-
-        If a read ends with the first half of a delimiter, that half waits for the next read.
-        """
-        while True:
-            read = self._stream.read(len(buffer) - len(self._pending))
-            chunk = self._pending + read
-            cut = len(chunk) - 1 if read and chunk.endswith(self._old[:1]) else len(chunk)
-            self._pending = chunk[cut:]
-            replaced = chunk[:cut].replace(self._old, self._new)
-            if replaced or not read:
-                buffer[: len(replaced)] = replaced
-                return len(replaced)
+def _end_of_records(block: bytes, text_format: TextFormat) -> int:
+    """Return where the last complete record of a block ends: after its last line break outside of quotes."""
+    line_break = b"\n" if b"\n" in block else b"\r"
+    if not text_format.is_quoted or b'"' not in block:
+        return block.rfind(line_break, 0, len(block) - (line_break == b"\r")) + 1
+    # A quote opens a field only at its start; a block starts with a record.
+    delimiter = re.escape(text_format.single_delimiter.encode())
+    end = outside = 0
+    for field in re.finditer(rb"(?:\A|(?<=[\r\n])|(?<=" + delimiter + rb'))"[^"]*(?:""[^"]*)*("|\Z)', block):
+        end = max(end, block.rfind(line_break, outside, field.start()) + 1)
+        if not field[1] or field.end() == len(block):
+            return end
+        outside = field.end()
+    return max(end, block.rfind(line_break, outside, len(block) - (line_break == b"\r")) + 1)

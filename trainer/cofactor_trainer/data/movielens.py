@@ -19,6 +19,7 @@ from cofactor_trainer.data.delimited_text import TextFormat, read_fixed_length_r
 from cofactor_trainer.data.item_descriptions import ItemDescription, split_genres, year_of_title
 from cofactor_trainer.data.rating_files import ColumnNames, read_chunks
 from cofactor_trainer.data.side_tables import read_items
+from cofactor_trainer.data.times import TimeReader
 from cofactor_trainer.errors import InputError, MissingExtraError
 
 _COLUMNS = ColumnNames("userId", "movieId", "rating", "timestamp")
@@ -57,7 +58,7 @@ def load_embedded_small() -> RatingsDataset:
         user_ids=pa.array(frame["userId"].astype(str), pa.string()).dictionary_encode(),
         item_ids=pa.array(frame["movieId"].astype(str), pa.string()).dictionary_encode(),
         ratings=frame["rating"].to_numpy(np.float32),
-        timestamps=frame["timestamp"].to_numpy(np.int64),
+        timestamps=frame["timestamp"].to_numpy(np.float64),
     )
     movies = frame.drop_duplicates("movieId")
     items = {
@@ -108,7 +109,8 @@ def load_100k(folder: Path, *, by_title: bool = False) -> RatingsDataset:
         InputError: a file is missing or damaged.
     """
     items = _read_items_100k(folder / "u.item")
-    chunks = read_chunks(folder / "u.data", _COLUMNS, TextFormat("\t", column_names=_NO_HEADER, is_quoted=False))
+    text_format, times = TextFormat("\t", column_names=_NO_HEADER, is_quoted=False), TimeReader()
+    chunks = read_chunks(folder / "u.data", _COLUMNS, text_format, times)
     if by_title:
         first_ids: dict[str, str] = {}
         for item_id in sorted(items, key=int):
@@ -122,6 +124,7 @@ def load_100k(folder: Path, *, by_title: bool = False) -> RatingsDataset:
         profiles=_read_users_100k(folder / "u.user") if (folder / "u.user").is_file() else None,
         scale=_FULL_STARS,
         source=folder / "u.data",
+        times=times,
         keep_duplicates=by_title,
     )
 
@@ -134,25 +137,28 @@ def _load_dat(folder: Path) -> RatingsDataset:
         item_id: ItemDescription(title, split_genres(genres), year_of_title(title))
         for item_id, title, genres in _read_unquoted(folder / "movies.dat", "::", 3, encoding)
     }
+    text_format, times = TextFormat("::", column_names=_NO_HEADER, is_quoted=False), TimeReader()
     return build_dataset(
         "MovieLens 1M" if has_users else "MovieLens 10M",
-        read_chunks(folder / "ratings.dat", _COLUMNS, TextFormat("::", column_names=_NO_HEADER, is_quoted=False)),
+        read_chunks(folder / "ratings.dat", _COLUMNS, text_format, times),
         items=items,
         profiles=_read_users_1m(folder / "users.dat") if has_users else None,
         scale=_FULL_STARS if has_users else _HALF_STARS,
         source=folder / "ratings.dat",
+        times=times,
     )
 
 
 def _load_csv(folder: Path, ratings: Path) -> RatingsDataset:
     """Load 20M, 25M, 32M, latest or latest-small: ratings.csv and movies.csv with headers."""
-    movies = folder / "movies.csv"
+    movies, times = folder / "movies.csv", TimeReader()
     return build_dataset(
         f"MovieLens {folder.resolve().name}",
-        read_chunks(ratings, _COLUMNS, TextFormat.of_file(ratings)),
-        items=read_items(movies, _COLUMNS.item) if movies.is_file() else None,
+        read_chunks(ratings, _COLUMNS, TextFormat.of_file(ratings), times),
+        items=read_items(movies, _COLUMNS.item).descriptions if movies.is_file() else None,
         scale=_HALF_STARS,
         source=ratings,
+        times=times,
     )
 
 

@@ -1,42 +1,69 @@
-"""Read ratings from CSV, TSV and Parquet files with named columns."""
+"""Read ratings from text, Parquet and JSON files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+
 from cofactor_trainer.data.checked_batch import CheckedBatch
-from cofactor_trainer.data.dataset import RatingsDataset
+from cofactor_trainer.data.dataset import BoolArray, RatingsDataset
 from cofactor_trainer.data.dataset_builder import RatingScale, RatingsChunk, build_dataset
 from cofactor_trainer.data.delimited_text import TextFormat
-from cofactor_trainer.data.side_tables import read_items, read_profiles
-from cofactor_trainer.data.table_files import check_columns, read_batches, read_header
+from cofactor_trainer.data.plausibility import warn_of_odd_ratings
+from cofactor_trainer.data.side_tables import column_key, match_items, match_profiles, read_items, read_profiles
+from cofactor_trainer.data.table_files import check_columns, is_json, is_text, read_batches, read_header
+from cofactor_trainer.data.text_detection import delimiter_name, detect_format, read_first_record
+from cofactor_trainer.data.times import TimeReader
 
-# In lower case, the standard name first.
-_KNOWN_NAMES = {
-    "user": ("user_id", "userid", "user", "customer_id", "uid"),
-    "item": ("item_id", "itemid", "item", "movie_id", "movieid", "movie", "product_id", "book_id", "iid"),
-    "rating": ("rating", "score", "stars"),
-    "timestamp": ("timestamp", "time", "unix_timestamp", "ts"),
+# The standard name first. Case, blanks, "-" and "_" do not count.
+KNOWN_NAMES = {
+    "user": ("user_id", "user", "customer_id", "customer", "uid", "reviewer_id", "username"),
+    "item": ("item_id", "item", "movie_id", "movie", "product_id", "product", "book_id", "iid", "asin", "isbn"),
+    "rating": ("rating", "score", "stars", "book_rating", "overall"),
+    "timestamp": ("timestamp", "time", "unix_timestamp", "ts", "unix_review_time", "date", "datetime", "created_at"),
 }
 
 
 @dataclass(frozen=True)
 class ColumnNames:
-    """Names of the columns of a table of ratings.
+    """Names of the columns of a table of ratings; "1" and so on if the file has no header.
 
     Attributes:
         user: column of user ids, 64-bit whole numbers or text.
         item: column of item ids, likewise.
         rating: column of numbers.
-        timestamp: column of seconds since 1970; a table need not have it.
+        timestamp: column of times; a table need not have it.
     """
 
     user: str = "user_id"
     item: str = "item_id"
     rating: str = "rating"
     timestamp: str = "timestamp"
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How to read files; None leaves the choice to the reader.
+
+    Attributes:
+        encoding: encoding of text files.
+        delimiter: characters between the fields of the ratings.
+        has_header: True if the first line of the ratings names the columns.
+        missing: numbers that stand for "no rating".
+        items_id_column: id column of the items table.
+        users_id_column: id column of the users table.
+    """
+
+    encoding: str = "utf-8"
+    delimiter: str | None = None
+    has_header: bool | None = None
+    missing: tuple[float, ...] = ()
+    items_id_column: str | None = None
+    users_id_column: str | None = None
 
 
 def read_ratings(
@@ -47,51 +74,141 @@ def read_ratings(
     items_path: Path | None = None,
     users_path: Path | None = None,
     scale: RatingScale | None = None,
+    options: FileOptions | None = None,
 ) -> RatingsDataset:
     """Read the ratings of one file.
 
     Args:
-        path: a .csv, .tsv, .tab, .txt or .parquet file; text may be gzipped (.gz).
+        path: a file of delimited text, JSON lines (.jsonl) or Parquet; text may be in a .gz or .zip file.
         columns: names of the columns; None to look for usual names (user_id, userId, user, …).
-        encoding: of text files.
+        encoding: of text files; ``options`` replaces it.
         items_path: table with the item column and any of title, genres ("A|B") and year.
         users_path: table with the user column; every other column is a sign-up answer.
         scale: lowest and highest possible rating; None for the range that the ratings span.
+        options: how to read the files.
 
     Raises:
         InputError: a file is unusable; the message names the line and the column.
     """
-    names = columns or guess_columns(read_header(path, encoding))
-    return build_dataset(
+    options = options or FileOptions(encoding)
+    text_format, names = detect_table(path, columns, options)
+    items = items_path and read_items(items_path, options.items_id_column or names.item, options.encoding)
+    profiles = users_path and read_profiles(users_path, options.users_id_column or names.user, options.encoding)
+    reader = _RatingsReader(path, names, text_format, options.missing)
+    dataset = build_dataset(
         path.name,
-        read_chunks(path, names, TextFormat.of_file(path, encoding)),
-        items=None if items_path is None else read_items(items_path, names.item, encoding),
-        profiles=None if users_path is None else read_profiles(users_path, names.user, encoding),
+        reader.chunks(),
+        items=items.descriptions if items else None,
+        profiles=profiles.frame if profiles else None,
         scale=scale,
         source=path,
+        times=reader.times,
     )
+    warn_of_odd_ratings(dataset.ratings)
+    notes = [reader.describe()]
+    if items:
+        notes.append(match_items(items, dataset.catalogue.item_ids))
+    if profiles:
+        notes.append(match_profiles(profiles, dataset.user_ids))
+    return replace(dataset, notes=tuple(notes))
 
 
-def guess_columns(header: list[str]) -> ColumnNames:
-    """Find usual column names in a header, in any case; fall back to the standard names."""
-    by_lower = {name.lower(): name for name in reversed(header)}
+def detect_table(path: Path, columns: ColumnNames | None, options: FileOptions) -> tuple[TextFormat, ColumnNames]:
+    """Find out how a file separates its fields, whether it has a header, and the names of its columns."""
+    if not is_text(path):
+        text_format = TextFormat.of_file(path, options.encoding)
+        return text_format, columns or guess_columns(read_header(path, text_format))
+    text_format = detect_format(path, options.encoding, 3, options.delimiter)
+    first = read_first_record(path, text_format)
+    has_header = _has_header(first, columns) if options.has_header is None else options.has_header
+    if has_header:
+        return text_format, columns or guess_columns(first)
+    numbers = tuple(str(number + 1) for number in range(len(first)))
+    if columns is not None and not {columns.user, columns.item, columns.rating} <= set(numbers):
+        # Names of a file without header follow the order of its columns.
+        given = (columns.user, columns.item, columns.rating, columns.timestamp)
+        numbers = (*given, *numbers)[: len(first)] if len(first) <= len(given) else (*given, *numbers[len(given) :])
+    return replace(text_format, column_names=numbers), columns or ColumnNames("1", "2", "3", "4")
+
+
+def _has_header(first: Sequence[str], columns: ColumnNames | None) -> bool:
+    """Return False if the first record has none of the names, and a number where the ratings are."""
+    if columns is not None:
+        position = int(columns.rating) - 1 if columns.rating.isdecimal() else 2
+        if {columns.user, columns.item, columns.rating} & set(first) and not columns.rating.isdecimal():
+            return True
+    else:
+        position = 2
+        if {column_key(name) for names in KNOWN_NAMES.values() for name in names} & {column_key(n) for n in first}:
+            return True
+    try:
+        float(first[position].replace(",", "."))
+    except (IndexError, ValueError):
+        return True
+    return False
+
+
+def guess_columns(header: Sequence[str]) -> ColumnNames:
+    """Find usual column names in a header, in any spelling; fall back to the standard names."""
+    by_key = {column_key(name): name for name in reversed(header)}
     found = {
-        kind: next((by_lower[name] for name in known if name in by_lower), known[0])
-        for kind, known in _KNOWN_NAMES.items()
+        kind: next((by_key[column_key(name)] for name in known if column_key(name) in by_key), known[0])
+        for kind, known in KNOWN_NAMES.items()
     }
     return ColumnNames(**found)
 
 
-def read_chunks(path: Path, columns: ColumnNames, text_format: TextFormat) -> Iterator[RatingsChunk]:
-    """Yield the ratings of a file in chunks."""
+def read_chunks(path: Path, columns: ColumnNames, text_format: TextFormat, times: TimeReader) -> Iterator[RatingsChunk]:
+    """Yield the ratings of a file in chunks; ``times`` reads their times."""
     first_record = 0
     for records in read_batches(path, text_format):
-        check_columns(records, path, (columns.user, columns.item, columns.rating))
+        check_columns(records, path, (columns.user, columns.item, columns.rating), text_format)
         batch = CheckedBatch(records, path, text_format, first_record)
         yield RatingsChunk(
             user_ids=batch.ids(columns.user),
             item_ids=batch.ids(columns.item),
             ratings=batch.ratings(columns.rating),
-            timestamps=batch.timestamps(columns.timestamp),
+            timestamps=times.read(lambda batch=batch: batch.times(columns.timestamp)),  # type: ignore[misc]
         )
         first_record += records.num_rows
+
+
+class _RatingsReader:
+    """Reads the ratings of a file and notes how it did."""
+
+    def __init__(self, path: Path, columns: ColumnNames, text_format: TextFormat, missing: tuple[float, ...]) -> None:
+        self.times = TimeReader()
+        self._path, self._columns, self._format = path, columns, text_format
+        self._missing = np.array(missing, np.float32)
+        self._n_missing = 0
+
+    def chunks(self) -> Iterator[RatingsChunk]:
+        """Yield the ratings in chunks, without those that stand for "no rating"."""
+        for chunk in read_chunks(self._path, self._columns, self._format, self.times):
+            is_missing = np.isin(chunk.ratings, self._missing)
+            self._n_missing += int(is_missing.sum())
+            yield _select(chunk, ~is_missing) if is_missing.any() else chunk
+
+    def describe(self) -> str:
+        """Say what was detected and used."""
+        if is_text(self._path):
+            header = "with header" if self._format.column_names is None else "without header"
+            kind = f"separated by {delimiter_name(self._format.delimiter)}, {header}"
+        else:
+            kind = "JSON lines" if is_json(self._path) else "Parquet"
+        columns = self._columns
+        used = f"user {columns.user}, item {columns.item}, rating {columns.rating}"
+        time = self.times.describe()
+        used += ", no times" if time == "none" else f", time {columns.timestamp} ({time})"
+        missing = f"; {self._n_missing:,} ratings left out as missing" if len(self._missing) else ""
+        return f"ratings: {self._path.name}, {kind}; columns: {used}{missing}"
+
+
+def _select(chunk: RatingsChunk, selected: BoolArray) -> RatingsChunk:
+    mask = pa.array(selected)
+    return RatingsChunk(
+        user_ids=chunk.user_ids.filter(mask),
+        item_ids=chunk.item_ids.filter(mask),
+        ratings=chunk.ratings[selected],
+        timestamps=None if chunk.timestamps is None else chunk.timestamps[selected],
+    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from cofactor_trainer.data.dataset import BoolArray, Catalogue, Int64Array, RatingsDataset, row_counts
+from cofactor_trainer.data.dataset import BoolArray, Catalogue, Float64Array, Int64Array, RatingsDataset, row_counts
 from cofactor_trainer.data.id_index import drop_unused_rows
 from cofactor_trainer.errors import InputError
 
@@ -97,7 +97,9 @@ def _last_of_each_user(
     return validates
 
 
-def _timestamps(dataset: RatingsDataset) -> Int64Array:
+def _timestamps(dataset: RatingsDataset) -> Float64Array | Int64Array:
+    if dataset.timestamps_problem is not None:
+        raise InputError(f"this split needs times, but {dataset.timestamps_problem}: mend it, or use --split random")
     if dataset.timestamps is None:
         raise InputError(f"{dataset.name} has no timestamps: use --split random, or name their column with --columns")
     return dataset.timestamps
