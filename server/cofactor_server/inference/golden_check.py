@@ -10,6 +10,7 @@ import numpy as np
 from cofactor_server.arrays import AnyArray, BoolArray
 from cofactor_server.errors import ModelRefused
 from cofactor_server.inference.engine import Engine
+from cofactor_server.repository.passing_errors import raise_if_passing
 from cofactor_server.repository.version_directory import VersionDirectory
 
 TOLERANCE = 1e-4
@@ -22,7 +23,8 @@ Arrays = dict[str, AnyArray]
 def run_golden_tests(directory: VersionDirectory, engine: Engine) -> int:
     """Run every golden test -> their number.
 
-    Raises ModelRefused if an output differs by more than TOLERANCE, or a graph has no golden test.
+    Raises ModelRefused if an output differs by more than TOLERANCE, or a graph has no golden test; OSError or
+    MemoryError if the machine lacks files or memory.
     """
     cases = _read_cases(directory)
     unmatched = {graph.name for graph in directory.manifest.graphs} ^ {graph for graph, _ in cases}
@@ -35,6 +37,7 @@ def run_golden_tests(directory: VersionDirectory, engine: Engine) -> int:
         try:
             outputs = engine.run(graph, inputs)
         except Exception as error:
+            raise_if_passing(error)
             raise ModelRefused(
                 f"model {directory.label} refused: graph {graph} fails on golden case {case} ({type(error).__name__})"
             ) from None
@@ -52,7 +55,8 @@ def _read_cases(directory: VersionDirectory) -> dict[tuple[str, str], tuple[Arra
             for key in archive.files:
                 graph, case, side, name = key.split("/")
                 cases[graph, case][side == "out"][name] = archive[key]
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise_if_passing(error)
         raise ModelRefused(f"model {directory.label} refused: golden.npz cannot be read") from None
     return cases
 

@@ -14,10 +14,13 @@ import os
 import shutil
 import stat
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 LOCK = ".lock"
+_PAUSE_S = 0.02
 
 
 class LockedFolder:
@@ -59,6 +62,24 @@ class LockedFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path, seconds: float) -> Iterator[None]:
+    """Hold the only lock on a folder that exists, without leaving a file in it.
+
+    Waits at most `seconds` for another holder; then raises BlockingIOError. A file system without locks gives none.
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + seconds
+        while not _try_lock(lock, fcntl.LOCK_EX):
+            if time.monotonic() >= deadline:
+                raise BlockingIOError(errno.EWOULDBLOCK, "another process is changing it")
+            time.sleep(_PAUSE_S)
+        yield
+    finally:
+        os.close(lock)
 
 
 def create_lock(folder: Path) -> int:

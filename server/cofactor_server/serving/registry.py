@@ -165,11 +165,13 @@ class LiveRegistry:
     def _check_default(self, config: ServerConfig) -> None:
         if self.watcher.repository_error:
             raise ConfigurationError(f"--models: cannot read {config.models}: {self.watcher.repository_error}")
+        self._check_readable(config)
         snapshot = self.watcher.snapshot
         names = sorted(name for name, state in snapshot.items() if state.available)
         if not names:
             raise ConfigurationError(
-                f"--models: {config.models} contains no <name>/<version>/manifest.json; cofactor-train writes one"
+                f"--models: {config.models} contains no <name>/<version>/manifest.json with names in lower case, as "
+                "docs/model-format.md allows them; cofactor-train writes one"
             )
         self._default_name = config.model or names[0]
         if self._default_name not in names:
@@ -180,6 +182,14 @@ class LiveRegistry:
         if default.routing is None:
             raise ModelRefused(default.refused[newest_first(default.refused)[0]].reason)
         self._swap(snapshot)
+
+    def _check_readable(self, config: ServerConfig) -> None:
+        """Raise ConfigurationError if the default model cannot be read, or may be one that cannot be read."""
+        for name, problem in sorted(self.watcher.unreadable_models.items()):
+            if name == (config.model or name):
+                raise ConfigurationError(
+                    f"--models: cannot read model {name}: {problem}; make it readable, or name another with --model"
+                )
 
 
 def _counted(load: Callable[[Path], LoadedVersion], metrics: Metrics) -> Callable[[Path], LoadedVersion]:

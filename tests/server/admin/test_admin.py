@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import grpc
@@ -174,3 +175,60 @@ def test_the_admin_api_needs_a_token_if_the_server_has_tokens(serve, models, tmp
             with pytest.raises(grpc.RpcError) as refused:
                 admin.Reload(admin_pb2.ReloadRequest(), metadata=metadata, timeout=10)
             assert refused.value.code().name == code
+
+
+def test_changes_at_the_same_time_lose_none(operate, models) -> None:
+    api = operate(models)
+    labels = [f"label-{number}" for number in range(24)]
+    calls = [
+        api.admin.Promote.future(admin_pb2.PromoteRequest(name="dot", version="1", label=label), timeout=30)
+        for label in labels
+    ]
+    for call in calls:
+        assert call.result().policy.labels
+    written = json.loads((models / "dot" / "serving.json").read_text())
+    assert sorted(written["labels"]) == sorted(labels)
+    assert sorted(path.name for path in (models / "dot").iterdir()) == ["1", "2", "serving.json"]
+
+
+def test_servers_that_share_a_repository_lose_no_change(operate, models) -> None:
+    """The servers are in one process here, and so have one process id, as those of two containers do."""
+    servers = [operate(models) for _ in range(2)]
+    labels = [f"label-{number}" for number in range(16)]
+    calls = [
+        servers[index % 2].admin.Promote.future(
+            admin_pb2.PromoteRequest(name="dot", version="1", label=label), timeout=30
+        )
+        for index, label in enumerate(labels)
+    ]
+    for call in calls:
+        call.result()
+    assert sorted(json.loads((models / "dot" / "serving.json").read_text())["labels"]) == sorted(labels)
+
+
+def test_a_policy_that_is_broken_is_not_replaced_by_the_previous_one(operate, models) -> None:
+    api = operate(models)
+    broken = '{"labels": {"stable": "1"},}'
+    (models / "dot" / "serving.json").write_text(broken)
+    with pytest.raises(grpc.RpcError, match="is not a serving policy") as refused:
+        api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="1", label="canary"), timeout=10)
+    assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert (models / "dot" / "serving.json").read_text() == broken
+
+
+def test_promote_finds_a_version_that_was_published_just_now(operate, models, versions) -> None:
+    api = operate(models)
+    versions.copy(models / "dot" / "1", models, version="3")
+    api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="3"), timeout=30)
+    assert serving_version(api) == "3"
+
+
+def test_a_rollback_to_a_version_that_is_gone_is_refused(operate, models) -> None:
+    api = operate(models)
+    for version in ("1", "2"):
+        api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version=version), timeout=10)
+    shutil.rmtree(models / "dot" / "1")
+    with pytest.raises(grpc.RpcError, match="has no version") as refused:
+        api.admin.Rollback(admin_pb2.RollbackRequest(name="dot"), timeout=10)
+    assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+    assert serving_version(api) == "2"
