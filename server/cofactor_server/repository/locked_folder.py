@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from cofactor_server.errors import ConfigurationError
+
 LOCK = ".lock"
 _PAUSE_S = 0.02
 
@@ -62,6 +64,23 @@ class LockedFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def open_process_folder(copies: str) -> LockedFolder:
+    """Return a new folder for this process, in `copies` or, if that is empty, among the temporary files.
+
+    Raises ConfigurationError if no folder can be created there, as on a read-only file system.
+    """
+    parent = Path(copies) if copies else None
+    try:
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        return LockedFolder(parent)
+    except OSError as error:
+        problem = f"cannot write to --copies {copies}" if copies else "there is no temporary folder that can be written"
+        # The text for a missing temporary folder has no error number, only a list of folders.
+        reason = f": {error.strerror}" if copies and error.strerror else ""
+        raise ConfigurationError(f"{problem}{reason}; name a folder that can be written with --copies") from None
 
 
 @contextlib.contextmanager

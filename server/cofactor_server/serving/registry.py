@@ -12,7 +12,7 @@ from cofactor_server.errors import ConfigurationError, ModelNotFound, ModelRefus
 from cofactor_server.inference.ann_index import load_faiss
 from cofactor_server.inference.execution_providers import requested_providers
 from cofactor_server.observability.counters import Metrics
-from cofactor_server.repository.locked_folder import LockedFolder
+from cofactor_server.repository.locked_folder import open_process_folder
 from cofactor_server.repository.serving_policy import newest_first
 from cofactor_server.repository.signatures import SignatureVerifier
 from cofactor_server.repository.sources import open_source
@@ -137,7 +137,7 @@ class LiveRegistry:
 
         Raises ModelRefused, ProviderUnavailable or ConfigurationError if the default model cannot be served.
         """
-        self._private_folder = None if config.copies else LockedFolder()
+        self._private_folder = None if config.copies else open_process_folder("")
         copies = self._private_folder.path if self._private_folder else Path(config.copies)
         self.source = open_source(str(config.models))
         self.watcher = ModelWatcher(self.source, _counted(_loader(config), metrics), copies, self._swap)
@@ -180,7 +180,12 @@ class LiveRegistry:
             )
         default = snapshot[self._default_name]
         if default.routing is None:
-            raise ModelRefused(default.refused[newest_first(default.refused)[0]].reason)
+            version = newest_first(default.refused)[0]
+            refusal = default.refused[version]
+            if refusal.is_final:
+                raise ModelRefused(refusal.reason)
+            copies = f"--copies {config.copies}" if config.copies else "a temporary folder; --copies names another"
+            raise ConfigurationError(f"{self._default_name}/{version} {refusal.reason} (its copy goes to {copies})")
         self._swap(snapshot)
 
     def _check_readable(self, config: ServerConfig) -> None:
