@@ -80,6 +80,11 @@ class RequestError(CofactorError):
         self.metadata = metadata or {}
         self.retry_after_s = retry_after_s
 
+    def rename_field(self, field: str) -> None:
+        """Name the field as the caller knows it, if the caller spoke another protocol; the message begins with it."""
+        self.args = (field + str(self).removeprefix(self.field),)
+        self.field = field
+
 
 class InvalidField(RequestError):
     """A field has a value that is not allowed.

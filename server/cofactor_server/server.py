@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
@@ -25,7 +26,7 @@ from cofactor_server.security.authentication import Authenticator, TokenVerifier
 from cofactor_server.security.json_web_tokens import JsonWebTokens
 from cofactor_server.security.rate_limit import RateLimiter
 from cofactor_server.security.static_tokens import StaticTokens
-from cofactor_server.security.tls import TlsFiles, server_credentials
+from cofactor_server.security.tls import CertificateReloader, TlsFiles, server_credentials
 from cofactor_server.services.catalog_servicer import CatalogServicer
 from cofactor_server.services.open_inference.servicer import OpenInferenceServicer
 from cofactor_server.services.recommender_servicer import RecommenderServicer
@@ -109,6 +110,10 @@ class RunningServer:
         """Return the versions that are loaded at this moment."""
         return self._live.current
 
+    def reload(self) -> None:
+        """Look for changes of the repository now, and try refused versions again."""
+        self._live.watcher.poll(retry_refused=True)
+
     def stop(self) -> None:
         """Drain the server and close it; a second call does nothing."""
         with self._stopping:
@@ -129,12 +134,15 @@ class RunningServer:
         self.stop()
 
 
-def create_server(config: ServerConfig, *, shares_port: bool = False) -> RunningServer:
+def create_server(
+    config: ServerConfig, *, shares_port: bool = False, on_reload: Callable[[], None] = lambda: None
+) -> RunningServer:
     """Load the models and start a server.
 
     Args:
         config: the settings.
         shares_port: True lets other processes listen on the same port.
+        on_reload: called when the admin API has changed or reloaded the repository, to tell other processes.
 
     Raises ModelRefused, ProviderUnavailable, or ConfigurationError, also if the port is taken.
     """
@@ -156,9 +164,11 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
         server = grpc.server(executor, interceptors=[*tracing, interceptor], options=options)
         _add_services(server, config, live, metrics, recommender)
         health = Health(server)
-        listener = Listener(server, health, _listen(server, config), config.drain_delay_s, config.grace_s)
-        admin = AdminServer(live, authenticator, config.admin_port) if config.admin_port else None
-        reporter = MetricsReporter(metrics, ServingGauges(live, lambda: pools.calls.n_waiting))
+        certificates = _certificates(config)
+        expiry_times = certificates.expiry.times if certificates else dict[str, float]
+        listener = Listener(server, health, _listen(server, config, certificates), config.drain_delay_s, config.grace_s)
+        admin = AdminServer(live, authenticator, config.admin_port, on_reload) if config.admin_port else None
+        reporter = MetricsReporter(metrics, ServingGauges(live, lambda: pools.calls.n_waiting, expiry_times))
         running = RunningServer(listener, live, pools, reporter, admin, closing.pop_all())
     listener.start()
     live.follow(config.poll_interval_s)
@@ -210,16 +220,22 @@ def _add_services(
     add_reflection(server)
 
 
-def _listen(server: grpc.Server, config: ServerConfig) -> int:
+def _certificates(config: ServerConfig) -> CertificateReloader | None:
+    """Return the certificates of the port, None if the server has no TLS."""
+    if not config.tls_certificate:
+        return None
+    authority = Path(config.tls_client_authority) if config.tls_client_authority else None
+    return CertificateReloader(TlsFiles(Path(config.tls_certificate), Path(config.tls_key), authority))
+
+
+def _listen(server: grpc.Server, config: ServerConfig, certificates: CertificateReloader | None) -> int:
     """Bind the server's port and return it."""
     host = f"[{config.host}]" if ":" in config.host and not config.host.startswith(("[", "unix:")) else config.host
     address = host if host.startswith("unix:") else f"{host}:{config.port}"
     try:
-        if not config.tls_certificate:
+        if certificates is None:
             return server.add_insecure_port(address)
-        authority = Path(config.tls_client_authority) if config.tls_client_authority else None
-        files = TlsFiles(Path(config.tls_certificate), Path(config.tls_key), authority)
-        return server.add_secure_port(address, server_credentials(files))
+        return server.add_secure_port(address, server_credentials(certificates))
     except RuntimeError:
         raise ConfigurationError(
             f"cannot listen on {config.host} port {config.port}: the port is in use, or the address does not belong to "

@@ -22,6 +22,19 @@ def sleep_until_stopped(link: SupervisorLink, slot: int, folder: Path) -> None:
     (folder / f"{os.getpid()}.drained").touch()
 
 
+def note_reloads(link: SupervisorLink, slot: int, folder: Path) -> None:
+    """Announce a reload if this is the worker in slot 0, and note those of others."""
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    link.on_orphaned(stopping.set, on_reload=(folder / f"{slot}.reloaded").touch)
+    link.announce_ready()
+    while slot == 0 and not stopping.wait(0.02):
+        if (folder / "announce").exists():
+            (folder / "announce").unlink()
+            link.announce_reload()
+    stopping.wait()
+
+
 def ignore_sigterm(link: SupervisorLink, slot: int, folder: Path) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     link.announce_ready()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from cofactor.admin.v1.admin_pb2 import ServingPolicy
 from cofactor_server.errors import InvalidField, ModelNotFound, RepositoryReadOnly, quoted
-from cofactor_server.repository.serving_policy import PolicyError, format_policy, promote, roll_back
+from cofactor_server.repository.serving_policy import PolicyError, format_policy, parse_policy, promote, roll_back
 from cofactor_server.repository.sources import ModelSource
-from cofactor_server.repository.watcher import ModelState, ModelWatcher
+from cofactor_server.repository.watcher import ModelWatcher
 from cofactor_server.serving.loaded_version import LoadedVersion
 
 
@@ -18,38 +19,59 @@ class LabelChanges:
     def __init__(self, watcher: ModelWatcher[LoadedVersion], source: ModelSource) -> None:
         self._watcher = watcher
         self._source = source
+        self._changing = threading.Lock()
 
     def promote(self, name: str, version: str, label: str) -> ServingPolicy:
         """Put a label on a version, and return the new policy.
 
         Raises ModelNotFound, InvalidField for a label that is not allowed, or RepositoryReadOnly.
         """
-        if version not in self._state(name).available:
-            raise ModelNotFound(f"the repository has no version {quoted(version)} of {quoted(name)}")
-        return self._change(name, lambda policy: promote(policy, label, version))
+
+        def put(policy: ServingPolicy) -> ServingPolicy:
+            self._check_version(name, version)
+            return promote(policy, label, version)
+
+        return self._change(name, put)
 
     def roll_back(self, name: str, label: str) -> ServingPolicy:
         """Put a label back on the version that had it before, and return the new policy.
 
         Raises ModelNotFound, InvalidField for a label that was never moved, or RepositoryReadOnly.
         """
-        return self._change(name, lambda policy: roll_back(policy, label))
 
-    def _state(self, name: str) -> ModelState[LoadedVersion]:
-        state = self._watcher.snapshot.get(name)
-        if state is None:
-            raise ModelNotFound(f"no model is called {quoted(name)}")
-        return state
+        def put_back(policy: ServingPolicy) -> ServingPolicy:
+            changed = roll_back(policy, label)
+            self._check_version(name, changed.labels[label])
+            return changed
+
+        return self._change(name, put_back)
+
+    def _check_version(self, name: str, version: str) -> None:
+        state = self._watcher.snapshot[name]
+        if version not in state.available and version not in state.loaded:
+            raise ModelNotFound(f"the repository has no version {quoted(version)} of {quoted(name)}")
 
     def _change(self, name: str, change: Callable[[ServingPolicy], ServingPolicy]) -> ServingPolicy:
-        self._watcher.poll()  # or a policy written since the last poll would be overwritten
-        try:
-            policy = change(self._state(name).policy)
-        except PolicyError as error:
-            raise InvalidField("label", str(error)) from None
-        try:
-            self._source.write_policy(name, format_policy(policy))
-        except OSError as error:
-            raise RepositoryReadOnly(error.strerror or type(error).__name__) from None
-        self._watcher.poll()
-        return policy
+        """Change serving.json as it is in the repository, which may be newer than the last poll."""
+        changed = ServingPolicy()
+
+        def rewrite(text: str | None) -> str:
+            policy = parse_policy(text) if text is not None else ServingPolicy()
+            try:
+                changed.CopyFrom(change(policy))
+            except PolicyError as error:
+                raise InvalidField("label", str(error)) from None
+            return format_policy(changed)
+
+        with self._changing:
+            self._watcher.poll()  # the version may have been published just now
+            if name not in self._watcher.snapshot:
+                raise ModelNotFound(f"no model is called {quoted(name)}")
+            try:
+                self._source.update_policy(name, rewrite)
+            except PolicyError as error:  # a file that people wrote is not replaced by what was in force before
+                raise RepositoryReadOnly(str(error)) from None
+            except OSError as error:
+                raise RepositoryReadOnly(error.strerror or type(error).__name__) from None
+            self._watcher.poll()
+        return changed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -27,8 +28,17 @@ class AdminServer:
         port: the port that it listens on.
     """
 
-    def __init__(self, live: LiveRegistry, authenticator: Authenticator | None, port: int) -> None:
-        """Listen on 127.0.0.1, with the tokens of the main API; raises ConfigurationError if the port is taken."""
+    def __init__(
+        self,
+        live: LiveRegistry,
+        authenticator: Authenticator | None,
+        port: int,
+        on_reload: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Listen on 127.0.0.1, with the tokens of the main API; raises ConfigurationError if the port is taken.
+
+        on_reload: called after a call that changed or reloaded the repository.
+        """
         calls, control = BoundedPool("admin", _THREADS, _THREADS), BoundedPool("admin-control", _THREADS, _THREADS)
         refusals = BoundedPool("admin-refusal", 1)
         pools = ThreadPools(calls=calls, streams=calls, control=control, watches=control, refusals=refusals)
@@ -37,7 +47,7 @@ class AdminServer:
             ThreadPoolExecutor(_THREADS), interceptors=[interceptor], options=[("grpc.so_reuseport", 0)]
         )
         add_servicer = admin_pb2_grpc.add_AdminServiceServicer_to_server
-        add_servicer(AdminServicer(live.watcher, live.source), self._server)
+        add_servicer(AdminServicer(live.watcher, live.source, on_reload), self._server)
         _add_channelz(self._server)
         try:
             self.port: int = self._server.add_insecure_port(f"{_HOST}:{port}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc
 
 from cofactor.admin.v1 import admin_pb2
@@ -16,8 +18,12 @@ from cofactor_server.serving.loaded_version import LoadedVersion
 class AdminServicer(AdminServiceServicer):  # type: ignore[misc] # generated without annotations
     """Serve AdminService: read the watcher's snapshot, and write changes to the repository."""
 
-    def __init__(self, watcher: ModelWatcher[LoadedVersion], source: ModelSource) -> None:
+    def __init__(
+        self, watcher: ModelWatcher[LoadedVersion], source: ModelSource, on_reload: Callable[[], None]
+    ) -> None:
+        """`on_reload` tells other processes to look for changes."""
         self._watcher = watcher
+        self._on_reload = on_reload
         self._labels = LabelChanges(watcher, source)
 
     def ListVersions(  # noqa: N802 (gRPC's name)
@@ -31,6 +37,7 @@ class AdminServicer(AdminServiceServicer):  # type: ignore[misc] # generated wit
     ) -> admin_pb2.ReloadResponse:
         """See admin.proto."""
         self._watcher.poll(retry_refused=True)
+        self._on_reload()
         return admin_pb2.ReloadResponse(models=self._models())
 
     def Promote(  # noqa: N802
@@ -38,13 +45,16 @@ class AdminServicer(AdminServiceServicer):  # type: ignore[misc] # generated wit
     ) -> admin_pb2.PromoteResponse:
         """See admin.proto."""
         policy = self._labels.promote(request.name, request.version, request.label or STABLE)
+        self._on_reload()
         return admin_pb2.PromoteResponse(policy=policy)
 
     def Rollback(  # noqa: N802
         self, request: admin_pb2.RollbackRequest, _context: grpc.ServicerContext
     ) -> admin_pb2.RollbackResponse:
         """See admin.proto."""
-        return admin_pb2.RollbackResponse(policy=self._labels.roll_back(request.name, request.label or STABLE))
+        policy = self._labels.roll_back(request.name, request.label or STABLE)
+        self._on_reload()
+        return admin_pb2.RollbackResponse(policy=policy)
 
     def _models(self) -> list[admin_pb2.ModelVersions]:
         return [_model_message(name, state) for name, state in sorted(self._watcher.snapshot.items())]

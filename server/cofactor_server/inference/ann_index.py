@@ -13,6 +13,7 @@ from cofactor_server.arrays import FloatArray, IndexArray, typed_table
 from cofactor_server.errors import ConfigurationError, ModelRefused
 from cofactor_server.observability.call_timing import CALL_TIMING
 from cofactor_server.ranking.ranker import Predictor, Ranking, TopK, TopKQuery, best_positions
+from cofactor_server.repository.passing_errors import raise_if_passing
 from cofactor_server.repository.version_directory import VersionDirectory
 
 _LOGGER = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ class AnnIndex:
         try:
             # The other flag for mapping, IO_FLAG_MMAP, starts 32 threads in every search.
             self._index = self._faiss.read_index(str(path), self._faiss.IO_FLAG_MMAP_IFC)
-        except Exception:
+        except Exception as error:
+            raise_if_passing(error)
             # The texts of faiss's errors contain paths, so only the log gets them.
             _LOGGER.debug("cannot load %s", path, exc_info=True)
             raise ModelRefused(

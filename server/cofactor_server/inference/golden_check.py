@@ -12,6 +12,7 @@ from cofactor.v1.manifest_pb2 import Manifest
 from cofactor_server.arrays import AnyArray, BoolArray
 from cofactor_server.errors import ModelRefused
 from cofactor_server.inference.engine import Engine
+from cofactor_server.repository.passing_errors import raise_if_passing
 from cofactor_server.repository.version_directory import VersionDirectory
 
 # Largest difference that counts as rounding, in the unit of its output, or in tenths of a value above ten units. The
@@ -26,7 +27,8 @@ Arrays = dict[str, AnyArray]
 def run_golden_tests(directory: VersionDirectory, engine: Engine) -> int:
     """Run every golden test -> their number.
 
-    Raises ModelRefused if an output differs by more than rounding explains, or a graph has no golden test.
+    Raises ModelRefused if an output differs by more than rounding explains, or a graph has no golden test; OSError or
+    MemoryError if the machine lacks files or memory.
     """
     cases = _read_cases(directory)
     unmatched = {graph.name for graph in directory.manifest.graphs} ^ {graph for graph, _ in cases}
@@ -40,6 +42,7 @@ def run_golden_tests(directory: VersionDirectory, engine: Engine) -> int:
         try:
             outputs = engine.run(graph, inputs)
         except Exception as error:
+            raise_if_passing(error)
             raise ModelRefused(
                 f"model {directory.label} refused: graph {graph} fails on golden case {case} ({type(error).__name__})"
             ) from None
@@ -57,7 +60,8 @@ def _read_cases(directory: VersionDirectory) -> dict[tuple[str, str], tuple[Arra
             for key in archive.files:
                 graph, case, side, name = key.split("/")
                 cases[graph, case][side == "out"][name] = archive[key]
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise_if_passing(error)
         raise ModelRefused(f"model {directory.label} refused: golden.npz cannot be read") from None
     return cases
 

@@ -12,6 +12,7 @@ from cofactor_server.arrays import AnyArray
 from cofactor_server.errors import ModelRefused, ProviderUnavailable
 from cofactor_server.inference.device_tables import DeviceTables
 from cofactor_server.inference.execution_providers import CPU, CUDA, ProviderList, preferred_provider
+from cofactor_server.repository.passing_errors import raise_if_passing
 from cofactor_server.repository.version_directory import VersionDirectory
 
 _LOGGER = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ class SessionLoader:
     def load(self, graph: str) -> onnxruntime.InferenceSession:
         """Load one graph.
 
-        Raises ModelRefused if the graph does not load, and ProviderUnavailable if CUDA must run it and does not.
+        Raises ModelRefused if the graph does not load, OSError or MemoryError if the machine lacks files or memory, and
+        ProviderUnavailable if CUDA must run the graph and does not.
         """
         session = None if self.device_tables is None else self._load_on_cuda(graph, self.device_tables)
         if session is None:
@@ -79,6 +81,7 @@ class SessionLoader:
         try:
             return onnxruntime.InferenceSession(self._path(graph), self._options(graph), providers=[CPU])
         except Exception as error:
+            raise_if_passing(error)
             # ONNX Runtime's errors have no common base class. Their texts contain paths, so only the log gets them.
             _LOGGER.debug("cannot load %s", self._path(graph), exc_info=True)
             raise ModelRefused(

@@ -47,11 +47,15 @@ GAUGES = {
     "cofactor_model_train_timestamp_seconds": (("model", "version"), "When the training of the version ended."),
     "cofactor_model_refused": (("model", "version"), "1 for a version that is not served because it was refused."),
     "cofactor_repository_reachable": ((), "0 while the model repository cannot be read."),
+    "cofactor_tls_expiry_timestamp_seconds": (
+        ("file",),
+        "When the first certificate of a TLS file (certificate, client_authority) expires.",
+    ),
     "cofactor_workers": ((), "Worker processes that serve."),
 }
 # Over several processes these gauges are summed, or the lowest value is taken; of all others the highest is.
 _SUMMED = frozenset({"cofactor_queue_depth", "cofactor_memory_bytes", "cofactor_model_info", "cofactor_workers"})
-_LOWEST = frozenset({"cofactor_repository_reachable"})
+_LOWEST = frozenset({"cofactor_repository_reachable", "cofactor_tls_expiry_timestamp_seconds"})
 
 
 class PrometheusCollector(Collector):

@@ -14,10 +14,15 @@ import os
 import shutil
 import stat
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from cofactor_server.errors import ConfigurationError
+
 LOCK = ".lock"
+_PAUSE_S = 0.02
 
 
 class LockedFolder:
@@ -59,6 +64,41 @@ class LockedFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def open_process_folder(copies: str) -> LockedFolder:
+    """Return a new folder for this process, in `copies` or, if that is empty, among the temporary files.
+
+    Raises ConfigurationError if no folder can be created there, as on a read-only file system.
+    """
+    parent = Path(copies) if copies else None
+    try:
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        return LockedFolder(parent)
+    except OSError as error:
+        problem = f"cannot write to --copies {copies}" if copies else "there is no temporary folder that can be written"
+        # The text for a missing temporary folder has no error number, only a list of folders.
+        reason = f": {error.strerror}" if copies and error.strerror else ""
+        raise ConfigurationError(f"{problem}{reason}; name a folder that can be written with --copies") from None
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path, seconds: float) -> Iterator[None]:
+    """Hold the only lock on a folder that exists, without leaving a file in it.
+
+    Waits at most `seconds` for another holder; then raises BlockingIOError. A file system without locks gives none.
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + seconds
+        while not _try_lock(lock, fcntl.LOCK_EX):
+            if time.monotonic() >= deadline:
+                raise BlockingIOError(errno.EWOULDBLOCK, "another process is changing it")
+            time.sleep(_PAUSE_S)
+        yield
+    finally:
+        os.close(lock)
 
 
 def create_lock(folder: Path) -> int:

@@ -18,6 +18,8 @@ STABLE = "stable"
 _LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Users are hashed into this many equal slices, so a share of the users is exact to a hundredth of a percent.
 _SLICES = 10_000
+# Three shares such as 33.3, 33.3 and 33.4 add up to a little more than 100.
+_ROUNDING = 1e-6
 
 
 class PolicyError(ValueError):
@@ -31,8 +33,8 @@ def version_order(version: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def newest_first(versions: Iterable[str]) -> list[str]:
-    """Sort versions, newest first."""
-    return sorted(versions, key=version_order, reverse=True)
+    """Sort versions, newest first; "01" and "1" are the same number, and always come in the order of their text."""
+    return sorted(versions, key=lambda version: (version_order(version), version), reverse=True)
 
 
 def parse_policy(text: str) -> ServingPolicy:
@@ -67,7 +69,7 @@ def check_policy(policy: ServingPolicy) -> None:
                 raise PolicyError(f"serving.json: {field}: the label {label} is on no version; add it to labels")
         if not all(math.isfinite(share) and 0 <= share <= 100 for share in percent.values()):
             raise PolicyError(f"serving.json: {field}: every share must be between 0 and 100")
-        if sum(percent.values()) > 100:
+        if math.fsum(percent.values()) > 100 + _ROUNDING:
             raise PolicyError(f"serving.json: {field}: the shares must not add up to more than 100")
 
 

@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import logging
 import os
 import re
 import shutil
 import stat
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, BinaryIO, Protocol, TypeAlias
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Protocol
 
 from cofactor_server.errors import ConfigurationError
+from cofactor_server.repository.listing import (
+    VERSION_NAME,
+    IgnoredEntries,
+    RepositoryListing,
+    list_models,
+)
+from cofactor_server.repository.locked_folder import lock_folder
 from cofactor_server.repository.serving_policy import PolicyError
 
-_LOGGER = logging.getLogger(__name__)
-
-MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-MANIFEST = "manifest.json"
 POLICY = "serving.json"
-STAMP_LENGTH = 32
+# How long a change of serving.json waits for another one.
+_LOCK_WAIT_S = 10.0
 _MAX_POLICY_BYTES = 2**20
 # Metadata by which fsspec's file systems show that a file has changed; each file system has some of these.
-_REMOTE_FILE_STATE = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created", "size")
-
-# Model name -> version -> stamp. A stamp is a digest of the version's place and the state of its files: no two versions
-# share one, and it changes when any of the files changes.
-RepositoryListing: TypeAlias = dict[str, dict[str, str]]
+_REMOTE_FILE_STATE = (
+    *("ETag", "etag", "md5Hash", "content_md5", "sha", "checksum", "generation", "size"),
+    *("LastModified", "last_modified", "modificationTime", "modify", "updated", "mtime", "created"),
+)
 
 
 class ModelSource(Protocol):
     """A model repository. Every method raises OSError if the repository cannot be reached."""
 
     def list_versions(self) -> RepositoryListing:
-        """List the complete versions, that is, those with a manifest."""
+        """List the complete versions. One that cannot be read is listed as such and does not hide the others."""
 
     def read_policy(self, name: str) -> str | None:
         """Return the text of a model's serving.json, or None if it has none.
@@ -46,6 +47,12 @@ class ModelSource(Protocol):
 
     def write_policy(self, name: str, text: str) -> None:
         """Replace a model's serving.json atomically."""
+
+    def update_policy(self, name: str, change: Callable[[str | None], str]) -> None:
+        """Replace a model's serving.json by what `change` makes of its text (None: there is none).
+
+        Nobody else who calls this method, also on another machine that shares the folder, changes the file in between.
+        """
 
     def copy(self, name: str, version: str, target: Path) -> None:
         """Copy the files of a version into `target`, an empty folder."""
@@ -60,21 +67,13 @@ class LocalSource:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._reported_links: set[str] = set()
+        self._ignored = IgnoredEntries()
 
     def list_versions(self) -> RepositoryListing:
         """List the complete versions."""
-        listing: RepositoryListing = {}
-        for model in self._folders(self._root, MODEL_NAME):
-            versions = listing[model.name] = {}
-            for version in self._folders(model, VERSION_NAME):
-                file_states = self._file_states(version)
-                if MANIFEST in file_states:
-                    versions[version.name] = _stamp(version, file_states)
-        return listing
+        return list_models(self._root, self._folders, self._file_states)
 
-    @staticmethod
-    def _file_states(folder: Path) -> dict[str, str]:
+    def _file_states(self, folder: Path) -> dict[str, str]:
         states = {}
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -87,13 +86,11 @@ class LocalSource:
         folders = []
         with os.scandir(parent) as entries:
             for entry in entries:
-                if not name.fullmatch(entry.name):
-                    continue
                 if entry.is_dir(follow_symlinks=False):
-                    folders.append(Path(entry.path))
-                elif entry.is_symlink() and entry.path not in self._reported_links:
-                    self._reported_links.add(entry.path)
-                    _LOGGER.warning("ignoring %s: it is a link, and links in a repository are not followed", entry.path)
+                    if self._ignored.has_name(entry.path, name):
+                        folders.append(Path(entry.path))
+                elif entry.is_symlink() and name.fullmatch(entry.name):
+                    self._ignored.report(entry.path, "it is a link, and links in a repository are not followed")
         return sorted(folders)
 
     def read_policy(self, name: str) -> str | None:
@@ -110,11 +107,22 @@ class LocalSource:
     def write_policy(self, name: str, text: str) -> None:
         """Replace serving.json."""
         path = self._root / name / POLICY
-        temporary = path.with_name(f".{POLICY}.{os.getpid()}")
-        temporary.unlink(missing_ok=True)
-        with temporary.open("x", encoding="utf-8") as file:  # "x" does not follow a link
-            file.write(text)
-        temporary.replace(path)
+        # Processes in different containers have the same id, so only a random name is a name of one's own.
+        temporary = path.with_name(f".{POLICY}.{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("x", encoding="utf-8") as file:  # "x" does not follow a link
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def update_policy(self, name: str, change: Callable[[str | None], str]) -> None:
+        """Replace serving.json, while this process holds a lock on the folder of the model."""
+        with lock_folder(self._root / name, _LOCK_WAIT_S):
+            self.write_policy(name, change(self.read_policy(name)))
 
     def copy(self, name: str, version: str, target: Path) -> None:
         """Copy the plain files of a version; links and folders are left out."""
@@ -166,31 +174,26 @@ class RemoteSource:
     def __init__(self, filesystem: RemoteFileSystem, root: str) -> None:
         self._filesystem = filesystem
         self._root = PurePosixPath(root)
+        self._ignored = IgnoredEntries()
 
     def list_versions(self) -> RepositoryListing:
         """List the complete versions."""
         self._filesystem.invalidate_cache()
-        listing: RepositoryListing = {}
-        for model in self._folders(self._root, MODEL_NAME):
-            versions = listing[model.name] = {}
-            for version in self._folders(model, VERSION_NAME):
-                file_states = {path.name: state for path, state in self._files(version)}
-                if MANIFEST in file_states:
-                    versions[version.name] = _stamp(version, file_states)
-        return listing
+        return list_models(self._root, self._folders, lambda folder: dict(self._files(folder)))
 
-    def _files(self, folder: PurePosixPath) -> list[tuple[PurePosixPath, str]]:
+    def _files(self, folder: PurePosixPath) -> list[tuple[str, str]]:
+        """Return the name and the state of every file in a folder."""
         files = []
         for entry in self._filesystem.ls(str(folder), detail=True):
             path = PurePosixPath(entry["name"])
             if entry["type"] == "file" and VERSION_NAME.fullmatch(path.name):
-                files.append((path, "-".join(str(entry[key]) for key in _REMOTE_FILE_STATE if key in entry)))
+                files.append((path.name, "-".join(str(entry[key]) for key in _REMOTE_FILE_STATE if key in entry)))
         return files
 
     def _folders(self, parent: PurePosixPath, name: re.Pattern[str]) -> list[PurePosixPath]:
         entries = self._filesystem.ls(str(parent), detail=True)
         paths = (PurePosixPath(entry["name"]) for entry in entries if entry["type"] == "directory")
-        return sorted(path for path in paths if name.fullmatch(path.name))
+        return sorted(path for path in paths if self._ignored.has_name(str(path), name))
 
     def read_policy(self, name: str) -> str | None:
         """Return the text of serving.json."""
@@ -204,14 +207,15 @@ class RemoteSource:
         """Replace serving.json."""
         self._filesystem.pipe_file(str(self._root / name / POLICY), text.encode())
 
+    def update_policy(self, name: str, change: Callable[[str | None], str]) -> None:
+        """Replace serving.json. Object stores have no locks: of two servers that do it at once, the later one wins."""
+        self.write_policy(name, change(self.read_policy(name)))
+
     def copy(self, name: str, version: str, target: Path) -> None:
         """Download the files of a version."""
-        for path, _ in self._files(self._root / name / version):
-            self._filesystem.get_file(str(path), str(target / path.name))
-
-
-def _stamp(folder: PurePath, file_states: dict[str, str]) -> str:
-    return hashlib.sha256(repr((str(folder), sorted(file_states.items()))).encode()).hexdigest()[:STAMP_LENGTH]
+        folder = self._root / name / version
+        for file, _ in self._files(folder):
+            self._filesystem.get_file(str(folder / file), str(target / file))
 
 
 def open_source(address: str) -> ModelSource:

@@ -7,11 +7,12 @@ import errno
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from cofactor_server.repository.listing import STAMP_LENGTH
 from cofactor_server.repository.locked_folder import LOCK, LockedFolder, create_lock, make_exclusive, share_lock
-from cofactor_server.repository.sources import STAMP_LENGTH
 
 # Prefix of folders that are incomplete: being filled or being removed.
 _INCOMPLETE = ".copying-"
@@ -119,7 +120,7 @@ class VersionCopies:
         home = self._folder / stamp
         # Rename first, so that no process finds a half-removed copy. If this process dies while it removes the files,
         # the prefix makes the next LockedFolder clean them up.
-        removed = self._folder / f"{_INCOMPLETE}{stamp}-{os.getpid()}"
+        removed = self._folder / f"{_INCOMPLETE}{stamp}-{uuid.uuid4().hex}"
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(lock), (home / LOCK).stat()):
                 home.rename(removed)

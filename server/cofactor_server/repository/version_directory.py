@@ -14,6 +14,8 @@ from google.protobuf import json_format
 from cofactor.v1.manifest_pb2 import Graph, Manifest, Table
 from cofactor_server.arrays import AnyArray
 from cofactor_server.errors import ModelRefused
+from cofactor_server.repository.manifest_numbers import check_numbers, check_table_numbers
+from cofactor_server.repository.passing_errors import raise_if_passing
 from cofactor_server.repository.string_table import StringTable
 
 FORMAT_VERSION = 1
@@ -74,15 +76,20 @@ class VersionDirectory:
 
 
 def open_version_directory(path: Path) -> VersionDirectory:
-    """Read and verify a version directory. Raises ModelRefused with the first problem found."""
+    """Read and verify a version directory.
+
+    Raises ModelRefused with the first problem found, and OSError for a problem of the machine that may pass.
+    """
     label = f"{path.parent.name}/{path.name}"
     try:
         manifest = _read_manifest(path)
         _check_names(path, manifest)
+        check_numbers(manifest)
         for file in manifest.files:
             _verify_file(path, file.path, file.size, file.sha256)
         return VersionDirectory(path, manifest, _map_tables(path, manifest))
     except OSError as error:
+        raise_if_passing(error)
         raise ModelRefused(
             f"model {label} refused: cannot read {Path(error.filename or '').name}: {error.strerror}"
         ) from None
@@ -91,7 +98,7 @@ def open_version_directory(path: Path) -> VersionDirectory:
 
 
 def verify_manifest_checksum(path: Path) -> None:
-    """Raise ModelRefused unless manifest.json matches manifest.sha256.
+    """Raise ModelRefused unless manifest.json matches manifest.sha256; OSError for a problem that may pass.
 
     The manifest holds the checksums of all other files, so they are worth nothing if the manifest itself is damaged.
     """
@@ -100,6 +107,7 @@ def verify_manifest_checksum(path: Path) -> None:
         expected = (path / MANIFEST_CHECKSUM).read_bytes()
         digest = hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest()
     except OSError as error:
+        raise_if_passing(error)
         name = Path(error.filename or "").name
         raise ModelRefused(f"model {label} refused: cannot read {name}: {error.strerror}") from None
     if expected != f"{digest}  manifest.json\n".encode():
@@ -224,10 +232,7 @@ def _check_contents(manifest: Manifest, tables: dict[str, AnyArray]) -> None:
     _check_lists(tables["item_genres.offsets"], tables["item_genres.indices"], n_genres, "item_genres")
     if len(tables["rated.ratings"]) != len(tables["rated.item_rows"]):
         raise ValueError("table rated.ratings is not as long as rated.item_rows")
-    for name in ("user_factors", "user_bias", "item_factors", "item_bias", "item_log_popularity"):
-        # The sum is finite only if every element is finite. Unlike isfinite(table), it needs no array of flags.
-        if not np.isfinite(np.sum(tables[name], dtype=np.float64)):
-            raise ValueError(f"table {name} holds a number that is not finite")
+    check_table_numbers(tables)
 
 
 def _check_lists(offsets: AnyArray, indices: AnyArray, limit: int, name: str) -> None:

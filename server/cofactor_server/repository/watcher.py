@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import logging
 import random
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 from weakref import ref
 
 from cofactor.admin.v1.admin_pb2 import ServingPolicy
-from cofactor_server.errors import CofactorError
+from cofactor_server.repository.listing import ModelListing
 from cofactor_server.repository.serving_policy import (
     STABLE,
     PolicyError,
@@ -26,45 +23,12 @@ from cofactor_server.repository.serving_policy import (
     parse_policy,
     versions_to_serve,
 )
-from cofactor_server.repository.sources import ModelSource
-from cofactor_server.repository.version_copies import VersionCopies
+from cofactor_server.repository.sources import POLICY, ModelSource
+from cofactor_server.repository.version_loader import LoadRecord, Refusal, VersionLoader
 
 _LOGGER = logging.getLogger(__name__)
 
 V = TypeVar("V")
-
-# Copies of a version that may turn out damaged in one poll before the version waits for the next poll.
-_MAX_COPIES = 3
-
-
-@dataclass(frozen=True)
-class LoadRecord(Generic[V]):
-    """Record of a loaded version.
-
-    Attributes:
-        value: what the loader returned.
-        stamp: stamp of the files it was loaded from.
-        load_time: when it was loaded, in seconds since 1970.
-    """
-
-    value: V
-    stamp: str
-    load_time: float
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Record of a version that is not served.
-
-    Attributes:
-        stamp: stamp of its files.
-        reason: one sentence for the operator.
-        is_final: True if the version is at fault, so that it is not tried again until its files change.
-    """
-
-    stamp: str
-    reason: str
-    is_final: bool
 
 
 @dataclass(frozen=True)
@@ -100,6 +64,7 @@ class ModelWatcher(Generic[V]):
     Attributes:
         snapshot: model name -> its state.
         repository_error: why the last poll could not read the repository; empty if it could.
+        unreadable_models: model -> why the last poll could not read its folder or, at the start, its serving.json.
     """
 
     def __init__(
@@ -111,13 +76,11 @@ class ModelWatcher(Generic[V]):
     ) -> None:
         """Watch `source` without polling yet.
 
-        load: verifies and loads a private copy, `<...>/<name>/<version>`; raises CofactorError to refuse the version.
-        copies: folder for the private copies.
+        load, copies: as VersionLoader describes them.
         on_swap: called with each new snapshot.
         """
         self._source = source
-        self._load = load
-        self._copies = VersionCopies(copies)
+        self._loader = VersionLoader(source, load, copies)
         self._on_swap = on_swap
         self._polling = threading.Lock()
         self._stopping = threading.Event()
@@ -125,6 +88,8 @@ class ModelWatcher(Generic[V]):
         self._replaced: list[ref[V]] = []  # values that left the snapshot and may not be freed yet
         self.snapshot: Snapshot[V] = {}
         self.repository_error = ""
+        self.unreadable_models: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
 
     def start(self, interval_s: float) -> None:
         """Poll in the background, every `interval_s` ± 50 %, so that replicas do not poll at the same moment."""
@@ -136,7 +101,7 @@ class ModelWatcher(Generic[V]):
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
-        self._copies.close()
+        self._loader.close()
 
     def _run(self, interval_s: float) -> None:
         # The jitter need not be unpredictable.
@@ -155,19 +120,22 @@ class ModelWatcher(Generic[V]):
             self._free_replaced()
             try:
                 listing = self._source.list_versions()
-                policies = {name: self._read_policy(name) for name in listing}
             except Exception as error:  # fsspec's file systems raise the errors of their own libraries
                 self._report_repository_error(f"{type(error).__name__}: {error}")
                 return
             self._report_repository_error("")
-            for name, stamps in listing.items():
-                self._update(name, stamps, policies[name], retry_refused)
+            self.unreadable_models = {}
+            for name, model in listing.items():
+                try:
+                    self._follow(name, model, retry_refused)
+                except Exception:  # the other models go on
+                    _LOGGER.exception("following model %s failed; its loaded versions are still served", name)
             for name in self.snapshot.keys() - listing.keys():
                 _LOGGER.warning("model %s is no longer in the repository; it is served until the server restarts", name)
 
     def remove_stale_copies(self) -> None:
         """Remove old private copies that a killed server left behind."""
-        self._copies.remove_stale()
+        self._loader.remove_stale_copies()
 
     def _free_replaced(self) -> None:
         """Free replaced versions that only a reference cycle keeps alive, such as that of a failed call's traceback.
@@ -185,24 +153,48 @@ class ModelWatcher(Generic[V]):
             _LOGGER.info("the model repository can be read again")
         self.repository_error = problem
 
+    def _follow(self, name: str, model: ModelListing, retry_refused: bool) -> None:
+        """Bring one model up to date, as far as it can be read."""
+        try:
+            policy, problem = self._read_policy(name), model.problem
+        except Exception as error:  # as in poll()
+            policy, problem = None, model.problem or f"{POLICY}: {_reason(error)}"
+        if problem:
+            self._report(f"model {name}", f"cannot be read now: {problem}")
+        if model.problem or (problem and name not in self.snapshot):
+            # Without its serving policy a model must not start: users would get a version that the policy excludes.
+            self.unreadable_models[name] = problem
+            return
+        if not problem:
+            self._report(f"model {name}", "")
+        self._update(name, model, policy, retry_refused)
+
     def _read_policy(self, name: str) -> ServingPolicy | None:
         """Return the policy in serving.json, or None if it is invalid and the previous one stays in force."""
         try:
             text = self._source.read_policy(name)
-            return parse_policy(text) if text is not None else ServingPolicy()
+            policy = parse_policy(text) if text is not None else ServingPolicy()
         except PolicyError as error:
-            _LOGGER.error("model %s: %s; the previous policy stays in force", name, error)
+            self._report(f"policy of model {name}", f"{error}; the previous policy stays in force")
             return None
+        self._report(f"policy of model {name}", "")
+        return policy
 
-    def _update(self, name: str, stamps: dict[str, str], new_policy: ServingPolicy | None, retry_refused: bool) -> None:
-        """Bring one model up to date. stamps: version -> stamp, as the repository lists them."""
+    def _report(self, subject: str, problem: str) -> None:
+        """Log a problem when it begins or changes, and not at every poll; an empty one is its end."""
+        if problem and problem != self._reported.get(subject):
+            _LOGGER.error("%s: %s", subject, problem)
+        self._reported[subject] = problem
+
+    def _update(self, name: str, model: ModelListing, new_policy: ServingPolicy | None, retry_refused: bool) -> None:
+        """Bring the versions of one model up to date."""
         before = self.snapshot.get(name, ModelState[V]())
         policy = before.policy if new_policy is None else new_policy
-        refused = {
-            version: refusal
-            for version, refusal in before.refused.items()
-            if refusal.is_final and not retry_refused and stamps.get(version) == refusal.stamp
-        }
+        # Versions that cannot be read now stay what they were: one that was loaded has its old stamp.
+        stamps = {v: before.loaded[v].stamp for v in model.unreadable if v in before.loaded} | model.stamps
+        refused = _known_refusals(before, model, retry_refused)
+        self._report(f"versions of model {name}", _describe_unreadable(refused, model.unreadable))
+        self._report(f"serving.json of model {name}", _describe_missing(policy, stamps, before.loaded))
         loaded = dict(before.loaded)
         while True:
             usable = {v for v in stamps if v not in refused or v in loaded}
@@ -211,7 +203,7 @@ class ModelWatcher(Generic[V]):
             if not missing:
                 break
             # A refusal changes which versions are wanted (the next older one, for example), so compute them again.
-            outcome = self._try_to_load(name, missing[0], stamps[missing[0]])
+            outcome = self._loader.load(name, missing[0], stamps[missing[0]])
             if isinstance(outcome, Refusal):
                 refused[missing[0]] = outcome
             else:
@@ -221,54 +213,9 @@ class ModelWatcher(Generic[V]):
         state = ModelState(serving, make_routing(policy, serving, current), refused, frozenset(stamps), policy)
         if state != before:
             self._swap(name, before, state)
-        # Requests in flight can still read the mapped files after they are removed.
-        self._copies.release_all_except(
+        self._loader.release_all_except(
             {record.stamp for model in self.snapshot.values() for record in model.loaded.values()}
         )
-
-    def _try_to_load(self, name: str, version: str, stamp: str) -> LoadRecord[V] | Refusal:
-        started = time.monotonic()
-        try:
-            value = self._load_copy(name, version, stamp)
-        except CofactorError as error:
-            refusal = Refusal(stamp, str(error), is_final=True)
-        except OSError as error:
-            # A full disk or a lost network connection is not the fault of the version.
-            refusal = Refusal(stamp, f"cannot be copied now: {error.strerror or type(error).__name__}", is_final=False)
-        except Exception as error:
-            _LOGGER.exception("loading %s/%s failed", name, version)
-            reason = f"loading failed with {type(error).__name__}; the log has the traceback"
-            refusal = Refusal(stamp, reason, is_final=True)
-        else:
-            _LOGGER.info("loaded %s/%s in %.2f s", name, version, time.monotonic() - started)
-            return LoadRecord(value, stamp, time.time())
-        _LOGGER.error("version %s/%s is not served: %s", name, version, refusal.reason)
-        return refusal
-
-    def _load_copy(self, name: str, version: str, stamp: str) -> V:
-        """Load a version from a private copy that no publisher can touch.
-
-        If a mapped file shrinks, the kernel kills the process, so the repository's own files are never mapped.
-        The version is refused only if a fresh copy that still has all its files fails to load. Any other copy may have
-        been damaged after it was made.
-        """
-        for _ in range(_MAX_COPIES):
-            copy, is_new = self._copies.acquire(name, version, stamp, partial(self._source.copy, name, version))
-            files = _file_names(copy)
-            try:
-                return self._load(copy)
-            except CofactorError as error:
-                if is_new and _file_names(copy) == files:
-                    self._copies.release(stamp)
-                    raise
-                _LOGGER.warning(
-                    "copying %s/%s again, because its private copy may be damaged: %s", name, version, error
-                )
-                self._copies.discard(stamp)
-            except BaseException:
-                self._copies.release(stamp)
-                raise
-        raise OSError(errno.ESTALE, "its private copies are damaged while they are read")
 
     def _swap(self, name: str, before: ModelState[V], state: ModelState[V]) -> None:
         snapshot = dict(self.snapshot)
@@ -282,6 +229,36 @@ class ModelWatcher(Generic[V]):
         self._replaced += [ref(record.value) for record in before.loaded.values() if record not in still_loaded]
 
 
+def _known_refusals(before: ModelState[V], model: ModelListing, retry_refused: bool) -> dict[str, Refusal]:
+    """Return the refusals that are still in force, and those of versions that cannot be read now."""
+    refused = {
+        version: Refusal("", f"cannot be read now: {problem}", is_final=False)
+        for version, problem in model.unreadable.items()
+        if version not in before.loaded
+    }
+    for version, refusal in before.refused.items():
+        is_same = version in model.unreadable or model.stamps.get(version) == refusal.stamp
+        if refusal.is_final and is_same and not retry_refused:
+            refused[version] = refusal
+    return refused
+
+
+def _describe_unreadable(refused: Mapping[str, Refusal], unreadable: Mapping[str, str]) -> str:
+    """Return a sentence about the versions that are not served because they cannot be read now, or nothing."""
+    versions = newest_first(refused.keys() & unreadable)
+    return "; ".join(f"{version} cannot be read now: {unreadable[version]}" for version in versions)
+
+
+def _describe_missing(policy: ServingPolicy, available: Collection[str], loaded: Collection[str]) -> str:
+    """Return a sentence about the versions that the policy names and nobody has, or nothing."""
+    missing = {*policy.pinned, *policy.labels.values()} - {*available, *loaded}
+    return f"it names versions that the repository does not have: {', '.join(newest_first(missing))}" if missing else ""
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
+
+
 def _select_loaded(
     policy: ServingPolicy, wanted: list[str], loaded: dict[str, LoadRecord[V]], current: str | None
 ) -> dict[str, LoadRecord[V]]:
@@ -291,13 +268,6 @@ def _select_loaded(
     if current is not None and current in loaded and current not in selected and (stable_is_missing or not selected):
         selected.append(current)
     return {version: loaded[version] for version in newest_first(selected)}
-
-
-def _file_names(folder: Path) -> frozenset[str]:
-    try:
-        return frozenset(path.name for path in folder.iterdir())
-    except FileNotFoundError:
-        return frozenset()
 
 
 def _must_load(record: LoadRecord[V] | None, stamp: str | None) -> bool:

@@ -20,10 +20,10 @@ from cofactor_server.observability.counters import Metrics
 from cofactor_server.observability.logs import configure_logging
 from cofactor_server.observability.process_reports import MetricsReport, WorkerReports, write_reports_until_drained
 from cofactor_server.observability.prometheus import MetricsEndpoint
-from cofactor_server.repository.locked_folder import LockedFolder, share_lock
+from cofactor_server.repository.locked_folder import open_process_folder, share_lock
 from cofactor_server.runtime.stop_signal import StopSignal
 from cofactor_server.runtime.supervisor import Supervisor, SupervisorLink, WorkersFailedError, reserve_port
-from cofactor_server.server import create_server
+from cofactor_server.server import RunningServer, create_server
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def serve_with_workers(config: ServerConfig) -> int:
     """
     metrics = Metrics()
     reserved, port = _reserve_port(config)
-    with reserved, LockedFolder() as folder:
+    with reserved, open_process_folder(config.copies) as folder:
         reports = folder.path / "reports"
         reports.mkdir()
         worker_config = replace(config, port=port, copies=config.copies or str(folder.path / "copies"))
@@ -88,7 +88,13 @@ def serve_as_worker(link: SupervisorLink, slot: int, config: ServerConfig, repor
     configure_logging(config.log_level, config.log_format)
     stop_signal = StopSignal(signal.SIGTERM)
     gc.set_threshold(_GARBAGE_THRESHOLD)
-    link.on_orphaned(stop_signal.set)
+    servers: list[RunningServer] = []
+
+    def reload() -> None:
+        for server in servers:  # none yet if the server is still being created, and reads the repository anyway
+            server.reload()
+
+    link.on_orphaned(stop_signal.set, on_reload=reload)
     try:
         share_lock(reports.parent)  # until this process ends, even if the supervisor ends first
     except OSError:
@@ -96,7 +102,9 @@ def serve_as_worker(link: SupervisorLink, slot: int, config: ServerConfig, repor
     if config.pin_workers:
         _pin_to_core(slot, config.workers)
     try:
-        server = create_server(config if slot == 0 else replace(config, admin_port=0), shares_port=True)
+        own_config = config if slot == 0 else replace(config, admin_port=0)
+        server = create_server(own_config, shares_port=True, on_reload=link.announce_reload)
+        servers.append(server)
     except CofactorError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)

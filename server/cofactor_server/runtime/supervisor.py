@@ -5,6 +5,7 @@ Workers are spawned, never forked: gRPC's threads do not survive a fork.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -27,6 +28,8 @@ _SPAWN = multiprocessing.get_context("spawn")
 _STEADY_S = 1.0
 _FIRST_PAUSE_S = 0.1
 _MAX_PAUSE_S = 5.0
+# Messages between a worker and the supervisor.
+_READY, _RELOAD = "ready", "reload"
 
 
 class WorkersFailedError(RuntimeError):
@@ -66,15 +69,25 @@ class SupervisorLink:
 
     def announce_ready(self) -> None:
         """Tell the supervisor that this worker serves."""
-        self.connection.send("ready")
+        self.connection.send(_READY)
 
-    def on_orphaned(self, stop: Callable[[], None]) -> None:
-        """Call `stop` when the supervisor has gone, because then nobody else would stop this process."""
-        threading.Thread(target=self._wait, args=(stop,), name="supervisor-link", daemon=True).start()
+    def announce_reload(self) -> None:
+        """Have all other workers look for changes of the repository."""
+        with contextlib.suppress(OSError):  # without a supervisor this process is about to stop
+            self.connection.send(_RELOAD)
 
-    def _wait(self, stop: Callable[[], None]) -> None:
+    def on_orphaned(self, stop: Callable[[], None], on_reload: Callable[[], object] = lambda: None) -> None:
+        """Call `stop` when the supervisor has gone, because then nobody else would stop this process.
+
+        on_reload: called when another worker announces a reload.
+        """
+        threading.Thread(target=self._wait, args=(stop, on_reload), name="supervisor-link", daemon=True).start()
+
+    def _wait(self, stop: Callable[[], None], on_reload: Callable[[], object]) -> None:
         try:
-            self.connection.recv()
+            while True:
+                if self.connection.recv() == _RELOAD:
+                    on_reload()
         except (EOFError, OSError):
             stop()
 
@@ -140,7 +153,7 @@ class Supervisor:
         while not self._stopping and not all(worker.ready_at is not None for worker in self._workers):
             self._wait(None)
             for worker in self._workers:
-                self._receive_ready(worker)
+                self._receive(worker)
                 if worker.ready_at is None and not worker.process.is_alive() and not self._stopping:
                     self.request_stop()
                     self._stop_workers()
@@ -178,27 +191,33 @@ class Supervisor:
         return _Worker(slot, process, connection, n_failures)
 
     def _wait(self, timeout: float | None) -> None:
-        """Wait until a worker dies or becomes ready, `request_stop` is called, or the time is up."""
+        """Wait until a worker dies or sends a message, `request_stop` is called, or the time is up."""
         watched: list[Any] = [self._wake_reader]
         for worker in self._workers:
-            watched.append(worker.process.sentinel)
-            if worker.ready_at is None:
-                watched.append(worker.connection)
+            watched += [worker.process.sentinel, worker.connection]
         multiprocessing.connection.wait(watched, timeout)
 
-    @staticmethod
-    def _receive_ready(worker: _Worker) -> None:
+    def _receive(self, worker: _Worker) -> None:
+        """Take the messages of a worker, and pass on those that are for the others."""
         try:
-            if worker.ready_at is None and worker.connection.poll():
-                worker.connection.recv()
-                worker.ready_at = time.monotonic()
+            while worker.connection.poll():
+                if worker.connection.recv() == _READY:
+                    worker.ready_at = time.monotonic()
+                else:
+                    self._tell_to_reload([other for other in self._workers if other is not worker])
         except (EOFError, OSError):
             worker.process.join(1.0)  # the worker is ending; wait for its exit code
+
+    @staticmethod
+    def _tell_to_reload(workers: list[_Worker]) -> None:
+        for worker in workers:
+            with contextlib.suppress(OSError):  # it has just died
+                worker.connection.send(_RELOAD)
 
     def _remove_dead_workers(self, now: float) -> None:
         """Remove the workers that have died, and schedule their restarts."""
         for worker in list(self._workers):
-            self._receive_ready(worker)
+            self._receive(worker)
             if worker.process.is_alive():
                 continue
             self._workers.remove(worker)

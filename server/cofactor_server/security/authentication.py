@@ -67,7 +67,8 @@ def _bearer_token(metadata: Sequence[tuple[str, str | bytes]]) -> str:
     values = [value for key, value in metadata if key == "authorization"]
     if len(values) != 1 or not isinstance(values[0], str) or len(values[0]) > _LONGEST_TOKEN:
         raise Unauthenticated
-    scheme, _, token = values[0].partition(" ")
+    scheme, _, token = values[0].strip(" ").partition(" ")
+    token = token.lstrip(" ")  # RFC 6750 allows several spaces
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated
     return token

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import threading
 import time
@@ -79,7 +80,7 @@ class JsonWebTokens:
             return client
         try:
             claims = self._decode(token, key_set)
-        except self._jwt.PyJWTError as error:
+        except (self._jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:  # such as an `exp` of infinity
             _LOGGER.debug("token refused: %s", error)
             return None
         client = _client_of(claims)
@@ -88,7 +89,10 @@ class JsonWebTokens:
 
     def _read_keys(self, path: Path) -> _KeySet:
         try:
-            key_set = self._jwt.PyJWKSet.from_json(path.read_text("utf-8"))
+            content = json.loads(path.read_text("utf-8"))
+            if content == {"keys": []}:  # valid, and admits nobody; PyJWT takes it for an error
+                return _KeySet({})
+            key_set = self._jwt.PyJWKSet.from_dict(content)
         except OSError as error:
             raise ConfigurationError(f"--jwt-keys: cannot read {path}: {error.strerror}") from None
         except (self._jwt.PyJWTError, ValueError, AttributeError, TypeError) as error:

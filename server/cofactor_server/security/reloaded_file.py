@@ -29,7 +29,8 @@ class ReloadedFile(Generic[Content]):
         self._parse = parse
         self._clock = clock
         self._reloading = threading.Lock()
-        self._modified_ns = _modified_ns(path)  # before the content, or a change in between would go unseen
+        self._stamp = file_stamp(path)  # before the content, or a change in between would go unseen
+        self._problem = ""
         self._content = parse(path)
         self._next_check = clock() + _CHECK_INTERVAL_S
 
@@ -43,21 +44,37 @@ class ReloadedFile(Generic[Content]):
         return self._content
 
     def _reload_if_changed(self) -> None:
-        modified_ns = _modified_ns(self._path)
-        if modified_ns == self._modified_ns:
+        stamp = file_stamp(self._path)
+        if stamp == self._stamp:
+            self._problem = ""
             return
         try:
             self._content = self._parse(self._path)
         except ConfigurationError as error:
-            _LOGGER.error("%s not reloaded, the old ones stay valid: %s", self._name, error)
-            return
-        self._modified_ns = modified_ns
-        _LOGGER.info("%s reloaded: %d", self._name, len(self._content))
+            self._report(str(error))
+        except Exception as error:  # the call that looks for changes must not fail, and the old content is valid
+            self._report(f"{type(error).__name__}: {error}")
+        else:
+            self._stamp, self._problem = stamp, ""
+            if len(self._content):
+                _LOGGER.info("%s reloaded: %d", self._name, len(self._content))
+            else:
+                _LOGGER.warning("%s reloaded: there are none, so every call is refused", self._name)
+
+    def _report(self, problem: str) -> None:
+        """Log a problem when it begins or changes, and not once a second."""
+        if problem != self._problem:
+            _LOGGER.error("%s not reloaded, the old ones stay valid: %s", self._name, problem)
+        self._problem = problem
 
 
-def _modified_ns(path: Path) -> int:
-    """Return the time of the last change, 0 if the file cannot be found."""
+def file_stamp(path: Path) -> tuple[int, ...]:
+    """Return numbers that change when a file does, also if its size or its time stays; () if it cannot be found.
+
+    Tools that copy files set the time of the last change, so that alone does not tell. The kernel sets st_ctime_ns.
+    """
     try:
-        return path.stat().st_mtime_ns
+        status = path.stat()
     except OSError:
-        return 0
+        return ()
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

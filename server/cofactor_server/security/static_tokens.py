@@ -24,7 +24,8 @@ class StaticTokens:
         sha256 = "…"            # printf %s "$TOKEN" | sha256sum
         methods = ["cofactor.v1.RecommenderService/*"]
 
-    Tokens must be long and random (openssl rand -hex 32): a fast hash does not protect one that can be guessed.
+    A file without clients is valid and admits nobody. Tokens must be long and random (openssl rand -hex 32): a fast
+    hash does not protect one that can be guessed.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -49,17 +50,25 @@ def _read_clients(path: Path) -> list[tuple[bytes, AuthenticatedClient]]:
         raise ConfigurationError(f"--tokens: cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--tokens: {path} is not TOML: {error}") from None
-    clients = content.get("clients")
-    if content.keys() != {"clients"} or not isinstance(clients, dict) or not clients:
+    clients = content.get("clients", {})
+    if not content.keys() <= {"clients"} or not isinstance(clients, dict):
         raise ConfigurationError(f"--tokens: {path} must have tables [clients.NAME] and nothing else")
-    return [_parse_client(name, entry) for name, entry in clients.items()]
+    parsed = [_parse_client(name, entry) for name, entry in clients.items()]
+    names: dict[bytes, str] = {}
+    for digest, client in parsed:
+        if names.setdefault(digest, client.name) != client.name:
+            # Which methods such a token allows would depend on the order of the entries.
+            raise ConfigurationError(
+                f"--tokens: clients.{names[digest]} and clients.{client.name} have one token; give each its own"
+            )
+    return parsed
 
 
 def _parse_client(name: str, entry: object) -> tuple[bytes, AuthenticatedClient]:
     if not isinstance(entry, dict) or entry.keys() != {"sha256", "methods"}:
         raise ConfigurationError(f"--tokens: clients.{name} must have sha256 and methods, and nothing else")
     sha256, methods = entry["sha256"], entry["methods"]
-    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256.lower()):
         raise ConfigurationError(f"--tokens: clients.{name}.sha256 must be 64 hexadecimal digits, not the token itself")
     if not isinstance(methods, list) or not all(isinstance(m, str) and METHOD_PATTERN.fullmatch(m) for m in methods):
         raise ConfigurationError(

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
 from cofactor_server.errors import ConfigurationError
+from cofactor_server.security.certificate_expiry import ExpiryWarning
+from cofactor_server.security.reloaded_file import file_stamp
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -43,48 +47,66 @@ class CertificateReloader:
 
     Attributes:
         initial: the certificates at the start.
+        expiry: warns of certificates that expire soon.
     """
 
-    def __init__(self, files: TlsFiles) -> None:
+    def __init__(self, files: TlsFiles, clock: Callable[[], float] = time.time) -> None:
         """Read the files; raises ConfigurationError if they cannot be used."""
         self._files = files
         self._lock = threading.Lock()
+        self._problem = ""
+        self.expiry = ExpiryWarning(clock)
         self._stamp = self._read_stamp()
         self.initial = self._read()
+        self.expiry.check()
+
+    @property
+    def asks_clients(self) -> bool:
+        """Return True if clients need a certificate."""
+        return self._files.client_authority is not None
 
     def fetch(self) -> grpc.ServerCertificateConfiguration | None:
         """Return new certificates, or None to go on with the old ones; gRPC calls this for every connection."""
         with self._lock:
+            self.expiry.check()
             try:
                 stamp = self._read_stamp()
-                if stamp == self._stamp:
-                    return None
-                configuration = self._read()
+                configuration = None if stamp == self._stamp else self._read()
             except (OSError, ConfigurationError) as error:
-                _LOGGER.warning("certificates not reloaded, the old ones stay in use: %s", error)
+                self._report(str(error))
                 return None
-            self._stamp = stamp
-        _LOGGER.info("certificates reloaded")
-        return configuration
+            self._stamp, self._problem = stamp, ""
+            if configuration is not None:
+                _LOGGER.info("certificates reloaded")
+                self.expiry.check()
+            return configuration
 
-    def _read_stamp(self) -> list[tuple[int, int, int]]:
+    def _report(self, problem: str) -> None:
+        """Log a problem when it begins or changes, and not at every connection."""
+        if problem != self._problem:
+            _LOGGER.warning("certificates not reloaded, the old ones stay in use: %s", problem)
+        self._problem = problem
+
+    def _read_stamp(self) -> list[tuple[int, ...]]:
         """Return numbers that change when a file does."""
         stamp = []
         for flag, path in self._files.by_flag().items():
-            try:
-                stat = path.stat()
-            except OSError as error:
-                raise ConfigurationError(f"{flag}: cannot read {path.name}: {error.strerror}") from error
-            stamp.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
+            stamp.append(file_stamp(path))
+            if not stamp[-1]:
+                raise ConfigurationError(f"{flag}: cannot read {path.name}: it does not exist or is not accessible")
         return stamp
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
         check_pair(self._files)
-        authority = self._files.client_authority
-        return grpc.ssl_server_certificate_configuration(
-            [(self._files.private_key.read_bytes(), self._files.certificate.read_bytes())],
-            root_certificates=authority.read_bytes() if authority else None,
+        certificate, authority = self._files.certificate.read_bytes(), None
+        contents = {"certificate": certificate}
+        if self._files.client_authority:
+            authority = contents["client_authority"] = self._files.client_authority.read_bytes()
+        configuration = grpc.ssl_server_certificate_configuration(
+            [(self._files.private_key.read_bytes(), certificate)], root_certificates=authority
         )
+        self.expiry.read(contents)
+        return configuration
 
 
 def check_pair(files: TlsFiles) -> None:
@@ -103,11 +125,10 @@ def check_pair(files: TlsFiles) -> None:
         raise ConfigurationError(f"{names} cannot be used: {error}; give a PEM certificate and its key") from error
 
 
-def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """Return the credentials for `add_secure_port`; raises ConfigurationError if the files cannot be used."""
-    reloader = CertificateReloader(files)
+def server_credentials(reloader: CertificateReloader) -> grpc.ServerCredentials:
+    """Return the credentials for `add_secure_port`."""
     return grpc.dynamic_ssl_server_credentials(
         reloader.initial,
         reloader.fetch,  # type: ignore[arg-type] # the stub lacks None, which means no change
-        require_client_authentication=files.client_authority is not None,
+        require_client_authentication=reloader.asks_clients,
     )

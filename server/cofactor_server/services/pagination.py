@@ -100,7 +100,19 @@ def find_page(registry: ModelRegistry, request: PaginatedRequest, user_id: str =
     version = registry.get(token.version_key)
     if version is None:
         raise PageTokenExpired
+    _check_model(registry, request.model, version)
     return RequestedPage(version, token.offset, request_key)
+
+
+def _check_model(registry: ModelRegistry, ref: ModelRef, version: LoadedVersion) -> None:
+    """Raise InvalidPageToken if the request names another model or another version than its token.
+
+    Anyone can compute a fingerprint, so the token alone must not choose the model. A label may have moved since the
+    first page; the list then stays on its version.
+    """
+    name = ref.name or registry.default_name
+    if version.manifest.name != name or ref.version not in ("", version.manifest.version):
+        raise InvalidPageToken("belongs to a list of another model; start again at the first page")
 
 
 def pop_page_token(request: PaginatedMessage) -> tuple[PageToken | None, bytes]:
@@ -148,6 +160,7 @@ def request_fingerprint(request_key: bytes) -> int:
 def _checksum(head: bytes) -> bytes:
     """Return the checksum that reveals a damaged token.
 
-    It is not a signature: a forged token gives its maker an offset, and anyone may ask for any offset.
+    It is not a signature: a forged token gives its maker an offset, and anyone may ask for any offset. The version in
+    the token is checked against the model of the request.
     """
     return _CHECKSUM.pack(zlib.crc32(head))

@@ -15,10 +15,14 @@ class ServingGauges:
     Args:
         live: the loaded versions.
         n_waiting: returns the number of calls that wait for a thread.
+        expiry_times: returns file -> when the first of its certificates expires, in seconds since 1970.
     """
 
-    def __init__(self, live: LiveRegistry, n_waiting: Callable[[], int]) -> None:
+    def __init__(
+        self, live: LiveRegistry, n_waiting: Callable[[], int], expiry_times: Callable[[], dict[str, float]]
+    ) -> None:
         self._live = live
+        self._expiry_times = expiry_times
         self._n_waiting = n_waiting
 
     def __call__(self) -> Gauges:
@@ -27,6 +31,9 @@ class ServingGauges:
         gauges: Gauges = {name: [] for name in GAUGES}
         gauges["cofactor_queue_depth"] = [({}, float(self._n_waiting()))]
         gauges["cofactor_repository_reachable"] = [({}, 0.0 if watcher.repository_error else 1.0)]
+        gauges["cofactor_tls_expiry_timestamp_seconds"] = [
+            ({"file": file}, seconds) for file, seconds in self._expiry_times().items()
+        ]
         for model, state in watcher.snapshot.items():
             for version, loaded in state.loaded.items():
                 labels = {"model": model, "version": version}

@@ -12,7 +12,7 @@ from cofactor_server.errors import ConfigurationError, ModelNotFound, ModelRefus
 from cofactor_server.inference.ann_index import load_faiss
 from cofactor_server.inference.execution_providers import requested_providers
 from cofactor_server.observability.counters import Metrics
-from cofactor_server.repository.locked_folder import LockedFolder
+from cofactor_server.repository.locked_folder import open_process_folder
 from cofactor_server.repository.serving_policy import newest_first
 from cofactor_server.repository.signatures import SignatureVerifier
 from cofactor_server.repository.sources import open_source
@@ -137,7 +137,7 @@ class LiveRegistry:
 
         Raises ModelRefused, ProviderUnavailable or ConfigurationError if the default model cannot be served.
         """
-        self._private_folder = None if config.copies else LockedFolder()
+        self._private_folder = None if config.copies else open_process_folder("")
         copies = self._private_folder.path if self._private_folder else Path(config.copies)
         self.source = open_source(str(config.models))
         self.watcher = ModelWatcher(self.source, _counted(_loader(config), metrics), copies, self._swap)
@@ -165,11 +165,13 @@ class LiveRegistry:
     def _check_default(self, config: ServerConfig) -> None:
         if self.watcher.repository_error:
             raise ConfigurationError(f"--models: cannot read {config.models}: {self.watcher.repository_error}")
+        self._check_readable(config)
         snapshot = self.watcher.snapshot
         names = sorted(name for name, state in snapshot.items() if state.available)
         if not names:
             raise ConfigurationError(
-                f"--models: {config.models} contains no <name>/<version>/manifest.json; cofactor-train writes one"
+                f"--models: {config.models} contains no <name>/<version>/manifest.json with names in lower case, as "
+                "docs/model-format.md allows them; cofactor-train writes one"
             )
         self._default_name = config.model or names[0]
         if self._default_name not in names:
@@ -178,8 +180,21 @@ class LiveRegistry:
             )
         default = snapshot[self._default_name]
         if default.routing is None:
-            raise ModelRefused(default.refused[newest_first(default.refused)[0]].reason)
+            version = newest_first(default.refused)[0]
+            refusal = default.refused[version]
+            if refusal.is_final:
+                raise ModelRefused(refusal.reason)
+            copies = f"--copies {config.copies}" if config.copies else "a temporary folder; --copies names another"
+            raise ConfigurationError(f"{self._default_name}/{version} {refusal.reason} (its copy goes to {copies})")
         self._swap(snapshot)
+
+    def _check_readable(self, config: ServerConfig) -> None:
+        """Raise ConfigurationError if the default model cannot be read, or may be one that cannot be read."""
+        for name, problem in sorted(self.watcher.unreadable_models.items()):
+            if name == (config.model or name):
+                raise ConfigurationError(
+                    f"--models: cannot read model {name}: {problem}; make it readable, or name another with --model"
+                )
 
 
 def _counted(load: Callable[[Path], LoadedVersion], metrics: Metrics) -> Callable[[Path], LoadedVersion]:

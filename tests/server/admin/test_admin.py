@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import grpc
@@ -45,7 +46,7 @@ def serving_version(api, user_id="u003", **ref):
     request = recommender_pb2.RecommendRequest(
         user=recommender_pb2.User(user_id=user_id), model=model_pb2.ModelRef(**ref)
     )
-    return api.recommender.Recommend(request, timeout=10).model.version
+    return api.recommender.Recommend(request, timeout=60).model.version
 
 
 def states(response):
@@ -58,11 +59,11 @@ def states(response):
 def test_promote_moves_all_users_and_rollback_moves_them_back(operate, models) -> None:
     api = operate(models)
     assert serving_version(api) == "2"
-    api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="1"), timeout=10)
+    api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="1"), timeout=60)
     assert serving_version(api) == "1"
-    api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="2"), timeout=10)
+    api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="2"), timeout=60)
     assert serving_version(api) == "2"
-    api.admin.Rollback(admin_pb2.RollbackRequest(name="dot"), timeout=10)
+    api.admin.Rollback(admin_pb2.RollbackRequest(name="dot"), timeout=60)
     assert serving_version(api) == "1"
     assert json.loads((models / "dot" / "serving.json").read_text()) == {
         "labels": {"stable": "1"},
@@ -72,8 +73,8 @@ def test_promote_moves_all_users_and_rollback_moves_them_back(operate, models) -
 
 def test_a_label_selects_a_version_and_is_listed(operate, models) -> None:
     api = operate(models)
-    api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="1", label="stable"), timeout=10)
-    api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="2", label="canary"), timeout=10)
+    api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="1", label="stable"), timeout=60)
+    api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="2", label="canary"), timeout=60)
     assert serving_version(api, label="canary") == "2"
     assert serving_version(api, label="stable") == "1"
     assert serving_version(api, version="2") == "2"
@@ -84,7 +85,7 @@ def test_a_label_selects_a_version_and_is_listed(operate, models) -> None:
         catalog_pb2.GetModelRequest(model=model_pb2.ModelRef(label="canary")), timeout=10
     ).model
     assert (described.version, list(described.labels)) == ("2", ["canary"])
-    assert states(api.admin.ListVersions(admin_pb2.ListVersionsRequest(), timeout=10)) == {
+    assert states(api.admin.ListVersions(admin_pb2.ListVersionsRequest(), timeout=60)) == {
         "2": (READY, ["canary"], False),
         "1": (READY, ["stable"], True),
     }
@@ -101,13 +102,13 @@ def test_a_canary_serves_its_share_of_users_and_always_the_same_ones(operate, mo
     assert {user: serving_version(api, user) for user in users} == first
     in_canary = next(user for user in users if first[user] == "2")
     predict = recommender_pb2.PredictRequest(user=recommender_pb2.User(user_id=in_canary), item_ids=["i001"])
-    assert api.recommender.Predict(predict, timeout=10).model.version == "2"
+    assert api.recommender.Predict(predict, timeout=60).model.version == "2"
     batch = recommender_pb2.BatchRecommendRequest(
         requests=[recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id=in_canary))]
     )
-    assert api.recommender.BatchRecommend(batch, timeout=10).model.version == "1"
+    assert api.recommender.BatchRecommend(batch, timeout=60).model.version == "1"
     stream = [recommender_pb2.StreamRecommendRequest(request_id="1", request=batch.requests[0])]
-    [streamed] = api.recommender.StreamRecommend(iter(stream), timeout=10)
+    [streamed] = api.recommender.StreamRecommend(iter(stream), timeout=60)
     assert streamed.response.model.version == "2"
 
 
@@ -115,11 +116,11 @@ def test_a_page_token_stays_with_its_version_across_a_swap(operate, models) -> N
     (models / "dot" / "serving.json").write_text(json.dumps({"labels": {"stable": "1"}, "pinned": ["1", "2"]}))
     api = operate(models)
     request = recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id="u003"), page_size=5)
-    first = api.recommender.Recommend(request, timeout=10)
-    api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="2"), timeout=10)
+    first = api.recommender.Recommend(request, timeout=60)
+    api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="2"), timeout=60)
     assert serving_version(api) == "2"
     request.page_token = first.next_page_token
-    assert api.recommender.Recommend(request, timeout=10).model.version == "1"
+    assert api.recommender.Recommend(request, timeout=60).model.version == "1"
 
 
 def test_a_refused_version_is_listed_with_its_reason_and_loaded_by_reload_when_replaced(
@@ -128,17 +129,17 @@ def test_a_refused_version_is_listed_with_its_reason_and_loaded_by_reload_when_r
     (models / "dot" / "2" / "golden.npz").write_bytes(b"damaged")
     api = operate(models)
     assert serving_version(api) == "1"
-    listed = api.admin.ListVersions(admin_pb2.ListVersionsRequest(), timeout=10)
+    listed = api.admin.ListVersions(admin_pb2.ListVersionsRequest(), timeout=60)
     assert states(listed) == {"2": (REFUSED, [], False), "1": (READY, [], True)}
     assert "golden.npz" in listed.models[0].versions[0].state_message
-    public = api.catalog.ListModels(catalog_pb2.ListModelsRequest(), timeout=10).models
+    public = api.catalog.ListModels(catalog_pb2.ListModelsRequest(), timeout=60).models
     assert [(m.version, m.state) for m in public] == [
         ("2", model_pb2.Model.STATE_FAILED),
         ("1", model_pb2.Model.STATE_READY),
     ]
     assert str(models) not in public[0].state_message
     versions.copy(models / "dot" / "1", models, version="3")
-    reloaded = api.admin.Reload(admin_pb2.ReloadRequest(), timeout=10)
+    reloaded = api.admin.Reload(admin_pb2.ReloadRequest(), timeout=60)
     assert states(reloaded)["3"] == (READY, [], True)
     assert states(reloaded)["1"] == (AVAILABLE, [], False)
 
@@ -153,7 +154,7 @@ def test_promote_and_rollback_refuse_unknown_names_and_labels(operate, models) -
         (api.admin.Rollback, admin_pb2.RollbackRequest(name="../dot"), "NOT_FOUND"),
     ):
         with pytest.raises(grpc.RpcError) as refused:
-            call(request, timeout=10)
+            call(request, timeout=60)
         assert refused.value.code().name == code
     assert not (models / "dot" / "serving.json").exists()
 
@@ -172,5 +173,63 @@ def test_the_admin_api_needs_a_token_if_the_server_has_tokens(serve, models, tmp
         admin = admin_pb2_grpc.AdminServiceStub(channel)
         for metadata, code in (((), "UNAUTHENTICATED"), ((("authorization", "Bearer test"),), "PERMISSION_DENIED")):
             with pytest.raises(grpc.RpcError) as refused:
-                admin.Reload(admin_pb2.ReloadRequest(), metadata=metadata, timeout=10)
+                admin.Reload(admin_pb2.ReloadRequest(), metadata=metadata, timeout=60)
             assert refused.value.code().name == code
+
+
+def test_changes_at_the_same_time_lose_none(operate, models) -> None:
+    api = operate(models)
+    labels = [f"label-{number}" for number in range(8)]
+    for wave in (labels[:4], labels[4:]):  # the API runs four calls at a time
+        calls = [
+            api.admin.Promote.future(admin_pb2.PromoteRequest(name="dot", version="1", label=label), timeout=60)
+            for label in wave
+        ]
+        for call in calls:
+            assert call.result().policy.labels
+    written = json.loads((models / "dot" / "serving.json").read_text())
+    assert sorted(written["labels"]) == sorted(labels)
+    assert sorted(path.name for path in (models / "dot").iterdir()) == ["1", "2", "serving.json"]
+
+
+def test_servers_that_share_a_repository_lose_no_change(operate, models) -> None:
+    """The servers are in one process here, and so have one process id, as those of two containers do."""
+    servers = [operate(models) for _ in range(2)]
+    labels = [f"label-{number}" for number in range(8)]
+    calls = [
+        servers[index % 2].admin.Promote.future(
+            admin_pb2.PromoteRequest(name="dot", version="1", label=label), timeout=60
+        )
+        for index, label in enumerate(labels)
+    ]
+    for call in calls:
+        call.result()
+    assert sorted(json.loads((models / "dot" / "serving.json").read_text())["labels"]) == sorted(labels)
+
+
+def test_a_policy_that_is_broken_is_not_replaced_by_the_previous_one(operate, models) -> None:
+    api = operate(models)
+    broken = '{"labels": {"stable": "1"},}'
+    (models / "dot" / "serving.json").write_text(broken)
+    with pytest.raises(grpc.RpcError, match="is not a serving policy") as refused:
+        api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="1", label="canary"), timeout=60)
+    assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert (models / "dot" / "serving.json").read_text() == broken
+
+
+def test_promote_finds_a_version_that_was_published_just_now(operate, models, versions) -> None:
+    api = operate(models)
+    versions.copy(models / "dot" / "1", models, version="3")
+    api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version="3"), timeout=60)
+    assert serving_version(api) == "3"
+
+
+def test_a_rollback_to_a_version_that_is_gone_is_refused(operate, models) -> None:
+    api = operate(models)
+    for version in ("1", "2"):
+        api.admin.Promote(admin_pb2.PromoteRequest(name="dot", version=version), timeout=60)
+    shutil.rmtree(models / "dot" / "1")
+    with pytest.raises(grpc.RpcError, match="has no version") as refused:
+        api.admin.Rollback(admin_pb2.RollbackRequest(name="dot"), timeout=60)
+    assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+    assert serving_version(api) == "2"

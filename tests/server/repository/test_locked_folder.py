@@ -9,7 +9,12 @@ import time
 
 import pytest
 
-from cofactor_server.repository.locked_folder import LockedFolder, remove_abandoned_folders, share_lock
+from cofactor_server.repository.locked_folder import (
+    LockedFolder,
+    lock_folder,
+    remove_abandoned_folders,
+    share_lock,
+)
 
 # Creates a folder, prints its path, and waits for a line on its input: "kill" kills the process, any other closes it.
 HOLDER = """
@@ -136,3 +141,12 @@ def test_a_server_removes_old_unused_copies_from_the_folder_given_by_copies(
     assert {young.name, named.name} < left
     assert old.name not in left
     assert len(left) == 3, "the third is the copy that is served"
+
+
+def test_a_lock_on_a_folder_excludes_others_and_leaves_no_file(tmp_path) -> None:
+    with lock_folder(tmp_path, 0):
+        with pytest.raises(BlockingIOError, match="another process is changing it"), lock_folder(tmp_path, 0):
+            pass
+        assert list(tmp_path.iterdir()) == []
+    with lock_folder(tmp_path, 0):
+        pass

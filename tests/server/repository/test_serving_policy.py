@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from cofactor.admin.v1.admin_pb2 import ServingPolicy
@@ -98,3 +100,16 @@ def test_rollback_undoes_promote_and_itself() -> None:
     assert roll_back(roll_back(policy, "stable"), "stable").labels["stable"] == "2"
     with pytest.raises(PolicyError, match="nothing to roll back"):
         roll_back(promote(ServingPolicy(), "stable", "1"), "stable")
+
+
+def test_versions_with_the_same_number_have_the_same_order_in_every_process() -> None:
+    """Workers have different hash seeds, and so their sets have different orders."""
+    for versions in (["1", "01", "001"], ["001", "1", "01"], ["01", "001", "1"]):
+        assert newest_first(versions) == ["1", "01", "001"]
+
+
+def test_shares_of_100_percent_are_not_refused_for_their_rounding_error() -> None:
+    shares = dict(zip("abcde", [19.7, 26.3, 6.7, 26.6, 20.7], strict=True))
+    assert sum(shares.values()) > 100
+    text = json.dumps({"labels": dict.fromkeys(shares, "1"), "canary_percent": shares})
+    assert parse_policy(text).canary_percent == shares

@@ -162,7 +162,7 @@ def test_a_version_whose_copies_always_lose_files_waits_for_the_next_poll(root, 
     watcher.poll()
     refusal = watcher.snapshot["m"].refused["2"]
     assert (refusal.reason, refusal.is_final) == (
-        "cannot be copied now: its private copies are damaged while they are read",
+        "cannot be loaded now: its private copies are damaged while they are read",
         False,
     )
     assert list(watcher.snapshot["m"].loaded) == ["1"]

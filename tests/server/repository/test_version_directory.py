@@ -107,6 +107,45 @@ def test_a_manifest_that_contradicts_the_files_is_refused(version, versions, cha
     assert reason in refusal(version)
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda m: setattr(m, "rating_min", np.nan), "the number nan in rating_min"),
+        (lambda m: setattr(m, "rating_max", np.inf), "the number inf in rating_max"),
+        (lambda m: setattr(m, "rating_min", 9), "a rating_min above its rating_max"),
+        (lambda m: setattr(m, "global_bias", 1e30), "the number 1e+30 in global_bias"),
+        (lambda m: setattr(m, "default_popularity_weight", -np.inf), "-inf in default_popularity_weight"),
+        (lambda m: setattr(m.rating_range, "high", m.rating_range.low), "low is not below its high"),
+        (lambda m: setattr(m.rating_range, "high", np.nan), "the number nan in rating_range"),
+        (lambda m: m.profile_features.add(key="age").numeric.__init__(mean=np.nan), "nan in profile_features age"),
+        (lambda m: setattr(m, "rating_count", -1), "a negative rating_count"),
+        (lambda m: m.tables[0].shape.__setitem__(0, 2**62), "does not lie within tables.bin"),
+        (lambda m: setattr(m, "user_count", 2**62), "has shape"),
+    ],
+)
+def test_a_manifest_with_numbers_that_make_no_sense_is_refused(version, versions, change, reason):
+    edit(version, versions, change)
+    with pytest.raises(ModelRefused) as refused:
+        verify(version)
+    assert reason in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "value", "reason"),
+    [
+        ("rated.ratings", np.nan, "rated.ratings holds a number that is not finite"),
+        ("item_inverse_norms", np.inf, "item_inverse_norms holds a number that is not finite"),
+        ("user_prior_mean", np.nan, "user_prior_mean holds a number that is not finite"),
+        ("item_rating_counts", -5, "item_rating_counts holds a negative number"),
+    ],
+)
+def test_a_table_with_numbers_that_make_no_sense_is_refused(version, versions, table, value, reason):
+    rewrite_table(version, versions, table, lambda array: array.__setitem__(0, value))
+    with pytest.raises(ModelRefused) as refused:
+        verify(version)
+    assert reason in str(refused.value)
+
+
 def test_a_file_outside_the_directory_is_refused(version, versions):
     (version.parents[2] / "secret").write_text("x")
     manifest = versions.read(version)

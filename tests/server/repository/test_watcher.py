@@ -219,7 +219,7 @@ def test_a_version_is_tried_again_after_the_disk_was_full(root, tmp_path) -> Non
     watcher = ModelWatcher(source, load, tmp_path / "copies")
     publish(root, "1")
     watcher.poll()
-    assert watcher.snapshot["m"].refused["1"].reason == "cannot be copied now: No space left on device"
+    assert watcher.snapshot["m"].refused["1"].reason == "cannot be loaded now: No space left on device"
     assert list((tmp_path / "copies").iterdir()) == []
     source.full = False
     watcher.poll()
@@ -296,7 +296,6 @@ def test_a_policy_is_not_written_through_a_link(root, tmp_path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("untouched")
     (root / "m" / "serving.json").symlink_to(victim)
-    (root / "m" / f".serving.json.{os.getpid()}").symlink_to(victim)
     LocalSource(root).write_policy("m", "{}")
     assert victim.read_text() == "untouched"
     assert LocalSource(root).read_policy("m") == "{}"
@@ -330,3 +329,37 @@ def test_a_remote_repository_is_watched_like_a_folder(tmp_path) -> None:
     memory.pipe_file("/watched/m/2/manifest.json", b"fixed")
     watcher.poll()
     assert served(watcher) == (["2", "1"], "1")
+
+
+def test_names_that_are_not_allowed_are_reported_once(root, watcher, caplog) -> None:
+    publish(root, "1")
+    publish(root, "2 beta")
+    publish(root, "1", model="MyModel")
+    publish(root, "1", model=".hidden")
+    (root / "lost+found").mkdir()
+    watcher.poll()
+    watcher.poll()
+    assert served(watcher) == (["1"], "1")
+    assert caplog.text.count(f"ignoring {root}/MyModel: a model name has at most 64 lower-case letters") == 1
+    assert caplog.text.count(f"ignoring {root}/m/2 beta: a version has at most 64 letters") == 1
+    assert caplog.text.count("ignoring") == 2
+
+
+def test_a_policy_that_names_a_version_that_does_not_exist_is_reported_once(root, watcher, caplog) -> None:
+    publish(root, "1")
+    write_policy(root, labels={"stable": "v1"})
+    watcher.poll()
+    watcher.poll()
+    message = "serving.json of model m: it names versions that the repository does not have: v1"
+    assert caplog.text.count(message) == 1
+    publish(root, "v1")
+    watcher.poll()
+    assert served(watcher)[1] == "v1"
+
+
+def test_an_invalid_policy_is_logged_when_it_changes_and_not_at_every_poll(root, watcher, caplog) -> None:
+    publish(root, "1")
+    for text in ("[]", "[]", '{"latest": -1}'):
+        (root / "m" / "serving.json").write_text(text)
+        watcher.poll()
+    assert caplog.text.count("the previous policy stays in force") == 2

@@ -19,7 +19,13 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from cofactor.admin.v1 import admin_pb2, admin_pb2_grpc
 from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
+from cofactor_server.config import ServerConfig
+from cofactor_server.errors import ConfigurationError
+from cofactor_server.runtime.launcher import serve_with_workers
+from cofactor_server.server import create_server
+from tests.support.server_process import ServerProcess, free_port
 from tests.support.waiting import until
 
 REQUEST = recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id="u003"))
@@ -91,3 +97,57 @@ def test_calls_during_the_drain_of_workers_are_counted(served_models, tmp_path) 
         assert n_recommend_calls(metrics) == 11
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_machine_without_a_temporary_folder_ends_the_command_with_one_line(dot_version, workers) -> None:
+    """With a limit of 0 bytes per file, Python finds no temporary folder, as on a read-only root."""
+    program = [sys.executable, "-m", "cofactor_server", "--models", str(dot_version.parents[1]), "--port", "0"]
+    result = subprocess.run(
+        ["prlimit", "--fsize=0", *program, "--workers", str(workers)], capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: there is no temporary folder that can be written; name a folder that can be written with --copies\n"
+    )
+
+
+# The root folder of proc can be written by nobody.
+NO_TEMPORARY_FOLDER = """
+import sys, tempfile
+tempfile.tempdir = "/proc"
+from cofactor_server.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_copies_serve_a_machine_without_a_temporary_folder(dot_version, versions, tmp_path, workers) -> None:
+    versions.copy(dot_version, tmp_path / "models")
+    copies = tmp_path / "new" / "copies"
+    flags = ("--copies", str(copies), *(("--workers", str(workers)) if workers > 1 else ()))
+    program = ("-c", NO_TEMPORARY_FOLDER)
+    with ServerProcess(tmp_path / "models", tmp_path / "log", *flags, program=program) as server:
+        assert list(copies.glob("*/dot/1/manifest.json"))
+        assert server.stop() == 0
+    assert not list(copies.glob("cofactor-*")), "the folder of the supervisor is removed"
+
+
+def test_copies_that_cannot_be_written_are_named(dot_version, versions, tmp_path) -> None:
+    versions.copy(dot_version, tmp_path / "models")
+    config = {"models": str(tmp_path / "models"), "port": 0, "provider": "cpu", "copies": "/proc/copies"}
+    with pytest.raises(ConfigurationError, match=r"dot/1 cannot be loaded now: .* \(its copy goes to --copies /proc"):
+        create_server(ServerConfig(**config))
+    with pytest.raises(ConfigurationError, match=r"cannot write to --copies /proc/copies: "):
+        serve_with_workers(ServerConfig(workers=2, **config))
+
+
+def test_a_reload_over_the_admin_api_reaches_all_workers(dot_version, versions, tmp_path) -> None:
+    versions.copy(dot_version, tmp_path / "models")
+    admin_port = free_port()
+    flags = ("--workers", "3", "--poll-interval-s", "0", "--admin-port", str(admin_port), "--drain-delay-s", "0")
+    with ServerProcess(tmp_path / "models", tmp_path / "log", *flags) as server:
+        versions.copy(dot_version, tmp_path / "models", version="2")
+        with grpc.insecure_channel(f"127.0.0.1:{admin_port}") as channel:
+            admin_pb2_grpc.AdminServiceStub(channel).Reload(admin_pb2.ReloadRequest(), timeout=60)
+        until(lambda: server.text().count("loaded dot/2") == 3, 60, "every worker has loaded the new version")

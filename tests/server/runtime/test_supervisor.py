@@ -67,6 +67,13 @@ def test_a_killed_worker_is_replaced(worker, tmp_path) -> None:
     assert len(restarts) == 1
 
 
+def test_a_reload_that_one_worker_announces_reaches_all_others(worker, tmp_path) -> None:
+    with supervising(worker.note_reloads, tmp_path, n_workers=3):
+        (tmp_path / "announce").touch()
+        until(lambda: (tmp_path / "1.reloaded").exists() and (tmp_path / "2.reloaded").exists(), 60)
+        assert not (tmp_path / "0.reloaded").exists()
+
+
 def test_workers_that_keep_crashing_are_replaced_ever_more_slowly(worker, tmp_path, monkeypatch, caplog) -> None:
     monkeypatch.setattr(supervisor_module, "_STEADY_S", 60.0)  # on a slow machine a crash takes its time
     restarts: list[float] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ssl
+import time
 
 import grpc
 import pytest
@@ -15,6 +16,7 @@ from cryptography.x509.oid import NameOID
 from cofactor.v1 import catalog_pb2, catalog_pb2_grpc
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ConfigurationError
+from cofactor_server.security.certificate_expiry import first_expiry
 from cofactor_server.security.tls import CertificateReloader, TlsFiles
 from cofactor_server.server import create_server
 
@@ -30,10 +32,10 @@ class Authority:
     def pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, name: str) -> tuple[bytes, bytes]:
-        """Return a key and its certificate, as PEM."""
+    def issue(self, name: str, days: float = 1) -> tuple[bytes, bytes]:
+        """Return a key and its certificate, which is valid for so many days, as PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(name, key, ca=False)
+        certificate = self._sign(name, key, ca=False, days=days)
         return (
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -41,7 +43,7 @@ class Authority:
             certificate.public_bytes(serialization.Encoding.PEM),
         )
 
-    def _sign(self, name, key, *, ca):
+    def _sign(self, name, key, *, ca, days=1):
         now = datetime.datetime.now(datetime.UTC)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         issuer = subject if ca else self.certificate.subject
@@ -52,7 +54,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(minutes=5))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=days))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
             .sign(self.key, hashes.SHA256())
@@ -86,6 +88,7 @@ def serve_tls(served_models, files):
         running.append(create_server(config))
         return running[-1].port
 
+    start.running = running
     yield start
     for server in running:
         server.stop()
@@ -175,3 +178,58 @@ def test_beyond_loopback_plaintext_needs_its_flag_and_tls_does_not(served_models
     for half in ({"tls_certificate": "c"}, {"tls_key": "k"}, {"tls_client_authority": "a"}):
         with pytest.raises(ConfigurationError, match="tls_"):
             ServerConfig(models=str(served_models), **half)
+
+
+def test_files_that_are_missing_are_logged_once_and_not_at_every_connection(authority, files, caplog) -> None:
+    reloader = CertificateReloader(TlsFiles(files / "cert.pem", files / "key.pem"))
+    (files / "cert.pem").rename(files / "away.pem")
+    for _ in range(5):
+        assert reloader.fetch() is None
+    assert caplog.text.count("certificates not reloaded") == 1
+    (files / "away.pem").rename(files / "cert.pem")
+    reloader.fetch()
+    write(files, *authority.issue("localhost"))
+    assert reloader.fetch() is not None
+    (files / "cert.pem").unlink()
+    reloader.fetch()
+    assert caplog.text.count("certificates not reloaded") == 2
+
+
+@pytest.mark.parametrize("days", [1, 20_000, 40_000])  # the last two expire in a GeneralizedTime, after 2049
+def test_the_expiry_of_a_certificate_is_what_cryptography_reads(authority, days) -> None:
+    _, pem = authority.issue("localhost", days)
+    expected = x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
+    assert first_expiry(pem) == expected
+    _, sooner = authority.issue("localhost", 0.5)
+    assert first_expiry(pem + sooner) == first_expiry(sooner)
+
+
+def test_what_is_no_certificate_has_no_expiry() -> None:
+    marks = b"-----BEGIN CERTIFICATE-----%s-----END CERTIFICATE-----"
+    for body in (b"", b"!", b"MAA=", b"MIIB", b"MAIwAA=="):
+        assert first_expiry(marks % body) is None
+    assert first_expiry(b"") is None
+
+
+def test_certificates_are_warned_of_in_their_last_14_days_once_a_day(authority, tmp_path, caplog) -> None:
+    write(tmp_path, *authority.issue("localhost", 30))
+    now = [time.time()]
+    reloader = CertificateReloader(TlsFiles(tmp_path / "cert.pem", tmp_path / "key.pem"), clock=lambda: now[0])
+    assert "expire" not in caplog.text
+    for day in (15, 16.5, 16.6, 17.6):
+        now[0] = time.time() + day * 86_400
+        reloader.fetch()
+    assert caplog.text.count("--tls-certificate: a certificate expires at") == 2
+    now[0] = time.time() + 31 * 86_400
+    reloader.fetch()
+    assert "--tls-certificate: a certificate expired at" in caplog.text
+
+
+def test_the_expiry_of_the_certificates_is_a_metric(serve_tls, authority, files) -> None:
+    write(files, *authority.issue("localhost", 0.5))
+    serve_tls(tls_client_authority=str(files / "ca.pem"))
+    [server] = serve_tls.running
+    rows = server.reporter.report().gauges["cofactor_tls_expiry_timestamp_seconds"]
+    times = {labels["file"]: seconds for labels, seconds in rows}
+    assert times["certificate"] == first_expiry((files / "cert.pem").read_bytes())
+    assert times["client_authority"] == first_expiry(authority.pem) > times["certificate"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import time
 
 import grpc
@@ -15,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cofactor.v1 import catalog_pb2, recommender_pb2
 from cofactor_server.errors import ConfigurationError
-from cofactor_server.security.authentication import AuthenticatedClient
+from cofactor_server.security.authentication import AuthenticatedClient, Authenticator
 from cofactor_server.security.json_web_tokens import JsonWebTokens
 from cofactor_server.security.static_tokens import StaticTokens
 
@@ -126,8 +127,9 @@ def test_tokens_are_read_again_when_their_file_changes(tmp_path, caplog) -> None
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("", "must have tables"),
-        ("[clients]", "must have tables"),
+        ("[servers.web]", "must have tables"),
+        ("clients = []", "must have tables"),
+        (entry("web", "same", "*") + entry("other", "same"), "clients.web and clients.other have one token"),
         ("x = [", "is not TOML"),
         ('[clients.web]\nsha256 = "secret"\nmethods = ["*"]', "clients.web.sha256 must be 64 hexadecimal digits"),
         (f'[clients.web]\nsha256 = "{"0" * 64}"\nmethods = "all"', "clients.web.methods must be a list"),
@@ -140,6 +142,76 @@ def test_a_token_file_with_a_mistake_is_refused_with_the_entry(tmp_path, content
     path.write_text(content)
     with pytest.raises(ConfigurationError, match=problem):
         StaticTokens(path)
+
+
+@pytest.mark.parametrize("empty", ["", "# nobody\n", "[clients]\n"])
+def test_a_token_file_that_becomes_empty_admits_nobody(tmp_path, empty, caplog) -> None:
+    now = [0.0]
+    path = tmp_path / "tokens.toml"
+    path.write_text(entry("web", "one", "*"))
+    tokens = StaticTokens(path, clock=lambda: now[0])
+    assert tokens.verify("one") is not None
+    path.write_text(empty)
+    now[0] = 2.0
+    assert tokens.verify("one") is None
+    assert "tokens reloaded: there are none, so every call is refused" in caplog.text
+    assert StaticTokens(path).verify("one") is None
+
+
+def test_a_token_file_is_read_again_if_its_size_and_time_stay_the_same(tmp_path) -> None:
+    now = [0.0]
+    path = tmp_path / "tokens.toml"
+    path.write_text(entry("web", "one", "*"))
+    before = path.stat()
+    tokens = StaticTokens(path, clock=lambda: now[0])
+    path.write_text(entry("web", "two", "*"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    now[0] = 2.0
+    assert tokens.verify("one") is None
+    assert tokens.verify("two") is not None
+
+
+def test_a_token_file_that_cannot_be_read_is_logged_once_and_fails_no_call(tmp_path, caplog) -> None:
+    now = [0.0]
+    path = tmp_path / "tokens.toml"
+    path.write_text(entry("web", "one", "*"))
+    tokens = StaticTokens(path, clock=lambda: now[0])
+    path.unlink()
+    for _ in range(3):
+        now[0] += 2
+        assert tokens.verify("one") is not None
+    assert caplog.text.count("tokens not reloaded") == 1
+    path.write_text("x = " + "[" * 100_000)  # the parser runs out of stack
+    now[0] += 2
+    assert tokens.verify("one") is not None
+    assert "RecursionError" in caplog.text
+
+
+def test_a_checksum_may_be_written_in_upper_case_and_several_spaces_may_precede_a_token(tmp_path) -> None:
+    path = tmp_path / "tokens.toml"
+    digest = hashlib.sha256(b"one").hexdigest()
+    path.write_text(entry("web", "one", "*").replace(digest, digest.upper()))
+    client = Authenticator([StaticTokens(path)]).authorize("/a.B/C", [("authorization", "Bearer   one ")])
+    assert client.name == "web"
+
+
+def test_a_key_set_that_becomes_empty_admits_nobody(key, key_set) -> None:
+    now = [time.time()]
+    tokens = JsonWebTokens(key_set, ISSUER, AUDIENCE, clock=lambda: now[0])
+    token = signed(key, exp=now[0] + 3600)
+    assert tokens.verify(token) is not None
+    key_set.write_text('{"keys": []}')
+    now[0] += 2
+    assert tokens.verify(token) is None
+    assert JsonWebTokens(key_set, ISSUER, AUDIENCE).verify(token) is None
+
+
+@pytest.mark.parametrize("exp", [float("inf"), float("nan"), "1e999", [1]])
+def test_a_token_with_an_absurd_time_is_refused(key, key_set, exp) -> None:
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "web", "exp": exp}
+    token = jwt.PyJWS().encode(json.dumps(claims).encode(), key, algorithm="ES256", headers={"kid": "one"})
+    assert JsonWebTokens(key_set, ISSUER, AUDIENCE).verify(token) is None
 
 
 def test_a_json_web_token_allows_the_methods_of_its_scope(serve, served_models, key, key_set) -> None:
@@ -207,9 +279,7 @@ def test_a_verified_token_is_cached_until_it_expires(key, key_set, monkeypatch) 
         tokens.verify(token)
 
 
-@pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"keys": []}', '{"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "1"}]}']
-)
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "1"}]}'])
 def test_a_key_set_without_a_public_key_is_refused(tmp_path, content) -> None:
     path = tmp_path / "jwks.json"
     path.write_text(content)

@@ -7,6 +7,7 @@ import time
 import grpc
 import numpy as np
 import pytest
+from google.rpc import error_details_pb2, status_pb2
 
 from cofactor.v1 import recommender_pb2
 
@@ -224,6 +225,64 @@ def test_ids_that_are_ids_as_numbers_become_numbers() -> None:
 def test_an_id_that_is_not_a_plain_number_is_not_returned_as_a_number(item_id) -> None:
     with pytest.raises(InvalidField, match="ask for ids as BYTES"):
         ids_as_numbers(["5", item_id], -1)
+
+
+def infer_request(model: str, version: str = "", **inputs):
+    """Return a ModelInferRequest with typed contents."""
+    request = service_pb2.ModelInferRequest(model_name=model, model_version=version)
+    for name, values in inputs.items():
+        is_text = isinstance(values[0], str)
+        sent = request.inputs.add(name=name, datatype="BYTES" if is_text else "INT64", shape=[len(values)])
+        contents = sent.contents.bytes_contents if is_text else sent.contents.int64_contents
+        contents.extend(value.encode() if is_text else value for value in values)
+    return request
+
+
+def violated_field(server, request) -> str:
+    """Return the field that the error of a request names, in its details and at the beginning of its message."""
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel, pytest.raises(grpc.RpcError) as refused:
+        service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=60)
+    status = status_pb2.Status.FromString(dict(refused.value.trailing_metadata())["grpc-status-details-bin"])
+    for detail in status.details:
+        bad_request = error_details_pb2.BadRequest()
+        if detail.Unpack(bad_request):
+            [violation] = bad_request.field_violations
+            assert status.message.startswith(f"{violation.field}: ")
+            return violation.field
+    return ""
+
+
+SECOND_TEXT = "contents.bytes_contents[1]"
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (infer_request("dot.predict", item_id=["i001"] * 2, user_id=["u001", "no"]), f"inputs[1].{SECOND_TEXT}"),
+        (infer_request("dot.predict", item_id=["i001", ""], user_id=["u001"] * 2), f"inputs[0].{SECOND_TEXT}"),
+        (infer_request("dot.predict", user_id=["u001"], item_id=["i001"] * 2), "inputs[0]"),
+        (infer_request("dot.recommend", user_id=["u001", "no"]), f"inputs[0].{SECOND_TEXT}"),
+        (infer_request("dot.recommend", user_id=[7]), "inputs[0].contents.int64_contents[0]"),
+        (infer_request("dot.recommend", k=[10**6], user_id=["u001"]), "inputs[0]"),
+        (infer_request("dot.recommend", user_id=["u001"], k=[0]), "inputs[1]"),
+        (infer_request("ranker.predict", user_id=["u001"], item_id=["i001"]), "model_name"),
+        (infer_request("none.predict", user_id=["u001"], item_id=["i001"]), "model_name"),
+        (infer_request("dot.predict", "9", user_id=["u001"], item_id=["i001"]), "model_version"),
+    ],
+)
+def test_an_error_names_the_field_that_the_caller_sent(inference, request_, field) -> None:
+    _, server = inference
+    assert violated_field(server, request_) == field
+
+
+def test_an_error_names_raw_contents_that_the_caller_sent(inference) -> None:
+    _, server = inference
+    request = service_pb2.ModelInferRequest(model_name="dot.recommend")
+    request.inputs.add(name="user_id", datatype="BYTES", shape=[2])
+    request.raw_input_contents.append(b"\x04\0\0\0u001\x02\0\0\0no")
+    assert violated_field(server, request) == "raw_input_contents[0][1]"
+    request.raw_input_contents[0] = b"\x04\0\0"
+    assert violated_field(server, request) == "raw_input_contents[0]"
 
 
 def test_the_protocol_is_off_by_default(api) -> None:

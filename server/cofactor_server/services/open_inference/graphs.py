@@ -10,6 +10,7 @@ from cofactor.v1.recommender_pb2 import PredictRequest, RecommendRequest, Recomm
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import InvalidField, ModelNotFound, NotServing, RequestError, quoted
 from cofactor_server.observability.counters import Metrics
+from cofactor_server.services.open_inference.caller_fields import CallerFields
 from cofactor_server.services.open_inference.messages import InferRequest
 from cofactor_server.services.open_inference.tensors import Datatype, OutputTensor, ids_as_numbers, read_inputs
 from cofactor_server.services.parsing.requests import DEFAULT_PAGE_SIZE, RequestParser
@@ -55,16 +56,20 @@ RECOMMEND = Graph(
 _GRAPHS = {"predict": PREDICT, "recommend": RECOMMEND}
 
 
-def resolve_graph(registry: ModelRegistry, name: str, version: str) -> tuple[LoadedVersion, Graph]:
+def resolve_graph(registry: ModelRegistry, name: str, version: str, prefix: str = "") -> tuple[LoadedVersion, Graph]:
     """Return the version and the graph that a name such as "films.predict" means; raises ModelNotFound.
 
-    An empty `version` means the current one.
+    An empty `version` means the current one. The request has the two as `<prefix>name` and `<prefix>version`.
     """
     model, _, graph = name.rpartition(".")
-    if not model or graph not in _GRAPHS:
-        raise ModelNotFound(f"no model is called {quoted(name)}: names end in .predict or .recommend")
-    ref = ModelRef(name=model, version=version) if version else ModelRef(name=model)
-    return registry.resolve(ref), _GRAPHS[graph]
+    try:
+        if not model or graph not in _GRAPHS:
+            raise ModelNotFound(f"no model is called {quoted(name)}: names end in .predict or .recommend")
+        ref = ModelRef(name=model, version=version) if version else ModelRef(name=model)
+        return registry.resolve(ref), _GRAPHS[graph]
+    except ModelNotFound as error:
+        error.rename_field(f"{prefix}version" if version and model in registry.versions else f"{prefix}name")
+        raise
 
 
 def is_ready(registry: ModelRegistry, name: str, version: str) -> bool:
@@ -101,32 +106,44 @@ class GraphRunner:
         return (self._predict if graph is PREDICT else self._recommend)(registry, ref, request)
 
     def _predict(self, registry: ModelRegistry, ref: ModelRef, request: InferRequest) -> list[OutputTensor]:
-        inputs = read_inputs(request, ("user_id", "item_id"))
-        pairs = PredictRequest(model=ref, user_ids=map(str, inputs["user_id"]), item_ids=map(str, inputs["item_id"]))
-        ratings = predict(registry, self._parser, pairs).ratings
+        inputs, fields = read_inputs(request, ("user_id", "item_id")), CallerFields(request)
+        users, items = inputs["user_id"], inputs["item_id"]
+        if users and len(users) != len(items):
+            problem = f"has {len(users)} elements, and item_id has {len(items)}; send one user for every item"
+            raise InvalidField(fields.tensor("user_id"), problem)
+        with fields.renamed({"user": "user_id", "user_ids": "user_id", "item_ids": "item_id"}):
+            pairs = PredictRequest(model=ref, user_ids=map(str, users), item_ids=map(str, items))
+            ratings = predict(registry, self._parser, pairs).ratings
         return [OutputTensor("rating", "FP32", [len(ratings)], ratings)]
 
     def _recommend(self, registry: ModelRegistry, ref: ModelRef, request: InferRequest) -> list[OutputTensor]:
-        inputs = read_inputs(request, ("user_id",), ("k",))
-        users, k = inputs["user_id"], _parse_k(inputs.get("k", [DEFAULT_PAGE_SIZE]))
+        inputs, fields = read_inputs(request, ("user_id",), ("k",)), CallerFields(request)
+        users = inputs["user_id"]
+        k = _parse_k(inputs.get("k", [DEFAULT_PAGE_SIZE]), fields.tensor("k"))
         if not 1 <= len(users) <= self._max_users:
-            raise InvalidField("inputs", f"has {len(users)} users; send between 1 and {self._max_users}")
+            raise InvalidField(
+                fields.tensor("user_id"), f"has {len(users)} users; send between 1 and {self._max_users}"
+            )
         requests = [RecommendRequest(model=ref, user=User(user_id=str(user)), page_size=k) for user in users]
-        results = self._pipeline.run_many(registry, requests, with_model=False)
-        responses = [_decode_or_raise(result) for result in results]
-        return _recommend_outputs(responses, as_numbers=isinstance(users[0], int))
+        responses = []
+        for index, result in enumerate(self._pipeline.run_many(registry, requests, with_model=False)):
+            if isinstance(result, RequestError):
+                if result.field == "user.user_id":
+                    result.rename_field(fields.element("user_id", index))
+                fields.rename(result, {"page_size": "k"})
+                raise result
+            responses.append(RecommendResponse.FromString(result))
+        try:
+            return _recommend_outputs(responses, as_numbers=isinstance(users[0], int))
+        except InvalidField as error:
+            error.rename_field(f"{fields.tensor('user_id')}.datatype")
+            raise
 
 
-def _parse_k(values: Sequence[int] | Sequence[str]) -> int:
+def _parse_k(values: Sequence[int] | Sequence[str], field: str) -> int:
     if len(values) != 1 or not isinstance(values[0], int) or not 1 <= values[0] < 2**31:
-        raise InvalidField("inputs", "k must be one INT64 of at least 1")
+        raise InvalidField(field, "k must be one INT64 of at least 1")
     return values[0]
-
-
-def _decode_or_raise(result: bytes | RequestError) -> RecommendResponse:
-    if isinstance(result, RequestError):
-        raise result
-    return RecommendResponse.FromString(result)
 
 
 def _recommend_outputs(responses: Sequence[RecommendResponse], *, as_numbers: bool) -> list[OutputTensor]:

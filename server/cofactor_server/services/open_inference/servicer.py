@@ -87,7 +87,7 @@ class OpenInferenceServicer:
 
     def _model_infer(self, request: InferRequest, _context: grpc.ServicerContext) -> Any:
         registry = self._registry()
-        version, graph = resolve_graph(registry, request.model_name, request.model_version)
+        version, graph = resolve_graph(registry, request.model_name, request.model_version, "model_")
         names = requested_outputs(graph, request)
         outputs = self._runner.run(registry, version, graph, request)
         response = message_type("ModelInferResponse")(

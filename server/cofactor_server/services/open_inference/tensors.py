@@ -56,7 +56,7 @@ def read_inputs(
             raise InvalidField(f"{field}.name", f"{quoted(tensor.name)} is not one of {names}, or is repeated")
         if len(tensor.shape) > _MOST_DIMENSIONS:
             raise InvalidField(f"{field}.shape", f"has {len(tensor.shape)} dimensions; send one, or a batch of two")
-        values = _decode_raw(tensor.datatype, raw[index], field) if raw else _read_contents(tensor, field)
+        values = _decode_raw(tensor.datatype, raw[index], index) if raw else _read_contents(tensor, field)
         if math.prod(tensor.shape) != len(values) or min(tensor.shape, default=1) < 0:
             raise InvalidField(f"{field}.shape", f"does not fit the {len(values)} elements of the input")
         inputs[tensor.name] = values
@@ -66,23 +66,24 @@ def read_inputs(
     return inputs
 
 
-def _decode_raw(datatype: str, raw: bytes, field: str) -> list[int] | list[str]:
+def _decode_raw(datatype: str, raw: bytes, index: int) -> list[int] | list[str]:
+    field = f"raw_input_contents[{index}]"
     if datatype == "INT64":
         if len(raw) % 8:
-            raise InvalidField(field, f"has {len(raw)} raw bytes; an INT64 takes 8")
+            raise InvalidField(field, f"has {len(raw)} bytes; an INT64 takes 8")
         numbers: list[int] = np.frombuffer(raw, "<i8").tolist()
         return numbers
     if datatype != "BYTES":
-        raise _wrong_type(datatype, field)
+        raise _wrong_type(datatype, f"inputs[{index}]")
     texts: list[str] = []
     position = 0
     while position < len(raw):
         if position + 4 > len(raw):
-            raise InvalidField(field, "has raw contents that are cut off; put its length before every id")
+            raise InvalidField(field, "is cut off; put its length before every id")
         (length,) = struct.unpack_from("<I", raw, position)
         position += 4
         if position + length > len(raw):
-            raise InvalidField(field, "has raw contents that are cut off; put its length before every id")
+            raise InvalidField(field, "is cut off; put its length before every id")
         texts.append(_decode_id(raw[position : position + length], field))
         position += length
     return texts

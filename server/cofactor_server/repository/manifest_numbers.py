@@ -1,0 +1,58 @@
+"""Refuse versions with numbers that no training gives: they would go into every response."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from cofactor.v1.manifest_pb2 import Manifest
+from cofactor_server.arrays import AnyArray
+
+# Far beyond any rating, bias or weight, and small enough that products of two stay finite in float32.
+_LARGEST = 1e12
+# Seconds of the years 1 to 9999, which google.protobuf.Timestamp can express.
+_TIMES = (-62_135_596_800, 253_402_300_799)
+_FINITE_TABLES = (
+    *("user_factors", "user_bias", "item_factors", "item_bias", "item_log_popularity", "item_inverse_norms"),
+    *("rated.ratings", "user_prior_mean", "user_prior_precision"),
+)
+
+
+def check_numbers(manifest: Manifest) -> None:
+    """Raise ValueError that names the first field of a manifest whose value makes no sense."""
+    for name in ("rating_min", "rating_max", "global_bias", "default_popularity_weight"):
+        _check_size(name, getattr(manifest, name))
+    if manifest.rating_min > manifest.rating_max:
+        raise ValueError("manifest.json has a rating_min above its rating_max")
+    if manifest.HasField("rating_range"):
+        low, high = manifest.rating_range.low, manifest.rating_range.high
+        _check_size("rating_range", low)
+        _check_size("rating_range", high)
+        if not low < high:
+            raise ValueError("manifest.json has a rating_range whose low is not below its high")
+    for feature in manifest.profile_features:
+        if feature.WhichOneof("kind") == "numeric":
+            _check_size(f"profile_features {feature.key}", feature.numeric.mean)
+            _check_size(f"profile_features {feature.key}", feature.numeric.scale)
+    if manifest.rating_count < 0:
+        raise ValueError("manifest.json has a negative rating_count")
+    if not _TIMES[0] <= manifest.train_time.seconds <= _TIMES[1]:
+        raise ValueError("manifest.json has a train_time outside the years 1 to 9999")
+
+
+def _check_size(field: str, value: float) -> None:
+    if not (math.isfinite(value) and abs(value) <= _LARGEST):
+        raise ValueError(f"manifest.json has the number {value:g} in {field}")
+
+
+def check_table_numbers(tables: Mapping[str, AnyArray]) -> None:
+    """Raise ValueError that names the first table with a number that is not finite, or with a negative count."""
+    for name in _FINITE_TABLES:
+        # The sum is finite only if every element is finite. Unlike isfinite(table), it needs no array of flags.
+        if name in tables and not np.isfinite(np.sum(tables[name], dtype=np.float64)):
+            raise ValueError(f"table {name} holds a number that is not finite")
+    counts = tables["item_rating_counts"]
+    if len(counts) and counts.min() < 0:
+        raise ValueError("table item_rating_counts holds a negative number")
