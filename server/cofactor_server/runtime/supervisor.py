@@ -42,16 +42,25 @@ class WorkersFailedError(RuntimeError):
 
 
 def reserve_port(host: str, port: int) -> tuple[socket.socket, int]:
-    """Bind a port without listening on it, so that workers can share it and no other program can take it.
+    """Bind a port without listening on it, so that the workers of this server can share it and nobody else can.
 
     `port` 0 means any free one. Returns the socket, which has to stay open, and the port. Raises OSError if the port is
-    taken.
+    taken, also by another server with workers.
     """
     family, _, _, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
     reserved = socket.socket(family, socket.SOCK_STREAM)
     try:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind(address)
+        with socket.socket(family, socket.SOCK_STREAM) as claim:
+            # SO_REUSEPORT alone would let a second supervisor share the port. So first claim it without that option.
+            # With SO_REUSEADDR, connections of a server that has ended do not count, and listening makes the claim
+            # exclusive.
+            claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            claim.bind(address)
+            claim.listen()
+            claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            # The reserved socket lacks SO_REUSEADDR, so that the next claim fails after this one has ended.
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            reserved.bind(claim.getsockname())
     except OSError:
         reserved.close()
         raise

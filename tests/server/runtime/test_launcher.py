@@ -20,6 +20,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
+from tests.support.server_process import ServerProcess
 from tests.support.waiting import until
 
 REQUEST = recommender_pb2.RecommendRequest(user=recommender_pb2.User(user_id="u003"))
@@ -54,6 +55,19 @@ def test_a_taken_metrics_port_ends_the_command_with_one_line_and_leaves_no_proce
     assert (
         log == f"error: cannot listen on 127.0.0.1 port {port}: Address already in use; choose another --metrics-port\n"
     )
+
+
+@pytest.mark.parametrize("first_workers", [1, 2])
+@pytest.mark.parametrize("second_workers", [1, 2])
+def test_a_second_server_on_the_same_port_is_refused(served_models, tmp_path, first_workers, second_workers) -> None:
+    flags = () if first_workers == 1 else ("--workers", str(first_workers))
+    with ServerProcess(served_models, tmp_path / "first", *flags, "--drain-delay-s", "0") as first:
+        flags = ("--workers", str(second_workers), "--port", str(first.port))
+        with command(served_models, tmp_path / "second", *flags) as second:
+            assert second.wait(60) == 2
+        *_, last = (tmp_path / "second").read_text().splitlines()
+        assert last.startswith(f"error: cannot listen on 127.0.0.1 port {first.port}: ")
+        assert first.process.poll() is None
 
 
 def n_recommend_calls(port: int) -> float:
