@@ -5,9 +5,11 @@ Workers are spawned, never forked: gRPC's threads do not survive a fork.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import multiprocessing.connection
+import os
 import signal
 import socket
 import threading
@@ -19,6 +21,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from cofactor_server.runtime.stop_signal import RELOAD_SIGNALS, ignore_reload_signals
+
 _LOGGER = logging.getLogger(__name__)
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -27,6 +31,10 @@ _SPAWN = multiprocessing.get_context("spawn")
 _STEADY_S = 1.0
 _FIRST_PAUSE_S = 0.1
 _MAX_PAUSE_S = 5.0
+
+
+# Signals that must not reach a worker while it starts.
+_MASKED = {signal.SIGINT, *RELOAD_SIGNALS}
 
 
 class WorkersFailedError(RuntimeError):
@@ -171,14 +179,21 @@ class Supervisor:
         self._stopping = True
         self._wake_writer.send_bytes(b"stop")
 
+    def send_to_workers(self, number: signal.Signals) -> None:
+        """Send a signal to every worker; safe in a signal handler."""
+        for process_id in [] if self._stopping else self.process_ids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process_id, number)
+
     def _start_worker(self, slot: int, n_failures: int = 0) -> _Worker:
         connection, worker_end = _SPAWN.Pipe()
         link = SupervisorLink(worker_end)
         process = _SPAWN.Process(target=worker_main, args=(self._target, link, slot, self._arguments))
         # Ctrl-C reaches every process of the terminal. The new process inherits a mask that blocks SIGINT, and ignores
-        # the signal before it lifts the mask. So there is no moment in which Ctrl-C ends it with a stack trace.
+        # the signal before it lifts the mask. So there is no moment in which Ctrl-C ends it with a stack trace. The
+        # same holds for the signals to reload, which would end it undrained.
         resource_tracker.ensure_running()  # started by process.start(), it would lift the mask
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED)
         try:
             process.start()
         finally:
@@ -249,5 +264,6 @@ def worker_main(target: Callable[..., None], link: SupervisorLink, slot: int, ar
     """Run a worker process; the first function that it calls."""
     # Only the supervisor reacts to Ctrl-C; it sends SIGTERM to its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    ignore_reload_signals()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _MASKED)
     target(link, slot, *arguments)
