@@ -76,13 +76,14 @@ COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --g
   --upgrade --quiet --custom-compile-command 'make lock'
 # What every image of the server can do besides: JSON Web Tokens, s3:// repositories, signed versions, traces.
 IMAGE := --extra jwt --extra s3 --extra signing --extra telemetry
+# The images get the versions that the tests run with.
 lock: $(UV) ## Pin the newest version of every dependency, with hashes
 	$(COMPILE) --extra dev --output-file $(LOCK)
-	$(COMPILE) --extra server-cpu $(IMAGE) --output-file requirements/server.txt
-	$(COMPILE) --extra server-cpu $(IMAGE) --extra approximate --output-file requirements/server-approximate.txt
-	$(COMPILE) --extra server --extra cuda $(IMAGE) --output-file requirements/server-cuda.txt
+	$(COMPILE) --extra server-cpu $(IMAGE) --constraint $(LOCK) --output-file requirements/server.txt
+	$(COMPILE) --extra server-cpu $(IMAGE) --extra approximate --constraint $(LOCK) --output-file requirements/server-approximate.txt
+	$(COMPILE) --extra server --extra cuda $(IMAGE) --constraint $(LOCK) --output-file requirements/server-cuda.txt
 	$(COMPILE) --extra trainer --extra report --extra s3 --extra search --extra signing --extra tracking \
-	  --output-file requirements/trainer.txt
+	  --constraint $(LOCK) --output-file requirements/trainer.txt
 	$(UV) pip compile requirements/build.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --upgrade --quiet --custom-compile-command 'make lock' --output-file requirements/build.txt
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from cofactor_server.config import load_config, to_toml
 from cofactor_server.errors import CofactorError
+from cofactor_server.runtime.stop_signal import ignore_reload_signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,6 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         # Until the server handles SIGINT, Ctrl-C ends the command without a stack trace.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        ignore_reload_signals()
     try:
         config, print_config = load_config(sys.argv[1:] if arguments is None else arguments)
         if print_config:

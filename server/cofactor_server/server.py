@@ -28,22 +28,29 @@ from cofactor_server.security.rate_limit import RateLimiter
 from cofactor_server.security.static_tokens import StaticTokens
 from cofactor_server.security.tls import CertificateReloader, TlsFiles, server_credentials
 from cofactor_server.services.catalog_servicer import CatalogServicer
+from cofactor_server.services.open_inference import messages as open_inference
 from cofactor_server.services.open_inference.servicer import OpenInferenceServicer
 from cofactor_server.services.recommender_servicer import RecommenderServicer
 from cofactor_server.services.shadow import ShadowTraffic
 from cofactor_server.serving.gauges import ServingGauges
 from cofactor_server.serving.registry import LiveRegistry, ModelRegistry
-from cofactor_server.transport.health import Health, add_reflection
+from cofactor_server.transport.health import HEALTH, SERVICES, WATCH, Health, HealthWatches
+from cofactor_server.transport.incoming_bodies import IncomingBodies
 from cofactor_server.transport.interceptor import RequestInterceptor
 from cofactor_server.transport.method_executor import MethodExecutor
+from cofactor_server.transport.reflection import add_reflection
 from cofactor_server.transport.thread_pools import BoundedPool, ThreadPools
 
 _LOGGER = logging.getLogger(__name__)
 
 CONTROL_THREADS = 4
 CONTROL_QUEUE = 1024
+CONTROL_BODY_BYTES = 8 * 2**20
 REFUSAL_THREADS = 2
-MAX_WATCHES = 512
+MAX_REFLECTION_STREAMS = 64
+WINDOW_BYTES = 2**16 - 1
+# A connection may have as many open calls as the server runs and queues, and these, which are refused or health checks.
+SPARE_CALLS = 1024
 NEVER = 2**31 - 1  # gRPC's own value for a connection age without limit
 
 
@@ -72,7 +79,9 @@ class Listener:
         """Report NOT_SERVING, give clients time to see it, then refuse new calls and let running ones finish."""
         self.health.set_serving(False)
         time.sleep(self.drain_delay_s)
-        self.server.stop(self.grace_s).wait()
+        stopped = self.server.stop(self.grace_s)
+        self.health.close()  # these calls would last until the grace is over
+        stopped.wait()
 
 
 class RunningServer:
@@ -93,8 +102,9 @@ class RunningServer:
         reporter: MetricsReporter,
         admin: AdminServer | None,
         closing: ExitStack,
+        authenticator: Authenticator | None = None,
     ) -> None:
-        """`closing` closes what the server uses; it runs after the drain."""
+        """`closing` closes what the server uses; it runs after the drain. `authenticator` has files to reload."""
         self.port = listener.port
         self.pools = pools
         self.reporter = reporter
@@ -102,6 +112,7 @@ class RunningServer:
         self._listener = listener
         self._live = live
         self._closing = closing
+        self._authenticator = authenticator
         self._stopping = threading.Lock()
         self._is_stopped = False
 
@@ -110,9 +121,15 @@ class RunningServer:
         """Return the versions that are loaded at this moment."""
         return self._live.current
 
-    def reload(self) -> None:
+    def reload_repository(self) -> None:
         """Look for changes of the repository now, and try refused versions again."""
         self._live.watcher.poll(retry_refused=True)
+
+    def reload_files(self) -> None:
+        """Read tokens and keys again. Certificates need no call: gRPC asks for them at every handshake."""
+        _LOGGER.info("reloading tokens and keys")
+        if self._authenticator is not None:
+            self._authenticator.reload()
 
     def stop(self) -> None:
         """Drain the server and close it; a second call does nothing."""
@@ -158,18 +175,20 @@ def create_server(
         closing.callback(shadow.close)
         recommender = RecommenderServicer(lambda: live.current, config, metrics, shadow)
         access_control = _access_control(config, authenticator)
-        interceptor = RequestInterceptor(pools, access_control, metrics, recommender.coalesced_methods)
+        watches = HealthWatches()
+        unthreaded = {WATCH: watches} if HealthWatches.AVAILABLE else {}
+        interceptor = RequestInterceptor(pools, access_control, metrics, recommender.coalesced_methods, unthreaded)
         # The interceptor gives every method an executor of its own; this one is only the default.
         executor, options = MethodExecutor(pools.calls), _options(config, shares_port)
         server = grpc.server(executor, interceptors=[*tracing, interceptor], options=options)
         _add_services(server, config, live, metrics, recommender)
-        health = Health(server)
+        health = Health(server, watches)
         certificates = _certificates(config)
         expiry_times = certificates.expiry.times if certificates else dict[str, float]
         listener = Listener(server, health, _listen(server, config, certificates), config.drain_delay_s, config.grace_s)
         admin = AdminServer(live, authenticator, config.admin_port, on_reload) if config.admin_port else None
         reporter = MetricsReporter(metrics, ServingGauges(live, lambda: pools.calls.n_waiting, expiry_times))
-        running = RunningServer(listener, live, pools, reporter, admin, closing.pop_all())
+        running = RunningServer(listener, live, pools, reporter, admin, closing.pop_all(), authenticator)
     listener.start()
     live.follow(config.poll_interval_s)
     _LOGGER.info("listening on %s port %d, default model %s", config.host, running.port, live.current.default_name)
@@ -203,9 +222,10 @@ def _thread_pools(config: ServerConfig) -> ThreadPools:
     return ThreadPools(
         calls=BoundedPool("call", config.threads, config.max_queue_size),
         streams=BoundedPool("stream", config.max_streams),
-        control=BoundedPool("control", CONTROL_THREADS, CONTROL_QUEUE),
-        watches=BoundedPool("watch", MAX_WATCHES),
+        control=BoundedPool("control", CONTROL_THREADS, CONTROL_QUEUE, CONTROL_BODY_BYTES),
+        watches=BoundedPool("watch", MAX_REFLECTION_STREAMS),
         refusals=BoundedPool("refusal", REFUSAL_THREADS),
+        bodies=IncomingBodies(config.max_message_mib * 2**20),
     )
 
 
@@ -214,10 +234,13 @@ def _add_services(
 ) -> None:
     recommender_pb2_grpc.add_RecommenderServiceServicer_to_server(recommender, server)
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(lambda: live.current, config), server)
+    services, private_pools = [*SERVICES, HEALTH], []
     if config.oip:
         oip = OpenInferenceServicer(lambda: live.current, config, metrics, metadata.version("cofactor"))
         server.add_generic_rpc_handlers((oip.handler(),))
-    add_reflection(server)
+        services.append(f"{open_inference.PACKAGE}.{open_inference.SERVICE}")
+        private_pools.append(open_inference.POOL)
+    add_reflection(server, services, private_pools)
 
 
 def _certificates(config: ServerConfig) -> CertificateReloader | None:
@@ -248,6 +271,10 @@ def _options(config: ServerConfig, shares_port: bool) -> list[tuple[str, int]]:
         # gRPC's default would let a second server on the same port silently take half of the calls.
         ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_receive_message_length", config.max_message_mib * 2**20),
+        # A call whose body nobody has asked for holds one window of it. Probing would widen the window up to 4 MiB.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
+        ("grpc.max_concurrent_streams", config.threads + config.max_queue_size + config.max_streams + SPARE_CALLS),
         # Clients reconnect from time to time; otherwise new replicas get no traffic from long-lived connections.
         ("grpc.max_connection_age_ms", int(config.max_connection_age_s * 1000) or NEVER),
         ("grpc.max_connection_age_grace_ms", int(config.grace_s * 1000)),

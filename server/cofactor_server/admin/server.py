@@ -14,10 +14,12 @@ from cofactor_server.observability.counters import Metrics
 from cofactor_server.security.access_control import AccessControl
 from cofactor_server.security.authentication import Authenticator
 from cofactor_server.serving.registry import LiveRegistry
+from cofactor_server.transport.incoming_bodies import IncomingBodies
 from cofactor_server.transport.interceptor import RequestInterceptor
 from cofactor_server.transport.thread_pools import BoundedPool, ThreadPools
 
 _THREADS = 4
+_MAX_MESSAGE_BYTES = 4 * 2**20  # gRPC's default
 _HOST = "127.0.0.1"
 
 
@@ -41,10 +43,13 @@ class AdminServer:
         """
         calls, control = BoundedPool("admin", _THREADS, _THREADS), BoundedPool("admin-control", _THREADS, _THREADS)
         refusals = BoundedPool("admin-refusal", 1)
-        pools = ThreadPools(calls=calls, streams=calls, control=control, watches=control, refusals=refusals)
+        bodies = IncomingBodies(_MAX_MESSAGE_BYTES)
+        pools = ThreadPools(calls, calls, control, control, refusals, bodies)
         interceptor = RequestInterceptor(pools, AccessControl(authenticator), Metrics())
         self._server = grpc.server(
-            ThreadPoolExecutor(_THREADS), interceptors=[interceptor], options=[("grpc.so_reuseport", 0)]
+            ThreadPoolExecutor(_THREADS),
+            interceptors=[interceptor],
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)],
         )
         add_servicer = admin_pb2_grpc.add_AdminServiceServicer_to_server
         add_servicer(AdminServicer(live.watcher, live.source, on_reload), self._server)

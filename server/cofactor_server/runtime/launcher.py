@@ -21,7 +21,7 @@ from cofactor_server.observability.logs import configure_logging
 from cofactor_server.observability.process_reports import MetricsReport, WorkerReports, write_reports_until_drained
 from cofactor_server.observability.prometheus import MetricsEndpoint
 from cofactor_server.repository.locked_folder import open_process_folder, share_lock
-from cofactor_server.runtime.stop_signal import StopSignal
+from cofactor_server.runtime.stop_signal import RELOAD_SIGNALS, StopSignal
 from cofactor_server.runtime.supervisor import Supervisor, SupervisorLink, WorkersFailedError, reserve_port
 from cofactor_server.server import RunningServer, create_server
 
@@ -35,14 +35,14 @@ _GARBAGE_THRESHOLD = 10_000
 
 
 def serve_in_one_process(config: ServerConfig) -> int:
-    """Serve in this process until SIGTERM or SIGINT, then return 0.
+    """Serve in this process until SIGTERM or SIGINT, then return 0; the signals to reload do not end it.
 
     Raises CofactorError if the server cannot start.
     """
     stop_signal = StopSignal(signal.SIGTERM, signal.SIGINT)
     gc.set_threshold(_GARBAGE_THRESHOLD)
     with create_server(config) as server, _metrics_endpoint(config, lambda: [server.reporter.report()]):
-        stop_signal.wait()
+        stop_signal.wait(on_reload=server.reload_files)
         _LOGGER.info("stopping")
         server.stop()
     return 0
@@ -68,6 +68,8 @@ def serve_with_workers(config: ServerConfig) -> int:
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: supervisor.request_stop())
+        for number in RELOAD_SIGNALS:
+            signal.signal(number, lambda _number, _frame: supervisor.send_to_workers(signal.SIGHUP))
         workers = WorkerReports(reports, supervisor.process_ids)
         # Before the workers start: if the metrics port is taken, there is nothing to stop.
         with _metrics_endpoint(config, lambda: [*workers.reports(), MetricsReport(metrics.totals(), {})]):
@@ -92,7 +94,7 @@ def serve_as_worker(link: SupervisorLink, slot: int, config: ServerConfig, repor
 
     def reload() -> None:
         for server in servers:  # none yet if the server is still being created, and reads the repository anyway
-            server.reload()
+            server.reload_repository()
 
     link.on_orphaned(stop_signal.set, on_reload=reload)
     try:
@@ -118,7 +120,7 @@ def serve_as_worker(link: SupervisorLink, slot: int, config: ServerConfig, repor
         if config.metrics_port:
             reporting.start()
         link.announce_ready()
-        stop_signal.wait()
+        stop_signal.wait(on_reload=server.reload_files)
         _LOGGER.info("stopping")
     drained.set()
     if config.metrics_port:

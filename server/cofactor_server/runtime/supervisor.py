@@ -9,6 +9,7 @@ import contextlib
 import logging
 import multiprocessing
 import multiprocessing.connection
+import os
 import signal
 import socket
 import threading
@@ -20,6 +21,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from cofactor_server.runtime.stop_signal import RELOAD_SIGNALS, ignore_reload_signals
+
 _LOGGER = logging.getLogger(__name__)
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -30,6 +33,10 @@ _FIRST_PAUSE_S = 0.1
 _MAX_PAUSE_S = 5.0
 # Messages between a worker and the supervisor.
 _READY, _RELOAD = "ready", "reload"
+
+
+# Signals that must not reach a worker while it starts.
+_MASKED = {signal.SIGINT, *RELOAD_SIGNALS}
 
 
 class WorkersFailedError(RuntimeError):
@@ -45,16 +52,25 @@ class WorkersFailedError(RuntimeError):
 
 
 def reserve_port(host: str, port: int) -> tuple[socket.socket, int]:
-    """Bind a port without listening on it, so that workers can share it and no other program can take it.
+    """Bind a port without listening on it, so that the workers of this server can share it and nobody else can.
 
     `port` 0 means any free one. Returns the socket, which has to stay open, and the port. Raises OSError if the port is
-    taken.
+    taken, also by another server with workers.
     """
     family, _, _, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
     reserved = socket.socket(family, socket.SOCK_STREAM)
     try:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind(address)
+        with socket.socket(family, socket.SOCK_STREAM) as claim:
+            # SO_REUSEPORT alone would let a second supervisor share the port. So first claim it without that option.
+            # With SO_REUSEADDR, connections of a server that has ended do not count, and listening makes the claim
+            # exclusive.
+            claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            claim.bind(address)
+            claim.listen()
+            claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            # The reserved socket lacks SO_REUSEADDR, so that the next claim fails after this one has ended.
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            reserved.bind(claim.getsockname())
     except OSError:
         reserved.close()
         raise
@@ -175,14 +191,21 @@ class Supervisor:
         self._stopping = True
         self._wake_writer.send_bytes(b"stop")
 
+    def send_to_workers(self, number: signal.Signals) -> None:
+        """Send a signal to every worker; safe in a signal handler."""
+        for process_id in [] if self._stopping else self.process_ids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process_id, number)
+
     def _start_worker(self, slot: int, n_failures: int = 0) -> _Worker:
         connection, worker_end = _SPAWN.Pipe()
         link = SupervisorLink(worker_end)
         process = _SPAWN.Process(target=worker_main, args=(self._target, link, slot, self._arguments))
         # Ctrl-C reaches every process of the terminal. The new process inherits a mask that blocks SIGINT, and ignores
-        # the signal before it lifts the mask. So there is no moment in which Ctrl-C ends it with a stack trace.
+        # the signal before it lifts the mask. So there is no moment in which Ctrl-C ends it with a stack trace. The
+        # same holds for the signals to reload, which would end it undrained.
         resource_tracker.ensure_running()  # started by process.start(), it would lift the mask
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED)
         try:
             process.start()
         finally:
@@ -259,5 +282,6 @@ def worker_main(target: Callable[..., None], link: SupervisorLink, slot: int, ar
     """Run a worker process; the first function that it calls."""
     # Only the supervisor reacts to Ctrl-C; it sends SIGTERM to its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    ignore_reload_signals()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _MASKED)
     target(link, slot, *arguments)

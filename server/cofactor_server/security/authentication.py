@@ -37,6 +37,9 @@ class TokenVerifier(Protocol):
     def verify(self, token: str) -> AuthenticatedClient | None:
         """Return the client of a token, None if the token is of another kind or not valid."""
 
+    def reload(self) -> None:
+        """Read again what tokens are checked with."""
+
 
 class Authenticator:
     """Authenticate calls with the first verifier that accepts their token.
@@ -47,6 +50,11 @@ class Authenticator:
     def __init__(self, verifiers: Sequence[TokenVerifier], open_services: Sequence[str] = ()) -> None:
         self._verifiers = tuple(verifiers)
         self._open_prefixes = tuple(f"/{service}/" for service in open_services)
+
+    def reload(self) -> None:
+        """Read the files of all verifiers again."""
+        for verifier in self._verifiers:
+            verifier.reload()
 
     def authorize(self, method: str, metadata: Sequence[tuple[str, str | bytes]]) -> AuthenticatedClient | None:
         """Return the client of a call, None for an open method; raises Unauthenticated or PermissionDenied."""

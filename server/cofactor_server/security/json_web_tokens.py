@@ -71,6 +71,10 @@ class JsonWebTokens:
         self._clock = clock
         self._file = ReloadedFile("token keys", key_set, self._read_keys, clock)
 
+    def reload(self) -> None:
+        """Read the file again."""
+        self._file.reload()
+
     def verify(self, token: str) -> AuthenticatedClient | None:
         """Verify the signature, issuer, audience and times of a token, and return its client."""
         key_set = self._file.content()

@@ -43,6 +43,12 @@ class ReloadedFile(Generic[Content]):
                     self._next_check = self._clock() + _CHECK_INTERVAL_S
         return self._content
 
+    def reload(self) -> None:
+        """Read the file now, also if it does not seem to have changed."""
+        with self._reloading:
+            self._modified_ns = -1
+            self._reload_if_changed()
+
     def _reload_if_changed(self) -> None:
         stamp = file_stamp(self._path)
         if stamp == self._stamp:

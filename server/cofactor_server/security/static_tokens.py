@@ -32,6 +32,10 @@ class StaticTokens:
         """Read the file; raises ConfigurationError that names the entry at fault."""
         self._file = ReloadedFile("tokens", path, _read_clients, clock)
 
+    def reload(self) -> None:
+        """Read the file again."""
+        self._file.reload()
+
     def verify(self, token: str) -> AuthenticatedClient | None:
         """Return the client of a token. The time it takes does not depend on which entry matches."""
         digest = hashlib.sha256(token.encode()).digest()

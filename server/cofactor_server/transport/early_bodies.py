@@ -35,7 +35,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cofactor_server.transport.thread_pools import BoundedPool
+from cofactor_server.transport.incoming_bodies import IncomingBodies
+from cofactor_server.transport.thread_pools import CallPool
 
 _server: Any = importlib.import_module("grpc._server")
 
@@ -81,7 +82,7 @@ class Refusal:
     """
 
     behavior: Callable[..., Any]
-    pool: BoundedPool
+    pool: CallPool
 
 
 def has_one_request(arguments: Arguments) -> bool:
@@ -93,8 +94,16 @@ def has_one_request(arguments: Arguments) -> bool:
     )
 
 
-def receive(run: Callable[..., Any], arguments: Arguments, pool: BoundedPool, refusal: Refusal | None) -> None:
-    """Ask for the body of a call, and queue the call when the body is there.
+def skip(run: Callable[..., Any], arguments: Arguments, pool: CallPool) -> None:
+    """Queue a call that is refused whatever its body is; nobody asks for that."""
+    pool_function, rpc_event, state, behavior, _, _, serializer = arguments
+    pool.enqueue(run, (pool_function, rpc_event, state, behavior, lambda: b"", None, serializer))
+
+
+def receive(
+    run: Callable[..., Any], arguments: Arguments, pool: CallPool, refusal: Refusal | None, bodies: IncomingBodies
+) -> None:
+    """Ask for the body of a call when `bodies` allows it, and queue the call when the body is there.
 
     Runs in grpcio's polling thread, and so does the queueing. A call that ends before its body comes is never queued.
 
@@ -102,7 +111,9 @@ def receive(run: Callable[..., Any], arguments: Arguments, pool: BoundedPool, re
         run: function that the pool runs, with the arguments that follow.
         arguments: as grpcio passed them to submit().
         pool: runs the call.
-        refusal: refuses the call if the pool is full when the body comes; None: the call is queued all the same.
+        refusal: refuses the call if the pool is full when the body comes, or too many calls wait for their bodies;
+            None: the call is queued all the same.
+        bodies: limits the bodies that are under way.
     """
     pool_function, rpc_event, state, behavior, _, deserializer, serializer = arguments
 
@@ -113,6 +124,7 @@ def receive(run: Callable[..., Any], arguments: Arguments, pool: BoundedPool, re
             return request if _server._is_rpc_state_active(state) else None
 
     def on_received(event: Any) -> Any:
+        bodies.end(state)
         n_bytes = len(_server._serialized_request(event) or b"")
         chosen_pool, chosen_behavior, parse = pool, behavior, deserializer
         if refusal is not None and not pool.has_room(n_bytes):
@@ -128,5 +140,18 @@ def receive(run: Callable[..., Any], arguments: Arguments, pool: BoundedPool, re
                 _server._abort(state, rpc_event.call, code, b"the method takes exactly one request message")
         return result
 
-    rpc_event.call.start_server_batch((_server.cygrpc.ReceiveMessageOperation(_server._EMPTY_FLAGS),), on_received)
-    state.due.add(_server._RECEIVE_MESSAGE_TOKEN)
+    def ask() -> bool:
+        with state.condition:
+            if not _server._is_rpc_state_active(state):
+                return False
+            operations = (_server.cygrpc.ReceiveMessageOperation(_server._EMPTY_FLAGS),)
+            rpc_event.call.start_server_batch(operations, on_received)
+            state.due.add(_server._RECEIVE_MESSAGE_TOKEN)
+            return True
+
+    is_taken = bodies.begin(state, rpc_event.call, ask)
+    if bodies.n_waiting:  # this call may wait, and end before its turn comes
+        state.callbacks.append(lambda: bodies.end(state))
+    if not is_taken:
+        refused = pool if refusal is None else refusal.pool
+        skip(run, (*arguments[:3], refusal.behavior if refusal else arguments[3], *arguments[4:]), refused)

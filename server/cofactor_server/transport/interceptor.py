@@ -24,7 +24,7 @@ from cofactor_server.transport.method_handlers import (
     unary_behavior,
 )
 from cofactor_server.transport.request_coalescing import CoalescedMethod, CoalescingQueue
-from cofactor_server.transport.thread_pools import BoundedPool, ThreadPools
+from cofactor_server.transport.thread_pools import CallPool, ThreadPools
 
 # Methods with these prefixes are the API; all others belong to gRPC's own services, such as health and reflection.
 API_PREFIXES = ("/cofactor.v1.", "/cofactor.admin.v1.", "/inference.")
@@ -35,12 +35,12 @@ class MethodPolicy:
     """Handling of the calls of one method.
 
     Attributes:
-        pool: runs the calls.
+        pool: takes the calls.
         handler: answers a call, in that pool.
         when_full: answers RESOURCE_EXHAUSTED instead when the pool is full, in the pool for refusals.
     """
 
-    pool: BoundedPool
+    pool: CallPool
     handler: Handler
     when_full: Handler
 
@@ -54,7 +54,8 @@ class RequestInterceptor(grpc.ServerInterceptor):
     | API, one response, coalesced        | calls   | thread that runs the batch      | yes     |
     | API, stream of responses            | streams | thread of the call              | yes     |
     | health and reflection, one response | control | gRPC                            | no      |
-    | health and reflection, stream       | watches | gRPC                            | no      |
+    | reflection, stream                  | watches | gRPC                            | no      |
+    | unthreaded                          | its own | gRPC                            | no      |
 
     All calls are checked by access control. API calls also end if their deadline has passed, and get the statuses of
     docs/errors.md. Their bodies are parsed after that check, so that a malformed body is INVALID_ARGUMENT; gRPC's own
@@ -70,13 +71,23 @@ class RequestInterceptor(grpc.ServerInterceptor):
         access_control: AccessControl,
         metrics: Metrics,
         coalesced_methods: Mapping[str, CoalescedMethod] | None = None,
+        unthreaded_methods: Mapping[str, CallPool] | None = None,
     ) -> None:
-        """`coalesced_methods` has the methods whose calls may be coalesced, by full name."""
+        """Take the pools of all methods, by full name.
+
+        Args:
+            pools: the thread pools.
+            access_control: admits the calls.
+            metrics: counts the calls of the API.
+            coalesced_methods: the methods whose calls may be coalesced.
+            unthreaded_methods: methods of open services, and what takes their calls in place of a thread pool.
+        """
         self._pools = pools
         self._access_control = access_control
         self._metrics = metrics
         self._coalesced_methods = coalesced_methods or {}
-        self._refusing_executor = MethodExecutor(pools.refusals)
+        self._unthreaded_methods = unthreaded_methods or {}
+        self._refusing_executor = MethodExecutor(pools.refusals, ignores_bodies=True)
         self._policies: dict[str, MethodPolicy] = {}
 
     def intercept_service(
@@ -96,18 +107,22 @@ class RequestInterceptor(grpc.ServerInterceptor):
     def _policy(self, method: str, original: Handler) -> MethodPolicy:
         lifecycle = CallLifecycle(method, self._access_control, self._metrics)
         streams, is_api = original.response_streaming, method.startswith(API_PREFIXES)
-        if is_api:
-            pool = self._pools.streams if streams else self._pools.calls
-        else:
-            pool = self._pools.watches if streams else self._pools.control
+        pool = self._pool(method, streams, is_api)
         refuse = refusing_behavior(lifecycle, streams)
         # The pool may be full when the headers of a call come (`when_full`) or when its body comes (`Refusal`).
         when_full = make_handler(original, refuse, self._refusing_executor, None)
-        executor = MethodExecutor(pool, Refusal(refuse, self._pools.refusals))
+        executor = MethodExecutor(pool, self._pools.bodies, Refusal(refuse, self._pools.refusals))
         if is_api:
             return MethodPolicy(pool, self._api_handler(method, original, lifecycle, executor), when_full)
         behavior = control_behavior(method, self._access_control, behavior_of(original), streams)
         return MethodPolicy(pool, make_handler(original, behavior, executor, original.request_deserializer), when_full)
+
+    def _pool(self, method: str, streams: bool, is_api: bool) -> CallPool:
+        if method in self._unthreaded_methods:
+            return self._unthreaded_methods[method]
+        if is_api:
+            return self._pools.streams if streams else self._pools.calls
+        return self._pools.watches if streams else self._pools.control
 
     def _api_handler(
         self, method: str, original: Handler, lifecycle: CallLifecycle, executor: MethodExecutor

@@ -8,7 +8,8 @@ from typing import Any
 
 from cofactor_server.transport import early_bodies
 from cofactor_server.transport.early_bodies import Refusal
-from cofactor_server.transport.thread_pools import BoundedPool
+from cofactor_server.transport.incoming_bodies import IncomingBodies
+from cofactor_server.transport.thread_pools import CallPool
 
 
 class _NoFuture(Future[None]):
@@ -28,16 +29,33 @@ class MethodExecutor(ThreadPoolExecutor):
     either, which takes 2 microseconds of CPU time per call instead of 7.
     """
 
-    def __init__(self, pool: BoundedPool, refusal: Refusal | None = None) -> None:
-        """Pass the calls to `pool`; if that is full when a body comes, refuse the call with `refusal`."""
+    def __init__(
+        self,
+        pool: CallPool,
+        bodies: IncomingBodies | None = None,
+        refusal: Refusal | None = None,
+        ignores_bodies: bool = False,
+    ) -> None:
+        """Pass the calls to `pool`.
+
+        Args:
+            pool: takes the calls.
+            bodies: limits the bodies that are under way; None: the thread of a call waits for its body.
+            refusal: refuses a call if the pool is full when its body comes.
+            ignores_bodies: True passes the calls on without their bodies, to methods that only refuse them.
+        """
         super().__init__(max_workers=1)
         self._pool = pool
+        self._bodies = bodies
         self._refusal = refusal
+        self._ignores_bodies = ignores_bodies
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **_kwargs: Any) -> Future[Any]:
         """Queue a call; if it has a single request, wait for the body first."""
-        if early_bodies.has_one_request(args):
-            early_bodies.receive(fn, args, self._pool, self._refusal)
+        if self._bodies is not None and early_bodies.has_one_request(args):
+            early_bodies.receive(fn, args, self._pool, self._refusal, self._bodies)
+        elif self._ignores_bodies and early_bodies.has_one_request(args):
+            early_bodies.skip(fn, args, self._pool)
         else:
             self._pool.enqueue(fn, args)
         return _NO_FUTURE

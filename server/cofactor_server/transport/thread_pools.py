@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 from cofactor_server.observability.call_timing import CALL_TIMING
+from cofactor_server.transport.incoming_bodies import IncomingBodies
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -20,14 +21,30 @@ _LOGGER = logging.getLogger(__name__)
 MAX_BODY_BYTES = 128 * 2**20
 
 
+class CallPool(Protocol):
+    """Takes the calls of methods; BoundedPool runs them in threads."""
+
+    @property
+    def is_full(self) -> bool:
+        """Return True if further calls are to be refused."""
+
+    def has_room(self, n_body_bytes: int) -> bool:
+        """Return True if one more call is welcome, with a body of this size."""
+
+    def enqueue(self, fn: Callable[..., Any], args: tuple[Any, ...], n_body_bytes: int = 0) -> None:
+        """Take a call: run fn(*args), now or later."""
+
+
 class BoundedPool:
     """Thread pool with a limit on its calls, running and waiting together.
 
     enqueue() does not enforce the limit: the caller asks first, and refuses a call that the pool has no room for.
     """
 
-    def __init__(self, name: str, max_threads: int, max_waiting: int = 0) -> None:
+    def __init__(self, name: str, max_threads: int, max_waiting: int = 0, max_body_bytes: int | None = None) -> None:
+        """`max_body_bytes` limits the bodies of its calls together; None: MAX_BODY_BYTES."""
         self._name = name
+        self._max_body_bytes = MAX_BODY_BYTES if max_body_bytes is None else max_body_bytes
         self._max_threads = max_threads
         self._max_calls = max_threads + max_waiting
         self._busy_above = min((max_threads + 1) // 2, 4 * len(os.sched_getaffinity(0)))
@@ -62,7 +79,7 @@ class BoundedPool:
 
     def has_room(self, n_body_bytes: int) -> bool:
         """Return True if the pool may take one more call, with a body of this size."""
-        fits = self._n_body_bytes == 0 or self._n_body_bytes + n_body_bytes <= MAX_BODY_BYTES
+        fits = self._n_body_bytes == 0 or self._n_body_bytes + n_body_bytes <= self._max_body_bytes
         return fits and self._n_calls < self._max_calls
 
     def enqueue(self, fn: Callable[..., Any], args: tuple[Any, ...], n_body_bytes: int = 0) -> None:
@@ -112,8 +129,9 @@ class ThreadPools:
         calls: the API's methods with one response.
         streams: the API's methods with a stream of responses.
         control: health checks and reflection.
-        watches: streams of the health and reflection services.
+        watches: streams of the reflection service. Those of the health service need no threads (transport/health).
         refusals: refuses calls of the other pools when those are full.
+        bodies: limits the bodies that are under way to all pools together.
     """
 
     calls: BoundedPool
@@ -121,6 +139,7 @@ class ThreadPools:
     control: BoundedPool
     watches: BoundedPool
     refusals: BoundedPool
+    bodies: IncomingBodies
 
     def __iter__(self) -> Iterator[BoundedPool]:
         return iter((self.calls, self.streams, self.control, self.watches, self.refusals))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import signal
@@ -60,6 +61,59 @@ def test_a_taken_metrics_port_ends_the_command_with_one_line_and_leaves_no_proce
     assert (
         log == f"error: cannot listen on 127.0.0.1 port {port}: Address already in use; choose another --metrics-port\n"
     )
+
+
+@pytest.mark.parametrize("first_workers", [1, 2])
+@pytest.mark.parametrize("second_workers", [1, 2])
+def test_a_second_server_on_the_same_port_is_refused(served_models, tmp_path, first_workers, second_workers) -> None:
+    flags = () if first_workers == 1 else ("--workers", str(first_workers))
+    with ServerProcess(served_models, tmp_path / "first", *flags, "--drain-delay-s", "0") as first:
+        flags = ("--workers", str(second_workers), "--port", str(first.port))
+        with command(served_models, tmp_path / "second", *flags) as second:
+            assert second.wait(60) == 2
+        *_, last = (tmp_path / "second").read_text().splitlines()
+        assert last.startswith(f"error: cannot listen on 127.0.0.1 port {first.port}: ")
+        assert first.process.poll() is None
+
+
+def write_tokens(path: Path, token: str) -> None:
+    """Write a token file that always has the same size and time."""
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    path.write_text(f'[clients.web]\nsha256 = "{digest}"\nmethods = ["*"]\n')
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_signals_to_reload_do_not_end_the_server_and_reload_the_tokens(served_models, tmp_path, workers) -> None:
+    tokens = tmp_path / "tokens.toml"
+    write_tokens(tokens, "first")
+    flags = ("--tokens", str(tokens), "--drain-delay-s", "0", *(("--workers", "2") if workers > 1 else ()))
+    with ServerProcess(served_models, tmp_path / "log", *flags) as server:
+
+        def is_accepted(token: str) -> bool:
+            """Return True if every one of several connections accepts a token, so that all workers do."""
+            return {code(token) for _ in range(8)} == {"OK"}
+
+        def code(token: str) -> str:
+            options = [("grpc.use_local_subchannel_pool", 1)]
+            with grpc.insecure_channel(f"127.0.0.1:{server.port}", options) as channel:
+                recommend = recommender_pb2_grpc.RecommenderServiceStub(channel).Recommend
+                try:
+                    recommend(REQUEST, timeout=30, metadata=(("authorization", f"Bearer {token}"),))
+                except grpc.RpcError as error:
+                    return error.code().name
+                return "OK"
+
+        assert is_accepted("first")
+        for number, token in ((signal.SIGHUP, "two"), (signal.SIGUSR1, "three"), (signal.SIGUSR2, "four")):
+            write_tokens(tokens, token)
+            server.process.send_signal(number)
+            until(lambda token=token: is_accepted(token), 60)
+        tokens.write_text("not a token file")
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: "the old ones stay valid" in server.text(), 60)
+        assert is_accepted("four")
+        assert server.stop() == 0
 
 
 def n_recommend_calls(port: int) -> float:

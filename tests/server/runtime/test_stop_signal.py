@@ -23,6 +23,20 @@ for round in range(200):
     assert stop.wait(10)
     assert stop.wait(0)  # the flag stays set
     thread.join()
+n_reloads = 0
+def reload():
+    global n_reloads
+    n_reloads += 1
+for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    stop = StopSignal(signal.SIGTERM)
+    n_reloads = 0
+    os.kill(os.getpid(), number)
+    assert not stop.wait(0.01, reload) and n_reloads == 1
+    assert not stop.wait(0.01, reload) and n_reloads == 1
+    for _ in range(100_000):
+        signal.raise_signal(number)  # more often than the pipe has room
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.wait(10, reload)
 for _ in range(100_000):
     stop.set()  # more often than the pipe has room
 print("done")

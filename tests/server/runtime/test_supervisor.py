@@ -120,10 +120,60 @@ def test_workers_stop_by_themselves_when_their_supervisor_is_killed(worker, tmp_
     until(lambda: all((folder / f"{process_id}.drained").exists() for process_id in ids))
 
 
-def test_a_reserved_port_can_be_shared_on_purpose_and_not_by_accident() -> None:
+def share(port: int) -> socket.socket:
+    """Listen on a reserved port in the way in which gRPC does in a worker."""
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listening.bind(("127.0.0.1", port))
+    listening.listen()
+    return listening
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_a_reserved_port_is_shared_with_workers_and_nobody_else(n_workers) -> None:
     reserved, port = reserve_port("127.0.0.1", 0)
-    with reserved, socket.socket() as plain:
+    with contextlib.ExitStack() as open_sockets:
+        open_sockets.enter_context(reserved)
+        for _ in range(n_workers):
+            open_sockets.enter_context(share(port))
+        for options in ((), (socket.SO_REUSEADDR,)):
+            plain = open_sockets.enter_context(socket.socket())
+            for option in options:
+                plain.setsockopt(socket.SOL_SOCKET, option, 1)
+            with pytest.raises(OSError, match="in use"):
+                plain.bind(("127.0.0.1", port))
         with pytest.raises(OSError, match="in use"):
-            plain.bind(("127.0.0.1", port))
-        again, _ = reserve_port("127.0.0.1", port)
-        again.close()
+            reserve_port("127.0.0.1", port)
+        share(port).close()  # a worker that replaces another
+
+
+def test_a_port_can_be_reserved_again_right_after_a_server_has_ended() -> None:
+    reserved, port = reserve_port("127.0.0.1", 0)
+    with reserved, share(port) as listening, socket.create_connection(("127.0.0.1", port)):
+        listening.accept()[0].close()  # this end closes first, so that its address stays in TIME_WAIT
+    again, _ = reserve_port("127.0.0.1", port)
+    again.close()
+
+
+def test_only_one_of_many_supervisors_that_start_together_gets_the_port() -> None:
+    free, port = reserve_port("127.0.0.1", 0)
+    free.close()
+    start, reserved, refused = threading.Barrier(8), [], []
+
+    def reserve() -> None:
+        start.wait()
+        try:
+            reserved.append(reserve_port("127.0.0.1", port)[0])
+        except OSError:
+            refused.append(1)
+
+    for _ in range(20):
+        threads = [threading.Thread(target=reserve) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(reserved) <= 1
+        while reserved:
+            reserved.pop().close()

@@ -6,13 +6,23 @@ tritonclient registers the same names: whichever is imported second fails.
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from typing import Any, Protocol
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor, descriptor_pb2, descriptor_pool, message_factory
 
 PACKAGE = "inference"
 SERVICE = "GRPCInferenceService"
+# The request and the response of a method are <method>Request and <method>Response.
+METHODS = (
+    "ServerLive",
+    "ServerReady",
+    "ModelReady",
+    "ServerMetadata",
+    "ModelMetadata",
+    "ModelInfer",
+    "ModelConfig",
+)
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _TYPES = {
@@ -179,6 +189,10 @@ def _make_pool() -> descriptor_pool.DescriptorPool:
     for name, fields in _MESSAGES.items():
         for field_name, number, kind in fields:
             _add_field(described[name], name, field_name, number, kind)
+    service = file.service.add(name=SERVICE)
+    for method in METHODS:
+        types = {"input_type": f".{PACKAGE}.{method}Request", "output_type": f".{PACKAGE}.{method}Response"}
+        service.method.add(name=method, **types)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return pool
@@ -211,9 +225,24 @@ def _set_type(field: descriptor_pb2.FieldDescriptorProto, element: str) -> None:
         field.type_name = f".{PACKAGE}.{element}"
 
 
-_POOL = _make_pool()
+def _with_nested(described: descriptor.Descriptor) -> Iterator[descriptor.Descriptor]:
+    """Yield a message and all messages inside it, the entries of its maps among them."""
+    yield described
+    for nested in described.nested_types:
+        yield from _with_nested(nested)
+
+
+POOL = _make_pool()
+# Protobuf holds the classes of a pool only weakly, and makes them again when they are needed. If the garbage collector
+# deletes a class while another thread makes or uses it, the process ends with a segmentation fault (protobuf issue
+# 12047). So this table holds all of them until the process ends.
+_CLASSES = {
+    described.full_name: message_factory.GetMessageClass(described)
+    for name in _MESSAGES
+    for described in _with_nested(POOL.FindMessageTypeByName(f"{PACKAGE}.{name}"))
+}
 
 
 def message_type(name: str) -> Any:
     """Return the class of a message, such as "ModelInferRequest"."""
-    return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"{PACKAGE}.{name}"))
+    return _CLASSES[f"{PACKAGE}.{name}"]
