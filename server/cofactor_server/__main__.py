@@ -6,8 +6,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from cofactor_server.config import load_config, to_toml
+from cofactor_server.config import ServerConfig, load_config, to_toml
 from cofactor_server.errors import CofactorError
+from cofactor_server.observability.json_stderr import start_json_stderr
 from cofactor_server.runtime.stop_signal import ignore_reload_signals
 
 
@@ -22,9 +23,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if print_config:
             sys.stdout.write(to_toml(config))
             return 0
-        from cofactor_server.observability.logs import configure_logging
-        from cofactor_server.runtime.launcher import serve_in_one_process, serve_with_workers
+    except CofactorError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    if config.log_format == "text" or arguments is not None:  # a caller from Python keeps its standard error
+        return _serve(config)
+    end_forwarding = start_json_stderr()
+    code = _serve(config)
+    end_forwarding()
+    return code
 
+
+def _serve(config: ServerConfig) -> int:
+    # These modules import grpc, which must not be there when a process is forked.
+    from cofactor_server.observability.logs import configure_logging
+    from cofactor_server.runtime.launcher import serve_in_one_process, serve_with_workers
+
+    try:
         configure_logging(config.log_level, config.log_format)
         return serve_in_one_process(config) if config.workers == 1 else serve_with_workers(config)
     except CofactorError as error:

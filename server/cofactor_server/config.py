@@ -58,7 +58,9 @@ class ServerConfig:
     poll_interval_s: float = _setting(
         5.0, "mean time between two checks for new versions; 0: never check", 0, _MAX_SECONDS
     )
-    copies: str = _setting("", "folder for private copies of the versions; empty: a temporary folder")
+    copies: str = _setting(
+        "", "folder for private copies of the versions and files of the worker processes; empty: a temporary folder"
+    )
     model: str = _setting("", "default model; empty: the first by name")
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(50051, "port to listen on; 0: any free port", 0, 65535)
@@ -72,8 +74,10 @@ class ServerConfig:
     jwt_keys: str = _setting("", "JWKS file of the public keys that verify JSON Web Tokens")
     jwt_issuer: str = _setting("", "issuer that JSON Web Tokens must name")
     jwt_audience: str = _setting("", "audience that JSON Web Tokens must name")
-    rate_limit: float = _setting(0.0, "calls per second that one client may make; 0: no limit", 0)
-    rate_burst: int = _setting(100, "calls that one client may make at once after a pause", 1)
+    rate_limit: float = _setting(
+        0.0, "calls per second that one client may make of each worker process; 0: no limit", 0
+    )
+    rate_burst: int = _setting(100, "calls that one client may make at once of each worker process after a pause", 1)
     require_signature: str = _setting(
         "", "public key, PEM, that must verify the signature of every version; empty: versions need no signature"
     )
@@ -92,9 +96,13 @@ class ServerConfig:
     approximate: bool = _setting(
         False, "recommend from a version's index if it has one, on the CPU; needs the extra approximate"
     )
-    threads: int = _setting(64, "threads that answer calls", 1, 1024)
-    max_queue_size: int = _setting(256, "most calls that wait for a thread; further ones are refused at once", 0)
-    max_streams: int = _setting(32, "most open streams; further ones are refused at once", 1, 1024)
+    threads: int = _setting(64, "threads that answer calls, in each worker process", 1, 1024)
+    max_queue_size: int = _setting(
+        256, "most calls that wait for a thread, in each worker process; further ones are refused at once", 0
+    )
+    max_streams: int = _setting(
+        32, "most open streams in each worker process; further ones are refused at once", 1, 1024
+    )
     max_page_size: int = _setting(1000, "largest page_size", 1, 10_000)
     max_items_per_request: int = _setting(10_000, "longest list in a request", 1)
     max_requests_per_batch: int = _setting(256, "most requests in one BatchRecommend", 1)

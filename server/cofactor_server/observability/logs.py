@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import sys
 import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import grpc
@@ -65,8 +68,35 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(content, ensure_ascii=False)
 
 
+class BadHeaderFilter(logging.Filter):
+    """Reports headers that are not UTF-8 in one line, at most once a minute.
+
+    grpcio logs the value, which may be a token, with a stack trace, and does so for every call.
+    """
+
+    _PAUSE_S = 60.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._next = -math.inf
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return True if the record is to be logged."""
+        if not (record.name.startswith("grpc") and str(record.msg).startswith("Invalid encoding")):
+            return True
+        if self._clock() < self._next:
+            return False
+        self._next = self._clock() + self._PAUSE_S
+        record.msg, record.args, record.exc_info = "a caller sent a header that is not UTF-8", (), None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
+
+
 def configure_logging(level: str, log_format: str) -> None:
     """Log to standard error, from `level` on, as "text" or "json"."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(_TEXT_FORMAT))
+    handler.addFilter(BadHeaderFilter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(True)

@@ -75,13 +75,18 @@ class WorkerReports:
         """live: returns the process ids of the workers that run."""
         self._folder = folder
         self._live = live
+        self._last: dict[str, MetricsReport] = {}
 
     def reports(self) -> list[MetricsReport]:
         """Return the last report of each worker."""
         live = {str(process_id) for process_id in self._live()}
         reports = []
         for path in sorted(self._folder.glob("*.json")):
-            report = MetricsReport.read(path)
+            try:
+                self._last[path.stem] = MetricsReport.read(path)
+            except (OSError, ValueError, KeyError, TypeError):  # the metrics of the other workers are still exposed
+                _LOGGER.exception("cannot read the metrics of worker %s; its last report stays in use", path.stem)
+            report = self._last.get(path.stem, MetricsReport(MetricTotals(), {}))
             reports.append(report if path.stem in live else MetricsReport(report.totals, {}))
         return reports
 

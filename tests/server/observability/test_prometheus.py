@@ -163,3 +163,20 @@ def test_counting_a_call_takes_microseconds() -> None:
         return (time.thread_time() - started) / 20_000
 
     assert min(batch() for _ in range(5)) < 10e-6
+
+
+def test_a_report_that_cannot_be_read_hides_no_other_and_its_last_one_stays(tmp_path, caplog) -> None:
+    for name in ("1", "2"):
+        metrics = Metrics()
+        metrics.record("Recommend", "OK", queue_s=0.0, compute_s=0.0, total_s=0.1)
+        MetricsReporter(metrics, dict).report().write(tmp_path / f"{name}.json")
+    workers = WorkerReports(tmp_path, lambda: [1, 2])
+
+    def n_calls() -> list[float]:
+        return [sum(report.totals.requests["Recommend", "OK"][:15]) for report in workers.reports()]
+
+    before = n_calls()
+    assert len(before) == 2
+    (tmp_path / "1.json").write_text('{"totals": ')
+    assert n_calls() == before
+    assert "cannot read the metrics of worker 1" in caplog.text

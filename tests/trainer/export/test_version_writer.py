@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,10 @@ def test_a_model_that_diverged_is_refused(tmp_path):
 def test_a_model_of_another_data_set_is_refused(tmp_path):
     with pytest.raises(ValueError, match="item_factors has 121 rows; the data set synthetic needs 51"):
         export_version(make_model(), make_dataset(n_items=50), tmp_path, "m", "1", metrics={}, hyperparameters={})
+
+
+def test_trainings_that_end_in_the_same_second_get_versions_of_their_own(tmp_path):
+    moment = datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert version_writer._free_time(tmp_path, moment) == "20261231T235959Z"
+    (tmp_path / "20261231T235959Z").mkdir()
+    assert version_writer._free_time(tmp_path, moment) == "20270101T000000Z"

@@ -141,7 +141,7 @@ def _export(
         result.model,
         without_duplicates(train_ratings),
         name,
-        arguments.version or version_of_time(datetime.now(UTC)),
+        arguments.version or version_of_time(arguments.output / name, datetime.now(UTC)),
         metrics=manifest_metrics(result, split),
         hyperparameters={**recipe.hyperparameters(), "seed": str(arguments.seed)},
         history=result.history,

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +52,7 @@ GOLDEN_FILE = "golden.npz"
 SCORE_TABLES = ("item_factors", "item_bias", "item_log_popularity")
 
 Quantization = Literal["int8"]
+_TIME_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
 def export_version(
@@ -74,7 +75,7 @@ def export_version(
         dataset: ratings that the model was trained on.
         models_dir: model repository.
         name: name of the model.
-        version: name of the version; None for the UTC time.
+        version: name of the version; None for the UTC time, or the next second that no version has.
         metrics: metrics for the manifest.
         hyperparameters: hyper-parameters for the manifest.
         history: results of the epochs, for the manifest.
@@ -94,7 +95,7 @@ def export_version(
         ParityError: the outputs of an exported graph differ from those of torch.
     """
     now = datetime.now(UTC)
-    version = version or version_of_time(now)
+    version = version or version_of_time(models_dir / name, now)
     check_names(name, version)
     _check_model(model, dataset)
     options = _Options(quantize_to, approximate)
@@ -112,9 +113,12 @@ def export_version(
     return target
 
 
-def version_of_time(time: datetime) -> str:
-    """Return the name of a version that is named after a time in UTC."""
-    return time.strftime("%Y%m%dT%H%M%SZ")
+def version_of_time(model_dir: Path, now: datetime) -> str:
+    """Return the name of a new version: the time in UTC, or the next second that is free."""
+    moment = now
+    while (model_dir / moment.strftime(_TIME_FORMAT)).exists():
+        moment += timedelta(seconds=1)
+    return moment.strftime(_TIME_FORMAT)
 
 
 @dataclass(frozen=True)
