@@ -82,3 +82,13 @@ def test_works_with_the_descriptor_set_without_reflection(grpcurl, proxy):
     assert grpcurl(address, method).returncode != 0
     done = grpcurl("-protoset", "dist/cofactor.binpb", address, method)
     assert json.loads(done.stdout)["model"]["name"] == "dot"
+
+
+def test_describes_a_method_by_reflection(grpcurl, server):
+    described = grpcurl(server, "describe", RECOMMEND.replace("/", ".")).stdout
+    assert "rpc Recommend ( .cofactor.v1.RecommendRequest ) returns ( .cofactor.v1.RecommendResponse );" in described
+
+
+def test_lists_both_versions_of_reflection(grpcurl, server):
+    services = grpcurl(server, "list").stdout.split()
+    assert {"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"} <= set(services)

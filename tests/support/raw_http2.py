@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import struct
@@ -25,6 +26,7 @@ class RawConnection:
         unsent: bytes of each open call that wait for the server's flow control.
         n_responses: messages that have come, by call.
         ended: calls that the server has ended.
+        is_closed: True once the server has closed the connection.
     """
 
     def __init__(self, port: int, receive_window: int = _FIRST_WINDOW) -> None:
@@ -38,6 +40,7 @@ class RawConnection:
         self.unsent: dict[int, int] = {}
         self.n_responses: dict[int, int] = {}
         self.ended: set[int] = set()
+        self.is_closed = False
         self._socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         self._send(_SETTINGS, 0, 0, struct.pack(">HI", 4, receive_window))
 
@@ -64,30 +67,36 @@ class RawConnection:
     def finish(self, number: int, n_missing: int) -> None:
         """Queue the last bytes of a request, and wait until they are out."""
         self.unsent[number] = self.unsent.get(number, 0) + n_missing
-        while number in self.unsent:
+        while number in self.unsent and not self.is_closed:
             self.pump()
 
     def pump(self) -> None:
         """Send what the server's flow control allows, and read what has come; wait 50 ms at most for the latter."""
         for number in list(self.unsent):
             while size := max(0, min(self.unsent[number], self._windows[number], self._window, _LARGEST_FRAME)):
-                self._send(_DATA, 0, number, self._heads.pop(number, b"").ljust(size, b"\0"))
+                head = self._heads[number]
+                self._send(_DATA, 0, number, head[:size].ljust(size, b"\0"))
+                self._heads[number] = head[size:]
                 self.unsent[number] -= size
                 self._windows[number] -= size
                 self._window -= size
             if not self.unsent[number]:
                 del self.unsent[number]
         while select.select([self._socket], [], [], 0.05 if not self._received else 0)[0]:
-            chunk = self._socket.recv(1 << 20)
+            try:
+                chunk = self._socket.recv(1 << 20)
+            except ConnectionError:
+                chunk = b""
+            self.is_closed = self.is_closed or not chunk
             self._received += chunk
-            if not self._take_frames() or not chunk:
+            if not self._take_frames() or self.is_closed:
                 break
 
     def ping(self) -> None:
         """Wait until the server has read everything that was sent."""
         wanted = self._n_pongs + 1
         self._send(_PING, 0, 0, bytes(8))
-        while self._n_pongs < wanted:
+        while self._n_pongs < wanted and not self.is_closed:
             self.pump()
 
     def close(self) -> None:
@@ -101,7 +110,9 @@ class RawConnection:
         self.close()
 
     def _send(self, kind: int, flags: int, number: int, payload: bytes) -> None:
-        self._socket.sendall(struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, number) + payload)
+        header = struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, number)
+        with contextlib.suppress(ConnectionError):  # then the next read finds the connection closed
+            self._socket.sendall(header + payload)
 
     def _take_frames(self) -> bool:
         """Handle the frames that have come; return False if none was complete."""

@@ -43,12 +43,11 @@ def remaining(call):
     return statuses, grpc.StatusCode.OK
 
 
-def stop_at_once(server):
+def stop_at_once(server, meanwhile=lambda: None):
     """Stop a server; fail if it waits for its grace, which is longer."""
     stopping = threading.Thread(target=server.stop, daemon=True)
     stopping.start()
-    stopping.join(60)
-    assert not stopping.is_alive()
+    until(lambda: meanwhile() or not stopping.is_alive(), 60, "the server has stopped")
 
 
 def test_hundreds_of_watches_hold_no_thread_and_shut_out_nobody(serve, served_models) -> None:
@@ -107,15 +106,15 @@ def test_a_watch_that_reads_nothing_delays_neither_the_others_nor_the_stop(serve
     change = api.server._listener.health.set_serving
     watches = api.server._listener.health._watches
     with connections(api, 1) as (stub,), RawConnection(api.server.port, receive_window=0) as silent:
-        numbers = [silent.open_call(health.WATCH) for _ in range(20)]
+        for _ in range(20):
+            silent.open_call(health.WATCH)
         until(lambda: silent.pump() or len(watches) == 20, 60)
         call = watch(stub)
         assert next(call).status == SERVING
         for serving in (False, True) * 20:
             change(serving)
             assert next(call).status == (SERVING if serving else NOT_SERVING)
-        stop_at_once(api.server)
-        until(lambda: silent.pump() or {*numbers} <= silent.ended, 60)
+        stop_at_once(api.server, meanwhile=silent.pump)
         assert silent.n_responses == {}
 
 
