@@ -144,7 +144,7 @@ class Engine:
         return scores
 
     def embed_user(
-        self, item_rows: IndexArray, ratings: FloatArray, profile: FloatArray | None
+        self, item_rows: IndexArray, ratings: FloatArray, profile: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Embed new users from their ratings and profiles.
 
@@ -153,7 +153,7 @@ class Engine:
         """
         assert self._embed_user is not None
         inputs: dict[str, AnyArray] = {"item_rows": item_rows, "ratings": ratings}
-        if profile is not None:
+        if profile.shape[1]:  # otherwise the graph has no such input
             inputs["profile"] = profile
         factors, bias, fitted = self._embed_user.run(("user_factors", "user_bias", "fitted"), inputs)
         return factors, bias, fitted

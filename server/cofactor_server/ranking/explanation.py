@@ -153,7 +153,7 @@ class Explainer:
     def _interactions(self, item_rows: IndexArray, history: History, item_row: int) -> npt.NDArray[np.float64]:
         """Fold in a user for each of item_rows (B, N) -> their interactions with one item (B,)."""
         n_users = len(item_rows)
-        profile = None if history.profile is None else np.repeat(history.profile, n_users, axis=0)
+        profile = np.repeat(history.profile, n_users, axis=0)
         ratings = np.repeat(history.ratings[None], n_users, axis=0)
         factors, bias, _ = self._users.fold_in_many(item_rows, ratings, profile)
         logits, _ = self._graphs.predict(factors, bias, np.full(n_users, item_row))
