@@ -9,6 +9,7 @@ from cofactor.v1.model_pb2 import ModelRef
 from cofactor.v1.recommender_pb2 import ExplainRequest, PredictRequest, Rating, RatingHistory, User
 from cofactor_server.repository.version_directory import open_version_directory
 from tests.support import synthetic
+from tests.support.expected import ratings_of
 
 NAMES = ["dot", "net", "hybrid"]
 DATASET = synthetic.make_dataset()
@@ -35,7 +36,7 @@ def test_the_parts_add_up(api, name, user, max_contributions):
         PredictRequest(model=ModelRef(name=name), user=USERS[user], item_ids=["i007"])
     ).ratings[0]
     assert response.predicted_rating == pytest.approx(predicted, abs=1e-5)
-    assert predicted == pytest.approx(0.5 + 5 / (1 + np.exp(-response.score)), abs=1e-4)
+    assert predicted == pytest.approx(ratings_of(response.score), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
