@@ -23,8 +23,8 @@ from cofactor_server.inference.engine import Engine
 from cofactor_server.inference.execution_providers import CPU
 from cofactor_server.ranking.ranker import TopKQuery, UserVector
 from cofactor_server.repository.version_directory import open_version_directory
-from tests.support.expected import ratings_of
 from cofactor_server.server import create_server
+from tests.support.expected import ratings_of
 
 N_ITEMS = 6000
 N_USERS = 100
