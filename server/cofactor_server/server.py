@@ -26,6 +26,7 @@ from cofactor_server.security.json_web_tokens import JsonWebTokens
 from cofactor_server.security.rate_limit import RateLimiter
 from cofactor_server.security.static_tokens import StaticTokens
 from cofactor_server.security.tls import TlsFiles, server_credentials
+from cofactor_server.services.call_costs import call_costs
 from cofactor_server.services.catalog_servicer import CatalogServicer
 from cofactor_server.services.open_inference.servicer import OpenInferenceServicer
 from cofactor_server.services.recommender_servicer import RecommenderServicer
@@ -150,7 +151,9 @@ def create_server(config: ServerConfig, *, shares_port: bool = False) -> Running
         closing.callback(shadow.close)
         recommender = RecommenderServicer(lambda: live.current, config, metrics, shadow)
         access_control = _access_control(config, authenticator)
-        interceptor = RequestInterceptor(pools, access_control, metrics, recommender.coalesced_methods)
+        interceptor = RequestInterceptor(
+            pools, access_control, metrics, recommender.coalesced_methods, call_costs(config)
+        )
         # The interceptor gives every method an executor of its own; this one is only the default.
         executor, options = MethodExecutor(pools.calls), _options(config, shares_port)
         server = grpc.server(executor, interceptors=[*tracing, interceptor], options=options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 
@@ -19,6 +20,7 @@ from cofactor_server.transport.method_handlers import (
     control_behavior,
     make_handler,
     make_parser,
+    metered_behavior,
     refusing_behavior,
     streaming_behavior,
     unary_behavior,
@@ -61,6 +63,8 @@ class RequestInterceptor(grpc.ServerInterceptor):
     parsing would answer INTERNAL. A call whose pool is full gets RESOURCE_EXHAUSTED from the pool for refusals. Health
     and reflection have pools of their own, so they answer however busy the server is.
 
+    The rate limit counts every message of a stream and every request of a batch.
+
     Methods are not coalesced if there is access control: a batch would parse bodies before their callers are admitted.
     """
 
@@ -70,12 +74,17 @@ class RequestInterceptor(grpc.ServerInterceptor):
         access_control: AccessControl,
         metrics: Metrics,
         coalesced_methods: Mapping[str, CoalescedMethod] | None = None,
+        call_costs: Mapping[str, Callable[[Any], int]] | None = None,
     ) -> None:
-        """`coalesced_methods` has the methods whose calls may be coalesced, by full name."""
+        """`coalesced_methods` has the methods whose calls may be coalesced, by full name.
+
+        `call_costs` has the methods whose calls the rate limit may count more than once: request -> count.
+        """
         self._pools = pools
         self._access_control = access_control
         self._metrics = metrics
         self._coalesced_methods = coalesced_methods or {}
+        self._call_costs = (call_costs or {}) if access_control.is_metered else {}
         self._refusing_executor = MethodExecutor(pools.refusals)
         self._policies: dict[str, MethodPolicy] = {}
 
@@ -116,6 +125,9 @@ class RequestInterceptor(grpc.ServerInterceptor):
         parse, behavior = make_parser(original.request_deserializer), behavior_of(original)
         if original.response_streaming:
             return make_handler(original, streaming_behavior(lifecycle, parse, behavior), executor, None)
+        cost = self._call_costs.get(method)
+        if cost is not None:
+            return make_handler(original, metered_behavior(lifecycle, parse, behavior, cost), executor, None)
         coalesced_method = self._coalesced_methods.get(method)
         if coalesced_method is None or self._access_control.is_needed:
             return make_handler(original, unary_behavior(lifecycle, parse, behavior), executor, None)
