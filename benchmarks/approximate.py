@@ -94,7 +94,7 @@ class Service:
     def __post_init__(self) -> None:
         n_items = self.directory.manifest.item_count
         engine = Engine(self.directory, [CPU], must_use_first=True)
-        self.users = UserVectors(self.directory.tables, engine, n_items)
+        self.users = UserVectors(self.directory.tables, engine, n_items, 0)
         self.exact = CatalogueTopK(engine, n_items, 1)
         before = anonymous_bytes()
         self.index = ApproximateTopK(self.directory, self.exact, engine)

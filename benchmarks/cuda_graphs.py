@@ -87,7 +87,7 @@ def graph_calls(version: Path, engine: Engine, batch: int) -> dict[str, Callable
         "recommend": lambda: engine.recommend(factors, bias, weights, excluded, K)[1:],
         "similar_items": lambda: engine.similar_items(rows[:1], excluded[0], K)[1:],
         "similarity": lambda: (engine.similarity(rows[:1], rows),),
-        "embed_user": lambda: engine.embed_user(rated, ratings, None),
+        "embed_user": lambda: engine.embed_user(rated, ratings, np.zeros((batch, 0), np.float32)),
     }
 
 

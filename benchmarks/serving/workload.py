@@ -77,7 +77,8 @@ class Truth:
         )
         logits = dot + tables.array("user_bias")[user_rows] + tables.array("item_bias")[item_rows]
         logits += tables.manifest.get("globalBias", 0.0)
-        return (low + (high - low) / (1 + np.exp(-logits))).astype("<f4")
+        scale = tables.manifest.get("ratingMin", 0.0), tables.manifest.get("ratingMax", 0.0)
+        return (low + (high - low) / (1 + np.exp(-logits))).clip(*scale).astype("<f4")
 
 
 def write_calls(path: Path, calls: Iterable[tuple[bytes, bytes]]) -> Path:

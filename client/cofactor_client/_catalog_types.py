@@ -122,12 +122,16 @@ class ServingLimits:
         max_items_per_request: longest list of items, users or ratings.
         max_requests_per_batch: longest `batch_recommend`.
         max_queue_size: number of calls that may wait for the engine.
+        max_response_bytes: largest response; 0 from servers that do not tell.
+        max_request_bytes: largest request; 0 from servers that do not tell.
     """
 
     max_page_size: int
     max_items_per_request: int
     max_requests_per_batch: int
     max_queue_size: int
+    max_response_bytes: int = 0
+    max_request_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,12 @@ def explanation(response: recommender_pb2.ExplainResponse) -> Explanation:
         remainder=response.remainder,
         predicted_rating=response.predicted_rating if response.HasField("predicted_rating") else None,
         model=_served_model(response.model),
+        ranking_score=response.ranking_score,
+        popularity=response.popularity,
+        average_interaction=response.average_interaction,
+        other_contributions=response.other_contributions,
+        other_rating_count=response.other_rating_count,
+        unexplained=response.unexplained,
     )
 
 
@@ -122,6 +128,8 @@ def model_description(response: catalog_pb2.GetModelResponse) -> ModelDescriptio
             max_items_per_request=limits.max_items_per_request,
             max_requests_per_batch=limits.max_requests_per_batch,
             max_queue_size=limits.max_queue_size,
+            max_response_bytes=limits.max_response_bytes,
+            max_request_bytes=limits.max_request_bytes,
         ),
     )
 

@@ -166,9 +166,16 @@ class Explanation:
         item_bias: depends on the item only.
         interaction: depends on the user and the item together.
         contributions: the rated items that `interaction` comes from, largest absolute value first.
-        remainder: the part of `interaction` that the listed items do not explain.
+        remainder: the part of `interaction` that the listed items do not explain:
+            average_interaction + other_contributions + unexplained.
         predicted_rating: on the model's scale; None for a ranking model.
         model: the model that computed the response.
+        ranking_score: score + popularity, which orders the results of `recommend` by default.
+        popularity: depends on the item's rating count only.
+        average_interaction: `interaction` of a user with the same profile and without ratings.
+        other_contributions: sum of the contributions of the rated items that are not listed.
+        other_rating_count: number of these items.
+        unexplained: the part that follows neither from the average user nor from the ratings.
     """
 
     score: float
@@ -180,3 +187,9 @@ class Explanation:
     remainder: float
     predicted_rating: float | None
     model: ServedModel
+    ranking_score: float = 0.0
+    popularity: float = 0.0
+    average_interaction: float = 0.0
+    other_contributions: float = 0.0
+    other_rating_count: int = 0
+    unexplained: float = 0.0

@@ -99,13 +99,18 @@ def _explain(client: Client, scored: ScoredItem) -> None:
         ("global bias", "", f"{explanation.global_bias:+.3f}"),
         ("user bias", "", f"{explanation.user_bias:+.3f}"),
         ("item bias", "", f"{explanation.item_bias:+.3f}"),
+        ("average taste for it", "", f"{explanation.average_interaction:+.3f}"),
     ]
     rows += [
         (f"because of {items[part.item_id].title}", f"{part.rating:g}", f"{part.contribution:+.3f}")
         for part in explanation.contributions
     ]
-    rows.append(("remainder", "", f"{explanation.remainder:+.3f}"))
+    others = f"{explanation.other_rating_count:,} other ratings"
+    rows.append((others, "", f"{explanation.other_contributions:+.3f}"))
+    rows.append(("unexplained", "", f"{explanation.unexplained:+.3f}"))
     rows.append(("score", "", f"{explanation.score:+.3f}"))
+    rows.append(("popularity", "", f"{explanation.popularity:+.3f}"))
+    rows.append(("ranking score", "", f"{explanation.ranking_score:+.3f}"))
     show_table(f"Explain, why {scored.title} for user {USER}", ("part", "rated", "adds"), rows)
 
 

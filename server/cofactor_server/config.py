@@ -75,9 +75,12 @@ class ServerConfig:
     jwt_issuer: str = _setting("", "issuer that JSON Web Tokens must name")
     jwt_audience: str = _setting("", "audience that JSON Web Tokens must name")
     rate_limit: float = _setting(
-        0.0, "calls per second that one client may make of each worker process; 0: no limit", 0
+        0.0,
+        "requests per second that one client may make of each worker process: calls, messages of a stream, entries of "
+        "a batch; 0: no limit",
+        0,
     )
-    rate_burst: int = _setting(100, "calls that one client may make at once of each worker process after a pause", 1)
+    rate_burst: int = _setting(100, "requests that one client may make at once of each worker process after a pause", 1)
     require_signature: str = _setting(
         "", "public key, PEM, that must verify the signature of every version; empty: versions need no signature"
     )

@@ -27,6 +27,7 @@ from cofactor_server.security.json_web_tokens import JsonWebTokens
 from cofactor_server.security.rate_limit import RateLimiter
 from cofactor_server.security.static_tokens import StaticTokens
 from cofactor_server.security.tls import CertificateReloader, TlsFiles, server_credentials
+from cofactor_server.services.call_costs import call_costs
 from cofactor_server.services.catalog_servicer import CatalogServicer
 from cofactor_server.services.open_inference import messages as open_inference
 from cofactor_server.services.open_inference.servicer import OpenInferenceServicer
@@ -36,7 +37,7 @@ from cofactor_server.serving.gauges import ServingGauges
 from cofactor_server.serving.registry import LiveRegistry, ModelRegistry
 from cofactor_server.transport.health import HEALTH, SERVICES, WATCH, Health, HealthWatches
 from cofactor_server.transport.incoming_bodies import IncomingBodies
-from cofactor_server.transport.interceptor import RequestInterceptor
+from cofactor_server.transport.interceptor import RequestInterceptor, SpecialMethods
 from cofactor_server.transport.method_executor import MethodExecutor
 from cofactor_server.transport.reflection import add_reflection
 from cofactor_server.transport.thread_pools import BoundedPool, ThreadPools
@@ -176,8 +177,12 @@ def create_server(
         recommender = RecommenderServicer(lambda: live.current, config, metrics, shadow)
         access_control = _access_control(config, authenticator)
         watches = HealthWatches()
-        unthreaded = {WATCH: watches} if HealthWatches.AVAILABLE else {}
-        interceptor = RequestInterceptor(pools, access_control, metrics, recommender.coalesced_methods, unthreaded)
+        special = SpecialMethods(
+            coalesced=recommender.coalesced_methods,
+            unthreaded={WATCH: watches} if HealthWatches.AVAILABLE else {},
+            costs=call_costs(config),
+        )
+        interceptor = RequestInterceptor(pools, access_control, metrics, special)
         # The interceptor gives every method an executor of its own; this one is only the default.
         executor, options = MethodExecutor(pools.calls), _options(config, shares_port)
         server = grpc.server(executor, interceptors=[*tracing, interceptor], options=options)

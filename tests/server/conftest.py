@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import grpc
@@ -112,14 +113,27 @@ def serve():
         connection.server.stop()
 
 
-@pytest.fixture(scope="session")
-def api(served_models):
-    """Return the stubs of one server that all tests share; its default model is `dot`."""
-    config = ServerConfig(models=served_models, port=0, provider="cpu", drain_delay_s=0, grace_s=2, threads=8)
+@contextmanager
+def serve_shared(models, **settings):
+    """Run a server that several tests share; yield its stubs."""
+    config = ServerConfig(models=models, port=0, provider="cpu", drain_delay_s=0, grace_s=2, threads=8, **settings)
     with create_server(config) as server:
         connection = connect(server)
         yield connection
         connection.channel.close()
+
+
+@pytest.fixture(scope="session")
+def connect_to():
+    """Return serve_shared(), for fixtures of a whole module."""
+    return serve_shared
+
+
+@pytest.fixture(scope="session")
+def api(served_models):
+    """Return the stubs of one server that all tests share; its default model is `dot`."""
+    with serve_shared(served_models) as connection:
+        yield connection
 
 
 @pytest.fixture(params=list(ARCHITECTURES))

@@ -32,8 +32,8 @@ def logits_of(name, user=USER):
 
 
 def ratings_of(logits):
-    """Return the predicted ratings of logits."""
-    return 0.5 + 5 / (1 + np.exp(-logits))
+    """Return the predicted ratings of logits, clipped to the rating scale."""
+    return np.clip(0.5 + 5 / (1 + np.exp(-logits)), 0.5, 5.0)
 
 
 def ids_of(response):

@@ -75,7 +75,8 @@ class Versions:
 
     def _rate(self, factors: np.ndarray, bias: np.ndarray) -> np.ndarray:
         low, high = (self.manifest["ratingRange"][end] for end in ("low", "high"))
-        return low + (high - low) / (1 + np.exp(-self._logits(factors, bias)))
+        scale = (self.manifest.get(end, 0.0) for end in ("ratingMin", "ratingMax"))
+        return (low + (high - low) / (1 + np.exp(-self._logits(factors, bias)))).clip(*scale)
 
     def _recommend(self, factors: np.ndarray, bias: np.ndarray) -> list[list[str]]:
         weight = self.manifest.get("defaultPopularityWeight", 0.0)

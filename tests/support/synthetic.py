@@ -94,13 +94,16 @@ def make_dataset(n_users: int = N_USERS, n_items: int = N_ITEMS, *, ratings_per_
     )
 
 
-def with_profiles(dataset: RatingsDataset) -> RatingsDataset:
-    """Return the dataset with sign-up answers that follow a user's mean rating: "mood", and "age" (older is stricter).
+def with_profiles(dataset: RatingsDataset, generosity: np.ndarray | None = None) -> RatingsDataset:
+    """Return the dataset with sign-up answers that follow a user's generosity: "mood", and "age" (older is stricter).
 
-    The last user, who has no ratings, has no answers either.
+    generosity (n_users,) is the user's mean rating unless it is given. The last user, who has no ratings, has no
+    answers either.
     """
     totals = np.bincount(dataset.user_rows, dataset.ratings, minlength=dataset.n_users)
     means = totals / np.maximum(1, np.bincount(dataset.user_rows, minlength=dataset.n_users))
+    if generosity is not None:
+        means = generosity
     typical = np.median(means[:-1])
     answers = {
         "age": [*(np.round(40 + 30 * (typical - mean)) for mean in means[:-1]), np.nan],

@@ -51,18 +51,24 @@ def load_table(result: LoadResult) -> Table:
 
 
 def explanation_table(explanation: Explanation, items: Mapping[str, Item]) -> Table:
-    """Build a table of the parts that add up to the score of a prediction."""
+    """Build a table of the parts that add up to the score that orders recommendations."""
     rows: list[tuple[str | Text, ...]] = [
         ("global bias", "", f"{explanation.global_bias:+.3f}"),
         ("user bias", "", f"{explanation.user_bias:+.3f}"),
         ("item bias", "", f"{explanation.item_bias:+.3f}"),
+        ("average taste for it", "", f"{explanation.average_interaction:+.3f}"),
     ]
     for part in explanation.contributions:
         item = items.get(part.item_id)
         title = item.title if item and item.title else part.item_id
         rows.append((_text(f"because of {title}"), f"{part.rating:g}", f"{part.contribution:+.3f}"))
-    rows.append(("remainder", "", f"{explanation.remainder:+.3f}"))
+    others = f"{explanation.other_rating_count:,} other ratings"
+    rows.append((others, "", f"{explanation.other_contributions:+.3f}"))
+    rest = explanation.remainder - explanation.average_interaction - explanation.other_contributions
+    rows.append(("unexplained", "", f"{rest:+.3f}"))
     rows.append(("score", "", f"{explanation.score:+.3f}"))
+    rows.append(("popularity", "", f"{explanation.popularity:+.3f}"))
+    rows.append(("ranking score", "", f"{explanation.score + explanation.popularity:+.3f}"))
     return _table(("part", "rated", "adds"), rows)
 
 

@@ -92,16 +92,20 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[Model.State, str]] = ..., state_message: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., execution_providers: _Optional[_Iterable[str]] = ..., embedding_space: _Optional[str] = ..., profile_keys: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., load_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., supports_new_users: bool = ..., dataset: _Optional[str] = ...) -> None: ...
 
 class ServingLimits(_message.Message):
-    __slots__ = ("max_page_size", "max_items_per_request", "max_requests_per_batch", "max_queue_size")
+    __slots__ = ("max_page_size", "max_items_per_request", "max_requests_per_batch", "max_queue_size", "max_response_bytes", "max_request_bytes")
     MAX_PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     MAX_ITEMS_PER_REQUEST_FIELD_NUMBER: _ClassVar[int]
     MAX_REQUESTS_PER_BATCH_FIELD_NUMBER: _ClassVar[int]
     MAX_QUEUE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESPONSE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_REQUEST_BYTES_FIELD_NUMBER: _ClassVar[int]
     max_page_size: int
     max_items_per_request: int
     max_requests_per_batch: int
     max_queue_size: int
-    def __init__(self, max_page_size: _Optional[int] = ..., max_items_per_request: _Optional[int] = ..., max_requests_per_batch: _Optional[int] = ..., max_queue_size: _Optional[int] = ...) -> None: ...
+    max_response_bytes: int
+    max_request_bytes: int
+    def __init__(self, max_page_size: _Optional[int] = ..., max_items_per_request: _Optional[int] = ..., max_requests_per_batch: _Optional[int] = ..., max_queue_size: _Optional[int] = ..., max_response_bytes: _Optional[int] = ..., max_request_bytes: _Optional[int] = ...) -> None: ...
 
 class Item(_message.Message):
     __slots__ = ("item_id", "title", "genres", "release_year", "rating_count", "bias")

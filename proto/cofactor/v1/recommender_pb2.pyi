@@ -294,7 +294,7 @@ class ExplainRequest(_message.Message):
     def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., user: _Optional[_Union[User, _Mapping]] = ..., item_id: _Optional[str] = ..., max_contributions: _Optional[int] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("score", "global_bias", "user_bias", "item_bias", "interaction", "contributions", "remainder", "predicted_rating", "model")
+    __slots__ = ("score", "global_bias", "user_bias", "item_bias", "interaction", "contributions", "remainder", "predicted_rating", "model", "ranking_score", "popularity", "average_interaction", "other_contributions", "other_rating_count", "unexplained")
     class Contribution(_message.Message):
         __slots__ = ("item_id", "rating", "contribution")
         ITEM_ID_FIELD_NUMBER: _ClassVar[int]
@@ -313,6 +313,12 @@ class ExplainResponse(_message.Message):
     REMAINDER_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_RATING_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    RANKING_SCORE_FIELD_NUMBER: _ClassVar[int]
+    POPULARITY_FIELD_NUMBER: _ClassVar[int]
+    AVERAGE_INTERACTION_FIELD_NUMBER: _ClassVar[int]
+    OTHER_CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
+    OTHER_RATING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNEXPLAINED_FIELD_NUMBER: _ClassVar[int]
     score: float
     global_bias: float
     user_bias: float
@@ -322,4 +328,10 @@ class ExplainResponse(_message.Message):
     remainder: float
     predicted_rating: float
     model: _model_pb2.ServedModel
-    def __init__(self, score: _Optional[float] = ..., global_bias: _Optional[float] = ..., user_bias: _Optional[float] = ..., item_bias: _Optional[float] = ..., interaction: _Optional[float] = ..., contributions: _Optional[_Iterable[_Union[ExplainResponse.Contribution, _Mapping]]] = ..., remainder: _Optional[float] = ..., predicted_rating: _Optional[float] = ..., model: _Optional[_Union[_model_pb2.ServedModel, _Mapping]] = ...) -> None: ...
+    ranking_score: float
+    popularity: float
+    average_interaction: float
+    other_contributions: float
+    other_rating_count: int
+    unexplained: float
+    def __init__(self, score: _Optional[float] = ..., global_bias: _Optional[float] = ..., user_bias: _Optional[float] = ..., item_bias: _Optional[float] = ..., interaction: _Optional[float] = ..., contributions: _Optional[_Iterable[_Union[ExplainResponse.Contribution, _Mapping]]] = ..., remainder: _Optional[float] = ..., predicted_rating: _Optional[float] = ..., model: _Optional[_Union[_model_pb2.ServedModel, _Mapping]] = ..., ranking_score: _Optional[float] = ..., popularity: _Optional[float] = ..., average_interaction: _Optional[float] = ..., other_contributions: _Optional[float] = ..., other_rating_count: _Optional[int] = ..., unexplained: _Optional[float] = ...) -> None: ...

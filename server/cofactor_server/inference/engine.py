@@ -11,6 +11,7 @@ from cofactor_server.arrays import AnyArray, FloatArray, IndexArray
 from cofactor_server.inference.execution_providers import CPU, CUDA, ProviderList
 from cofactor_server.inference.io_binding import BoundSession
 from cofactor_server.inference.memory_budget import floats_per_user
+from cofactor_server.inference.rating_scale import RatingScale
 from cofactor_server.inference.sessions import DEVICE, SessionLoader
 from cofactor_server.inference.shape_buckets import BATCH_SIZES, ShapeBuckets
 from cofactor_server.observability.call_timing import TimedSession
@@ -32,6 +33,7 @@ class Engine:
     """Runs a version's graphs. All arrays are numpy arrays, float32 or int64, C-contiguous.
 
     Shapes: B users, d user factors, N, M and C item rows, E excluded rows (padded with n_items), k results.
+    Ratings are clipped to the rating scale of the manifest, except those of `run`.
     The engine does not check rows: a row outside its table is undefined behaviour on CUDA.
 
     Attributes:
@@ -51,6 +53,7 @@ class Engine:
         self._output_names = {
             name: [output.name for output in session.get_outputs()] for name, session in sessions.items()
         }
+        self._scale = RatingScale(directory.manifest)
         self._floats_per_user = floats_per_user(directory)
         self._shape_buckets: ShapeBuckets | None = None
         if self.providers[0] == CUDA:
@@ -106,7 +109,7 @@ class Engine:
     ) -> tuple[FloatArray, FloatArray]:
         inputs = {"user_factors": user_factors, "user_bias": user_bias, "item_rows": item_rows}
         logits, ratings = self._predict.run(("logits", "ratings"), inputs)
-        return logits, ratings
+        return logits, self._scale.clip(ratings)
 
     def recommend(
         self,
@@ -128,7 +131,7 @@ class Engine:
         keeps_memory = self._shape_buckets is not None or floats <= MAX_ARENA_FLOATS
         options = () if keeps_memory else (_SHRINK_ARENA,)
         item_rows, scores, ratings = self._recommend.run(RECOMMEND_OUTPUTS, inputs, *options)
-        return item_rows, scores, ratings
+        return item_rows, scores, self._scale.clip(ratings)
 
     def similar_items(self, item_rows: IndexArray, excluded_rows: IndexArray, k: int) -> tuple[IndexArray, FloatArray]:
         """Find the k items nearest to the mean of (M,) items, without (E,) -> rows (k,), cosines (k,)."""
@@ -144,7 +147,7 @@ class Engine:
         return scores
 
     def embed_user(
-        self, item_rows: IndexArray, ratings: FloatArray, profile: FloatArray | None
+        self, item_rows: IndexArray, ratings: FloatArray, profile: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Embed new users from their ratings and profiles.
 
@@ -153,10 +156,10 @@ class Engine:
         """
         assert self._embed_user is not None
         inputs: dict[str, AnyArray] = {"item_rows": item_rows, "ratings": ratings}
-        if profile is not None:
+        if profile.shape[1]:  # otherwise the graph has no such input
             inputs["profile"] = profile
         factors, bias, fitted = self._embed_user.run(("user_factors", "user_bias", "fitted"), inputs)
-        return factors, bias, fitted
+        return factors, bias, self._scale.clip(fitted)
 
 
 @lru_cache(maxsize=64)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from cofactor_server.arrays import FloatArray, IndexArray, typed_table
+from cofactor_server.arrays import NO_ROWS, FloatArray, IndexArray, typed_table
 from cofactor_server.ranking.ranker import Predictor, UserVector
 from cofactor_server.ranking.user_vectors import History, UserVectors
 from cofactor_server.repository.version_directory import VersionDirectory
@@ -23,10 +23,15 @@ _FOLD_INS_PER_RUN = 16
 class Explanation:
     """The parts of a logit.
 
-    score = global_bias + user_bias + item_bias + interaction, and interaction = sum of contributions + remainder.
+    score = global_bias + user_bias + item_bias + interaction, and
+    interaction = average_interaction + sum of contributions + other_contributions + unexplained.
 
     Attributes:
+        popularity: what Recommend adds to the score by default.
+        average_interaction: interaction of a user with the same profile and without ratings.
         contributions: (m,) parallel to `item_rows` and `ratings`, largest absolute value first.
+        other_contributions: sum of the contributions that are not listed.
+        n_other_ratings: number of these.
     """
 
     score: float
@@ -34,24 +39,41 @@ class Explanation:
     user_bias: float
     item_bias: float
     interaction: float
+    popularity: float
+    average_interaction: float
     item_rows: IndexArray
     ratings: FloatArray
     contributions: npt.NDArray[np.float64]
-    remainder: float
+    other_contributions: float
+    n_other_ratings: int
     predicted_rating: float
+
+    @property
+    def remainder(self) -> float:
+        """Return the part of the interaction that the listed contributions leave."""
+        return self.interaction - float(np.sum(self.contributions))
+
+    @property
+    def unexplained(self) -> float:
+        """Return the part that follows neither from the average user nor from the ratings."""
+        return self.remainder - self.average_interaction - self.other_contributions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ItemBiases:
-    """The part of a logit that is the same for all users.
+class ItemTerms:
+    """The parts of a ranking score that are the same for all users.
 
     Attributes:
         global_bias: added to every logit.
         item_bias: (n_items + 1,).
+        popularity_weight: factor of the item's log popularity in the default ranking.
+        log_popularity: (n_items + 1,).
     """
 
     global_bias: float
     item_bias: FloatArray
+    popularity_weight: float
+    log_popularity: FloatArray
 
     @property
     def n_items(self) -> int:
@@ -64,14 +86,14 @@ class DotProductModel:
     """The parameters of a dot-product model that explain its predictions.
 
     Attributes:
-        biases: biases of the items.
+        item_terms: biases of the items.
         item_factors: (n_items + 1, d).
         rating_range: rating = low + (high - low) * sigmoid(logit); None if the logit is the rating.
         prior_mean: (d + 1,) mean of the prior over user rows, the bias last.
         prior_precision: (d + 1, d + 1) precision of that prior.
     """
 
-    biases: ItemBiases
+    item_terms: ItemTerms
     item_factors: FloatArray
     rating_range: tuple[float, float] | None
     prior_mean: FloatArray
@@ -88,22 +110,22 @@ class ExplanationGraphs(Predictor, Protocol):
 class Explainer:
     """Explains the predictions of one version.
 
-    A dot product is explained exactly, from the normal equations of the fold-in at the user's row. Other models are
-    explained by leaving out one rated item at a time.
+    A dot product that predicts ratings is explained exactly, from the normal equations of the fold-in at the user's
+    row. Other models are explained by leaving out one rated item at a time.
 
     Args:
         users: folds in the users with a rated item left out.
         graphs: predict and compare items.
-        biases: biases of the items.
+        item_terms: biases and popularity of the items.
         dot_product: None for models that cannot be explained exactly.
     """
 
     def __init__(
-        self, users: UserVectors, graphs: ExplanationGraphs, biases: ItemBiases, dot_product: DotProductModel | None
+        self, users: UserVectors, graphs: ExplanationGraphs, item_terms: ItemTerms, dot_product: DotProductModel | None
     ) -> None:
         self._users = users
         self._graphs = graphs
-        self._biases = biases
+        self._item_terms = item_terms
         self._dot_product = dot_product
 
     def explain(self, user: UserVector, history: History, item_row: int, n_contributions: int) -> Explanation:
@@ -112,27 +134,42 @@ class Explainer:
         Raises NewUsersUnsupported if the model is not a dot product and cannot embed users.
         """
         logits, ratings = self._graphs.predict(user.factors, user.bias, np.array([item_row]))
-        interaction = self._interaction(float(logits[0]), float(user.bias[0]), item_row)
+        average = self._average_user(history)
         if self._dot_product is None:
             contributions = self._leave_out_one_by_one(history, item_row)
         else:
-            contributions = contributions_of_ratings(self._dot_product, user, history, item_row)
-        listed = np.argsort(-np.abs(contributions), kind="stable")[:n_contributions]
+            contributions = contributions_of_ratings(self._dot_product, user, average, history, item_row)
+        order = np.argsort(-np.abs(contributions), kind="stable")
+        listed, others = order[:n_contributions], order[n_contributions:]
         return Explanation(
             score=float(logits[0]),
-            global_bias=self._biases.global_bias,
+            global_bias=self._item_terms.global_bias,
             user_bias=float(user.bias[0]),
-            item_bias=float(self._biases.item_bias[item_row]),
-            interaction=interaction,
+            item_bias=float(self._item_terms.item_bias[item_row]),
+            interaction=self._interaction(float(logits[0]), float(user.bias[0]), item_row),
+            popularity=self._item_terms.popularity_weight * float(self._item_terms.log_popularity[item_row]),
+            average_interaction=self._interaction_of(average, item_row),
             item_rows=history.item_rows[listed],
             ratings=history.ratings[listed],
             contributions=contributions[listed],
-            remainder=interaction - float(np.sum(contributions[listed])),
+            other_contributions=float(np.sum(contributions[others])),
+            n_other_ratings=len(others),
             predicted_rating=float(ratings[0]),
         )
 
+    def _average_user(self, history: History) -> UserVector:
+        """Return the user with the same profile and without ratings: the mean of the prior."""
+        if self._dot_product is not None and not history.profile.any():
+            mean = self._dot_product.prior_mean
+            return UserVector(mean[None, :-1], mean[-1:])
+        return self._users.fold_in(replace(history, item_rows=NO_ROWS, ratings=np.zeros(0, dtype=np.float32))).vector
+
+    def _interaction_of(self, user: UserVector, item_row: int) -> float:
+        logits, _ = self._graphs.predict(user.factors, user.bias, np.array([item_row]))
+        return self._interaction(float(logits[0]), float(user.bias[0]), item_row)
+
     def _interaction(self, logit: float, user_bias: float, item_row: int) -> float:
-        return logit - user_bias - float(self._biases.item_bias[item_row]) - self._biases.global_bias
+        return logit - user_bias - float(self._item_terms.item_bias[item_row]) - self._item_terms.global_bias
 
     def _leave_out_one_by_one(self, history: History, item_row: int) -> npt.NDArray[np.float64]:
         """Return how the interaction drops when each rated item is left out -> (n,), 0 for items not left out."""
@@ -146,14 +183,14 @@ class Explainer:
         for start in range(0, len(left_out), _FOLD_INS_PER_RUN):
             chunk = left_out[start : start + _FOLD_INS_PER_RUN]
             item_rows = np.repeat(history.item_rows[None], len(chunk), axis=0)
-            item_rows[np.arange(len(chunk)), chunk] = self._biases.n_items  # padding
+            item_rows[np.arange(len(chunk)), chunk] = self._item_terms.n_items  # padding
             contributions[chunk] = complete - self._interactions(item_rows, history, item_row)
         return contributions
 
     def _interactions(self, item_rows: IndexArray, history: History, item_row: int) -> npt.NDArray[np.float64]:
         """Fold in a user for each of item_rows (B, N) -> their interactions with one item (B,)."""
         n_users = len(item_rows)
-        profile = None if history.profile is None else np.repeat(history.profile, n_users, axis=0)
+        profile = np.repeat(history.profile, n_users, axis=0)
         ratings = np.repeat(history.ratings[None], n_users, axis=0)
         factors, bias, _ = self._users.fold_in_many(item_rows, ratings, profile)
         logits, _ = self._graphs.predict(factors, bias, np.full(n_users, item_row))
@@ -165,47 +202,54 @@ class Explainer:
 def build_explainer(directory: VersionDirectory, users: UserVectors, graphs: ExplanationGraphs) -> Explainer:
     """Build the explainer of a version.
 
-    It explains exactly if the version is a dot product and has the tables of the prior, which older versions lack.
+    It explains exactly if the version is a dot product, predicts ratings and has the tables of the prior, which older
+    versions lack. The fold-in of a ranking model has other normal equations.
     """
     manifest, tables = directory.manifest, directory.tables
-    biases = ItemBiases(manifest.global_bias, typed_table(tables, "item_bias", np.float32))
-    if manifest.architecture != "dot-product" or "user_prior_mean" not in tables:
-        return Explainer(users, graphs, biases, None)
+    item_terms = ItemTerms(
+        manifest.global_bias,
+        typed_table(tables, "item_bias", np.float32),
+        manifest.default_popularity_weight,
+        typed_table(tables, "item_log_popularity", np.float32),
+    )
+    is_exact = manifest.architecture == "dot-product" and manifest.objective == "rating"
+    if not is_exact or "user_prior_mean" not in tables:
+        return Explainer(users, graphs, item_terms, None)
     rating_range = None
     if manifest.HasField("rating_range"):
         rating_range = (manifest.rating_range.low, manifest.rating_range.high)
     dot_product = DotProductModel(
-        biases,
+        item_terms,
         typed_table(tables, "item_factors", np.float32),
         rating_range,
         typed_table(tables, "user_prior_mean", np.float32),
         typed_table(tables, "user_prior_precision", np.float32),
     )
-    return Explainer(users, graphs, biases, dot_product)
+    return Explainer(users, graphs, item_terms, dot_product)
 
 
 def contributions_of_ratings(
-    model: DotProductModel, user: UserVector, history: History, item_row: int
+    model: DotProductModel, user: UserVector, average: UserVector, history: History, item_row: int
 ) -> npt.NDArray[np.float64]:
     """Return what each rated item contributes to the user's interaction with an item -> (n,).
 
     The fold-in finds the user row x that minimises the squared errors of the ratings plus the distance from the prior's
-    mean m. At x, H (x - m) = sum over ratings of a w (e + w a.(x - m)), where a are the rated item's factors with a 1
-    for the bias, w is the slope of the rating at x, e is its error, and H = sum of w^2 a a' + precision. An item's
-    contribution is its term of that sum, times H^-1 and the factors of the explained item. The contribution of m itself
-    stays in the remainder.
+    mean m, the average user. At x, H (x - m) = sum over ratings of a w (e + w a.(x - m)), where a are the rated item's
+    factors with a 1 for the bias, w is the slope of the rating at x, e is its error, and H = sum of w^2 a a' +
+    precision. An item's contribution is its term of that sum, times H^-1 and the factors of the explained item.
     """
     n_rated = len(history.item_rows)
     if n_rated == 0:
         return np.zeros(0)
     x = np.append(user.factors[0], user.bias[0]).astype(np.float64)
+    mean = np.append(average.factors[0], average.bias[0]).astype(np.float64)
     basis = np.ones((n_rated, len(x)))
     basis[:, :-1] = model.item_factors[history.item_rows]
-    logits = basis @ x + model.biases.item_bias[history.item_rows] + model.biases.global_bias
+    logits = basis @ x + model.item_terms.item_bias[history.item_rows] + model.item_terms.global_bias
     fitted, slopes = _ratings_and_slopes(logits, model.rating_range)
     jacobian = basis * slopes[:, None]
     hessian = jacobian.T @ jacobian + model.prior_precision
-    pull = history.ratings - fitted + jacobian @ (x - model.prior_mean)
+    pull = history.ratings - fitted + jacobian @ (x - mean)
     target = np.append(model.item_factors[item_row], 0.0).astype(np.float64)
     contributions: npt.NDArray[np.float64] = (jacobian @ np.linalg.solve(hessian, target)) * pull
     return contributions

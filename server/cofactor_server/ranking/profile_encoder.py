@@ -27,14 +27,18 @@ class ProfileEncoder:
         """Return the profile keys that the model uses."""
         return list(self._features)
 
-    def encode(self, profile: Mapping[str, str], field: str) -> tuple[FloatArray | None, list[str]]:
-        """Return columns (1, P), or None if the model has no profile features, and the ignored keys, sorted.
+    @property
+    def n_columns(self) -> int:
+        """Return P, the number of columns; 0 if the model has no profile features."""
+        columns, _ = self.encode({}, "profile")
+        return columns.size
+
+    def encode(self, profile: Mapping[str, str], field: str) -> tuple[FloatArray, list[str]]:
+        """Return columns (1, P) and the ignored keys, sorted. The columns of a missing answer are 0.
 
         Raises InvalidField if a numeric answer is not a number or is far outside the training data.
         """
         ignored = sorted(key for key in profile if key not in self._features)
-        if not self._features:
-            return None, ignored
         columns: list[float] = []
         for key, feature in self._features.items():
             answer = profile.get(key)

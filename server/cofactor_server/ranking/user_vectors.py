@@ -21,7 +21,7 @@ class EmbedUserGraph(Protocol):
         """Return True if the version has the graph."""
 
     def embed_user(
-        self, item_rows: IndexArray, ratings: FloatArray, profile: FloatArray | None
+        self, item_rows: IndexArray, ratings: FloatArray, profile: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Embed new users: (B, N), (B, N), (B, P) -> factors (B, d), bias (B,), fitted ratings (B, N)."""
 
@@ -33,12 +33,12 @@ class History:
     Attributes:
         item_rows: (n,), ascending and unique.
         ratings: (n,).
-        profile: (1, P), or None if the model has no profile features.
+        profile: (1, P), zeros for answers that are not known. P is 0 if the model has no profile features.
     """
 
     item_rows: IndexArray
     ratings: FloatArray
-    profile: FloatArray | None = None
+    profile: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,9 +57,12 @@ class UserVectors:
             and the ratings of each user.
         graph: folds in new users.
         n_items: number of items, which is also the item row that stands for padding.
+        n_profile_columns: number of columns of an encoded profile.
     """
 
-    def __init__(self, tables: Mapping[str, AnyArray], graph: EmbedUserGraph, n_items: int) -> None:
+    def __init__(
+        self, tables: Mapping[str, AnyArray], graph: EmbedUserGraph, n_items: int, n_profile_columns: int
+    ) -> None:
         self._factors = typed_table(tables, "user_factors", np.float32)
         self._bias = typed_table(tables, "user_bias", np.float32)
         self._offsets: list[int] = tables["rated.offsets"].tolist()  # faster to index than an array
@@ -67,6 +70,7 @@ class UserVectors:
         self._rated_ratings = typed_table(tables, "rated.ratings", np.float32)
         self._graph = graph
         self._n_items = n_items
+        self._no_answers: FloatArray = np.zeros((1, n_profile_columns), dtype=np.float32)
 
     def known(self, row: int) -> UserVector:
         """Return the vector of a user of the training data."""
@@ -81,9 +85,9 @@ class UserVectors:
         return self._factors[rows], self._bias[rows]
 
     def history(self, row: int) -> History:
-        """Return the ratings of a user of the training data."""
+        """Return the ratings of a user of the training data. A version does not store the user's sign-up answers."""
         start, end = self._offsets[row], self._offsets[row + 1]
-        return History(self._rows_rated_by(row), self._rated_ratings[start:end])
+        return History(self._rows_rated_by(row), self._rated_ratings[start:end], self._no_answers)
 
     def _rows_rated_by(self, row: int) -> IndexArray:
         return self._rated_rows[self._offsets[row] : self._offsets[row + 1]].astype(np.int64)
@@ -96,7 +100,7 @@ class UserVectors:
         return FoldedUser(UserVector(factors, bias, history.item_rows), rmse)
 
     def fold_in_many(
-        self, item_rows: IndexArray, ratings: FloatArray, profile: FloatArray | None
+        self, item_rows: IndexArray, ratings: FloatArray, profile: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Fold in B new users. Raises NewUsersUnsupported if the model cannot embed users.
 

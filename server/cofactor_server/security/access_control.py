@@ -16,22 +16,39 @@ class AccessControl:
 
     Attributes:
         is_needed: True if there is anything to check.
+        is_metered: True if there is a rate limit.
     """
 
     def __init__(self, authenticator: Authenticator | None = None, rate_limiter: RateLimiter | None = None) -> None:
         self._authenticator = authenticator
         self._rate_limiter = rate_limiter
         self.is_needed = authenticator is not None or rate_limiter is not None
+        self.is_metered = rate_limiter is not None
 
-    def admit(self, method: str, context: grpc.ServicerContext) -> None:
-        """Raise Unauthenticated, PermissionDenied or RateLimited if a call may not go on."""
+    def admit(self, method: str, context: grpc.ServicerContext) -> str:
+        """Return the name that the rate limit counts the call under, "" if it does not count.
+
+        Raises Unauthenticated, PermissionDenied or RateLimited if the call may not go on.
+        """
         client = None
         if self._authenticator is not None:
             client = self._authenticator.authorize(method, context.invocation_metadata())
-        if self._rate_limiter is not None and not method.startswith("/grpc.health."):
-            wait_s = self._rate_limiter.acquire(client.name if client is not None else _address(context.peer()))
-            if wait_s > 0:
-                raise RateLimited(wait_s)
+        if self._rate_limiter is None or method.startswith("/grpc.health."):
+            return ""
+        name = client.name if client is not None else _address(context.peer())
+        wait_s = self._rate_limiter.acquire(name)
+        if wait_s > 0:
+            raise RateLimited(wait_s)
+        return name
+
+    def acquire(self, name: str) -> float:
+        """Count a further message of a call; return 0, or the seconds until it may go on."""
+        return self._rate_limiter.acquire(name) if self._rate_limiter is not None else 0.0
+
+    def charge(self, name: str, n_requests: int) -> None:
+        """Count further requests of an admitted call."""
+        if self._rate_limiter is not None:
+            self._rate_limiter.charge(name, n_requests)
 
 
 def _address(peer: str) -> str:

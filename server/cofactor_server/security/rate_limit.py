@@ -12,7 +12,7 @@ MAX_CLIENTS = 65_536
 
 
 class RateLimiter:
-    """Allow every client `rate` calls per second, and `burst` calls at once after a pause."""
+    """Allow every client `rate` requests per second, and `burst` requests at once after a pause."""
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         if not rate > 0 or burst < 1:
@@ -27,10 +27,24 @@ class RateLimiter:
         """Take a token from a client's bucket; return 0, or the seconds until there is a token to take."""
         now = self._clock()
         with self._lock:
-            tokens, counted = self._buckets.pop(client, (self._burst, now))
-            tokens = min(self._burst, tokens + (now - counted) * self._rate)
+            tokens = self._count(client, now)
             is_allowed = tokens >= 1
             self._buckets[client] = (tokens - 1 if is_allowed else tokens, now)
-            if len(self._buckets) > MAX_CLIENTS:
-                self._buckets.popitem(last=False)
         return 0.0 if is_allowed else (1 - tokens) / self._rate
+
+    def charge(self, client: str, n_tokens: int) -> None:
+        """Take tokens for a call that acquire() has allowed, even if the bucket then lacks them.
+
+        The client waits longer for its next call instead. Otherwise a call that costs more than the burst could never
+        be made.
+        """
+        now = self._clock()
+        with self._lock:
+            self._buckets[client] = (self._count(client, now) - n_tokens, now)
+
+    def _count(self, client: str, now: float) -> float:
+        """Remove a client's bucket and return its tokens; the caller puts it back as the one used last."""
+        tokens, counted = self._buckets.pop(client, (self._burst, now))
+        if len(self._buckets) >= MAX_CLIENTS:
+            self._buckets.popitem(last=False)
+        return min(self._burst, tokens + (now - counted) * self._rate)

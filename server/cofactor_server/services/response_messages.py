@@ -81,6 +81,12 @@ def explanation_response(version: LoadedVersion, explanation: Explanation) -> Ex
         item_bias=explanation.item_bias,
         interaction=explanation.interaction,
         remainder=explanation.remainder,
+        ranking_score=explanation.score + explanation.popularity,
+        popularity=explanation.popularity,
+        average_interaction=explanation.average_interaction,
+        other_contributions=explanation.other_contributions,
+        other_rating_count=explanation.n_other_ratings,
+        unexplained=explanation.unexplained,
         model=version.served_model,
     )
     if version.predicts_ratings:

@@ -76,8 +76,8 @@ class LoadedVersion:
             self.catalogue = Catalogue(directory)
         self.filters = ItemFilters(self.catalogue)
         self.title_search = TitleSearch(self.catalogue)
-        self.users = UserVectors(directory.tables, self.engine, n_items)
         self.profile_encoder = ProfileEncoder(manifest.profile_features)
+        self.users = UserVectors(directory.tables, self.engine, n_items, self.profile_encoder.n_columns)
 
         choice = choose_top_k(directory, self.engine, config)
         self.coalesces_calls = choice.coalesces_calls

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 
@@ -19,6 +20,7 @@ from cofactor_server.transport.method_handlers import (
     control_behavior,
     make_handler,
     make_parser,
+    metered_behavior,
     refusing_behavior,
     streaming_behavior,
     unary_behavior,
@@ -45,6 +47,21 @@ class MethodPolicy:
     when_full: Handler
 
 
+@dataclass(frozen=True, slots=True)
+class SpecialMethods:
+    """Methods that are handled in a way of their own, by full name.
+
+    Attributes:
+        coalesced: methods whose calls may be coalesced.
+        unthreaded: methods of open services, and what takes their calls in place of a thread pool.
+        costs: methods whose calls the rate limit may count more than once: request -> count.
+    """
+
+    coalesced: Mapping[str, CoalescedMethod] = field(default_factory=dict)
+    unthreaded: Mapping[str, CallPool] = field(default_factory=dict)
+    costs: Mapping[str, Callable[[Any], int]] = field(default_factory=dict)
+
+
 class RequestInterceptor(grpc.ServerInterceptor):
     """Table from method to policy. A row is added when its method is first called.
 
@@ -62,6 +79,8 @@ class RequestInterceptor(grpc.ServerInterceptor):
     parsing would answer INTERNAL. A call whose pool is full gets RESOURCE_EXHAUSTED from the pool for refusals. Health
     and reflection have pools of their own, so they answer however busy the server is.
 
+    The rate limit counts every message of a stream and every request of a batch.
+
     Methods are not coalesced if there is access control: a batch would parse bodies before their callers are admitted.
     """
 
@@ -70,23 +89,16 @@ class RequestInterceptor(grpc.ServerInterceptor):
         pools: ThreadPools,
         access_control: AccessControl,
         metrics: Metrics,
-        coalesced_methods: Mapping[str, CoalescedMethod] | None = None,
-        unthreaded_methods: Mapping[str, CallPool] | None = None,
+        special_methods: SpecialMethods | None = None,
     ) -> None:
-        """Take the pools of all methods, by full name.
-
-        Args:
-            pools: the thread pools.
-            access_control: admits the calls.
-            metrics: counts the calls of the API.
-            coalesced_methods: the methods whose calls may be coalesced.
-            unthreaded_methods: methods of open services, and what takes their calls in place of a thread pool.
-        """
+        """Take the pools, what admits the calls, what counts them, and the methods that are handled specially."""
+        special = special_methods or SpecialMethods()
         self._pools = pools
         self._access_control = access_control
         self._metrics = metrics
-        self._coalesced_methods = coalesced_methods or {}
-        self._unthreaded_methods = unthreaded_methods or {}
+        self._coalesced_methods = special.coalesced
+        self._unthreaded_methods = special.unthreaded
+        self._call_costs = special.costs if access_control.is_metered else {}
         self._refusing_executor = MethodExecutor(pools.refusals, ignores_bodies=True)
         self._policies: dict[str, MethodPolicy] = {}
 
@@ -131,6 +143,9 @@ class RequestInterceptor(grpc.ServerInterceptor):
         parse, behavior = make_parser(original.request_deserializer), behavior_of(original)
         if original.response_streaming:
             return make_handler(original, streaming_behavior(lifecycle, parse, behavior), executor, None)
+        cost = self._call_costs.get(method)
+        if cost is not None:
+            return make_handler(original, metered_behavior(lifecycle, parse, behavior, cost), executor, None)
         coalesced_method = self._coalesced_methods.get(method)
         if coalesced_method is None or self._access_control.is_needed:
             return make_handler(original, unary_behavior(lifecycle, parse, behavior), executor, None)

@@ -16,6 +16,7 @@ from cofactor_server.observability.counters import Metrics
 from cofactor_server.observability.logs import CURRENT_CALL
 from cofactor_server.observability.request_ids import request_id
 from cofactor_server.security.access_control import AccessControl
+from cofactor_server.transport.metering import paced
 from cofactor_server.transport.method_executor import MethodExecutor
 from cofactor_server.transport.request_coalescing import CoalescingQueue, PendingCall
 from cofactor_server.transport.rich_status import abort
@@ -36,18 +37,33 @@ class CallLifecycle:
     def __init__(self, method: str, access_control: AccessControl, metrics: Metrics) -> None:
         self._method = method
         self._name = method.rpartition("/")[2]
+        self._access_control = access_control
         self._admit = access_control.admit if access_control.is_needed else None
         self._record = metrics.record
         self._record_batch = metrics.record_batch
 
-    def begin(self, context: grpc.ServicerContext) -> None:
-        """Raise the error of a caller that is not admitted, or DeadlineExceeded."""
+    def begin(self, context: grpc.ServicerContext) -> str:
+        """Return the name that the rate limit knows the caller by, "" without one.
+
+        Raises the error of a caller that is not admitted, or DeadlineExceeded.
+        """
         CURRENT_CALL.context = context
-        if self._admit is not None:
-            self._admit(self._method, context)
+        client = self._admit(self._method, context) if self._admit is not None else ""
         remaining = context.time_remaining()
         if remaining is not None and remaining <= 0:
             raise DeadlineExceeded
+        return client
+
+    def charge(self, client: str, n_requests: int) -> None:
+        """Count requests of a call beyond the first."""
+        if n_requests > 0:
+            self._access_control.charge(client, n_requests)
+
+    def paced(self, bodies: Iterator[bytes], client: str, context: grpc.ServicerContext) -> Iterator[bytes]:
+        """Return the messages of a stream, held to the rate limit."""
+        if not self._access_control.is_metered:
+            return bodies
+        return paced(bodies, lambda: self._access_control.acquire(client), context.is_active)
 
     def end(self, code: str) -> None:
         """Count the call under the name of its gRPC code."""
@@ -70,6 +86,27 @@ def make_parser(deserialize: Parse) -> Parse:
             raise MalformedRequest(message_name) from None
 
     return parse
+
+
+def metered_behavior(
+    lifecycle: CallLifecycle, parse: Parse, behavior: Behavior, cost: Callable[[Any], int]
+) -> Behavior:
+    """Return a behavior like that of unary_behavior(); the rate limit counts a call as `cost` of its request."""
+
+    def answer(body: bytes, context: grpc.ServicerContext) -> Any:
+        code = "OK"
+        try:
+            client = lifecycle.begin(context)
+            request = parse(body)
+            lifecycle.charge(client, cost(request) - 1)
+            return behavior(request, context)
+        except Exception as error:
+            code = _code_of(error, context)
+            return _fail(context, error)
+        finally:
+            lifecycle.end(code)
+
+    return answer
 
 
 def unary_behavior(lifecycle: CallLifecycle, parse: Parse, behavior: Behavior) -> Behavior:
@@ -114,8 +151,8 @@ def streaming_behavior(lifecycle: CallLifecycle, parse: Parse, behavior: Behavio
     def answer(bodies: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
         code = "OK"
         try:
-            lifecycle.begin(context)
-            yield from behavior(map(parse, bodies), context)
+            client = lifecycle.begin(context)
+            yield from behavior(map(parse, lifecycle.paced(bodies, client, context)), context)
             if not context.is_active():  # the requests ended because the caller has gone
                 code = "CANCELLED"
         except GeneratorExit:  # the caller went while a response was on its way

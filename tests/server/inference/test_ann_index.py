@@ -24,6 +24,7 @@ from cofactor_server.inference.execution_providers import CPU
 from cofactor_server.ranking.ranker import TopKQuery, UserVector
 from cofactor_server.repository.version_directory import open_version_directory
 from cofactor_server.server import create_server
+from tests.support.expected import ratings_of
 
 N_ITEMS = 6000
 N_USERS = 100
@@ -110,7 +111,7 @@ def test_results_have_exact_scores_and_ratings_and_equal_scores_are_ranked_by_ro
         logits = tables["item_factors"][ours.rows] @ query.user.factors[0] + tables["item_bias"][ours.rows]
         logits = logits + query.user.bias[0] + top_k.directory.manifest.global_bias
         np.testing.assert_allclose(ours.scores, logits + tables["item_log_popularity"][ours.rows], atol=1e-5)
-        np.testing.assert_allclose(ours.ratings, 0.5 + 5 / (1 + np.exp(-logits)), atol=1e-5)
+        np.testing.assert_allclose(ours.ratings, ratings_of(logits), atol=1e-5)
         order = np.lexsort((ours.rows, -ours.scores))
         assert np.array_equal(order, np.arange(100))
         pairs = ours.rows[0::2] // 2  # duplicates are neighbours, unless the page ends between them

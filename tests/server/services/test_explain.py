@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from cofactor.v1.model_pb2 import ModelRef
-from cofactor.v1.recommender_pb2 import ExplainRequest, PredictRequest, Rating, RatingHistory, User
+from cofactor.v1.recommender_pb2 import ExplainRequest, PredictRequest, Rating, RatingHistory, RecommendRequest, User
 from cofactor_server.repository.version_directory import open_version_directory
 from tests.support import synthetic
+from tests.support.expected import COUNTS, ratings_of
 
 NAMES = ["dot", "net", "hybrid"]
 DATASET = synthetic.make_dataset()
@@ -30,12 +31,15 @@ def test_the_parts_add_up(api, name, user, max_contributions):
     shares = [c.contribution for c in response.contributions]
     assert response.interaction == pytest.approx(sum(shares) + response.remainder, abs=1e-4)
     assert len(shares) == min(max_contributions, 12)
+    assert response.other_rating_count == 12 - len(shares)
+    rest = response.average_interaction + response.other_contributions + response.unexplained
+    assert response.remainder == pytest.approx(rest, abs=1e-5)
     assert np.all(np.diff(np.abs(shares)) <= 0)
     predicted = api.recommender.Predict(
         PredictRequest(model=ModelRef(name=name), user=USERS[user], item_ids=["i007"])
     ).ratings[0]
     assert response.predicted_rating == pytest.approx(predicted, abs=1e-5)
-    assert predicted == pytest.approx(0.5 + 5 / (1 + np.exp(-response.score)), abs=1e-4)
+    assert predicted == pytest.approx(ratings_of(response.score), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -53,6 +57,45 @@ def test_the_interaction_of_a_new_user_is_the_share_of_the_prior_plus_those_of_t
     prior = float(tables["user_prior_mean"][:-1] @ tables["item_factors"][7])
     assert response.remainder == pytest.approx(prior, abs=0.02)
     assert abs(response.interaction - prior) > 0.1  # the ratings explain a part of it here
+
+
+@pytest.mark.parametrize("name", [*NAMES, "ranker"])
+@pytest.mark.parametrize("item_row", [0, 7, 50])
+def test_the_ranking_score_is_the_score_that_orders_the_list(api, name, item_row):
+    model, user, item_id = ModelRef(name=name), USERS["known"], f"i{item_row:03}"
+    response = api.recommender.Explain(ExplainRequest(model=model, user=user, item_id=item_id))
+    listed = api.recommender.Recommend(RecommendRequest(model=model, user=user, include_rated=True, page_size=1000))
+    score = next(result.score for result in listed.results if result.item_id == item_id)
+    assert response.ranking_score == pytest.approx(score, abs=1e-5)
+    assert response.ranking_score == pytest.approx(response.score + response.popularity, abs=1e-5)
+    assert response.popularity == pytest.approx(0 if name == "ranker" else np.log1p(COUNTS[item_row]), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_average_interaction_is_that_of_a_user_without_ratings(api, name):
+    average = explain(api, name, User(history=RatingHistory()))
+    assert average.unexplained == pytest.approx(0, abs=1e-5)
+    for user in USERS.values():
+        assert explain(api, name, user).average_interaction == pytest.approx(average.interaction, abs=1e-5)
+
+
+@pytest.mark.parametrize("max_contributions", [1, 5])
+def test_the_ratings_of_a_new_user_explain_all_that_is_not_common_to_all_users(api, max_contributions):
+    response = explain(api, "dot", USERS["new"], max_contributions=max_contributions)
+    whole = explain(api, "dot", USERS["new"], max_contributions=1000)
+    by_ratings = response.interaction - response.average_interaction
+    assert abs(response.unexplained) < 0.02 < abs(by_ratings) / 5
+    others = sum(part.contribution for part in whole.contributions[max_contributions:])
+    assert response.other_contributions == pytest.approx(others, abs=1e-5)
+
+
+def test_the_answers_of_a_new_user_belong_to_the_average_and_not_to_the_ratings(profile_version, serve):
+    api = serve(profile_version.parents[1], model="profile")
+    histories = [RatingHistory(ratings=HISTORY, profile=profile) for profile in ({}, {"age": "70", "mood": "strict"})]
+    plain, answered = (explain(api, "profile", User(history=history)) for history in histories)
+    assert abs(answered.average_interaction - plain.average_interaction) > 1e-3
+    for response in (plain, answered):
+        assert response.unexplained == pytest.approx(0, abs=0.02)
 
 
 def test_the_contribution_of_a_rating_moves_with_the_rating(api):
