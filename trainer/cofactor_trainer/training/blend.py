@@ -63,7 +63,7 @@ def train_blend(task: TrainingTask, observer: Observer | None = None) -> Trainin
     result = EpochResult(recipe.epochs, train_error, loss, time.perf_counter() - started)
     if observer is not None:
         observer.on_epoch(result)
-    return TrainingResult(model, (result,))
+    return TrainingResult(model, (result,), recipe.epochs)
 
 
 def factorize_predictions(

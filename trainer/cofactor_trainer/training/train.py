@@ -26,6 +26,7 @@ def train(
     patience: int | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
+    n_epochs: int | None = None,
 ) -> TrainingResult:
     """Train a recipe. On a CPU the same seed and ratings give the same model, bit for bit.
 
@@ -40,6 +41,8 @@ def train(
         patience: stop after this many epochs without a lower validation loss, and return the model of the best epoch.
         checkpoint: file to write the state of training to after every epoch.
         resume: continue from that file, to the result that an uninterrupted run would have had.
+        n_epochs: stop after this many epochs of the recipe's schedule; None for all of them. A blend has no epochs to
+            stop at, and ignores it.
 
     Raises:
         RecipeError: the recipe does not fit the ratings.
@@ -57,4 +60,6 @@ def train(
                 f"recipe {recipe.name} has no epochs to stop at: leave out the patience and the checkpoint"
             )
         return train_blend(task, observer)
-    return train_by_gradient_descent(task, observer, patience=patience, checkpoint=checkpoint, resume=resume)
+    return train_by_gradient_descent(
+        task, observer, patience=patience, checkpoint=checkpoint, resume=resume, n_epochs=n_epochs
+    )
