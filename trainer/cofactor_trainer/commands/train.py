@@ -13,6 +13,7 @@ from rich.console import Console
 from cofactor_trainer.architectures.recipes import Recipe, resolve_range
 from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, print_dataset, split_dataset
 from cofactor_trainer.commands.recipe_flags import add_recipe_flags, recipe_from_flags, resolve_device
+from cofactor_trainer.commands.small_tables import warn_of_small_table
 from cofactor_trainer.commands.two_trainings import TrainedVersion, Trainer
 from cofactor_trainer.data.duplicates import without_duplicates
 from cofactor_trainer.errors import InputError
@@ -87,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     split = split_dataset(dataset, arguments)
     print_dataset(console, dataset, None if split is None else split.validation.n_ratings)
     console.print(f"recipe: {recipe.name} ({recipe.model}), seed {arguments.seed}, on {trainer.device}")
+    warn_of_small_table(recipe, dataset if split is None else split.train)
     _create_model_directory(arguments.output / name)
     version = trainer.train_version(dataset, split)
     console.print(f"metrics: {version.protocol.text}", soft_wrap=True)
@@ -96,6 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _export(version: TrainedVersion, recipe: Recipe, name: str, arguments: argparse.Namespace) -> Path:
+    used = recipe.adapted_to(version.train_ratings.n_ratings)
     try:
         return export_version(
             version.model,
@@ -104,7 +107,7 @@ def _export(version: TrainedVersion, recipe: Recipe, name: str, arguments: argpa
             name,
             arguments.version,
             metrics=version.metrics,
-            hyperparameters={**recipe.hyperparameters(), "seed": str(arguments.seed)},
+            hyperparameters={**used.hyperparameters(), "seed": str(arguments.seed)},
             history=version.history,
             protocol=version.protocol,
             rated=version.rated,

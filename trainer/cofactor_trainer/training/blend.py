@@ -113,7 +113,7 @@ def _check_size(ratings: RatingsDataset, recipe: Recipe) -> None:
 
 
 def _train_hybrid(task: TrainingTask, seed: int) -> TrainedModel:
-    recipe = find_recipe("hybrid")
+    recipe = find_recipe("hybrid").adapted_to(task.ratings.n_ratings)
     rating_range = resolve_range(recipe, task.ratings)
     return train_by_gradient_descent(
         replace(task, validation=None, recipe=recipe, rating_range=rating_range, seed=seed)

@@ -53,6 +53,7 @@ def train(
     if patience is not None and (patience < 1 or validation is None):
         raise RecipeError("early stopping needs held-out ratings and a patience of at least 1 epoch")
     rating_range = resolve_range(recipe, train_ratings, allow_misfit=allow_misfit_range)
+    recipe = recipe.adapted_to(train_ratings.n_ratings)
     task = TrainingTask(train_ratings, validation, recipe, rating_range, seed, device)
     if recipe.model == "blend":
         if patience is not None or checkpoint is not None:
