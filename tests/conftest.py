@@ -17,10 +17,19 @@ def models_dir(tmp_path_factory):
 
 
 def _export(models_dir, name, architecture, dataset=None):
-    from cofactor_trainer.export.version_writer import export_version
+    from cofactor_trainer.export.version_writer import MetricsProtocol, export_version
 
     model, dataset = synthetic.make_model(architecture), dataset or synthetic.make_dataset()
-    return export_version(model, dataset, models_dir, name, "1", metrics={"mse": 0.8}, hyperparameters={"seed": "7"})
+    return export_version(
+        model,
+        dataset,
+        models_dir,
+        name,
+        "1",
+        metrics={"mse": 0.8},
+        hyperparameters={"seed": "7"},
+        protocol=MetricsProtocol("measured on random numbers", refitted=False),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -89,6 +89,8 @@ class Model:
         load_time: when this server loaded it, UTC; None if it has not.
         supports_new_users: True if `embed_new_user` and rating histories work.
         dataset: name of the dataset it was trained on.
+        metrics_protocol: which ratings the metrics were measured on, and which ones the model was trained on; empty if
+            the version does not say.
     """
 
     name: str
@@ -111,6 +113,7 @@ class Model:
     load_time: datetime | None
     supports_new_users: bool
     dataset: str
+    metrics_protocol: str = ""
 
 
 @dataclass(frozen=True)

@@ -156,6 +156,7 @@ def _model(model: model_pb2.Model) -> Model:
         load_time=_time(model.load_time) if model.HasField("load_time") else None,
         supports_new_users=model.supports_new_users,
         dataset=model.dataset,
+        metrics_protocol=model.metrics_protocol,
     )
 
 

@@ -52,6 +52,8 @@ def _train(name: str, recipe: str) -> None:
         "--version": VERSION,
         "--validation-fraction": str(HELD_OUT_FRACTION),
         "--split-seed": str(SPLIT_SEED),
+        # The tour compares predictions with held-out ratings, so the model must not have seen them.
+        "--export": "judged",
     }
     words = [word for option in options.items() for word in option]
     done = subprocess.run([sys.executable, "-m", "cofactor_trainer", *words], cwd=ROOT)  # noqa: S603 - our own words

@@ -220,6 +220,7 @@ def test_models_are_described_and_listed(client):
     assert (model.user_count, model.item_count, model.factor_count) == (len(USERS), len(ITEMS), 8)
     assert (model.rating_min, model.rating_max) == (0.5, 5.0)
     assert model.metrics == {"mse": 0.8}
+    assert model.metrics_protocol == "measured on random numbers"
     assert model.train_time <= model.load_time
     assert description.limits.max_items_per_request == 500
     assert client.get_model(model="net").model.architecture == "neural-network"

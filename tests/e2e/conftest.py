@@ -51,7 +51,7 @@ def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     models = folder / "models"
     words = ["--dataset", "ml-latest-small", "--recipe", "dot-bias", "--output", models, "--name", "films"]
-    train = [sys.executable, "-m", "cofactor_trainer", *words, "--split-seed", "42"]
+    train = [sys.executable, "-m", "cofactor_trainer", *words, "--split-seed", "42", "--export", "judged"]
     done = subprocess.run(train, check=False, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     split = random_split(load_embedded_small(), 0.2, 42)

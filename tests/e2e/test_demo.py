@@ -1,8 +1,9 @@
 """The trained, exported and served model predicts and recommends well, and the demo shows every RPC."""
 
 import numpy as np
+import pandas as pd
 
-from cofactor_client import EntryError
+from cofactor_client import EntryError, ItemFilter, recommend_request
 from examples.demo.tour import tour
 from examples.demo.training import show_parity
 
@@ -49,13 +50,25 @@ def test_predictions_of_held_out_ratings_beat_user_and_item_means(served, client
         assert error < 0.9 * ((baseline - held_out["rating"]) ** 2).mean(), name
 
 
-def test_recommendations_leave_out_rated_films_and_beat_chance(served, client):
+def test_recommendations_leave_out_every_rated_film_also_the_held_out_ones(served, client):
+    ratings = pd.concat([served.trained_on, served.held_out])
+    rated = ratings.groupby("user_id")["item_id"].agg(set)
+    for index, page in client.stream_recommend(rated.index, 10):
+        assert not isinstance(page, EntryError)
+        assert not {film.item_id for film in page} & rated.iloc[index]
+
+
+def test_recommendations_of_films_not_trained_on_beat_chance(served, client):
     """A top 10 holds far more of the held-out films that the user liked than ten random films would."""
     rated = served.trained_on.groupby("user_id")["item_id"].agg(set)
     liked = served.held_out[served.held_out["rating"] >= 4].groupby("user_id")["item_id"].agg(set)
     n_items = served.trained_on["item_id"].nunique()
     hits = chances = 0.0
-    for index, page in client.stream_recommend(liked.index, 10):
+    requests = (
+        recommend_request(user, 10, include_rated=True, filter=ItemFilter(excluded_item_ids=tuple(rated[user])))
+        for user in liked.index
+    )
+    for index, page in client.stream_recommend(requests, 10):
         assert not isinstance(page, EntryError)
         user = liked.index[index]
         found = {film.item_id for film in page}

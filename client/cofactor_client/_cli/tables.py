@@ -87,6 +87,7 @@ def description_table(description: ModelDescription) -> Table:
         "new users": "yes" if model.supports_new_users else "no",
         "profile": ", ".join(model.profile_keys),
         "metrics": ", ".join(f"{name} {value:.4f}" for name, value in sorted(model.metrics.items())),
+        "measured": model.metrics_protocol.removeprefix("measured "),
         "trained": _time(model.train_time),
         "loaded": _time(model.load_time),
         "embedding space": model.embedding_space,

@@ -124,6 +124,7 @@ def _describe(manifest: Manifest, engine: Engine, profile_keys: list[str]) -> mo
         train_time=manifest.train_time,
         supports_new_users=engine.embeds_users,
         dataset=manifest.dataset,
+        metrics_protocol=manifest.metrics_protocol,
     )
     model.load_time.FromSeconds(int(time.time()))
     return model

@@ -24,6 +24,7 @@ def test_get_model_describes_the_version_and_the_limits(api):
     assert list(model.execution_providers) == ["CPUExecutionProvider"]
     assert model.supports_new_users
     assert model.metrics["mse"] == 0.8
+    assert model.metrics_protocol == "measured on random numbers"
     assert model.load_time.seconds >= model.train_time.seconds > 0
     assert (limits.max_page_size, limits.max_items_per_request, limits.max_requests_per_batch) == (1000, 10_000, 256)
     nofold = api.catalog.GetModel(GetModelRequest(model=ModelRef(name="nofold"))).model

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,6 +26,12 @@ ModelKind = Literal[
     "ranking",
     "blend",
 ]
+
+
+_SMALLEST_BATCH = 16
+# Measured on whole users of ML-100k: docs/decisions/0003-recipes.md.
+_ENOUGH_RATINGS, _FEW_RATINGS = 50_000, 2_000
+_DECAY_EXPONENT = 0.65
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,12 @@ class Recipe:
         batch_size: ratings per step; for the model "ranking", users per step.
         steps_per_epoch: most steps in an epoch, reached with larger batches; None for no limit. Each step of a model
             with implicit feedback passes over all ratings, so its steps must not grow with the ratings.
+        min_steps_per_epoch: fewest steps in an epoch, reached with smaller batches of at least 16 ratings; None for no
+            limit. A table of 2,000 ratings would otherwise be learnt in two steps an epoch.
         learning_rate: highest learning rate of the schedule.
         schedule: "one-cycle" or "constant".
         weight_decay: weight decay of the factors, decoupled from the gradient.
+        adapts_weight_decay: True to raise weight_decay for tables of fewer than 50,000 ratings (`adapted_to`).
         bias_weight_decay: weight decay of the user and item biases; None for that of the factors.
         network_weight_decay: weight decay of the network's weights; None for that of the factors.
         side_information: True to learn from genres, release years and profiles, in models with implicit feedback.
@@ -73,9 +82,11 @@ class Recipe:
     epochs: int = 5
     batch_size: int = 64
     steps_per_epoch: int | None = None
+    min_steps_per_epoch: int | None = None
     learning_rate: float = 5e-3
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
     weight_decay: float = 0.1
+    adapts_weight_decay: bool = False
     bias_weight_decay: float | None = None
     network_weight_decay: float | None = None
     side_information: bool = False
@@ -103,10 +114,32 @@ class Recipe:
         return self.model in ("neural-network", "implicit-neural-network", "hybrid")
 
     def batch_size_for(self, n_ratings: int) -> int:
-        """Return the batch size for n_ratings ratings, which steps_per_epoch may increase."""
-        if self.steps_per_epoch is None:
-            return self.batch_size
-        return max(self.batch_size, math.ceil(n_ratings / self.steps_per_epoch))
+        """Return the batch size for n_ratings ratings, which the limits of the steps per epoch may change."""
+        size = self.batch_size
+        if self.min_steps_per_epoch is not None:
+            size = min(size, max(_SMALLEST_BATCH, math.ceil(n_ratings / self.min_steps_per_epoch)))
+        if self.steps_per_epoch is not None:
+            size = max(size, math.ceil(n_ratings / self.steps_per_epoch))
+        return size
+
+    def adapted_to(self, n_ratings: int) -> Recipe:
+        """Return the recipe for n_ratings ratings: the fewer there are, the more the factors decay.
+
+        The weight decay grows as a power of the number of ratings, to 4.5 times at 5,000 ratings and to 8.1 times at
+        2,000 and fewer. From 50,000 ratings on the recipe stays the same.
+        """
+        if not self.adapts_weight_decay or n_ratings >= _ENOUGH_RATINGS:
+            return self
+        factor = (_ENOUGH_RATINGS / max(n_ratings, _FEW_RATINGS)) ** _DECAY_EXPONENT
+        return replace(self, weight_decay=self.weight_decay * factor, adapts_weight_decay=False)
+
+    def with_settings(self, **settings: Any) -> Recipe:
+        """Return the recipe with other settings. A batch size or weight decay that is given is used as it is."""
+        if "batch_size" in settings:
+            settings["min_steps_per_epoch"] = None
+        if "weight_decay" in settings:
+            settings["adapts_weight_decay"] = False
+        return replace(self, **settings)
 
     def hyperparameters(self) -> dict[str, str]:
         """Return all settings as text, for the manifest."""
@@ -155,8 +188,10 @@ _DOT_BIAS = Recipe(
     epochs=10,
     batch_size=1024,
     steps_per_epoch=100,
+    min_steps_per_epoch=50,
     learning_rate=1e-2,
     weight_decay=2.25,
+    adapts_weight_decay=True,
     bias_weight_decay=0.05,
     side_information=True,
 )
@@ -218,8 +253,10 @@ RECIPES: dict[str, Recipe] = {
             centred=True,
             epochs=8,
             batch_size=512,
+            min_steps_per_epoch=50,
             learning_rate=1e-2,
             weight_decay=0.8,
+            adapts_weight_decay=True,
             bias_weight_decay=0.05,
         ),
         _DOT_BIAS,

@@ -15,6 +15,7 @@ from rich.table import Table
 from cofactor_trainer.architectures.recipes import Recipe
 from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, print_dataset, require_split
 from cofactor_trainer.commands.recipe_flags import add_recipe_flags, recipe_from_flags, resolve_device
+from cofactor_trainer.commands.small_tables import warn_of_small_table
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.splits import Split, k_folds
 from cofactor_trainer.errors import InputError
@@ -66,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     recipe, device = recipe_from_flags(arguments), resolve_device(arguments.device)
     dataset = load_dataset(arguments)
     splits = _splits(dataset, arguments)
+    warn_of_small_table(recipe, splits[0].train)
     results = []
     for split in splits:
         model = train(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -61,7 +60,7 @@ def recipe_from_flags(arguments: argparse.Namespace) -> Recipe:
             changes["rating_range"] = parse_pair(arguments.rating_range)
         except argparse.ArgumentTypeError as error:
             raise InputError(f"--rating-range: {error}") from None
-    return replace(recipe, **changes)
+    return recipe.with_settings(**changes)
 
 
 def resolve_device(name: str) -> str:

@@ -17,7 +17,8 @@ def add_parser(commands: Any) -> None:
         "report",
         help="write an HTML page about a version",
         description="Write an HTML page about a version. Name the ratings with the flags that it was trained with; "
-        "--validation-fraction 0 leaves out the parts that need held-out ratings.",
+        "--validation-fraction 0 leaves out the parts that need held-out ratings. They are also left out for a version "
+        "that was trained again on all ratings, which is the default of train.",
     )
     parser.add_argument("version", type=Path, metavar="VERSION", help="version directory, models/NAME/VERSION")
     parser.add_argument(
@@ -34,7 +35,11 @@ def run(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise MissingExtraError("the report", error.name or "plotly", "report") from error
     version = read_version(arguments.version)
-    split = split_dataset(load_dataset(arguments), arguments) if arguments.validation_fraction else None
+    split = None
+    if version.manifest.refitted:
+        print("the version was trained again on all ratings, so the page has no errors: see --export judged of train")
+    elif arguments.validation_fraction:
+        split = split_dataset(load_dataset(arguments), arguments)
     path = arguments.html or Path(f"{version.manifest.name}-{version.manifest.version}.html")
     write_report(version, None if split is None else split.validation, path)
     print(f"report: {path}")

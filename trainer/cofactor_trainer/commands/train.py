@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import tempfile
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ from rich.console import Console
 from cofactor_trainer.architectures.recipes import Recipe, resolve_range
 from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, print_dataset, split_dataset
 from cofactor_trainer.commands.recipe_flags import add_recipe_flags, recipe_from_flags, resolve_device
-from cofactor_trainer.data.dataset import RatingsDataset
+from cofactor_trainer.commands.small_tables import warn_of_small_table
+from cofactor_trainer.commands.two_trainings import TrainedVersion, Trainer
 from cofactor_trainer.data.duplicates import without_duplicates
-from cofactor_trainer.data.splits import Split
 from cofactor_trainer.errors import InputError
-from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
 from cofactor_trainer.export.ann_index_builder import require_faiss
 from cofactor_trainer.export.finished_training import (
     FinishedTraining,
@@ -29,11 +27,6 @@ from cofactor_trainer.export.finished_training import (
 )
 from cofactor_trainer.export.manifest import check_names
 from cofactor_trainer.export.version_writer import version_of_time
-from cofactor_trainer.training.console_observer import ConsoleObserver
-from cofactor_trainer.training.epochs import TrainingResult
-from cofactor_trainer.training.observer import CompositeObserver, Observer
-from cofactor_trainer.training.tensorboard import TensorBoardObserver
-from cofactor_trainer.training.train import train
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +50,13 @@ def _add_output_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--name", metavar="NAME", help="name of the model (default: the recipe's name)")
     group.add_argument("--version", metavar="V", help="version of the model (default: the UTC time)")
+    group.add_argument(
+        "--export",
+        choices=("refitted", "judged"),
+        default="refitted",
+        help="refitted: train a second time, on all ratings, and export that model; judged: export the model that was "
+        "measured on the held-out ratings and has not seen them (default: %(default)s)",
+    )
     group.add_argument(
         "--quantize",
         choices=("int8",),
@@ -84,67 +84,38 @@ def _add_long_training_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Load the ratings, train, export."""
+    """Load the ratings, train on a part of them, measure on the rest, train again on all of them, export."""
     console = Console()
     recipe = recipe_from_flags(arguments)
     name: str = recipe.name if arguments.name is None else arguments.name
     _check_flags(arguments, recipe, name)
-    device = resolve_device(arguments.device)
+    trainer = Trainer(console, recipe, resolve_device(arguments.device), arguments)
     dataset = load_dataset(arguments)
     resolve_range(recipe, dataset, allow_misfit=arguments.allow_misfit_range)
     split = split_dataset(dataset, arguments)
     print_dataset(console, dataset, None if split is None else split.validation.n_ratings)
-    console.print(f"recipe: {recipe.name} ({recipe.model}), seed {arguments.seed}, on {device}")
+    console.print(f"recipe: {recipe.name} ({recipe.model}), seed {arguments.seed}, on {trainer.device}")
+    warn_of_small_table(recipe, dataset if split is None else split.train)
     _create_model_directory(arguments.output / name)
-    train_ratings = dataset if split is None else split.train
-    result = _train(console, train_ratings, split, recipe, device, arguments)
-    path = _export(result, train_ratings, split, recipe, name, arguments)
+    version = trainer.train_version(dataset, split)
+    console.print(f"metrics: {version.protocol.text}", soft_wrap=True)
+    path = _export(version, recipe, name, arguments)
     console.print(f"exported: {path}")
     return 0
 
 
-def _train(
-    console: Console,
-    train_ratings: RatingsDataset,
-    split: Split | None,
-    recipe: Recipe,
-    device: str,
-    arguments: argparse.Namespace,
-) -> TrainingResult:
-    observers: list[Observer] = []
-    if arguments.tensorboard is not None:
-        observers.append(TensorBoardObserver(arguments.tensorboard, recipe, arguments.seed))
-    with ConsoleObserver(console) as table:
-        return train(
-            train_ratings,
-            None if split is None else split.validation,
-            recipe,
-            seed=arguments.seed,
-            device=device,
-            observer=CompositeObserver([table, *observers]),
-            allow_misfit_range=arguments.allow_misfit_range,
-            patience=arguments.patience,
-            checkpoint=arguments.checkpoint,
-            resume=arguments.resume,
-        )
-
-
-def _export(
-    result: TrainingResult,
-    train_ratings: RatingsDataset,
-    split: Split | None,
-    recipe: Recipe,
-    name: str,
-    arguments: argparse.Namespace,
-) -> Path:
+def _export(version: TrainedVersion, recipe: Recipe, name: str, arguments: argparse.Namespace) -> Path:
+    used = recipe.adapted_to(version.train_ratings.n_ratings)
     training = FinishedTraining(
-        result.model,
-        without_duplicates(train_ratings),
+        version.model,
+        without_duplicates(version.train_ratings),
         name,
         arguments.version or version_of_time(arguments.output / name, datetime.now(UTC)),
-        metrics=manifest_metrics(result, split),
-        hyperparameters={**recipe.hyperparameters(), "seed": str(arguments.seed)},
-        history=result.history,
+        metrics=version.metrics,
+        hyperparameters={**used.hyperparameters(), "seed": str(arguments.seed)},
+        history=version.history,
+        protocol=version.protocol,
+        rated=version.rated,
         quantize_to=arguments.quantize,
         approximate=arguments.approximate,
     )
@@ -163,26 +134,13 @@ def _save(training: FinishedTraining, models_dir: Path) -> Path | None:
     return path
 
 
-def manifest_metrics(result: TrainingResult, split: Split | None) -> dict[str, float]:
-    """Return the metrics for the manifest; without relevant held-out ratings there are no ranking metrics."""
-    metrics = {"train_loss": result.history[-1].train_loss}
-    if split is None:
-        return metrics
-    if result.model.objective == "rating":
-        return metrics | asdict(evaluate_ratings(result.model, split))
-    try:
-        ranking = evaluate_ranking(result.model, split)
-    except InputError as error:
-        logger.warning("the version has no ranking metrics: %s", error)
-        return metrics
-    return metrics | {f"ndcg@{ranking.k}": ranking.ndcg, f"recall@{ranking.k}": ranking.recall}
-
-
 def _check_flags(arguments: argparse.Namespace, recipe: Recipe, name: str) -> None:
     """Reject flags that would otherwise fail after hours of training."""
     _check_new_version(arguments.output, name, arguments.version)
     if arguments.resume and arguments.checkpoint is None:
         raise InputError("--resume needs --checkpoint: name the file to continue from")
+    if arguments.export == "judged" and not arguments.validation_fraction:
+        raise InputError("--export judged needs held-out ratings: raise --validation-fraction, or leave out --export")
     for flag in ("quantize", "approximate"):
         if getattr(arguments, flag) and recipe.has_network:
             raise InputError(

@@ -6,13 +6,21 @@ is unknown to the model (row n_users or n_items), as a new one would be when the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from cofactor_trainer.data.dataset import BoolArray, Catalogue, Float64Array, Int64Array, RatingsDataset, row_counts
+from cofactor_trainer.data.dataset import (
+    BoolArray,
+    Catalogue,
+    Float64Array,
+    Int64Array,
+    RatingsDataset,
+    RowArray,
+    row_counts,
+)
 from cofactor_trainer.data.id_index import drop_unused_rows
 from cofactor_trainer.errors import InputError
 
@@ -62,6 +70,23 @@ def k_folds(dataset: RatingsDataset, n_folds: int, seed: int = 42) -> Iterator[S
     fold = np.empty(dataset.n_ratings, dtype=np.int64)
     fold[np.random.RandomState(seed).permutation(dataset.n_ratings)] = np.arange(dataset.n_ratings) % n_folds
     return (split_by_mask(dataset, fold == number) for number in range(n_folds))
+
+
+def in_rows_of(dataset: RatingsDataset, train: RatingsDataset) -> RatingsDataset:
+    """Return all ratings of a dataset, with the users, items and rows of the train part of one of its splits."""
+    return replace(
+        train,
+        user_rows=_rows_by_id(dataset.user_ids, train.user_ids)[dataset.user_rows],
+        item_rows=_rows_by_id(dataset.catalogue.item_ids, train.catalogue.item_ids)[dataset.item_rows],
+        ratings=dataset.ratings,
+        timestamps=dataset.timestamps,
+    )
+
+
+def _rows_by_id(ids: Sequence[str], known_ids: Sequence[str]) -> RowArray:
+    """Return the row of every id among the known ids, and last that of an unknown id: (len(ids) + 1,)."""
+    rows = {known_id: row for row, known_id in enumerate(known_ids)}
+    return np.array([*(rows.get(one_id, len(rows)) for one_id in ids), len(rows)], np.int32)
 
 
 def split_by_mask(dataset: RatingsDataset, validates: BoolArray) -> Split:

@@ -23,7 +23,7 @@ import pandas as pd
 from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
 from cofactor_trainer.errors import ExportError, InputError, TrainerError
 from cofactor_trainer.export.table_file import encode_strings
-from cofactor_trainer.export.version_writer import Quantization, export_version
+from cofactor_trainer.export.version_writer import MetricsProtocol, Quantization, export_version
 from cofactor_trainer.scoring.trained_model import Layer, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
 
@@ -33,6 +33,7 @@ _META = "meta"
 _MODEL_ARRAYS = ("user_factors", "user_bias", "item_factors", "item_bias")
 _MODEL_FIELDS = ("architecture", "objective", "global_bias", "rating_range", "n_dot_factors")
 _RATING_ARRAYS = ("user_rows", "item_rows", "ratings", "timestamps")
+_RATED_ARRAYS = ("user_rows", "item_rows", "ratings")
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -48,6 +49,8 @@ class FinishedTraining:
     metrics: Mapping[str, float]
     hyperparameters: Mapping[str, str]
     history: tuple[EpochResult, ...] = ()
+    protocol: MetricsProtocol | None = None
+    rated: RatingsDataset | None = None
     quantize_to: Quantization | None = None
     approximate: bool = False
 
@@ -105,6 +108,8 @@ def save_training(training: FinishedTraining, path: Path) -> None:
     for name in _RATING_ARRAYS:
         if getattr(dataset, name) is not None:
             arrays[f"dataset/{name}"] = getattr(dataset, name)
+    if training.rated is not None:
+        arrays |= {f"rated/{name}": getattr(training.rated, name) for name in _RATED_ARRAYS}
     arrays["release_years"] = dataset.catalogue.release_years
     arrays |= encode_strings("user_ids", dataset.user_ids) | encode_strings("item_ids", dataset.catalogue.item_ids)
     arrays |= encode_strings("titles", dataset.catalogue.titles)
@@ -164,6 +169,7 @@ def _metadata(training: FinishedTraining) -> dict[str, Any]:
             "quantize_to": training.quantize_to,
             "approximate": training.approximate,
         },
+        "protocol": None if training.protocol is None else asdict(training.protocol),
         "history": [asdict(result) for result in training.history],
     }
 
@@ -205,7 +211,12 @@ def _training(arrays: Arrays, meta: Mapping[str, Any]) -> FinishedTraining:
         settings["rating_range"] = tuple(settings["rating_range"])
     model = TrainedModel(**settings, layers=layers)
     history = tuple(EpochResult(**result) for result in meta["history"])
-    return FinishedTraining(model, dataset, history=history, **meta["training"])
+    protocol = None if meta["protocol"] is None else MetricsProtocol(**meta["protocol"])
+    rated = None
+    if "rated/ratings" in arrays:
+        user_rows, item_rows, ratings = (arrays[f"rated/{name}"] for name in _RATED_ARRAYS)
+        rated = replace(dataset, user_rows=user_rows, item_rows=item_rows, ratings=ratings, timestamps=None)
+    return FinishedTraining(model, dataset, history=history, protocol=protocol, rated=rated, **meta["training"])
 
 
 def _strings(arrays: Arrays, name: str) -> list[str]:

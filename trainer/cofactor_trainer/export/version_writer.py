@@ -65,6 +65,8 @@ def export_version(
     metrics: Mapping[str, float],
     hyperparameters: Mapping[str, str],
     history: Sequence[EpochResult] = (),
+    protocol: MetricsProtocol | None = None,
+    rated: RatingsDataset | None = None,
     quantize_to: Quantization | None = None,
     approximate: bool = False,
 ) -> Path:
@@ -79,6 +81,9 @@ def export_version(
         metrics: metrics for the manifest.
         hyperparameters: hyper-parameters for the manifest.
         history: results of the epochs, for the manifest.
+        protocol: how the metrics were measured; None if that is not known.
+        rated: every known rating, in the rows of ``dataset``. Recommend leaves these items out, even if the model was
+            not trained on them. None for the ratings of ``dataset``.
         quantize_to: "int8" to let Recommend pick candidates by 8-bit item codes and score those exactly. The recall is
             measured and added to the metrics. For dot products only.
         approximate: True to add an index of candidates, which a server may use instead of scoring every item. Its
@@ -109,7 +114,9 @@ def export_version(
         manifest.metrics.update(metrics)
         manifest.hyperparameters.update(hyperparameters)
         manifest.epochs.extend(epoch_entry(result) for result in history)
-        _write_files(temporary, manifest, model, dataset, options)
+        if protocol is not None:
+            manifest.metrics_protocol, manifest.refitted = protocol.text, protocol.refitted
+        _write_files(temporary, manifest, model, dataset, rated_arrays(dataset if rated is None else rated), options)
     return target
 
 
@@ -119,6 +126,19 @@ def version_of_time(model_dir: Path, now: datetime) -> str:
     while (model_dir / moment.strftime(_TIME_FORMAT)).exists():
         moment += timedelta(seconds=1)
     return moment.strftime(_TIME_FORMAT)
+
+
+@dataclass(frozen=True)
+class MetricsProtocol:
+    """How the metrics of a version were measured.
+
+    Attributes:
+        text: one sentence for people.
+        refitted: True if the exported model was trained on the held-out ratings too, after the metrics were measured.
+    """
+
+    text: str
+    refitted: bool
 
 
 @dataclass(frozen=True)
@@ -161,12 +181,12 @@ def _write_files(
     manifest: manifest_pb2.Manifest,
     model: TrainedModel,
     dataset: RatingsDataset,
+    rated: Arrays,
     options: _Options,
 ) -> None:
     estimate_prior = estimate_rating_prior if model.objective == "rating" else estimate_ranking_prior
     prior = estimate_prior(model, dataset)
     arrays = _graph_arrays(model, dataset, prior, options.quantize_to)
-    rated = rated_arrays(dataset)
     manifest.embedding_space = embedding_space_id(model, arrays)
     manifest.tables.extend(write_tables(directory / TABLES_FILE, {**arrays, **catalogue_arrays(dataset), **rated}))
     if prior.profile is not None:

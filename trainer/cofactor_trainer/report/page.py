@@ -19,12 +19,15 @@ def write_report(version: ExportedVersion, validation: RatingsDataset | None, pa
 
     Args:
         version: version to report on.
-        validation: held-out ratings, in the rows of the version; None to leave out the sections that need them.
+        validation: held-out ratings, in the rows of the version; None to leave out the sections that need them. A
+            version that was trained again on all ratings is never judged on them.
         path: HTML file to write.
 
     Raises:
         InputError: the ratings do not belong to this version, or the file cannot be written.
     """
+    if version.manifest.refitted:
+        validation = None
     if validation is not None:
         _check_rows(version, validation)
     template = jinja2.Environment(autoescape=True).from_string(

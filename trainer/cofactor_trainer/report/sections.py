@@ -52,6 +52,7 @@ def build_sections(version: ExportedVersion, validation: RatingsDataset | None) 
     held_out = validation if version.manifest.objective == "rating" else None
     return [
         _loss_curves(version),
+        *([_no_errors()] if version.manifest.refitted else []),
         *([] if held_out is None else _rating_errors(version, held_out)),
         _best_and_worst_liked(version),
         _item_map(version),
@@ -75,10 +76,20 @@ def _loss_curves(version: ExportedVersion) -> Section:
     ]
     return Section(
         "Loss curves",
-        "If the validation loss rises while the training loss falls, the model overfits.",
+        "The training that the metrics were measured after. If the validation loss rises while the training loss "
+        "falls, the model overfits.",
         figures.loss_curves(epochs) if epochs else None,
         ("epoch", "training loss", "validation loss", "time"),
         rows,
+    )
+
+
+def _no_errors() -> Section:
+    return Section(
+        "Errors",
+        "The metrics above were measured on held-out ratings. Afterwards the model was trained again on all ratings, "
+        "so no rating is left to show its errors on. For errors by rating, by popularity and for new users, train "
+        "with --export judged and report on that version.",
     )
 
 
@@ -171,7 +182,7 @@ def _rating_table(version: ExportedVersion) -> Section:
     density = manifest.rating_count / (manifest.user_count * manifest.item_count)
     return Section(
         "Rating table",
-        f"Training ratings of the most active users for the most rated items. Even here some are missing, and of the "
+        f"Ratings of the most active users for the most rated items. Even here some are missing, and of the "
         f"whole table only {density:.2%} is filled. The model predicts the missing ratings.",
         figures.ratings_table(
             ratings,

@@ -154,10 +154,11 @@ def new_user_errors(version: ExportedVersion, validation: RatingsDataset, seed: 
         return None
     n_items = version.manifest.item_count
     rng = np.random.default_rng(seed)
-    users = _users_with_enough_ratings(version, validation, rng)
+    training = training_ratings(version, validation)
+    users = _users_with_enough_ratings(training, validation, rng)
     if not len(users):
         return None
-    rows, ratings = _draw_training_ratings(version, users, rng)
+    rows, ratings = _draw_training_ratings(training, users, rng)
     position = np.full(version.manifest.user_count + 1, -1)
     position[users] = np.arange(len(users))
     judged = np.flatnonzero((position[validation.user_rows] >= 0) & (validation.item_rows < n_items))
@@ -178,23 +179,51 @@ def new_user_errors(version: ExportedVersion, validation: RatingsDataset, seed: 
     return NewUserErrors(list(_NEW_USER_RATINGS), rmse, len(users))
 
 
+@dataclass(frozen=True)
+class TrainingRatings:
+    """The ratings that a version was trained on, by user.
+
+    Attributes:
+        offsets: (n_users + 1,); the ratings of user u are at offsets[u] to offsets[u + 1] - 1.
+        item_rows: (n,).
+        ratings: (n,).
+    """
+
+    offsets: Int64Array
+    item_rows: Int64Array
+    ratings: Float32Array
+
+
+def training_ratings(version: ExportedVersion, validation: RatingsDataset) -> TrainingRatings:
+    """Return the ratings in a version without the held-out ones, which it lists too so as not to recommend them."""
+    offsets, item_rows, ratings = (version.tables[f"rated.{part}"] for part in ("offsets", "item_rows", "ratings"))
+    n_columns = version.manifest.item_count + 1
+    user_rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    held_out = validation.user_rows.astype(np.int64) * n_columns + validation.item_rows
+    trained = ~np.isin(user_rows * n_columns + item_rows, held_out)
+    counts = np.bincount(user_rows[trained], minlength=len(offsets) - 1)
+    return TrainingRatings(
+        np.concatenate([[0], np.cumsum(counts)]), item_rows[trained].astype(np.int64), ratings[trained]
+    )
+
+
 def _users_with_enough_ratings(
-    version: ExportedVersion, validation: RatingsDataset, rng: np.random.Generator
+    training: TrainingRatings, validation: RatingsDataset, rng: np.random.Generator
 ) -> Int64Array:
     """Draw users with as many training and held-out ratings as the measurement needs."""
-    offsets = version.tables["rated.offsets"]
+    offsets = training.offsets
     held_out = np.bincount(validation.user_rows, minlength=len(offsets))[: len(offsets) - 1]
     enough = np.flatnonzero((np.diff(offsets) >= max(_NEW_USER_RATINGS)) & (held_out >= _FEWEST_HELD_OUT))
     return rng.permutation(enough)[:_NEW_USERS]
 
 
 def _draw_training_ratings(
-    version: ExportedVersion, users: Int64Array, rng: np.random.Generator
+    training: TrainingRatings, users: Int64Array, rng: np.random.Generator
 ) -> tuple[Int64Array, Float32Array]:
     """Draw training ratings of every user -> item rows (n_users, n), ratings (n_users, n)."""
-    offsets, n = version.tables["rated.offsets"], max(_NEW_USER_RATINGS)
+    offsets, n = training.offsets, max(_NEW_USER_RATINGS)
     picks = np.stack([offsets[user] + rng.permutation(offsets[user + 1] - offsets[user])[:n] for user in users])
-    return version.tables["rated.item_rows"][picks].astype(np.int64), version.tables["rated.ratings"][picks]
+    return training.item_rows[picks], training.ratings[picks]
 
 
 def _empty_profiles(version: ExportedVersion, n_users: int) -> dict[str, npt.NDArray[Any]]:

@@ -63,7 +63,7 @@ def train_blend(task: TrainingTask, observer: Observer | None = None) -> Trainin
     result = EpochResult(recipe.epochs, train_error, loss, time.perf_counter() - started)
     if observer is not None:
         observer.on_epoch(result)
-    return TrainingResult(model, (result,))
+    return TrainingResult(model, (result,), recipe.epochs)
 
 
 def factorize_predictions(
@@ -113,7 +113,7 @@ def _check_size(ratings: RatingsDataset, recipe: Recipe) -> None:
 
 
 def _train_hybrid(task: TrainingTask, seed: int) -> TrainedModel:
-    recipe = find_recipe("hybrid")
+    recipe = find_recipe("hybrid").adapted_to(task.ratings.n_ratings)
     rating_range = resolve_range(recipe, task.ratings)
     return train_by_gradient_descent(
         replace(task, validation=None, recipe=recipe, rating_range=rating_range, seed=seed)

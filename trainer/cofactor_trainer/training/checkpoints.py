@@ -19,7 +19,7 @@ from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.features import side_features
 from cofactor_trainer.errors import InputError
 
-_FORMAT = 3
+_FORMAT = 4
 
 
 @dataclass(frozen=True)

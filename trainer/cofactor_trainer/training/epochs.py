@@ -36,7 +36,14 @@ class EpochResult:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A trained model and the results of its epochs."""
+    """A trained model and the results of its epochs.
+
+    Attributes:
+        model: the trained model.
+        history: results of all epochs.
+        best_epoch: number of the epoch that the model is from, the best one if the training stopped early.
+    """
 
     model: TrainedModel
     history: tuple[EpochResult, ...]
+    best_epoch: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,7 @@ def search_hyperparameters(
         opened.enqueue_trial(_settings_of(recipe), skip_if_exists=True)
 
     def train_trial(trial: optuna.Trial) -> float:
-        varied = replace(recipe, **_suggest_settings(trial, recipe))
+        varied = recipe.with_settings(**_suggest_settings(trial, recipe))
         try:
             result = train(
                 split.train, split.validation, varied, seed=seed, device=device, allow_misfit_range=allow_misfit_range

@@ -35,6 +35,7 @@ def train_by_gradient_descent(
     patience: int | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
+    n_epochs: int | None = None,
 ) -> TrainingResult:
     """Train a single model; `train` documents the arguments and errors."""
     n_ratings = task.ratings.n_ratings
@@ -42,7 +43,7 @@ def train_by_gradient_descent(
     with limit_threads(task.recipe.batch_size_for(n_ratings)), torch.random.fork_rng():
         torch.manual_seed(task.seed)
         model = build_model(task.recipe, task.ratings, task.rating_range).to(task.device)
-        run = _Run(model, task, keep_best=patience is not None)
+        run = _Run(model, task, keep_best=patience is not None, n_epochs=n_epochs or task.recipe.epochs)
         if checkpoint is not None and resume:
             run.restore(checkpoint)
         while not run.is_over(patience):
@@ -51,7 +52,7 @@ def train_by_gradient_descent(
                 run.save(checkpoint)
             if observer is not None:
                 observer.on_epoch(run.history[-1])
-        return TrainingResult(run.final_model(), tuple(run.history))
+        return TrainingResult(run.final_model(), tuple(run.history), run.final_epoch)
 
 
 class _Run:
@@ -61,9 +62,9 @@ class _Run:
         history: results of the epochs so far.
     """
 
-    def __init__(self, model: RatingModel, task: TrainingTask, *, keep_best: bool) -> None:
+    def __init__(self, model: RatingModel, task: TrainingTask, *, keep_best: bool, n_epochs: int) -> None:
         self.history: list[EpochResult] = []
-        self._model, self._task, self._keep_best = model, task, keep_best
+        self._model, self._task, self._keep_best, self._n_epochs = model, task, keep_best, n_epochs
         self._ratings = task.ratings
         self._users, self._items, self._values = rating_tensors(task.ratings, task.device)
         self._optimizer = FlatAdamW(model.decay_groups())
@@ -73,7 +74,7 @@ class _Run:
     def is_over(self, patience: int | None) -> bool:
         """Return True after the last epoch, or after ``patience`` epochs without a lower validation loss."""
         done = len(self.history)
-        return done >= self._task.recipe.epochs or (patience is not None and done - self._best_epoch() >= patience)
+        return done >= self._n_epochs or (patience is not None and done - self._best_epoch() >= patience)
 
     def train_epoch(self, observer: Observer | None) -> None:
         """Train on every rating once, then compute the validation loss."""
@@ -94,9 +95,14 @@ class _Run:
         if self._keep_best and self._best_epoch() == epoch:
             self._best = {name: value.clone() for name, value in self._state().items()}
 
+    @property
+    def final_epoch(self) -> int:
+        """Number of the best epoch if the run keeps it, otherwise of the last epoch."""
+        return len(self.history) if self._best is None else self._best_epoch()
+
     def final_model(self) -> TrainedModel:
-        """Return the model of the best epoch if the run keeps it, otherwise that of the last epoch."""
-        if self._best is not None and self._best_epoch() != len(self.history):
+        """Return the model of the final epoch."""
+        if self._best is not None and self.final_epoch != len(self.history):
             self._load(self._best)
             return self._collapse()
         return self._collapsed or self._collapse()
@@ -115,9 +121,15 @@ class _Run:
         """Continue from a checkpoint.
 
         Raises:
-            InputError: the checkpoint cannot be used, or the run needs the best epoch and the checkpoint lacks it.
+            InputError: the checkpoint cannot be used, has too many epochs, or lacks the best epoch that the run needs.
         """
         saved = read_checkpoint(path, self._fingerprint, self._task.device)
+        if len(saved.history) > self._n_epochs:
+            raise InputError(
+                f"the checkpoint is of a longer run ({len(saved.history)} epochs, not {self._n_epochs}): repeat the "
+                "flags it was written with, or start over without --resume",
+                path,
+            )
         if self._keep_best and saved.best is None:
             raise InputError(
                 "the run was started without --patience, so its best epoch may be lost: leave out --patience, or "

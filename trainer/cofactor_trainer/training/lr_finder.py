@@ -66,6 +66,7 @@ def find_learning_rate(
     """
     rating_range = resolve_range(recipe, ratings, allow_misfit=allow_misfit_range)
     check_batches(recipe, ratings.n_ratings)
+    recipe = recipe.adapted_to(ratings.n_ratings)
     rates: list[float] = []
     losses: list[float] = []
     batch_size = recipe.batch_size_for(ratings.n_ratings)

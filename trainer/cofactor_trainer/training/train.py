@@ -26,6 +26,7 @@ def train(
     patience: int | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
+    n_epochs: int | None = None,
 ) -> TrainingResult:
     """Train a recipe. On a CPU the same seed and ratings give the same model, bit for bit.
 
@@ -40,6 +41,8 @@ def train(
         patience: stop after this many epochs without a lower validation loss, and return the model of the best epoch.
         checkpoint: file to write the state of training to after every epoch.
         resume: continue from that file, to the result that an uninterrupted run would have had.
+        n_epochs: stop after this many epochs of the recipe's schedule; None for all of them. A blend has no epochs to
+            stop at, and ignores it.
 
     Raises:
         RecipeError: the recipe does not fit the ratings.
@@ -50,6 +53,7 @@ def train(
     if patience is not None and (patience < 1 or validation is None):
         raise RecipeError("early stopping needs held-out ratings and a patience of at least 1 epoch")
     rating_range = resolve_range(recipe, train_ratings, allow_misfit=allow_misfit_range)
+    recipe = recipe.adapted_to(train_ratings.n_ratings)
     task = TrainingTask(train_ratings, validation, recipe, rating_range, seed, device)
     if recipe.model == "blend":
         if patience is not None or checkpoint is not None:
@@ -57,4 +61,6 @@ def train(
                 f"recipe {recipe.name} has no epochs to stop at: leave out the patience and the checkpoint"
             )
         return train_blend(task, observer)
-    return train_by_gradient_descent(task, observer, patience=patience, checkpoint=checkpoint, resume=resume)
+    return train_by_gradient_descent(
+        task, observer, patience=patience, checkpoint=checkpoint, resume=resume, n_epochs=n_epochs
+    )

@@ -1,0 +1,169 @@
+"""Train for `cofactor-train train`: once to measure, once to export."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from cofactor_trainer.architectures.recipes import Recipe
+from cofactor_trainer.commands.metrics_protocol import describe_protocol
+from cofactor_trainer.data.dataset import RatingsDataset
+from cofactor_trainer.data.splits import Split, in_rows_of
+from cofactor_trainer.errors import InputError
+from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
+from cofactor_trainer.export.version_writer import MetricsProtocol
+from cofactor_trainer.scoring.trained_model import TrainedModel
+from cofactor_trainer.training.console_observer import ConsoleObserver
+from cofactor_trainer.training.epochs import EpochResult, TrainingResult
+from cofactor_trainer.training.observer import CompositeObserver, Observer
+from cofactor_trainer.training.tensorboard import TensorBoardObserver
+from cofactor_trainer.training.train import train
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedVersion:
+    """Everything about a version that training decides.
+
+    Attributes:
+        model: model to export.
+        train_ratings: ratings that it was trained on.
+        rated: all ratings, in the rows of ``train_ratings``.
+        metrics: metrics of the model that was measured.
+        history: epochs of the model that was measured.
+        protocol: how the metrics were measured.
+    """
+
+    model: TrainedModel
+    train_ratings: RatingsDataset
+    rated: RatingsDataset
+    metrics: dict[str, float]
+    history: tuple[EpochResult, ...]
+    protocol: MetricsProtocol
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains twice with the flags of the command: on a part of the ratings to measure, on all of them to export.
+
+    Attributes:
+        console: where to show the epochs.
+        recipe: model and hyper-parameters.
+        device: "cpu", "cuda" or "cuda:N".
+        flags: flags of `cofactor-train train`.
+    """
+
+    console: Console
+    recipe: Recipe
+    device: str
+    flags: argparse.Namespace
+
+    def train_version(self, dataset: RatingsDataset, split: Split | None) -> TrainedVersion:
+        """Train and measure. Then train again on all ratings, unless the measured model is to be exported."""
+        if split is None:
+            result = self._train_to_measure(dataset, None)
+            protocol = describe_protocol(self.flags, None, refitted=False)
+            return TrainedVersion(
+                result.model, dataset, dataset, manifest_metrics(result, None), result.history, protocol
+            )
+        n_train, n_held_out = split.train.n_ratings, split.validation.n_ratings
+        self._print(f"training on {n_train:,} ratings, measuring on {n_held_out:,} others")
+        result = self._train_to_measure(split.train, split.validation)
+        metrics = manifest_metrics(result, split)
+        refits = self.flags.export == "refitted"
+        protocol = describe_protocol(self.flags, split, refitted=refits)
+        if not refits:
+            rated = in_rows_of(dataset, split.train)
+            return TrainedVersion(result.model, split.train, rated, metrics, result.history, protocol)
+        self._print(f"training again on all {dataset.n_ratings:,} ratings for {result.best_epoch} epochs, to export")
+        model = self._train_again(dataset, result.best_epoch).model
+        return TrainedVersion(model, dataset, dataset, metrics, result.history, protocol)
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, soft_wrap=True)
+
+    def _train_to_measure(self, train_ratings: RatingsDataset, validation: RatingsDataset | None) -> TrainingResult:
+        """Train on the ratings, and stop early if the flags say so."""
+        checkpoint: Path | None = self.flags.checkpoint
+        if checkpoint is not None and not self.flags.resume:
+            _delete(refit_checkpoint(checkpoint))  # it belongs to an earlier run
+        return self._train(
+            train_ratings,
+            validation,
+            self.flags.tensorboard,
+            patience=self.flags.patience,
+            checkpoint=checkpoint,
+            resume=self.flags.resume,
+        )
+
+    def _train_again(self, dataset: RatingsDataset, n_epochs: int) -> TrainingResult:
+        """Train on all ratings, for as many epochs as the measured model was trained."""
+        checkpoint = None if self.flags.checkpoint is None else refit_checkpoint(self.flags.checkpoint)
+        return self._train(
+            dataset,
+            None,
+            None if self.flags.tensorboard is None else self.flags.tensorboard / "refit",
+            n_epochs=n_epochs,
+            checkpoint=checkpoint,
+            resume=self.flags.resume and checkpoint is not None and checkpoint.exists(),
+        )
+
+    def _train(
+        self,
+        train_ratings: RatingsDataset,
+        validation: RatingsDataset | None,
+        logs: Path | None,
+        *,
+        checkpoint: Path | None,
+        resume: bool,
+        patience: int | None = None,
+        n_epochs: int | None = None,
+    ) -> TrainingResult:
+        observers: list[Observer] = []
+        if logs is not None:
+            observers.append(TensorBoardObserver(logs, self.recipe, self.flags.seed))
+        with ConsoleObserver(self.console) as table:
+            return train(
+                train_ratings,
+                validation,
+                self.recipe,
+                seed=self.flags.seed,
+                device=self.device,
+                observer=CompositeObserver([table, *observers]),
+                allow_misfit_range=self.flags.allow_misfit_range,
+                patience=patience,
+                checkpoint=checkpoint,
+                resume=resume,
+                n_epochs=n_epochs,
+            )
+
+
+def refit_checkpoint(checkpoint: Path) -> Path:
+    """Return the file that saves the second training, beside the checkpoint of the first."""
+    return checkpoint.with_name(f"{checkpoint.name}.refit")
+
+
+def _delete(path: Path) -> None:
+    with suppress(OSError):  # if it cannot be deleted, writing the new checkpoint will fail with a better message
+        path.unlink(missing_ok=True)
+
+
+def manifest_metrics(result: TrainingResult, split: Split | None) -> dict[str, float]:
+    """Return the metrics for the manifest; without relevant held-out ratings there are no ranking metrics."""
+    metrics = {"train_loss": result.history[-1].train_loss}
+    if split is None:
+        return metrics
+    if result.model.objective == "rating":
+        return metrics | asdict(evaluate_ratings(result.model, split))
+    try:
+        ranking = evaluate_ranking(result.model, split)
+    except InputError as error:
+        logger.warning("the version has no ranking metrics: %s", error)
+        return metrics
+    return metrics | {f"ndcg@{ranking.k}": ranking.ndcg, f"recall@{ranking.k}": ranking.recall}
