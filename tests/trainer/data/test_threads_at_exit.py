@@ -1,4 +1,4 @@
-"""No thread of a reader outlives an error: a process that refuses a file ends with code 2, never by abort or never at all."""
+"""No thread of a reader outlives an error: the process ends with code 2, and neither aborts nor hangs."""
 
 import subprocess
 import sys
