@@ -48,7 +48,7 @@ LAYERS = {
         ("architectures", "evaluation"),
         ("scoring",),
         ("data",),
-        ("errors", "__init__"),
+        ("errors", "interruption", "__init__"),
     ),
 }
 # Where more is known than the order of the layers: package -> top-level packages that nothing in it imports.

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from cofactor_trainer.errors import MissingExtraError, TrainerError
+from cofactor_trainer.errors import MissingExtraError, TrainerError, describe_os_error
+from cofactor_trainer.interruption import exit_when_interrupted, raise_once_when_interrupted
 
 try:
-    import shtab
-    from rich.logging import RichHandler
+    with exit_when_interrupted():  # the imports take seconds
+        import shtab
+        from rich.logging import RichHandler
 
-    from cofactor_trainer.commands import evaluate, export, lr_find, publish, report, search, train
-    from cofactor_trainer.commands.flag_values import join_negative_values
+        from cofactor_trainer.commands import evaluate, export, lr_find, publish, report, search, train
+        from cofactor_trainer.commands.flag_values import join_negative_values
 except ModuleNotFoundError as error:
     if (error.name or "cofactor").startswith("cofactor"):
         raise  # a broken installation or a mistake in an import, not a missing extra
@@ -28,7 +32,32 @@ _GLOBAL_FLAGS = ("-h", "--help", "--version", "--print-completion")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a sub-command, by default `train`; return 2 for an error that the user can fix."""
+    """Run a sub-command, by default `train`; return 2 for an error that the user can fix, and 130 after Ctrl-C."""
+    with raise_once_when_interrupted():
+        try:
+            status = _run(arguments)
+            sys.stdout.flush()  # here an error can still be reported
+            return status
+        except TrainerError as error:
+            print(f"error: {error}", file=sys.stderr)
+        except BrokenPipeError:
+            # Nobody reads the output: flushing it at exit would fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            print("error: the output was closed", file=sys.stderr)
+        except OSError as error:
+            print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        except MemoryError as error:
+            print(f"error: there is not enough memory ({error})", file=sys.stderr)
+        except KeyboardInterrupt as interruption:
+            print(f"interrupted: {interruption}" if str(interruption) else "interrupted", file=sys.stderr)
+            return 130
+        finally:
+            if arguments is None:  # the process ends: nothing is left to interrupt
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return 2
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     words = join_negative_values(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] not in (*_COMMANDS, *_GLOBAL_FLAGS):
         words.insert(0, "train")
@@ -36,14 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(show_time=False, show_path=False)]
     )
-    try:
-        status: int = parsed.run(parsed)
-    except TrainerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interruption:
-        print(f"interrupted: {interruption}" if str(interruption) else "interrupted", file=sys.stderr)
-        return 130
+    status: int = parsed.run(parsed)
     return status
 
 

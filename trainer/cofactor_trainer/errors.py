@@ -47,3 +47,9 @@ class MissingExtraError(TrainerError):
         super().__init__(
             f"{feature} needs the package {package}: pip install 'cofactor[{extra}]' (in a checkout '.[{extra}]')"
         )
+
+
+def describe_os_error(error: OSError) -> str:
+    """Say in one line which file could not be read or written, and why."""
+    reason = error.strerror or (str(error) or type(error).__name__).splitlines()[0]
+    return f"{error.filename}: {reason}" if error.filename else reason

@@ -11,6 +11,7 @@ from rich.console import Console
 from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, print_dataset, split_dataset
 from cofactor_trainer.commands.recipe_flags import add_recipe_flags, recipe_from_flags, resolve_device
 from cofactor_trainer.errors import InputError, MissingExtraError
+from cofactor_trainer.export.atomic_directory import replace_text
 from cofactor_trainer.training.lr_finder import LearningRateCurve, find_learning_rate
 
 _PRINTED_ROWS = 12
@@ -74,7 +75,7 @@ def write_plot(sweep: LearningRateCurve, name: str, path: Path) -> None:
     figure.update_yaxes(title="loss, smoothed")
     figure.update_layout(title=f"Learning-rate range test of {name}", template="plotly_white")
     try:
-        figure.write_html(path, include_plotlyjs=True)
+        replace_text(path, figure.to_html(include_plotlyjs=True))
     except OSError as error:
         raise InputError(
             f"the plot cannot be written ({error.strerror}): pass another file with --plot", path

@@ -37,8 +37,11 @@ def fetch(name: str, cache: Path | None = None, *, site: str = GROUPLENS) -> Pat
 
     cache = cache or pooch.os_cache("cofactor")
     target = cache / name
-    if target.is_dir():
-        return target
+    try:
+        if target.is_dir():
+            return target
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror}): pass another directory with --data-dir", cache) from None
     url, sha256 = f"{site}/{name}.zip", ARCHIVES[name]
     pooch.get_logger().setLevel(logging.WARNING)
     downloader = pooch.HTTPDownloader(timeout=_TIMEOUT_SECONDS, chunk_size=_READ_BYTES)

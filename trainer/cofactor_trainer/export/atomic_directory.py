@@ -23,8 +23,8 @@ def create_directory_atomically(target: Path) -> Iterator[Path]:
         FileExistsError: `target` was created in the meantime; versions are never changed.
     """
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    temporary.mkdir(parents=True)
     try:
+        temporary.mkdir(parents=True)
         yield temporary
         _rename(temporary, target)
     except BaseException:
@@ -39,6 +39,17 @@ def _rename(temporary: Path, target: Path) -> None:
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY):  # which of the two depends on the file system
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
+        raise
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file atomically: an interrupted process leaves the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
         raise
 
 

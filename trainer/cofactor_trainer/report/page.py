@@ -10,6 +10,7 @@ from plotly.offline import get_plotlyjs
 
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.errors import InputError
+from cofactor_trainer.export.atomic_directory import replace_text
 from cofactor_trainer.export.version_reader import ExportedVersion
 from cofactor_trainer.report.sections import build_sections
 
@@ -40,7 +41,7 @@ def write_report(version: ExportedVersion, validation: RatingsDataset | None, pa
         plotly=get_plotlyjs(),
     )
     try:
-        path.write_text(html, encoding="utf-8")
+        replace_text(path, html)
     except OSError as error:
         raise InputError(f"the report cannot be written: {error.strerror}", path) from error
 

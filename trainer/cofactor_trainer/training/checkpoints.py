@@ -68,9 +68,11 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:  # also Ctrl-C leaves no half-written file
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise InputError(
             f"the checkpoint cannot be written ({error.strerror}): name another file with --checkpoint", path
         ) from None
