@@ -36,7 +36,7 @@ def packages_of(*extras: str) -> set[str]:
 
 def locked(file: str) -> set[str]:
     """Return the packages in a lock that are installed on Linux x86-64."""
-    lines = re.findall(r"^([\w.-]+)==\S+(.*)$", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+    lines = re.findall(r"^([\w.-]+)(?:\[\S+\])?==\S+(.*)$", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
     return {normalised(name) for name, rest in lines if "platform_machine != 'x86_64'" not in rest}
 
 
