@@ -98,7 +98,9 @@ class GraphRunner:
     ) -> list[OutputTensor]:
         """Return all outputs of a graph."""
         ref = ModelRef(name=version.manifest.name, version=version.manifest.version)
-        return (self._predict if graph is PREDICT else self._recommend)(registry, ref, request)
+        if graph is PREDICT:
+            return self._predict(registry, ref, request)
+        return self._recommend(registry, version, ref, request)
 
     def _predict(self, registry: ModelRegistry, ref: ModelRef, request: InferRequest) -> list[OutputTensor]:
         inputs = read_inputs(request, ("user_id", "item_id"))
@@ -106,11 +108,14 @@ class GraphRunner:
         ratings = predict(registry, self._parser, pairs).ratings
         return [OutputTensor("rating", "FP32", [len(ratings)], ratings)]
 
-    def _recommend(self, registry: ModelRegistry, ref: ModelRef, request: InferRequest) -> list[OutputTensor]:
+    def _recommend(
+        self, registry: ModelRegistry, version: LoadedVersion, ref: ModelRef, request: InferRequest
+    ) -> list[OutputTensor]:
         inputs = read_inputs(request, ("user_id",), ("k",))
         users, k = inputs["user_id"], _parse_k(inputs.get("k", [DEFAULT_PAGE_SIZE]))
         if not 1 <= len(users) <= self._max_users:
             raise InvalidField("inputs", f"has {len(users)} users; send between 1 and {self._max_users}")
+        version.response_sizes.check_all([(k, False)] * len(users), "inputs")
         requests = [RecommendRequest(model=ref, user=User(user_id=str(user)), page_size=k) for user in users]
         results = self._pipeline.run_many(registry, requests, with_model=False)
         responses = [_decode_or_raise(result) for result in results]
