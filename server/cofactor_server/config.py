@@ -110,6 +110,9 @@ class ServerConfig:
     max_items_per_request: int = _setting(10_000, "longest list in a request", 1)
     max_requests_per_batch: int = _setting(256, "most requests in one BatchRecommend", 1)
     max_message_mib: int = _setting(4, "largest request message, MiB", 1, 1024)
+    max_response_mib: int = _setting(
+        4, "largest response, MiB; requests for more are refused before any work. Most clients take 4 MiB", 1, 1024
+    )
     batching: Batching = _setting(
         "auto", "batch calls that wait for the engine; auto: only where batching was measured to be faster"
     )

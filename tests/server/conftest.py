@@ -63,10 +63,35 @@ def drop_graph(version, name):
     write_manifest(version, manifest)
 
 
+def lengthen_titles(version, length):
+    """Give every item of a version a title of "film" and this many characters."""
+    manifest = read_manifest(version)
+    title = b"film " + b"x" * (length - 5)
+    content = bytearray((version / "tables.bin").read_bytes())
+    for table in manifest.tables:
+        if not table.name.startswith("item_titles."):
+            continue
+        is_text = table.name.endswith(".bytes")
+        offsets = np.arange(manifest.item_count + 1, dtype="<i8") * length
+        array = title * manifest.item_count if is_text else offsets.tobytes()
+        content += bytes(-len(content) % 4096)
+        table.offset = len(content)
+        table.shape[:] = [len(array)] if is_text else [len(offsets)]
+        content += array
+    (version / "tables.bin").write_bytes(content)
+    write_manifest(version, manifest)
+
+
 @pytest.fixture(scope="session")
 def versions():
     """Return functions that copy and change version directories."""
-    return SimpleNamespace(copy=copy_version, read=read_manifest, write=write_manifest, drop_graph=drop_graph)
+    return SimpleNamespace(
+        copy=copy_version,
+        read=read_manifest,
+        write=write_manifest,
+        drop_graph=drop_graph,
+        lengthen_titles=lengthen_titles,
+    )
 
 
 @pytest.fixture(scope="session")

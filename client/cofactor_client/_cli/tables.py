@@ -92,7 +92,8 @@ def description_table(description: ModelDescription) -> Table:
         "loaded": _time(model.load_time),
         "embedding space": model.embedding_space,
         "limits": f"{limits.max_page_size:,} results, {limits.max_items_per_request:,} items, "
-        f"{limits.max_requests_per_batch:,} requests in a batch, {limits.max_queue_size:,} queued calls",
+        f"{limits.max_requests_per_batch:,} requests in a batch, {limits.max_queue_size:,} queued calls"
+        + (f", responses of {limits.max_response_bytes / 2**20:g} MiB" if limits.max_response_bytes else ""),
     }
     for name, value in rows.items():
         if value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -69,6 +70,14 @@ class Catalogue:
             if number is not None:
                 mask[self._rows_of_genre(number)] = True
         return mask
+
+    def sum_over_genres(self, of_lengths: Callable[[IndexArray], IndexArray], rows: slice) -> IndexArray:
+        """Return the sum over the genres of some items of a number that follows from a genre's length in bytes."""
+        numbers = of_lengths(np.array([len(name.encode()) for name in self._genre_names], dtype=np.int64))
+        offsets = self._genre_offsets[rows.start : rows.stop + 1]
+        totals = np.cumsum(numbers[self._genre_indices[offsets[0] : offsets[-1]]])
+        sums: IndexArray = np.diff(np.concatenate([[0], totals])[offsets - offsets[0]])
+        return sums
 
     def _rows_of_genre(self, number: int) -> Int32Array:
         rows, bounds = self._rows_by_genre

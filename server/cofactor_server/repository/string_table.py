@@ -34,6 +34,10 @@ class StringTable(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.strings())
 
+    def byte_lengths(self, rows: slice) -> IndexArray:
+        """Return the lengths of some strings in bytes; `rows` has a start and a stop."""
+        return np.diff(self._offsets[rows.start : rows.stop + 1])
+
     def strings(self) -> list[str]:
         """Return all strings."""
         text = self._text.tobytes()

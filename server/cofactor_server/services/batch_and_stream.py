@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cofactor.v1.recommender_pb2 import (
@@ -15,8 +15,10 @@ from cofactor.v1.recommender_pb2 import (
     StreamRecommendResponse,
 )
 from cofactor_server.errors import InvalidField, RequestError
+from cofactor_server.services.parsing.requests import DEFAULT_PAGE_SIZE
 from cofactor_server.services.recommend import RecommendPipeline
 from cofactor_server.services.response_messages import entry_error_message
+from cofactor_server.serving.loaded_version import LoadedVersion
 from cofactor_server.serving.registry import ModelRegistry
 from cofactor_server.serving.response_encoder import batch_response, stream_response
 
@@ -26,12 +28,13 @@ def batch_recommend(
 ) -> bytes:
     """Return an encoded BatchRecommendResponse, ranked in as few runs of the engine as possible.
 
-    Raises InvalidField for more than `limit` requests, or none.
+    Raises InvalidField for more than `limit` requests, for none, or if the response may be too large.
     """
     if not 1 <= len(request.requests) <= limit:
         raise InvalidField("requests", f"has {len(request.requests)} entries; send between 1 and {limit}")
     version = registry.resolve(request.model)
     requests = list(request.requests)  # indexing a list is faster than indexing the message
+    _check_response_size(version, requests)
     results: dict[int, bytes | RequestError] = {}
     for index, entry in enumerate(requests):
         error = _entry_problem(entry)
@@ -46,6 +49,13 @@ def batch_recommend(
     return batch_response(
         [_entry_message(index, results[index]) for index in range(len(requests))], version.served_model
     )
+
+
+def _check_response_size(version: LoadedVersion, requests: Sequence[RecommendRequest]) -> None:
+    largest = max(DEFAULT_PAGE_SIZE, *(entry.page_size for entry in requests))
+    if not version.response_sizes.always_fit(len(requests), largest):
+        pages = ((max(entry.page_size, 0) or DEFAULT_PAGE_SIZE, entry.return_items) for entry in requests)
+        version.response_sizes.check_all(pages, "requests")
 
 
 def _entry_problem(entry: RecommendRequest) -> RequestError | None:

@@ -43,6 +43,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):  # type: ignore[
         """See catalog.proto."""
         page = find_page(self._registry(), request)
         page_size, query = self._parser.page_size(request.page_size), check_query(request.query)
+        page.version.response_sizes.check(page_size, with_items=True)
         rows, next_page_token = page.cut(page.version.title_search.find_rows(query), page_size)
         return catalog_pb2.SearchItemsResponse(
             items=item_messages(page.version, rows), next_page_token=next_page_token, model=page.version.served_model
@@ -54,6 +55,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):  # type: ignore[
         """See catalog.proto."""
         page = find_page(self._registry(), request)
         page_size, order = self._parser.page_size(request.page_size), parse_order(request.order)
+        page.version.response_sizes.check(page_size, with_items=True)
         rows, next_page_token = page.cut(page.version.catalogue.sorted_rows(order), page_size)
         return catalog_pb2.ListTopItemsResponse(
             items=item_messages(page.version, rows), next_page_token=next_page_token, model=page.version.served_model

@@ -108,6 +108,8 @@ class RecommendPipeline:
         """Parse a request; `user` is its user, passed along because reading a field of a message costs time."""
         version = page.version
         page_size = self._parser.page_size(request.page_size)
+        if page_size > version.response_sizes.safe_page_size:
+            version.response_sizes.check(page_size, with_items=request.return_items)
         diversity = request.diversity and check_number(request.diversity, "diversity", 0, 1)
         item_filter = self._parser.filters.parse(version, request.filter) if request.HasField("filter") else UNFILTERED
         vector = self._parse_user(version, user, request.unknown_user_policy)

@@ -59,6 +59,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
         """See recommender.proto."""
         page = find_page(self._registry(), request)
         version, page_size = page.version, self._parser.page_size(request.page_size)
+        version.response_sizes.check(page_size, with_items=request.return_items)
         item_rows = self._parser.ids.item_rows(version, request.item_ids, "item_ids")
         item_filter = self._parser.filters.parse(version, request.filter) if request.HasField("filter") else UNFILTERED
         ranking = version.similar_items.rank(item_rows, item_filter.selection, page.offset, page_size)

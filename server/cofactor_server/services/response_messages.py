@@ -35,6 +35,8 @@ def limits_message(config: ServerConfig) -> ServingLimits:
         max_items_per_request=config.max_items_per_request,
         max_requests_per_batch=config.max_requests_per_batch,
         max_queue_size=config.max_queue_size,
+        max_response_bytes=config.max_response_mib * 2**20,
+        max_request_bytes=config.max_message_mib * 2**20,
     )
 
 

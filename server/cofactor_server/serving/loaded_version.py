@@ -29,6 +29,7 @@ from cofactor_server.repository.id_index import IdIndex
 from cofactor_server.repository.version_directory import VersionDirectory
 from cofactor_server.serving.response_cache import ResponseCache
 from cofactor_server.serving.response_encoder import ResponseEncoder
+from cofactor_server.serving.response_sizes import ResponseSizes
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -90,6 +91,9 @@ class LoadedVersion:
         )
         self.response_encoder = ResponseEncoder(
             self.item_ids.ids, self.catalogue, self.served_model, with_ratings=self.predicts_ratings
+        )
+        self.response_sizes = ResponseSizes(
+            directory.strings("item_ids"), self.catalogue, config.max_page_size, config.max_response_mib * 2**20
         )
         self.response_cache = ResponseCache(config.cache_mib * 2**20)
         self.description = _describe(manifest, self.engine, self.profile_encoder.keys)

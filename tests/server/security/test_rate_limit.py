@@ -59,9 +59,8 @@ def test_a_stream_is_read_no_faster_than_the_rate_limit_allows() -> None:
         now[0] += seconds
 
     assert limiter.acquire("a") == 0  # for the call itself
-    passed = [
-        (len(body), now[0]) for body in paced(map(bytes, range(8)), lambda: limiter.acquire("a"), lambda: True, sleep)
-    ]
+    bodies = paced(map(bytes, range(8)), lambda: limiter.acquire("a"), lambda: True, sleep)
+    passed = [(len(body), now[0]) for body in bodies]
     assert [number for number, _ in passed] == list(range(8))
     assert [time for _, time in passed] == pytest.approx([0, 0, 0, 0.5, 1, 1.5, 2, 2.5])
 

@@ -103,7 +103,9 @@ class GraphRunner:
     ) -> list[OutputTensor]:
         """Return all outputs of a graph."""
         ref = ModelRef(name=version.manifest.name, version=version.manifest.version)
-        return (self._predict if graph is PREDICT else self._recommend)(registry, ref, request)
+        if graph is PREDICT:
+            return self._predict(registry, ref, request)
+        return self._recommend(registry, version, ref, request)
 
     def _predict(self, registry: ModelRegistry, ref: ModelRef, request: InferRequest) -> list[OutputTensor]:
         inputs, fields = read_inputs(request, ("user_id", "item_id")), CallerFields(request)
@@ -116,7 +118,9 @@ class GraphRunner:
             ratings = predict(registry, self._parser, pairs).ratings
         return [OutputTensor("rating", "FP32", [len(ratings)], ratings)]
 
-    def _recommend(self, registry: ModelRegistry, ref: ModelRef, request: InferRequest) -> list[OutputTensor]:
+    def _recommend(
+        self, registry: ModelRegistry, version: LoadedVersion, ref: ModelRef, request: InferRequest
+    ) -> list[OutputTensor]:
         inputs, fields = read_inputs(request, ("user_id",), ("k",)), CallerFields(request)
         users = inputs["user_id"]
         k = _parse_k(inputs.get("k", [DEFAULT_PAGE_SIZE]), fields.tensor("k"))
@@ -124,6 +128,7 @@ class GraphRunner:
             raise InvalidField(
                 fields.tensor("user_id"), f"has {len(users)} users; send between 1 and {self._max_users}"
             )
+        version.response_sizes.check_all([(k, False)] * len(users), fields.tensor("user_id"))
         requests = [RecommendRequest(model=ref, user=User(user_id=str(user)), page_size=k) for user in users]
         responses = []
         for index, result in enumerate(self._pipeline.run_many(registry, requests, with_model=False)):

@@ -1,0 +1,94 @@
+"""Bound the size of a response before it is computed, so that no caller waits for one that is too large to receive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from cofactor_server.arrays import IndexArray
+from cofactor_server.errors import InvalidField
+from cofactor_server.ranking.catalogue import Catalogue
+from cofactor_server.repository.string_table import StringTable
+
+# Bytes of a response beside its results: ids, page token, model.
+RESPONSE_OVERHEAD = 512
+# Score and predicted rating of a result, and tag and length of the result.
+_RESULT_OVERHEAD = 5 + 5 + 5
+# Release year, bias, and tag and length of the item.
+_ITEM_OVERHEAD = 11 + 5 + 5
+_ROWS_AT_A_TIME = 1 << 18
+
+
+class ResponseSizes:
+    """Upper bounds of the responses of one version, from the largest items of its catalogue.
+
+    Attributes:
+        safe_page_size: pages of up to this size are never too large.
+    """
+
+    def __init__(self, item_ids: StringTable, catalogue: Catalogue, max_page_size: int, limit: int) -> None:
+        """`limit` is the largest response in bytes."""
+        self._limit = limit
+        self._plain, self._with_item = _largest_pages(item_ids, catalogue, max_page_size)
+        fits = np.flatnonzero(self._with_item <= limit)
+        is_never_exceeded = len(fits) == len(self._with_item)
+        self.safe_page_size = max_page_size if is_never_exceeded else int(fits[-1]) if len(fits) else 0
+
+    def bound(self, page_size: int, *, with_items: bool) -> int:
+        """Return the largest size in bytes of a response with this many results."""
+        pages = self._with_item if with_items else self._plain
+        return int(pages[min(page_size, len(pages) - 1)])
+
+    def check(self, page_size: int, *, with_items: bool) -> None:
+        """Raise InvalidField if a page of results may be too large."""
+        if page_size > self.safe_page_size:
+            self._check_size(self.bound(page_size, with_items=with_items), "page_size", "ask for fewer results")
+
+    def always_fit(self, n_pages: int, page_size: int) -> bool:
+        """Return True if this many pages of this size fit into a response, whatever their items are."""
+        return n_pages * self.bound(page_size, with_items=True) <= self._limit
+
+    def check_all(self, pages: Iterable[tuple[int, bool]], field: str) -> None:
+        """Raise InvalidField if many pages, each with its size and True for items, may be too large together."""
+        size = sum(self.bound(page_size, with_items=with_items) for page_size, with_items in pages)
+        self._check_size(size, field, "send fewer requests in a call, or ask for fewer results")
+
+    def _check_size(self, size: int, field: str, remedy: str) -> None:
+        if size > self._limit:
+            raise InvalidField(
+                field,
+                f"asks for a response of up to {size / 2**20:.1f} MiB, and this server answers at most "
+                f"{self._limit / 2**20:g}; {remedy}, or leave out return_items",
+            )
+
+
+def _largest_pages(item_ids: StringTable, catalogue: Catalogue, max_page_size: int) -> tuple[IndexArray, IndexArray]:
+    """Return the largest size of a response by its number of results, without and with items, each (m + 1,)."""
+    plain, with_item = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    for start in range(0, catalogue.n_items, _ROWS_AT_A_TIME):
+        rows = slice(start, min(start + _ROWS_AT_A_TIME, catalogue.n_items))
+        ids = _field_sizes(item_ids.byte_lengths(rows))
+        items = ids + _field_sizes(catalogue.titles.byte_lengths(rows)) + catalogue.sum_over_genres(_field_sizes, rows)
+        items += 1 + _varint_sizes(catalogue.rating_counts[rows]) + _ITEM_OVERHEAD
+        plain = _largest(np.concatenate([plain, ids + _RESULT_OVERHEAD]), max_page_size)
+        with_item = _largest(np.concatenate([with_item, ids + items + _RESULT_OVERHEAD]), max_page_size)
+    return _running_total(plain), _running_total(with_item)
+
+
+def _largest(sizes: IndexArray, count: int) -> IndexArray:
+    return np.sort(sizes)[::-1][:count]
+
+
+def _running_total(sizes: IndexArray) -> IndexArray:
+    return RESPONSE_OVERHEAD + np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _varint_sizes(numbers: IndexArray) -> IndexArray:
+    """Return the bytes of numbers that are not negative, in protobuf's base-128 form."""
+    return np.searchsorted(128 ** np.arange(1, 9, dtype=np.int64), numbers, side="right") + 1
+
+
+def _field_sizes(lengths: IndexArray) -> IndexArray:
+    """Return the bytes of fields with contents of these lengths: a tag of one byte, the length and the contents."""
+    return 1 + _varint_sizes(lengths) + lengths
