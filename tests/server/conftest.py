@@ -62,10 +62,21 @@ def drop_graph(version, name):
     write_manifest(version, manifest)
 
 
+def drop_table(version, name):
+    """Take a table out of a manifest, as if an older release had written it. Its bytes stay in tables.bin."""
+    manifest = read_manifest(version)
+    tables = [table for table in manifest.tables if table.name != name]
+    del manifest.tables[:]
+    manifest.tables.extend(tables)
+    write_manifest(version, manifest)
+
+
 @pytest.fixture(scope="session")
 def versions():
     """What tests do to version directories."""
-    return SimpleNamespace(copy=copy_version, read=read_manifest, write=write_manifest, drop_graph=drop_graph)
+    return SimpleNamespace(
+        copy=copy_version, read=read_manifest, write=write_manifest, drop_graph=drop_graph, drop_table=drop_table
+    )
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from cofactor_server.repository.version_directory import VersionDirectory
 # only those most similar to the explained item are left out.
 MAX_LEFT_OUT = 64
 _FOLD_INS_PER_RUN = 16
+# Items that the effect of a user on a network's logits is averaged over.
+_SAMPLED_ITEMS = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,11 +49,15 @@ class ItemBiases:
 
     Attributes:
         global_bias: added to every logit.
-        item_bias: (n_items + 1,).
+        item_bias: (n_items + 1,), as the graphs add it.
+        item_effect: (n_items,), how much users like each item regardless of their taste; what Explain shows.
+        has_user_effect: True if the effect of a user is not the user's bias alone, because of a network.
     """
 
     global_bias: float
     item_bias: FloatArray
+    item_effect: FloatArray
+    has_user_effect: bool
 
     @property
     def n_items(self) -> int:
@@ -112,7 +118,8 @@ class Explainer:
         Raises NewUsersUnsupported if the model is not a dot product and cannot embed users.
         """
         logits, ratings = self._graphs.predict(user.factors, user.bias, np.array([item_row]))
-        interaction = self._interaction(float(logits[0]), float(user.bias[0]), item_row)
+        user_bias = float(self._user_effects(user.factors, user.bias)[0])
+        interaction = self._interaction(float(logits[0]), user_bias, item_row)
         if self._dot_product is None:
             contributions = self._leave_out_one_by_one(history, item_row)
         else:
@@ -121,8 +128,8 @@ class Explainer:
         return Explanation(
             score=float(logits[0]),
             global_bias=self._biases.global_bias,
-            user_bias=float(user.bias[0]),
-            item_bias=float(self._biases.item_bias[item_row]),
+            user_bias=user_bias,
+            item_bias=float(self._biases.item_effect[item_row]),
             interaction=interaction,
             item_rows=history.item_rows[listed],
             ratings=history.ratings[listed],
@@ -132,7 +139,22 @@ class Explainer:
         )
 
     def _interaction(self, logit: float, user_bias: float, item_row: int) -> float:
-        return logit - user_bias - float(self._biases.item_bias[item_row]) - self._biases.global_bias
+        return logit - user_bias - float(self._biases.item_effect[item_row]) - self._biases.global_bias
+
+    def _user_effects(self, factors: FloatArray, bias: FloatArray) -> FloatArray:
+        """Return the part of a logit that depends on the user only: factors (B, d), bias (B,) -> (B,).
+
+        In a network it is the mean over a sample of the items of what the other parts leave of the user's logits.
+        """
+        if not self._biases.has_user_effect:
+            return bias
+        rows = np.unique(np.linspace(0, self._biases.n_items - 1, _SAMPLED_ITEMS).astype(np.int64))
+        logits, _ = self._graphs.predict(
+            np.repeat(factors, len(rows), axis=0), np.repeat(bias, len(rows)), np.tile(rows, len(factors))
+        )
+        rest = logits.reshape(len(factors), -1) - self._biases.item_effect[rows] - np.float32(self._biases.global_bias)
+        effects: FloatArray = rest.mean(axis=1)
+        return effects
 
     def _leave_out_one_by_one(self, history: History, item_row: int) -> npt.NDArray[np.float64]:
         """Return how the interaction drops when each rated item is left out -> (n,), 0 for items not left out."""
@@ -157,8 +179,9 @@ class Explainer:
         ratings = np.repeat(history.ratings[None], n_users, axis=0)
         factors, bias, _ = self._users.fold_in_many(item_rows, ratings, profile)
         logits, _ = self._graphs.predict(factors, bias, np.full(n_users, item_row))
+        effects = self._user_effects(factors, bias)
         return np.array(
-            [self._interaction(float(logit), float(b), item_row) for logit, b in zip(logits, bias, strict=True)]
+            [self._interaction(float(logit), float(b), item_row) for logit, b in zip(logits, effects, strict=True)]
         )
 
 
@@ -168,7 +191,12 @@ def build_explainer(directory: VersionDirectory, users: UserVectors, graphs: Exp
     It explains exactly if the version is a dot product and has the tables of the prior, which older versions lack.
     """
     manifest, tables = directory.manifest, directory.tables
-    biases = ItemBiases(manifest.global_bias, typed_table(tables, "item_bias", np.float32))
+    item_bias = typed_table(tables, "item_bias", np.float32)
+    if "item_effect" in tables:
+        item_effect = typed_table(tables, "item_effect", np.float32)
+        biases = ItemBiases(manifest.global_bias, item_bias, item_effect, manifest.architecture != "dot-product")
+    else:
+        biases = ItemBiases(manifest.global_bias, item_bias, item_bias[:-1], has_user_effect=False)
     if manifest.architecture != "dot-product" or "user_prior_mean" not in tables:
         return Explainer(users, graphs, biases, None)
     rating_range = None

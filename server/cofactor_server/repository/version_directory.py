@@ -211,6 +211,8 @@ def _layout(manifest: Manifest, tables: dict[str, AnyArray]) -> dict[str, tuple[
     }
     for name in ("user_ids", "item_ids", "item_titles", "genre_names"):
         layout[f"{name}.bytes"] = ("uint8", (-1,))
+    if "item_effect" in tables:  # older versions lack it
+        layout["item_effect"] = ("float32", (n_items,))
     if "user_prior_mean" in tables or "user_prior_precision" in tables:
         layout["user_prior_mean"] = ("float32", (d + 1,))
         layout["user_prior_precision"] = ("float32", (d + 1, d + 1))
@@ -224,7 +226,8 @@ def _check_contents(manifest: Manifest, tables: dict[str, AnyArray]) -> None:
     _check_lists(tables["item_genres.offsets"], tables["item_genres.indices"], n_genres, "item_genres")
     if len(tables["rated.ratings"]) != len(tables["rated.item_rows"]):
         raise ValueError("table rated.ratings is not as long as rated.item_rows")
-    for name in ("user_factors", "user_bias", "item_factors", "item_bias", "item_log_popularity"):
+    names = ("user_factors", "user_bias", "item_factors", "item_bias", "item_log_popularity", "item_effect")
+    for name in (name for name in names if name in tables):
         # The sum is finite only if every element is finite. Unlike isfinite(table), it needs no array of flags.
         if not np.isfinite(np.sum(tables[name], dtype=np.float64)):
             raise ValueError(f"table {name} holds a number that is not finite")
