@@ -64,9 +64,8 @@ def _describe_models(client: Client) -> None:
 def _browse_catalogue(client: Client) -> None:
     show_items("SearchItems, 'star wars'", client.search_items("star wars", 3))
     show_items("ListTopItems, most rated", client.top_items("most-rated", 5))
-    best = (item for item in client.iter_top_items("highest-bias") if item.bias and item.rating_count >= 50)
-    if five := list(islice(best, 5)):  # empty for a neural network, which has no biases
-        show_items("ListTopItems, highest bias of the items with at least 50 ratings", five)
+    best = (item for item in client.iter_top_items("highest-bias") if item.rating_count >= 50)
+    show_items("ListTopItems, highest bias of the items with at least 50 ratings", islice(best, 5))
 
 
 def _predict(client: Client, held_out: pd.DataFrame) -> None:

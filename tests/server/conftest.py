@@ -82,6 +82,15 @@ def lengthen_titles(version, length):
     write_manifest(version, manifest)
 
 
+def drop_table(version, name):
+    """Take a table out of a manifest, as if an older release had written it. Its bytes stay in tables.bin."""
+    manifest = read_manifest(version)
+    tables = [table for table in manifest.tables if table.name != name]
+    del manifest.tables[:]
+    manifest.tables.extend(tables)
+    write_manifest(version, manifest)
+
+
 @pytest.fixture(scope="session")
 def versions():
     """Return functions that copy and change version directories."""
@@ -90,6 +99,7 @@ def versions():
         read=read_manifest,
         write=write_manifest,
         drop_graph=drop_graph,
+        drop_table=drop_table,
         lengthen_titles=lengthen_titles,
     )
 

@@ -31,6 +31,12 @@ def logits_of(name, user=USER):
     return logits
 
 
+def item_effects_of(name):
+    """Return the mean logit of each item over the users, less that of all ratings, shrunk by the count: (n_items,)."""
+    means = np.mean([logits_of(name, user) for user in range(synthetic.N_USERS)], axis=0)
+    return (means - np.average(means, weights=COUNTS)) * COUNTS / (COUNTS + 5)
+
+
 def ratings_of(logits):
     """Return the predicted ratings of logits, clipped to the rating scale."""
     return np.clip(0.5 + 5 / (1 + np.exp(-logits)), 0.5, 5.0)

@@ -83,7 +83,7 @@ class CatalogServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListTopItems(self, request, context):
-        """Lists all items, ordered by learned bias or by rating count.
+        """Lists all items, ordered by bias (Item.bias) or by rating count.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -9,9 +9,13 @@ from typing import Literal
 
 import numpy as np
 
-from cofactor_server.arrays import BoolArray, FloatArray, IndexArray, Int32Array, typed_table
+from cofactor_server.arrays import BoolArray, IndexArray, Int32Array, typed_table
 from cofactor_server.repository.string_table import StringTable
 from cofactor_server.repository.version_directory import VersionDirectory
+
+# The same numbers as in the trainer's report, which lists the best and the worst items too.
+FEWEST_RATINGS = 20
+FEWEST_RANKED_ITEMS = 100
 
 Order = Literal["highest_bias", "lowest_bias", "most_rated"]
 
@@ -35,7 +39,8 @@ class Catalogue:
         titles: titles by row.
         release_years: (n_items,), 0 if unknown.
         rating_counts: (n_items,).
-        biases: (n_items,).
+        biases: (n_items,), how much users like each item regardless of their taste. It is the learned bias in versions
+            without the table item_effect.
     """
 
     def __init__(self, directory: VersionDirectory) -> None:
@@ -44,7 +49,8 @@ class Catalogue:
         self.titles: StringTable = directory.strings("item_titles")
         self.release_years = typed_table(tables, "item_release_years", np.int32)
         self.rating_counts = typed_table(tables, "item_rating_counts", np.int64)
-        self.biases = typed_table(tables, "item_bias", np.float32)[: self.n_items]
+        effect = "item_effect" if "item_effect" in tables else "item_bias"
+        self.biases = typed_table(tables, effect, np.float32)[: self.n_items]
         self._genre_names = directory.strings("genre_names").strings()
         self._genre_numbers = {name: number for number, name in enumerate(self._genre_names)}
         self._genre_offsets = typed_table(tables, "item_genres.offsets", np.int64)
@@ -92,12 +98,25 @@ class Catalogue:
         return rows[order], np.concatenate([[0], np.cumsum(counts)])
 
     def sorted_rows(self, order: Order) -> Int32Array:
-        """Return every row in this order, equal items by row."""
+        """Return every row in this order, equal items by row.
+
+        By bias, items with too few ratings to be called the best or the worst come after all others.
+        """
         if order not in self._sorted_rows:
-            self._sorted_rows[order] = np.argsort(self._sort_keys(order), kind="stable").astype(np.int32)
+            self._sorted_rows[order] = self._sort(order).astype(np.int32)
         return self._sorted_rows[order]
 
-    def _sort_keys(self, order: Order) -> FloatArray | IndexArray:
+    def _sort(self, order: Order) -> IndexArray:
         if order == "most_rated":
-            return -self.rating_counts
-        return self.biases if order == "lowest_bias" else -self.biases
+            return np.argsort(-self.rating_counts, kind="stable")
+        keys = self.biases if order == "lowest_bias" else -self.biases
+        return np.lexsort((keys, self.rating_counts < fewest_ratings_to_rank(self.rating_counts)))
+
+
+def fewest_ratings_to_rank(rating_counts: IndexArray) -> int:
+    """Return how many ratings an item needs to be among the best or the worst: 20, or fewer in a small table.
+
+    It is at most the count of the 100th most rated item, so that at least 100 items are ranked if there are as many.
+    """
+    ranked = min(FEWEST_RANKED_ITEMS, len(rating_counts))
+    return min(FEWEST_RATINGS, int(np.partition(rating_counts, -ranked)[-ranked]))

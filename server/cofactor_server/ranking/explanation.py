@@ -17,6 +17,8 @@ from cofactor_server.repository.version_directory import VersionDirectory
 # only those most similar to the explained item are left out.
 MAX_LEFT_OUT = 64
 _FOLD_INS_PER_RUN = 16
+# Items that the effect of a user on a network's logits is averaged over.
+_SAMPLED_ITEMS = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,13 +67,17 @@ class ItemTerms:
 
     Attributes:
         global_bias: added to every logit.
-        item_bias: (n_items + 1,).
+        item_bias: (n_items + 1,), as the graphs add it.
+        item_effect: (n_items,), how much users like each item regardless of their taste; what Explain shows.
+        has_user_effect: True if the effect of a user is not the user's bias alone, because of a network.
         popularity_weight: factor of the item's log popularity in the default ranking.
         log_popularity: (n_items + 1,).
     """
 
     global_bias: float
     item_bias: FloatArray
+    item_effect: FloatArray
+    has_user_effect: bool
     popularity_weight: float
     log_popularity: FloatArray
 
@@ -135,6 +141,7 @@ class Explainer:
         """
         logits, ratings = self._graphs.predict(user.factors, user.bias, np.array([item_row]))
         average = self._average_user(history)
+        user_bias = float(self._user_effects(user.factors, user.bias)[0])
         if self._dot_product is None:
             contributions = self._leave_out_one_by_one(history, item_row)
         else:
@@ -144,9 +151,9 @@ class Explainer:
         return Explanation(
             score=float(logits[0]),
             global_bias=self._item_terms.global_bias,
-            user_bias=float(user.bias[0]),
-            item_bias=float(self._item_terms.item_bias[item_row]),
-            interaction=self._interaction(float(logits[0]), float(user.bias[0]), item_row),
+            user_bias=user_bias,
+            item_bias=float(self._item_terms.item_effect[item_row]),
+            interaction=self._interaction(float(logits[0]), user_bias, item_row),
             popularity=self._item_terms.popularity_weight * float(self._item_terms.log_popularity[item_row]),
             average_interaction=self._interaction_of(average, item_row),
             item_rows=history.item_rows[listed],
@@ -166,10 +173,29 @@ class Explainer:
 
     def _interaction_of(self, user: UserVector, item_row: int) -> float:
         logits, _ = self._graphs.predict(user.factors, user.bias, np.array([item_row]))
-        return self._interaction(float(logits[0]), float(user.bias[0]), item_row)
+        return self._interaction(float(logits[0]), float(self._user_effects(user.factors, user.bias)[0]), item_row)
 
     def _interaction(self, logit: float, user_bias: float, item_row: int) -> float:
-        return logit - user_bias - float(self._item_terms.item_bias[item_row]) - self._item_terms.global_bias
+        return logit - user_bias - float(self._item_terms.item_effect[item_row]) - self._item_terms.global_bias
+
+    def _user_effects(self, factors: FloatArray, bias: FloatArray) -> FloatArray:
+        """Return the part of a logit that depends on the user only: factors (B, d), bias (B,) -> (B,).
+
+        In a network it is the mean over a sample of the items of what the other parts leave of the user's logits.
+        """
+        if not self._item_terms.has_user_effect:
+            return bias
+        rows = np.unique(np.linspace(0, self._item_terms.n_items - 1, _SAMPLED_ITEMS).astype(np.int64))
+        logits, _ = self._graphs.predict(
+            np.repeat(factors, len(rows), axis=0), np.repeat(bias, len(rows)), np.tile(rows, len(factors))
+        )
+        rest = (
+            logits.reshape(len(factors), -1)
+            - self._item_terms.item_effect[rows]
+            - np.float32(self._item_terms.global_bias)
+        )
+        effects: FloatArray = rest.mean(axis=1)
+        return effects
 
     def _leave_out_one_by_one(self, history: History, item_row: int) -> npt.NDArray[np.float64]:
         """Return how the interaction drops when each rated item is left out -> (n,), 0 for items not left out."""
@@ -194,8 +220,9 @@ class Explainer:
         ratings = np.repeat(history.ratings[None], n_users, axis=0)
         factors, bias, _ = self._users.fold_in_many(item_rows, ratings, profile)
         logits, _ = self._graphs.predict(factors, bias, np.full(n_users, item_row))
+        effects = self._user_effects(factors, bias)
         return np.array(
-            [self._interaction(float(logit), float(b), item_row) for logit, b in zip(logits, bias, strict=True)]
+            [self._interaction(float(logit), float(b), item_row) for logit, b in zip(logits, effects, strict=True)]
         )
 
 
@@ -206,9 +233,12 @@ def build_explainer(directory: VersionDirectory, users: UserVectors, graphs: Exp
     versions lack. The fold-in of a ranking model has other normal equations.
     """
     manifest, tables = directory.manifest, directory.tables
+    item_bias, has_effects = typed_table(tables, "item_bias", np.float32), "item_effect" in tables
     item_terms = ItemTerms(
         manifest.global_bias,
-        typed_table(tables, "item_bias", np.float32),
+        item_bias,
+        typed_table(tables, "item_effect", np.float32) if has_effects else item_bias[:-1],
+        has_effects and manifest.architecture != "dot-product",
         manifest.default_popularity_weight,
         typed_table(tables, "item_log_popularity", np.float32),
     )

@@ -16,7 +16,7 @@ _LARGEST = 1e12
 _TIMES = (-62_135_596_800, 253_402_300_799)
 _FINITE_TABLES = (
     *("user_factors", "user_bias", "item_factors", "item_bias", "item_log_popularity", "item_inverse_norms"),
-    *("rated.ratings", "user_prior_mean", "user_prior_precision"),
+    *("item_effect", "rated.ratings", "user_prior_mean", "user_prior_precision"),
 )
 
 

@@ -219,6 +219,8 @@ def _layout(manifest: Manifest, tables: dict[str, AnyArray]) -> dict[str, tuple[
     }
     for name in ("user_ids", "item_ids", "item_titles", "genre_names"):
         layout[f"{name}.bytes"] = ("uint8", (-1,))
+    if "item_effect" in tables:  # older versions lack it
+        layout["item_effect"] = ("float32", (n_items,))
     if "user_prior_mean" in tables or "user_prior_precision" in tables:
         layout["user_prior_mean"] = ("float32", (d + 1,))
         layout["user_prior_precision"] = ("float32", (d + 1, d + 1))

@@ -10,9 +10,12 @@ import pytest
 
 from cofactor.v1.catalog_pb2 import GetModelRequest, ListModelsRequest, ListTopItemsRequest, SearchItemsRequest
 from cofactor.v1.model_pb2 import Model, ModelRef
+from cofactor_server.ranking.catalogue import fewest_ratings_to_rank
 from cofactor_server.ranking.title_search import TitleSearch, normalize
 from cofactor_server.repository.serving_policy import newest_first
+from cofactor_trainer.report import statistics
 from tests.support import synthetic
+from tests.support.expected import ARCHITECTURES, COUNTS, item_effects_of
 
 
 def test_get_model_describes_the_version_and_the_limits(api):
@@ -58,26 +61,56 @@ def test_search_finds_titles_by_the_beginning_of_words_over_all_pages(api):
     assert not api.catalog.SearchItems(SearchItemsRequest(query="!?")).items
 
 
+# Of the 120 items, 100 have at least this many ratings; the others are never among the best or the worst.
+FEWEST = np.sort(COUNTS)[-100]
+
+
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
 @pytest.mark.parametrize(
-    ("order", "key"),
+    ("order", "keys"),
     [
-        (ListTopItemsRequest.ORDER_HIGHEST_BIAS, lambda bias, counts: -bias),
-        (ListTopItemsRequest.ORDER_UNSPECIFIED, lambda bias, counts: -bias),
-        (ListTopItemsRequest.ORDER_LOWEST_BIAS, lambda bias, counts: bias),
-        (ListTopItemsRequest.ORDER_MOST_RATED, lambda bias, counts: -counts),
+        (ListTopItemsRequest.ORDER_HIGHEST_BIAS, lambda effects: (-effects, COUNTS < FEWEST)),
+        (ListTopItemsRequest.ORDER_UNSPECIFIED, lambda effects: (-effects, COUNTS < FEWEST)),
+        (ListTopItemsRequest.ORDER_LOWEST_BIAS, lambda effects: (effects, COUNTS < FEWEST)),
+        (ListTopItemsRequest.ORDER_MOST_RATED, lambda effects: (-COUNTS,)),
     ],
 )
-def test_top_items_come_in_the_requested_order_over_all_pages(api, order, key):
-    bias = synthetic.make_model("dot-product").item_bias[:-1]
-    counts = synthetic.make_dataset().item_rating_counts()
-    request, ids = ListTopItemsRequest(order=order, page_size=50), []
+def test_top_items_come_in_the_requested_order_over_all_pages(api, name, order, keys):
+    effects = item_effects_of(name)
+    request, ids = ListTopItemsRequest(model=ModelRef(name=name), order=order, page_size=50), []
     while True:
         response = api.catalog.ListTopItems(request)
         ids += [item.item_id for item in response.items]
         if not response.next_page_token:
             break
         request.page_token = response.next_page_token
-    assert ids == [f"i{row:03}" for row in np.argsort(key(bias, counts), kind="stable")]
+    assert ids == [f"i{row:03}" for row in np.lexsort(keys(effects))]
+    assert 0 < np.sum(COUNTS < FEWEST) < len(COUNTS)
+
+
+@pytest.mark.parametrize(
+    ("counts", "fewest"),
+    [
+        (np.arange(1000), 20),
+        (np.arange(110), 10),  # items 10 to 109 are the 100 most rated
+        (np.array([3, 1, 2]), 1),
+        (np.zeros(5, int), 0),
+    ],
+)
+def test_an_item_needs_20_ratings_to_be_the_best_or_fewer_in_a_small_table(counts, fewest):
+    assert fewest_ratings_to_rank(counts) == fewest
+    assert statistics.fewest_ratings_to_rank(counts) == fewest  # the report lists the same items
+
+
+def test_a_version_without_item_effects_is_ordered_by_its_biases(dot_version, tmp_path, versions, serve):
+    copy = versions.copy(dot_version, tmp_path, "dot", "1")
+    versions.drop_table(copy, "item_effect")
+    items = serve(tmp_path).catalog.ListTopItems(ListTopItemsRequest(page_size=100)).items
+    bias = synthetic.make_model("dot-product").item_bias[:-1]
+    ranked = np.flatnonzero(COUNTS >= FEWEST)
+    best = ranked[np.argsort(-bias[ranked], kind="stable")][:100]
+    assert [item.item_id for item in items] == [f"i{row:03}" for row in best]
+    assert [item.bias for item in items] == pytest.approx(bias[best].tolist())
 
 
 TITLES = [

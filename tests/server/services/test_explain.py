@@ -9,7 +9,7 @@ from cofactor.v1.model_pb2 import ModelRef
 from cofactor.v1.recommender_pb2 import ExplainRequest, PredictRequest, Rating, RatingHistory, RecommendRequest, User
 from cofactor_server.repository.version_directory import open_version_directory
 from tests.support import synthetic
-from tests.support.expected import COUNTS, ratings_of
+from tests.support.expected import COUNTS, item_effects_of, logits_of, ratings_of
 
 NAMES = ["dot", "net", "hybrid"]
 DATASET = synthetic.make_dataset()
@@ -43,6 +43,21 @@ def test_the_parts_add_up(api, name, user, max_contributions):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_part_of_the_item_is_its_bias_in_the_catalogue(api, name):
+    response = explain(api, name, USERS["known"])
+    assert response.item_bias == pytest.approx(item_effects_of(name)[7], abs=1e-5)
+    assert response.item_bias != 0
+
+
+@pytest.mark.parametrize("name", ["net", "hybrid"])
+def test_the_part_of_a_user_of_a_network_is_what_the_users_logits_have_in_common(api, name):
+    rows = np.unique(np.linspace(0, 119, 64).astype(int))
+    rest = logits_of(name)[rows] - item_effects_of(name)[rows] - synthetic.make_model().global_bias
+    response = explain(api, name, USERS["known"])
+    assert response.user_bias == pytest.approx(rest.mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_contributions_are_of_the_items_the_user_rated_with_their_ratings(api, name):
     response = explain(api, name, USERS["known"], max_contributions=1000)
     mine = DATASET.user_rows == 3
@@ -55,6 +70,7 @@ def test_the_interaction_of_a_new_user_is_the_share_of_the_prior_plus_those_of_t
     response = explain(api, "dot", USERS["new"], max_contributions=1000)
     tables = open_version_directory(dot_version).tables
     prior = float(tables["user_prior_mean"][:-1] @ tables["item_factors"][7])
+    prior += float(tables["item_bias"][7] - tables["item_effect"][7])  # the rest of the item's part
     assert response.remainder == pytest.approx(prior, abs=0.02)
     assert abs(response.interaction - prior) > 0.1  # the ratings explain a part of it here
 

@@ -17,6 +17,7 @@ from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.export.ann_index_builder import INDEX_FILE, write_index
 from cofactor_trainer.export.atomic_directory import create_directory_atomically, sync_directory
+from cofactor_trainer.export.item_effects import item_effects
 from cofactor_trainer.export.manifest import (
     check_names,
     create_manifest,
@@ -188,7 +189,9 @@ def _write_files(
     prior = estimate_prior(model, dataset)
     arrays = _graph_arrays(model, dataset, prior, options.quantize_to)
     manifest.embedding_space = embedding_space_id(model, arrays)
-    manifest.tables.extend(write_tables(directory / TABLES_FILE, {**arrays, **catalogue_arrays(dataset), **rated}))
+    catalogue = catalogue_arrays(dataset)
+    catalogue["item_effect"] = item_effects(model, catalogue["item_rating_counts"])
+    manifest.tables.extend(write_tables(directory / TABLES_FILE, {**arrays, **catalogue, **rated}))
     if prior.profile is not None:
         manifest.profile_features.extend(prior.profile.features)
     golden = _write_graphs(directory, manifest, model, dataset, prior, arrays)

@@ -14,7 +14,6 @@ from cofactor_trainer.report import figures, statistics
 
 _MAPPED_ITEMS = 400
 _LISTED_ITEMS = 10
-_FEWEST_RATINGS_TO_LIST = 20
 _ITEMS_WITH_NEIGHBOURS = 8
 _NEIGHBOURS = 5
 _TABLE_USERS, _TABLE_ITEMS = 15, 15
@@ -116,10 +115,12 @@ def _rating_errors(version: ExportedVersion, validation: RatingsDataset) -> list
 
 def _best_and_worst_liked(version: ExportedVersion) -> Section:
     counts = version.tables["item_rating_counts"]
-    listed = np.flatnonzero(counts >= min(_FEWEST_RATINGS_TO_LIST, int(counts.max())))
-    liking = version.tables["item_bias"][listed]
-    text = "Ordered by the learnt item bias: how much an item is liked, whatever the taste of the user."
-    if not liking.any():
+    fewest = statistics.fewest_ratings_to_rank(counts)
+    listed = np.flatnonzero(counts >= fewest)
+    effect = "item_effect" if "item_effect" in version.tables else "item_bias"
+    liking = version.tables[effect][: len(counts)][listed]
+    text = "How much an item is liked, whatever the taste of the user: its mean logit, less that of all items."
+    if not liking.any():  # a version without effects, and a model without biases
         average_user = np.full(len(listed), version.manifest.user_count)
         liking = version.predict(average_user, listed)
         text = "Ordered by the prediction for the average user, because this model has no item biases."
@@ -131,7 +132,7 @@ def _best_and_worst_liked(version: ExportedVersion) -> Section:
 
     return Section(
         "Best and worst liked items",
-        f"{text} Only items with at least {_FEWEST_RATINGS_TO_LIST} ratings are listed.",
+        f"{text} Only items with at least {fewest} ratings are listed.",
         columns=("best liked", "worst liked"),
         rows=[(entry(high), entry(low)) for high, low in zip(order[::-1], order, strict=True)][:_LISTED_ITEMS],
     )

@@ -21,6 +21,20 @@ _NEW_USERS = 200
 _FEWEST_HELD_OUT = 5
 
 
+# The same numbers as in the server, whose ListTopItems lists the best and the worst items too.
+_FEWEST_RATINGS = 20
+_FEWEST_RANKED_ITEMS = 100
+
+
+def fewest_ratings_to_rank(rating_counts: Int64Array) -> int:
+    """Return how many ratings an item needs to be among the best or the worst: 20, or fewer in a small table.
+
+    It is at most the count of the 100th most rated item, so that at least 100 items are ranked if there are as many.
+    """
+    ranked = min(_FEWEST_RANKED_ITEMS, len(rating_counts))
+    return min(_FEWEST_RATINGS, int(np.partition(rating_counts, -ranked)[-ranked]))
+
+
 @dataclass(frozen=True)
 class GroupErrors:
     """Prediction errors by group.
