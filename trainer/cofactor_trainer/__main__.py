@@ -17,6 +17,7 @@ from cofactor_trainer.interruption import exit_when_interrupted, raise_once_when
 try:
     with exit_when_interrupted():  # the imports take seconds
         import shtab
+        from rich.console import Console
         from rich.logging import RichHandler
 
         from cofactor_trainer.commands import evaluate, export, lr_find, publish, report, search, train
@@ -62,9 +63,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     if not words or words[0] not in (*_COMMANDS, *_GLOBAL_FLAGS):
         words.insert(0, "train")
     parsed = _parser().parse_args(words)
-    logging.basicConfig(
-        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(show_time=False, show_path=False)]
-    )
+    # Warnings go to stderr, because stdout may be JSON.
+    handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     status: int = parsed.run(parsed)
     return status
 
