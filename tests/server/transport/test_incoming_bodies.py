@@ -20,7 +20,16 @@ PREDICT = "/cofactor.v1.RecommenderService/Predict"
 WATCH = "/grpc.health.v1.Health/Watch"
 CHECK = "/grpc.health.v1.Health/Check"
 LARGEST = 4 * 2**20
+N_CALLS = 300
 N_SLOTS = incoming_bodies.MAX_INCOMING_BYTES // LARGEST
+# On a busy machine it takes longer than the default to send so many bodies.
+PATIENT_SERVER = """
+import sys
+from cofactor_server.__main__ import main
+from cofactor_server.transport import incoming_bodies
+incoming_bodies.PATIENCE_S = 3600.0
+sys.exit(main())
+"""
 REQUEST = RecommendRequest(user=User(user_id="u003"))
 
 
@@ -39,25 +48,40 @@ def is_let_in(raw, n_bodies):
 @pytest.mark.parametrize("method", [PREDICT, CHECK, WATCH])
 def test_hundreds_of_bodies_without_their_last_bytes_take_bounded_memory(dot_version, versions, tmp_path, method):
     versions.copy(dot_version, tmp_path / "models")
-    with ServerProcess(tmp_path / "models", tmp_path / "log", "--drain-delay-s", "0", "--grace-s", "1") as process:
+    flags = ("--drain-delay-s", "0", "--grace-s", "1")
+    with ServerProcess(tmp_path / "models", tmp_path / "log", *flags, program=("-c", PATIENT_SERVER)) as process:
         server = psutil.Process(process.pid)
-        with grpc.insecure_channel(f"127.0.0.1:{process.port}") as channel, RawConnection(process.port) as raw:
+        with grpc.insecure_channel(f"127.0.0.1:{process.port}") as channel:
             recommend = recommender_pb2_grpc.RecommenderServiceStub(channel).Recommend
             assert recommend(REQUEST, timeout=60).results
             before = server.memory_info().rss
-            for _ in range(300):
-                raw.open_call(method, LARGEST, n_missing=16)
-            most, until_full = 0, lambda: is_let_in(raw, 300 - N_SLOTS)
-            while not until_full():
-                most = max(most, server.memory_info().rss)
-            for _ in range(20):  # the server has time to take more, and does not
-                raw.ping()
-                most = max(most, server.memory_info().rss)
-                calls = recommend.future(REQUEST, timeout=60)
-                until(lambda future=calls: raw.pump() or future.done(), 60)
-                assert calls.result().results
-            assert most - before < 1.5 * incoming_bodies.MAX_INCOMING_BYTES + 300 * 2**17
-        until(lambda: server.memory_info().rss - before < incoming_bodies.MAX_INCOMING_BYTES / 2, 60)
+            for _ in range(2):  # what the first caller has held is free when it has gone
+                with RawConnection(process.port) as raw:
+                    most = memory_under_attack(server, raw, method, recommend)
+                assert most - before < 1.5 * incoming_bodies.MAX_INCOMING_BYTES + N_CALLS * 2**17
+
+
+def memory_under_attack(server, raw, method, recommend):
+    """Open calls without their last bytes, and good ones of another caller; return the most memory of the server."""
+    for _ in range(N_CALLS):
+        raw.open_call(method, LARGEST, n_missing=16)
+    most = 0
+
+    def n_let_in():
+        """Send what the server lets in; return the number of bodies that it has let in and not refused."""
+        nonlocal most
+        raw.pump()
+        most = max(most, server.memory_info().rss)
+        return N_CALLS - len(raw.unsent) - len(raw.ended)
+
+    until(lambda: n_let_in() >= N_SLOTS, 120)
+    for _ in range(10):  # the server has time to let in more, and does not
+        raw.ping()
+        call = recommend.future(REQUEST, timeout=60)
+        until(lambda call=call: n_let_in() > 2 * N_SLOTS or call.done(), 60)
+        assert n_let_in() <= 2 * N_SLOTS, "some may have given way, and the news of it is on its way"
+        assert call.result().results
+    return most
 
 
 def test_a_slow_body_is_read_to_its_end_while_nobody_waits(serve, served_models, few_slots, monkeypatch) -> None:
