@@ -9,6 +9,7 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 
 from cofactor.v1 import manifest_pb2
+from cofactor_trainer.report.map_labels import OTHER_GENRES, choose_labels
 from cofactor_trainer.report.statistics import Float64Array, GroupErrors, LorenzCurve, NewUserErrors
 
 _LAYOUT = {
@@ -18,6 +19,8 @@ _LAYOUT = {
     "legend": {"orientation": "h", "y": 1.08},
     "colorway": ["#2563a8", "#c2571a", "#3f8f4f", "#7a4fa3"],
 }
+
+_GROUP_COLOURS = ["#2563a8", "#c2571a", "#3f8f4f", "#7a4fa3", "#b8860b", "#c2185b", "#00838f", "#888888"]
 
 
 def loss_curves(epochs: Sequence[manifest_pb2.Epoch]) -> go.Figure:
@@ -45,28 +48,37 @@ def item_map(
     share: Float64Array,
     titles: Sequence[str],
     counts: npt.NDArray[np.int64],
-    n_named: int = 12,
+    groups: Sequence[str],
+    n_named: int = 20,
 ) -> go.Figure:
-    """Draw items on their first two principal components, the first n_named with their titles.
+    """Draw items on their first two principal components, one colour for each group.
 
-    coordinates (n, 2), share (2,) of the variance, titles and counts (n,), the most rated item first.
+    coordinates (n, 2), share (2,) of the variance, titles, counts and groups (n,), the most rated item first. Up to
+    n_named of the first items have their titles, as far as these do not overlap.
     """
-    labels = [title if rank < n_named else "" for rank, title in enumerate(titles)]
-    figure = go.Figure(
-        go.Scatter(
-            x=coordinates[:, 0],
-            y=coordinates[:, 1],
+    names = [_shortened(title) for title in titles]
+    shown = choose_labels(coordinates, names, n_named)
+    labels = np.array([name if is_shown else "" for name, is_shown in zip(names, shown, strict=True)], dtype=object)
+    sizes = 6 + 14 * np.sqrt(counts / max(counts.max(), 1))
+    hover = np.column_stack([np.asarray(titles, dtype=object), counts])
+    figure = go.Figure()
+    for group in sorted(set(groups), key=lambda name: (name == OTHER_GENRES, name)):
+        members = np.flatnonzero(np.asarray(groups, dtype=object) == group)
+        figure.add_scatter(
+            x=coordinates[members, 0],
+            y=coordinates[members, 1],
+            name=group,
             mode="markers+text",
-            text=labels,
+            text=labels[members],
             textposition="top center",
-            textfont={"size": 10},
-            customdata=np.column_stack([np.asarray(titles, dtype=object), counts]),
+            textfont={"size": 10, "color": "#333"},
+            customdata=hover[members],
             hovertemplate="%{customdata[0]}<br>%{customdata[1]:,} ratings<extra></extra>",
-            marker={"size": 6 + 14 * np.sqrt(counts / max(counts.max(), 1)), "opacity": 0.55},
+            marker={"size": sizes[members], "opacity": 0.55},
         )
-    )
+    figure.update_layout(showlegend=len(set(groups)) > 1)
     x, y = (f"principal component {i + 1} ({part:.0%} of the variance)" for i, part in enumerate(share))
-    return _laid_out(figure, x, y, height=620)
+    return _laid_out(figure, x, y, height=620, colorway=_GROUP_COLOURS)
 
 
 def ratings_table(

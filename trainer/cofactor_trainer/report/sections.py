@@ -11,8 +11,10 @@ import plotly.graph_objects as go
 from cofactor_trainer.data.dataset import Int64Array, RatingsDataset
 from cofactor_trainer.export.version_reader import ExportedVersion
 from cofactor_trainer.report import figures, statistics
+from cofactor_trainer.report.map_labels import group_by_genre
 
 _MAPPED_ITEMS = 400
+_COLOURED_GENRES = 7
 _LISTED_ITEMS = 10
 _ITEMS_WITH_NEIGHBOURS = 8
 _NEIGHBOURS = 5
@@ -145,11 +147,24 @@ def _item_map(version: ExportedVersion) -> Section:
     return Section(
         "Map of the items",
         f"The {len(rows)} most rated items on the first two principal components of their factors. Items that are "
-        "close together are liked by the same people. Hover over a point to see its title.",
-        figures.item_map(coordinates, share, [version.item_titles[row] for row in rows], counts[rows])
+        "close together are liked by the same people. The colour is the most frequent genre of the item. Hover over a "
+        "point to see its title.",
+        figures.item_map(
+            coordinates,
+            share,
+            [version.item_titles[row] for row in rows],
+            counts[rows],
+            group_by_genre([_genres(version, row) for row in rows], _COLOURED_GENRES),
+        )
         if coordinates.shape[1] == 2
         else None,
     )
+
+
+def _genres(version: ExportedVersion, row: int) -> list[str]:
+    start, end = version.tables["item_genres.offsets"][row : row + 2]
+    names = version.strings("genre_names")
+    return [names[number] for number in version.tables["item_genres.indices"][start:end]]
 
 
 def _nearest_neighbours(version: ExportedVersion) -> Section:
