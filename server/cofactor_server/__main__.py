@@ -35,11 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(config: ServerConfig) -> int:
-    # These modules import grpc, which must not be there when a process is forked.
-    from cofactor_server.observability.logs import configure_logging
-    from cofactor_server.runtime.launcher import serve_in_one_process, serve_with_workers
-
     try:
+        # These modules import grpc, which must not be there when a process is forked.
+        from cofactor_server.observability.logs import configure_logging
+        from cofactor_server.runtime.launcher import serve_in_one_process, serve_with_workers
+
         configure_logging(config.log_level, config.log_format)
         return serve_in_one_process(config) if config.workers == 1 else serve_with_workers(config)
     except CofactorError as error:

@@ -84,7 +84,8 @@ def add_reflection(server: grpc.Server, services: Sequence[str], private_pools: 
         private_pools: descriptor pools of services that are not in the default pool.
     """
     names = (*services, reflection.SERVICE_NAME, V1_SERVICE)
-    pools = _Descriptors((descriptor_pool.Default(), *private_pools, _v1_pool()))
+    # Private pools first: another library of the process may have other messages of the same names in the default pool.
+    pools = _Descriptors((*private_pools, descriptor_pool.Default(), _v1_pool()))
     servicer = reflection.ReflectionServicer(names, pool=pools)
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,

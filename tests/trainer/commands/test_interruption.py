@@ -43,7 +43,7 @@ def is_exporting(process, output):
 @pytest.mark.parametrize(
     ("moment", "epochs"), [(is_importing, MANY_EPOCHS), (is_training, MANY_EPOCHS), (is_exporting, ("--epochs", "1"))]
 )
-def test_ctrl_c_ends_with_one_line_and_leaves_nothing(moment, epochs, ratings, tmp_path):
+def test_ctrl_c_ends_with_one_line_and_leaves_only_a_finished_training(moment, epochs, ratings, tmp_path):
     output = tmp_path / "models"
     command = [*COMMAND, "train", "--dataset", str(ratings), "--output", str(output)]
     with (tmp_path / "log").open("wb") as log:
@@ -56,9 +56,16 @@ def test_ctrl_c_ends_with_one_line_and_leaves_nothing(moment, epochs, ratings, t
         errors = process.communicate(timeout=60)[1]
     finally:
         process.kill()
-    assert (process.returncode, errors.splitlines()[-1:]) == (130, ["interrupted"])
+    assert process.returncode == 130
     assert "Traceback" not in errors
-    assert not any(path.is_file() for path in output.rglob("*"))
+    last_line, left = errors.splitlines()[-1], [path for path in output.rglob("*") if path.is_file()]
+    if moment is is_exporting:
+        (saved,) = left
+        assert last_line == (
+            f"interrupted: the trained model is kept, and `cofactor-train export {saved}` repeats the export"
+        )
+    else:
+        assert (last_line, left) == ("interrupted", [])
 
 
 def test_a_closed_output_is_one_line(ratings):

@@ -151,6 +151,6 @@ def test_a_model_of_another_data_set_is_refused(tmp_path):
 
 def test_trainings_that_end_in_the_same_second_get_versions_of_their_own(tmp_path):
     moment = datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)
-    assert version_writer._free_time(tmp_path, moment) == "20261231T235959Z"
+    assert version_writer.version_of_time(tmp_path, moment) == "20261231T235959Z"
     (tmp_path / "20261231T235959Z").mkdir()
-    assert version_writer._free_time(tmp_path, moment) == "20270101T000000Z"
+    assert version_writer.version_of_time(tmp_path, moment) == "20270101T000000Z"
