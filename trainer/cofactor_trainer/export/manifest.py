@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import RatingsDataset
@@ -19,6 +18,8 @@ from cofactor_trainer.scoring.trained_model import TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
 
 FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+SEAL_FILE = "manifest.sha256"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -42,6 +43,8 @@ def check_names(name: str, version: str) -> None:
 
 def create_manifest(model: TrainedModel, dataset: RatingsDataset, name: str, version: str) -> manifest_pb2.Manifest:
     """Create a manifest with everything that is known before the files are written."""
+    import torch  # it takes seconds, and publishing needs only the names of this module
+
     manifest = manifest_pb2.Manifest(
         format_version=FORMAT_VERSION,
         name=name,

@@ -19,6 +19,8 @@ from cofactor_trainer.export.ann_index_builder import INDEX_FILE, write_index
 from cofactor_trainer.export.atomic_directory import create_directory_atomically, sync_directory
 from cofactor_trainer.export.item_effects import item_effects
 from cofactor_trainer.export.manifest import (
+    MANIFEST_FILE,
+    SEAL_FILE,
     check_names,
     create_manifest,
     embedding_space_id,
@@ -45,8 +47,6 @@ from cofactor_trainer.scoring.trained_model import TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
 
 TABLES_FILE = "tables.bin"
-MANIFEST_FILE = "manifest.json"
-SEAL_FILE = "manifest.sha256"
 GOLDEN_FILE = "golden.npz"
 
 # Tables that the score of an item is computed from.
