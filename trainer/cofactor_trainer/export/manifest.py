@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -68,12 +69,16 @@ def create_manifest(model: TrainedModel, dataset: RatingsDataset, name: str, ver
     return manifest
 
 
+def order_entry(order: Order) -> manifest_pb2.Order:
+    """Convert an order to its manifest message."""
+    return manifest_pb2.Order(**asdict(order))
+
+
 def describe_orders(manifest: manifest_pb2.Manifest, model: TrainedModel, log_popularity: Float32Array) -> None:
     """Add the ranking part of a model to its manifest: log_popularity (n_items + 1,)."""
     manifest.ranking_factor_count = model.n_ranking_factors
-    for message, order in ((manifest.default_order, model.order), (manifest.new_user_order, model.new_user_order)):
-        message.rating_weight, message.ranking_weight = order.rating_weight, order.ranking_weight
-        message.popularity_weight = order.popularity_weight
+    manifest.default_order.CopyFrom(order_entry(model.order))
+    manifest.new_user_order.CopyFrom(order_entry(model.new_user_order))
     average_user = np.array([len(model.user_bias) - 1])
     popularity = log_popularity[:-1].astype(np.float64)
     popularity -= popularity.mean()

@@ -42,7 +42,7 @@ from cofactor_trainer.graphs.onnx_writer import tables_by_initializer, write_gra
 from cofactor_trainer.graphs.prior_estimation import estimate_priors
 from cofactor_trainer.graphs.top_k import LARGE_CATALOGUE_ITEMS
 from cofactor_trainer.graphs.user_prior import UserPrior, UserPriors
-from cofactor_trainer.scoring.trained_model import TrainedModel
+from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
 
 TABLES_FILE = "tables.bin"
@@ -198,9 +198,9 @@ def _write_files(
         describe_orders(manifest, model, arrays["item_log_popularity"])
     golden = _write_graphs(directory, manifest, model, dataset, priors, arrays)
     if options.approximate:
-        # The weights that the index must serve: without popularity, and the default of the model.
-        weights = sorted({0.0, manifest.default_popularity_weight})  # XXX
-        index, recalls = write_index(directory / INDEX_FILE, arrays | rated, weights)
+        index, recalls = write_index(
+            directory / INDEX_FILE, arrays | rated, _index_orders(model, manifest), model.n_ranking_factors
+        )
         manifest.approximate_index.CopyFrom(index)
         manifest.metrics.update(recalls)
     with (directory / GOLDEN_FILE).open("wb") as file:
@@ -212,6 +212,13 @@ def _write_files(
     _write_synced(directory / SEAL_FILE, f"{hashlib.sha256(content.encode()).hexdigest()}  {MANIFEST_FILE}\n")
     _write_synced(directory / MANIFEST_FILE, content)
     sync_directory(directory)
+
+
+def _index_orders(model: TrainedModel, manifest: manifest_pb2.Manifest) -> list[Order]:
+    """Return the orders that an index must serve: those of the model, or the rating without and with popularity."""
+    if model.n_ranking_factors:
+        return list(dict.fromkeys([model.order, model.new_user_order]))
+    return [Order(popularity_weight=weight) for weight in sorted({0.0, manifest.default_popularity_weight})]
 
 
 def _graph_arrays(
