@@ -33,10 +33,11 @@ class Users(NamedTuple):
         return self.popularity_weight[:, None]
 
     def weighted(self, logits: Tensor) -> Tensor:
-        """Multiply rating logits or parts of them, (B, ...), by their weight in the order."""
+        """Multiply rating logits or parts of them, (n,) of all users or (B, ...), by their weight in the order."""
         if self.order_weights is None:
             return logits
-        return logits * self.order_weights[:, :1].reshape(-1, *[1] * (logits.ndim - 1))
+        weights = self.order_weights[:, :1]
+        return logits * (weights if logits.ndim < 3 else weights[:, None])
 
 
 class Recommend(nn.Module):
@@ -75,7 +76,7 @@ class Recommend(nn.Module):
 
         The scores lack the terms that are equal for all items of a user.
         """
-        scores = users.popularity * self.item_log_popularity + users.weighted(self.scorer.item_bias[None])
+        scores = users.popularity * self.item_log_popularity + users.weighted(self.scorer.item_bias)
         query = self.query(users)
         if query is not None:
             scores = functional.linear(query, self.scorer.item_factors) + scores
