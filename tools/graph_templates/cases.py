@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,8 +22,9 @@ from cofactor_trainer.graphs.graph_specs import (
 from cofactor_trainer.graphs.ranking_fold_in import build_fold_in
 from cofactor_trainer.graphs.recommend import Recommend
 from cofactor_trainer.graphs.scorer import Scorer
+from cofactor_trainer.graphs.templates.parameters import graph_parameters
 from cofactor_trainer.graphs.user_prior import UserPrior, UserPriors
-from cofactor_trainer.scoring.ranking_part import join_ranking_part
+from cofactor_trainer.scoring.ranking_part import join_ranking_part, ranking_factors
 from cofactor_trainer.scoring.trained_model import Architecture, Layer, Objective, Order, TrainedModel
 
 
@@ -55,13 +56,18 @@ class Kind:
     objective: Objective = "rating"
     has_ranking: bool = False
 
+    @property
+    def label(self) -> str:
+        """A name for files."""
+        parts = [self.architecture, f"{self.n_layers} layers" if self.n_layers else ""]
+        parts += ["" if self.has_range else "no range", self.objective if self.objective == "ranking" else ""]
+        return " ".join([part for part in parts if part] + ["ranking part"] * self.has_ranking)
+
 
 KINDS = (
     Kind("dot-product"),
     Kind("dot-product", has_ranking=True),
-    Kind("dot-product", has_range=False),
     Kind("dot-product", has_range=False, objective="ranking"),
-    Kind("neural-network", 2),
     Kind("neural-network", 3),
     Kind("neural-network", 3, has_ranking=True),
     Kind("hybrid", 3),
@@ -78,12 +84,12 @@ class SizeSampler:
 
     def items(self) -> int:
         """Draw a number of items."""
-        place = {"most items": "most", "most factors": "fewest"}.get(self._place, self._place)
+        place = {"most items": "most", "most factors": "anywhere"}.get(self._place, self._place)
         return self._draw(place, self._sizes.fewest_items, self._sizes.most_items)
 
     def size(self) -> int:
         """Draw another size."""
-        place = {"most items": "fewest", "most factors": "most"}.get(self._place, self._place)
+        place = {"most items": "anywhere", "most factors": "most"}.get(self._place, self._place)
         return self._draw(place, self._sizes.fewest, self._sizes.most)
 
     def _draw(self, place: str, fewest: int, most: int) -> int:
@@ -153,10 +159,11 @@ def graphs_of(model: TrainedModel, sampler: SizeSampler) -> dict[str, Callable[[
 
 def _embed_user(model: TrainedModel, scorer: Scorer, sampler: SizeSampler, n_profile_columns: int) -> GraphSpec:
     priors = UserPriors(_prior(model.n_user_columns + 1, sampler, n_profile_columns))
-    if model.n_ranking_factors:
-        priors = replace(priors, ranking=_prior(model.n_ranking_factors - 1, sampler, n_profile_columns))
+    if model.n_ranking_factors or model.objective == "ranking":
+        factors, _ = ranking_factors(model)
+        priors = replace(priors, ranking=_prior(factors.shape[1], sampler, n_profile_columns))
     low, width = sampler.random.random(2).tolist()
-    return embed_user_spec(build_fold_in(scorer, priors, (low, low + 1 + width), model.objective))
+    return embed_user_spec(build_fold_in(model, scorer, priors, (low, low + 1 + width)))
 
 
 def _prior(width: int, sampler: SizeSampler, n_profile_columns: int) -> UserPrior:
@@ -166,13 +173,18 @@ def _prior(width: int, sampler: SizeSampler, n_profile_columns: int) -> UserPrio
     return UserPrior(sampler.numbers(width).astype(np.float64), root @ root.T + np.eye(width), profile)
 
 
-def graph_names() -> Iterator[tuple[Kind, str]]:
-    """Yield every kind of model with the name of each of its graphs."""
+def distinct_graphs() -> list[tuple[Kind, str]]:
+    """Return kinds of models with the names of their graphs, without graphs that other kinds have too."""
+    found: dict[tuple[str, ...], tuple[Kind, str]] = {}
     smallest = Range(5, 5, 4, 4)
     for kind in KINDS:
         sampler = SizeSampler(smallest, "fewest", 0)
-        for name in graphs_of(make_model(kind, sampler), sampler):
-            yield kind, name
+        for name, specify in graphs_of(make_model(kind, sampler), sampler).items():
+            parameters = graph_parameters(specify())
+            # Code branches on numbers that are 0.
+            zeros = (number for number, value in parameters.numbers.items() if value == 0)
+            found.setdefault((parameters.digest, *zeros), (kind, name))
+    return list(found.values())
 
 
 def make_spec(kind: Kind, name: str, sizes: Range, place: str, seed: int) -> GraphSpec:

@@ -90,11 +90,13 @@ class Parameters:
         return None
 
     def _form(self, values: Values, factors: Mapping[str, int], rounding: Any) -> LinearForm | None:
-        sums = [sum(factor * self._free[name][number] for name, factor in factors.items()) for number in range(len(values))]
+        sums = [
+            sum(factor * self._free[name][number] for name, factor in factors.items()) for number in range(len(values))
+        ]
         if rounding is not None:
             return dict(factors) if tuple(map(rounding, sums)) == tuple(map(rounding, values)) else None
         offsets = {value - total for value, total in zip(values, sums, strict=True)}
-        if len(offsets) > 1 or isinstance(values[0], float) and offsets != {0.0}:
+        if len(offsets) > 1 or (isinstance(values[0], float) and offsets != {0.0}):
             return None
         (offset,) = offsets
         return {**factors, "": offset} if offset else dict(factors)
@@ -154,7 +156,9 @@ def _derive_initializer(name: str, traces: Sequence[Trace], parameters: Paramete
     tables = [trace.parameters.buffers for trace in traces]
     for buffer in _by_likeness(tables[0], name):
         for transposed in (False, True):
-            if all(_holds(value, table[buffer].numpy(), transposed) for value, table in zip(values, tables, strict=True)):
+            if all(
+                _holds(value, table[buffer].numpy(), transposed) for value, table in zip(values, tables, strict=True)
+            ):
                 return {"buffer": buffer, "transposed": transposed, "shape": shape}
     dtype = values[0].dtype.name
     if all(value.ndim == 2 and np.array_equal(value, np.eye(*value.shape)) for value in values):
@@ -163,7 +167,11 @@ def _derive_initializer(name: str, traces: Sequence[Trace], parameters: Paramete
         values = [value.flat[:1] for value in values]
     if len({value.size for value in values}) > 1 or values[0].size > LARGEST_CONSTANT:
         raise NoTemplateError(f"initializer {name} is computed from tables")
-    return {"values": [_derive_number(name, column, parameters) for column in zip(*values, strict=True)], "dtype": dtype, "shape": shape}
+    return {
+        "values": [_derive_number(name, column, parameters) for column in zip(*values, strict=True)],
+        "dtype": dtype,
+        "shape": shape,
+    }
 
 
 def _by_likeness(buffers: Iterable[str], name: str) -> list[str]:

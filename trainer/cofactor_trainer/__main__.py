@@ -58,6 +58,8 @@ def _load(arguments: Sequence[str]) -> tuple[argparse.Namespace, Callable[[argpa
     """
     try:
         parsed = _parse(arguments)
+        if parsed.command == "train":  # its output is for people; that of the others may be JSON
+            print("starting: importing torch and pandas", flush=True)
         module = import_module(f"cofactor_trainer.commands.{parsed.command.replace('-', '_')}")
     except ModuleNotFoundError as error:
         if (error.name or "cofactor").startswith("cofactor"):

@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     name: str = recipe.name if arguments.name is None else arguments.name
     _check_flags(arguments, recipe, name)
     trainer = Trainer(console, recipe, resolve_device(arguments.device), arguments)
+    console.print(f"reading {arguments.dataset}", soft_wrap=True, markup=False, highlight=False)
     dataset = load_dataset(arguments)
     resolve_range(recipe, dataset, allow_misfit=arguments.allow_misfit_range)
     split = split_dataset(dataset, arguments)
@@ -46,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     _create_model_directory(arguments.output / name)
     version = trainer.train_version(dataset, split)
     console.print(f"metrics: {version.protocol.text}", soft_wrap=True)
+    console.print("exporting: the prior of new users, the tables, and the graphs, which are compared with torch")
     path = _export(version, recipe, name, arguments)
     console.print(f"exported: {path}")
     return 0

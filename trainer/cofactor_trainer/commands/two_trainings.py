@@ -77,6 +77,7 @@ class Trainer:
         n_train, n_held_out = split.train.n_ratings, split.validation.n_ratings
         self._print(f"training on {n_train:,} ratings, measuring on {n_held_out:,} others")
         result = self._train_to_measure(split.train, split.validation)
+        self._print(f"measuring on the {n_held_out:,} others")
         metrics = manifest_metrics(result, split)
         refits = self.flags.export == "refitted"
         protocol = describe_protocol(self.flags, split, refitted=refits)

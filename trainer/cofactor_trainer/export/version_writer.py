@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from cofactor_trainer.export.manifest import (
     file_entry,
 )
 from cofactor_trainer.export.table_file import write_tables
-from cofactor_trainer.export.verification.parity import verify_graph
+from cofactor_trainer.export.verification.parity import GraphCheck, ParityError, verify_graph
 from cofactor_trainer.export.version_arrays import (
     Arrays,
     catalogue_arrays,
@@ -46,6 +47,8 @@ from cofactor_trainer.graphs.top_k import LARGE_CATALOGUE_ITEMS
 from cofactor_trainer.graphs.user_prior import UserPrior, UserPriors
 from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
+
+logger = logging.getLogger(__name__)
 
 TABLES_FILE = "tables.bin"
 GOLDEN_FILE = "golden.npz"
@@ -251,13 +254,34 @@ def _write_graphs(
     golden: Arrays = {}
     for name, check in build_graphs(model, dataset, priors, arrays).items():
         path = directory / f"{name}.onnx"
-        write_graph(check.spec, path, tables, TABLES_FILE)
-        for number, (inputs, outputs) in enumerate(verify_graph(path, check)):
+        for number, (inputs, outputs) in enumerate(_write_verified(check, path, tables)):
             golden |= {f"{name}/{number}/in/{key}": value for key, value in inputs.items()}
             golden |= {f"{name}/{number}/out/{key}": value for key, value in outputs.items()}
         manifest.graphs.add(name=name, path=path.name, tables=tables_by_initializer(path, manifest.tables))
         manifest.metrics.update({metric: measure(path) for metric, measure in check.recalls.items()})
     return golden
+
+
+def _write_verified(
+    check: GraphCheck, path: Path, tables: Mapping[str, manifest_pb2.Table]
+) -> list[tuple[Arrays, Arrays]]:
+    """Write a graph and verify it. If it is wrong and was made from a template, trace it and verify it again.
+
+    Returns:
+        The inputs and outputs of every golden input.
+
+    Raises:
+        ParityError: the traced graph computes something else than torch.
+    """
+    is_from_template = write_graph(check.spec, path, tables, TABLES_FILE)
+    try:
+        return verify_graph(path, check)
+    except ParityError as error:
+        if not is_from_template:
+            raise
+        logger.warning("the graph of a template is not used, and torch is traced instead: %s", error)
+    write_graph(check.spec, path, tables, TABLES_FILE, allow_template=False)
+    return verify_graph(path, check)
 
 
 def _write_synced(path: Path, content: str) -> None:

@@ -10,7 +10,6 @@ import onnx_ir as ir
 from cofactor_trainer.graphs.graph_spec import Condition
 
 
-
 def switch_graphs(condition: Condition, special: ir.Model, general: ir.Model) -> ir.Model:
     """Return a model that runs `special` where the condition holds, and `general` otherwise.
 
