@@ -2,8 +2,8 @@
 
     COFACTOR_ML100K=/data/ml-100k python -m benchmarks.train_command --runs 3 --output docs/benchmarks/train-command.md
 
-A phase begins with a line that the command prints. Every round runs all commands once, so that load of the machine falls
-on all of them. Importing torch alone is the reference: no training can take less. The bytecode of all libraries is
+A phase begins with a line that the command prints. Every round runs all commands once, so that the machine is equally
+busy for all of them. Importing torch alone is the reference: no training can take less. The bytecode of all libraries is
 compiled before the first round, as it is from the second run of an installation on.
 
 Targets on two cores: the command 12 s, `--help` 1 s.
@@ -51,12 +51,13 @@ class Run:
 def run(command: Sequence[str], environment: dict[str, str]) -> Run:
     """Run a command and time it and the lines that begin its phases."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    lines: list[tuple[float, str]] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith(PHASES):
-                lines.append((time.perf_counter() - started, " ".join(line.split(":")[0].split()[:2])))
+        lines = [
+            (time.perf_counter() - started, " ".join(line.split(":")[0].split()[:2]))
+            for line in process.stdout
+            if line.startswith(PHASES)
+        ]
     if process.returncode:
         raise SystemExit(f"error: {' '.join(command[1:4])} failed with {process.returncode}")
     seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -117,12 +118,13 @@ def document(lines: Sequence[str], runs: int) -> str:
 
     head = f"""# The command cofactor-train
 
-How long `cofactor-train` takes on MovieLens 100k from the command line to the published version: training on 80 %, measuring, training
-again on everything, exporting. Medians of {runs} rounds. [Decision 0012](../decisions/0012-graphs-from-templates.md) explains the
-templates. A phase runs from its line to the next one. The ratios are of processor time, which other programs on the machine change less.
+How long `cofactor-train` takes on MovieLens 100k from the command line to the published version: training on 80 %,
+measuring, training again on everything, exporting. Medians of {runs} rounds.
+[Decision 0012](../decisions/0012-graphs-from-templates.md) explains the templates. A phase runs from its line to the
+next one. The ratios are of processor time, which other programs on the machine change less.
 
-`python -m benchmarks.train_command --runs {runs}` on {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[2]:.1f},
-torch {torch.__version__}, ONNX Runtime {onnxruntime.__version__}.
+`python -m benchmarks.train_command --runs {runs}` on {platform.machine()}, {os.cpu_count()} cores, load
+{os.getloadavg()[2]:.1f}, torch {torch.__version__}, ONNX Runtime {onnxruntime.__version__}.
 """
     return "\n".join([head, *lines, ""])
 
