@@ -3,8 +3,8 @@
     COFACTOR_ML100K=/data/ml-100k python -m benchmarks.train_command --runs 3 --output docs/benchmarks/train-command.md
 
 A phase begins with a line that the command prints. Every round runs all commands once, so that the machine is equally
-busy for all of them. Importing torch alone is the reference: no training can take less. The bytecode of all libraries is
-compiled before the first round, as it is from the second run of an installation on.
+busy for all of them. Importing torch alone is the reference: no training can take less. The bytecode of all libraries
+is compiled before the first round, as it is from the second run of an installation on.
 
 Targets on two cores: the command 12 s, `--help` 1 s.
 """
