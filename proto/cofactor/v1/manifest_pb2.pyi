@@ -104,18 +104,20 @@ class Order(_message.Message):
     def __init__(self, rating_weight: _Optional[float] = ..., ranking_weight: _Optional[float] = ..., popularity_weight: _Optional[float] = ...) -> None: ...
 
 class ApproximateIndex(_message.Message):
-    __slots__ = ("path", "probe_count", "candidate_count", "largest_k", "popularity_weights")
+    __slots__ = ("path", "probe_count", "candidate_count", "largest_k", "popularity_weights", "orders")
     PATH_FIELD_NUMBER: _ClassVar[int]
     PROBE_COUNT_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_COUNT_FIELD_NUMBER: _ClassVar[int]
     LARGEST_K_FIELD_NUMBER: _ClassVar[int]
     POPULARITY_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    ORDERS_FIELD_NUMBER: _ClassVar[int]
     path: str
     probe_count: int
     candidate_count: int
     largest_k: int
     popularity_weights: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, path: _Optional[str] = ..., probe_count: _Optional[int] = ..., candidate_count: _Optional[int] = ..., largest_k: _Optional[int] = ..., popularity_weights: _Optional[_Iterable[float]] = ...) -> None: ...
+    orders: _containers.RepeatedCompositeFieldContainer[Order]
+    def __init__(self, path: _Optional[str] = ..., probe_count: _Optional[int] = ..., candidate_count: _Optional[int] = ..., largest_k: _Optional[int] = ..., popularity_weights: _Optional[_Iterable[float]] = ..., orders: _Optional[_Iterable[_Union[Order, _Mapping]]] = ...) -> None: ...
 
 class Epoch(_message.Message):
     __slots__ = ("number", "train_loss", "validation_loss", "seconds")

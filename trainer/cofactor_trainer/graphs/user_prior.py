@@ -34,6 +34,24 @@ class UserPrior:
         """Lower triangular L with L Lᵀ = covariance."""
         return np.linalg.cholesky(self.covariance).astype(np.float64)
 
+    def first(self, n: int) -> UserPrior:
+        """Return the prior over the first n numbers of a row."""
+        profile = self.profile and ProfileModel(self.profile.features, self.profile.weight[:, :n])
+        return UserPrior(self.mean[:n], self.covariance[:n, :n], profile)
+
+
+@dataclass(frozen=True)
+class UserPriors:
+    """The priors of a model.
+
+    Attributes:
+        main: prior over the factors and the bias, without the ranking part.
+        ranking: prior over the ranking factors; None for a model without a ranking part.
+    """
+
+    main: UserPrior
+    ranking: UserPrior | None = None
+
 
 def prior_of_trained_rows(model: TrainedModel, noise: float = 1.0) -> UserPrior:
     """Return the mean and covariance of the trained user rows, without the unknown user.
