@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 
 from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
-from cofactor_trainer.scoring.trained_model import Architecture, Layer, Objective, TrainedModel
+from cofactor_trainer.scoring.ranking_part import join_ranking_part
+from cofactor_trainer.scoring.trained_model import Architecture, Layer, Objective, Order, TrainedModel
 
 N_USERS = 40
 N_ITEMS = 120
+# The orders of a model with a ranking part: for users of the training data, and for new ones.
+ORDER, NEW_USER_ORDER = Order(0.25, 1.0, 0.1), Order(0.5, 1.0, -0.2)
 GENRES = ("Action", "Comedy", "Drama", "Sci-Fi")
 
 
@@ -59,6 +62,15 @@ def make_model(
         n_dot_factors=n_dot,
         layers=layers,
     )
+
+
+def make_model_with_ranking_part(
+    architecture: Architecture = "dot-product", *, n_users: int = N_USERS, n_items: int = N_ITEMS
+) -> TrainedModel:
+    """Make a model that predicts ratings with random rows and ranks with others."""
+    rating = make_model(architecture, n_users=n_users, n_items=n_items)
+    ranking = make_model(objective="ranking", n_factors=6, n_users=n_users, n_items=n_items, rating_range=None, seed=8)
+    return join_ranking_part(rating, ranking, ORDER, NEW_USER_ORDER)
 
 
 def make_dataset(n_users: int = N_USERS, n_items: int = N_ITEMS, *, ratings_per_user: int = 12) -> RatingsDataset:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from cofactor.v1 import manifest_pb2
 from cofactor_server.arrays import FloatArray, IndexArray
 from cofactor_server.errors import ConfigurationError, ModelRefused
 from cofactor_server.observability.call_timing import CALL_TIMING
 from cofactor_server.ranking.item_scorer import ItemScorer
-from cofactor_server.ranking.orders import Order, Orders
+from cofactor_server.ranking.orders import Order
 from cofactor_server.ranking.ranker import Ranking, TopK, TopKQuery, best_positions
 from cofactor_server.repository.passing_errors import raise_if_passing
 from cofactor_server.repository.version_directory import VersionDirectory
@@ -100,16 +101,13 @@ class ApproximateTopK:
     """
 
     def __init__(self, directory: VersionDirectory, exact: TopK, scorer: ItemScorer) -> None:
-        manifest = directory.manifest
-        settings = manifest.approximate_index
+        settings = directory.manifest.approximate_index
         self._index = AnnIndex(directory)
         self._n_candidates = settings.candidate_count
         self._largest_k = settings.largest_k
         self._measured_weights = frozenset(settings.popularity_weights)
-        orders = Orders(manifest)
-        # Of a version with a ranking part, the orders that it has by default are measured.
-        defaults = (orders.known[0], orders.new[0]) if orders.has_ranking_part else ()
-        self._measured_orders = {_weights(order) for order in defaults}
+        self._has_ranking_part = scorer.has_ranking_part
+        self._measured_orders = frozenset(map(_weights, settings.orders))
         self._exact = exact
         self._scorer = scorer
 
@@ -138,12 +136,12 @@ class ApproximateTopK:
         return Ranking(rows, scores, ratings).take(best_positions(scores, query.k))
 
     def _is_measured(self, order: Order) -> bool:
-        if self._measured_orders:
+        if self._has_ranking_part:
             return _weights(order) in self._measured_orders
         return order.popularity_weight in self._measured_weights
 
 
-def _weights(order: Order) -> tuple[float, float, float]:
+def _weights(order: Order | manifest_pb2.Order) -> tuple[float, float, float]:
     return order.rating_weight, order.ranking_weight, order.popularity_weight
 
 

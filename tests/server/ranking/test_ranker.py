@@ -74,8 +74,8 @@ def test_equal_scores_are_ranked_by_row_with_and_without_an_allow_list(allowed):
 @pytest.mark.parametrize("rated", [(), (0, 1, 5, 39), tuple(range(N))])
 def test_pages_of_any_size_add_up_to_the_same_ranking(diversity, min_rating, weight, allowed, rated):
     fields = {
-        "user": user(*rated), "diversity": diversity, "min_rating": min_rating, "order": Order(popularity_weight=weight),
-        "selection": ItemSelection(allowed),
+        "user": user(*rated), "diversity": diversity, "min_rating": min_rating, "selection": ItemSelection(allowed),
+        "order": Order(popularity_weight=weight),
     }  # fmt: skip
     core = ranker()
     whole = core.rank(query(page_size=N, **fields))
