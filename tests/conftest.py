@@ -81,12 +81,12 @@ def profile_version(models_dir):
 @pytest.fixture(scope="session")
 def two_part_version(models_dir):
     """Version directory of a dot-product model with a ranking part."""
-    model = synthetic.make_model_with_ranking_part()
+    model = synthetic.make_two_part_model()
     return _export(models_dir, "two-part", "dot-product", model=model)
 
 
 @pytest.fixture(scope="session")
 def two_part_hybrid_version(models_dir):
     """Version directory of a hybrid with a ranking part."""
-    model = synthetic.make_model_with_ranking_part("hybrid")
+    model = synthetic.make_two_part_model("hybrid")
     return _export(models_dir, "two-part-hybrid", "hybrid", model=model)

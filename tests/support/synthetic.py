@@ -14,8 +14,6 @@ from cofactor_trainer.scoring.trained_model import Architecture, Layer, Objectiv
 
 N_USERS = 40
 N_ITEMS = 120
-# The orders of a model with a ranking part: for users of the training data, and for new ones.
-ORDER, NEW_USER_ORDER = Order(0.25, 1.0, 0.1), Order(0.5, 1.0, -0.2)
 GENRES = ("Action", "Comedy", "Drama", "Sci-Fi")
 
 
@@ -64,13 +62,16 @@ def make_model(
     )
 
 
-def make_model_with_ranking_part(
-    architecture: Architecture = "dot-product", *, n_users: int = N_USERS, n_items: int = N_ITEMS
+def make_two_part_model(
+    architecture: Architecture = "dot-product", *, n_users: int = N_USERS, n_items: int = N_ITEMS, seed: int = 7
 ) -> TrainedModel:
-    """Make a model that predicts ratings with random rows and ranks with others."""
-    rating = make_model(architecture, n_users=n_users, n_items=n_items)
-    ranking = make_model(objective="ranking", n_factors=6, n_users=n_users, n_items=n_items, rating_range=None, seed=8)
-    return join_ranking_part(rating, ranking, ORDER, NEW_USER_ORDER)
+    """Make a model that predicts ratings and has a ranking part of 6 factors and the bias."""
+    rating = make_model(architecture, n_users=n_users, n_items=n_items, seed=seed)
+    ranking = make_model(
+        n_users=n_users, n_items=n_items, n_factors=6, rating_range=None, objective="ranking", seed=seed + 1
+    )
+    weight = 0.0 if rating.layers else 0.25
+    return join_ranking_part(rating, ranking, Order(weight, 1.0), Order(2 * weight, 1.0, -0.1))
 
 
 def make_dataset(n_users: int = N_USERS, n_items: int = N_ITEMS, *, ratings_per_user: int = 12) -> RatingsDataset:

@@ -20,6 +20,7 @@ from cofactor.v1.recommender_pb2 import (
     User,
 )
 from cofactor_server.repository.version_directory import open_version_directory
+from cofactor_trainer.scoring.trained_model import Order
 from tests.support import synthetic
 from tests.support.expected import COUNTS, ITEM_IDS, KNOWN, USER, logits_of, ratings_of
 
@@ -46,9 +47,13 @@ def part_name(request):
     return request.param
 
 
+def model_of(name):
+    return synthetic.make_two_part_model("dot-product" if name == "two-part" else "hybrid")
+
+
 def ranking_logits(name, factors=None):
     """Return the ranking logits (n_items,) of the known user, or of whole factors (d,)."""
-    model = synthetic.make_model_with_ranking_part("dot-product" if name == "two-part" else "hybrid")
+    model = model_of(name)
     factors = model.user_factors[USER] if factors is None else factors
     n = model.n_ranking_factors
     return model.item_factors[:-1, -n:] @ factors[-n:]
@@ -84,7 +89,7 @@ def embed(api, name):
 
 def test_a_known_user_gets_the_default_order_and_plain_predictions(two_parts, part_name):
     response = recommend(two_parts, part_name)
-    assert_scores(response, scores_of(part_name, synthetic.ORDER))
+    assert_scores(response, scores_of(part_name, model_of(part_name).order))
     ratings = {result.item_id: result.predicted_rating for result in response.results}
     expected = ratings_of(logits_of(NAMES[part_name]))
     np.testing.assert_allclose([ratings[item_id] for item_id in ITEM_IDS], expected, atol=1e-4)
@@ -92,7 +97,7 @@ def test_a_known_user_gets_the_default_order_and_plain_predictions(two_parts, pa
 
 @pytest.mark.parametrize(("ranking", "popularity_weight"), [(BY_RATING, 0.0), (CORRECTED, 1.0)])
 def test_the_orders_by_name_ignore_the_ranking_part(two_parts, part_name, ranking, popularity_weight):
-    order = synthetic.Order(1.0, 0.0, popularity_weight)
+    order = Order(1.0, 0.0, popularity_weight)
     assert_scores(recommend(two_parts, part_name, ranking=ranking), scores_of(part_name, order))
 
 
@@ -101,7 +106,7 @@ def test_new_users_have_an_order_of_their_own_however_they_are_sent(two_parts, p
     factors = np.array(embedding.factors, dtype=np.float32)
     by_rating = recommend(two_parts, part_name, User(embedding=embedding), ranking=BY_RATING)
     logits = np.array([score_by_id(by_rating)[item_id] for item_id in ITEM_IDS])
-    order = synthetic.NEW_USER_ORDER
+    order = model_of(part_name).new_user_order
     expected = order.rating_weight * logits + order.ranking_weight * ranking_logits(part_name, factors)
     expected += order.popularity_weight * LOG_COUNTS
     for user in (User(embedding=embedding), NEW):
@@ -110,7 +115,8 @@ def test_new_users_have_an_order_of_their_own_however_they_are_sent(two_parts, p
 
 def test_the_average_user_is_a_new_user(two_parts):
     unknown = recommend(two_parts, "two-part", User(user_id="nobody"), unknown_user_policy=2)
-    model, order = synthetic.make_model_with_ranking_part(), synthetic.NEW_USER_ORDER
+    model = model_of("two-part")
+    order = model.new_user_order
     expected = order.ranking_weight * ranking_logits("two-part", model.user_factors[-1])
     expected += order.rating_weight * logits_of("dot", -1) + order.popularity_weight * LOG_COUNTS
     assert unknown.is_fallback
@@ -140,7 +146,7 @@ def test_a_minimum_rating_keeps_the_order_by_both_parts(two_parts, part_name):
 
 def test_a_penalty_of_one_takes_off_what_popularity_adds_for_the_average_user(two_parts, two_part_version):
     manifest = open_version_directory(two_part_version).manifest
-    order = synthetic.ORDER
+    order = model_of("two-part").order
     slope = order.rating_weight * manifest.rating_popularity_slope + order.popularity_weight
     slope = max(0.05, slope + order.ranking_weight * manifest.ranking_popularity_slope)
     for penalty in (1.0, 2.5):
@@ -163,7 +169,7 @@ def test_users_of_different_orders_share_a_batch(two_parts, part_name):
 
 
 def test_similar_items_and_diversity_compare_the_ranking_part(two_parts):
-    model = synthetic.make_model_with_ranking_part()
+    model = model_of("two-part")
     vectors = model.item_factors[:-1, model.n_item_columns : -1]
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     request = SimilarItemsRequest(model=ModelRef(name="two-part"), item_ids=["i007"], page_size=1)

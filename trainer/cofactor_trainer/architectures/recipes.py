@@ -201,7 +201,7 @@ _RANKING = Recipe(
     weight_decay=3.0,
 )
 # The ranking part of the recipes that predict ratings: narrower than a version that only ranks.
-_RANKING_PART = replace(_RANKING, name="ranking-part", n_factors=93)
+_RANKING_PART = replace(_RANKING, name="ranking-part", n_factors=100, learning_rate=1e-2)
 
 # docs/decisions/0003-recipes.md records what was tried.
 _DOT_BIAS = Recipe(

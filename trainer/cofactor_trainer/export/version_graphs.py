@@ -69,7 +69,7 @@ def build_graphs(
         "similarity": GraphCheck(similarity_spec(scorer, inverse_norms), inputs["similarity"], reference.similarity),
     }
     scale = dataset.rating_min, dataset.rating_max
-    fold_in = build_fold_in(scorer, priors, scale, model.objective)
+    fold_in = build_fold_in(model, scorer, priors, scale)
     units = output_units(model, dataset)
     histories = [
         find_stable_history(history, fold_in, scorer.n_items, units)

@@ -39,7 +39,7 @@ from cofactor_trainer.export.version_graphs import build_graphs
 from cofactor_trainer.graphs.item_codes import quantize_items
 from cofactor_trainer.graphs.item_columns import build_item_columns
 from cofactor_trainer.graphs.onnx_writer import tables_by_initializer, write_graph
-from cofactor_trainer.graphs.prior_estimation import estimate_priors
+from cofactor_trainer.graphs.ranking_prior import estimate_priors
 from cofactor_trainer.graphs.top_k import LARGE_CATALOGUE_ITEMS
 from cofactor_trainer.graphs.user_prior import UserPrior, UserPriors
 from cofactor_trainer.scoring.trained_model import Order, TrainedModel

@@ -11,20 +11,18 @@ benchmarks/fold_in.py measures the effect. More steps fit the training ratings o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import Int64Array, RatingsDataset
-from cofactor_trainer.data.profile_regression import Float64Array, ProfileModel, fit_profile_model
+from cofactor_trainer.data.profile_regression import Float64Array, fit_profile_model
 from cofactor_trainer.errors import TrainerError
 from cofactor_trainer.graphs.fold_in import EmbedRatingUser
 from cofactor_trainer.graphs.scorer import Scorer
-from cofactor_trainer.graphs.user_prior import UserPrior, UserPriors, prior_of_trained_rows, regularise
-from cofactor_trainer.scoring.ranking_part import rating_part
+from cofactor_trainer.graphs.user_prior import UserPrior, prior_of_trained_rows, regularise
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
 # More users, or more ratings per user, do not visibly change the tens of thousands of parameters of the prior.
@@ -79,38 +77,6 @@ def estimate_rating_prior(model: TrainedModel, dataset: RatingsDataset) -> UserP
         users = np.concatenate(moments.users)
         profile = fit_profile_model(dataset.profiles.iloc[users], rows, covariance)
     return UserPrior(rows.mean(0), covariance * moments.n_ratings / moments.squared_error, profile)
-
-
-def estimate_ranking_prior(
-    rows: Float64Array, dataset: RatingsDataset, features: tuple[manifest_pb2.ProfileFeature, ...] | None = None
-) -> UserPrior:
-    """Return the mean and covariance of trained rows, (n_users, D): a ranking has no rating errors to learn from.
-
-    features is the encoding of the sign-up answers; None to choose it.
-    """
-    prior = UserPrior(rows.mean(0), regularise(np.atleast_2d(np.cov(rows, rowvar=False, bias=True))))
-    if dataset.profiles is None:
-        return prior
-    return replace(prior, profile=fit_profile_model(dataset.profiles, rows, prior.covariance, features))
-
-
-def estimate_priors(model: TrainedModel, dataset: RatingsDataset) -> UserPriors:
-    """Estimate the prior of every part of a model."""
-    if model.objective == "ranking":
-        rows = np.column_stack([model.user_factors, model.user_bias])[:-1].astype(np.float64)
-        return UserPriors(estimate_ranking_prior(rows, dataset))
-    if not model.n_ranking_factors:
-        return UserPriors(estimate_rating_prior(model, dataset))
-    rating = estimate_rating_prior(rating_part(model), dataset)
-    rows = model.user_factors[:-1, model.n_user_columns : -1].astype(np.float64)
-    if rating.profile is None:
-        return UserPriors(rating, estimate_ranking_prior(rows, replace(dataset, profiles=None)))
-    features = rating.profile.features
-    ranking = estimate_ranking_prior(rows, dataset, features)
-    if ranking.profile is None:  # the answers tell nothing about the order
-        n_columns = len(rating.profile.weight)
-        ranking = replace(ranking, profile=ProfileModel(features, np.zeros((n_columns, rows.shape[1]))))
-    return UserPriors(rating, ranking)
 
 
 def _add_posteriors(

@@ -34,11 +34,6 @@ class UserPrior:
         """Lower triangular L with L Lᵀ = covariance."""
         return np.linalg.cholesky(self.covariance).astype(np.float64)
 
-    def first(self, n: int) -> UserPrior:
-        """Return the prior over the first n numbers of a row."""
-        profile = self.profile and ProfileModel(self.profile.features, self.profile.weight[:, :n])
-        return UserPrior(self.mean[:n], self.covariance[:n, :n], profile)
-
 
 @dataclass(frozen=True)
 class UserPriors:
@@ -46,7 +41,7 @@ class UserPriors:
 
     Attributes:
         main: prior over the factors and the bias, without the ranking part.
-        ranking: prior over the ranking factors; None for a model without a ranking part.
+        ranking: prior over the factors that the items are ranked by; None for a model without a ranking part.
     """
 
     main: UserPrior

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from cofactor_trainer.data.dataset import Float32Array
 from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 
 
@@ -44,3 +45,13 @@ def similarity_columns(model: TrainedModel) -> slice:
     if not model.n_ranking_factors:
         return slice(0, model.item_factors.shape[1])
     return slice(model.n_item_columns, model.item_factors.shape[1] - 1)
+
+
+def ranking_factors(model: TrainedModel) -> tuple[Float32Array, Float32Array]:
+    """Return what a model ranks items by: factors (n_items + 1, r) and bias (n_items + 1,).
+
+    They are those of its ranking part, or of a model that only ranks.
+    """
+    if not model.n_ranking_factors:
+        return model.item_factors, model.item_bias
+    return model.item_factors[:, model.n_item_columns : -1], model.item_factors[:, -1]
