@@ -13,7 +13,7 @@ from cofactor_server.ranking.item_scorer import ItemScorer
 from cofactor_server.ranking.orders import Order
 from cofactor_server.ranking.prediction_parts import ExplanationGraphs, ItemTerms, PredictionParts, PredictionSplitter
 from cofactor_server.ranking.ranker import UserVector
-from cofactor_server.ranking.ranking_contributions import RankingModel, RankingParts
+from cofactor_server.ranking.ranking_contributions import RankingModel, RankingParts, RankingTables
 from cofactor_server.ranking.rating_contributions import DotProductModel
 from cofactor_server.ranking.reasons import Reason, group_reasons
 from cofactor_server.ranking.user_vectors import History, UserVectors
@@ -197,7 +197,7 @@ def build_explainer(
         users,
         PredictionSplitter(users, graphs, item_terms, dot_product),
         scorer,
-        _ranking_model(directory),
+        _ranking_model(directory, scorer.ranking_columns),
         None if dot_product is None or scorer.has_ranking_part else dot_product.prior_mean,
     )
 
@@ -225,16 +225,21 @@ def _n_rating_columns(manifest: Manifest) -> int:
     return int(manifest.item_factor_count - manifest.ranking_factor_count)
 
 
-def _ranking_model(directory: VersionDirectory) -> RankingModel | None:
-    """Return the ranking part of a version, or the whole of a ranking model; None for other versions."""
+def _ranking_model(directory: VersionDirectory, columns: slice) -> RankingModel | None:
+    """Return the ranking part of a version, or the whole of a ranking model; None for other versions.
+
+    columns are those of the users' and the items' factors that the dot product multiplies.
+    """
     manifest, tables = directory.manifest, directory.tables
-    users = typed_table(tables, "user_factors", np.float32)
-    items = typed_table(tables, "item_factors", np.float32)
+    is_ranking_model = manifest.objective == "ranking" and manifest.architecture == "dot-product"
+    if not manifest.ranking_factor_count and not is_ranking_model:
+        return None
+    items = typed_table(tables, "item_factors", np.float32)[: manifest.item_count]
+    bias = items[:, -1] if manifest.ranking_factor_count else typed_table(tables, "item_bias", np.float32)[: len(items)]
+    prior = [
+        typed_table(tables, name, np.float32) if name in tables else None
+        for name in ("ranking_prior_mean", "ranking_prior_covariance")
+    ]
+    users = typed_table(tables, "user_factors", np.float32)[: manifest.user_count, columns]
     scale = (manifest.rating_min, manifest.rating_max)
-    if manifest.ranking_factor_count:
-        columns = slice(users.shape[1] - manifest.ranking_factor_count, -1), slice(_n_rating_columns(manifest), -1)
-        return RankingModel(users, items, items[:, -1], columns, scale)
-    if manifest.objective == "ranking" and manifest.architecture == "dot-product":
-        everything = slice(0, items.shape[1])
-        return RankingModel(users, items, typed_table(tables, "item_bias", np.float32), (everything, everything), scale)
-    return None
+    return RankingModel(RankingTables(users, items[:, columns], bias, prior[0], prior[1], scale))

@@ -40,7 +40,9 @@ class ItemScorer:
         factors = typed_table(tables, "item_factors", np.float32)
         self._n_ranking = n_ranking_factors
         self._ranking_factors = factors[:, factors.shape[1] - n_ranking_factors :]
-        self._compared_factors = self._ranking_factors[:, :-1] if n_ranking_factors else factors
+        # Of users and of items, without the column of the biases; all columns without a ranking part.
+        self._without_bias = slice(-n_ranking_factors or None, -1 if n_ranking_factors else None)
+        self._compared_factors = factors[:, self._without_bias]
         self.n_items = len(self._log_popularity) - 1
 
     @property
@@ -63,6 +65,11 @@ class ItemScorer:
         user = user_factors[0, user_factors.shape[1] - self._n_ranking :]
         logits: FloatArray = self._ranking_factors[rows] @ user
         return logits
+
+    @property
+    def ranking_columns(self) -> slice:
+        """Return the columns of both factors that order items, without the biases; all without a ranking part."""
+        return self._without_bias
 
     def log_popularity(self, row: int) -> float:
         """Return log(rating count + 1) of an item."""

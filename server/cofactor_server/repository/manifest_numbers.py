@@ -17,6 +17,7 @@ _TIMES = (-62_135_596_800, 253_402_300_799)
 _FINITE_TABLES = (
     *("user_factors", "user_bias", "item_factors", "item_bias", "item_log_popularity", "item_inverse_norms"),
     *("item_effect", "rated.ratings", "user_prior_mean", "user_prior_precision"),
+    *("ranking_prior_mean", "ranking_prior_covariance"),
 )
 
 

@@ -227,6 +227,10 @@ def _layout(manifest: Manifest, tables: dict[str, AnyArray]) -> dict[str, tuple[
     if "user_prior_mean" in tables or "user_prior_precision" in tables:
         layout["user_prior_mean"] = ("float32", (d_rating + 1,))
         layout["user_prior_precision"] = ("float32", (d_rating + 1, d_rating + 1))
+    if "ranking_prior_mean" in tables or "ranking_prior_covariance" in tables:
+        r = manifest.ranking_factor_count - 1 if manifest.ranking_factor_count else d
+        layout["ranking_prior_mean"] = ("float32", (r,))
+        layout["ranking_prior_covariance"] = ("float32", (r, r))
     return layout
 
 
