@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cofactor.v1.catalog_pb2 import GetModelRequest
+from cofactor.v1.catalog_pb2 import GetModelRequest, ListTopItemsRequest
 from cofactor.v1.model_pb2 import ModelRef
 from cofactor.v1.recommender_pb2 import (
     BatchRecommendRequest,
@@ -19,10 +19,13 @@ from cofactor.v1.recommender_pb2 import (
     SimilarItemsRequest,
     User,
 )
+from cofactor_server.errors import ModelRefused
+from cofactor_server.inference.engine import Engine
+from cofactor_server.inference.execution_providers import CPU
 from cofactor_server.repository.version_directory import open_version_directory
 from cofactor_trainer.scoring.trained_model import Order
 from tests.support import synthetic
-from tests.support.expected import COUNTS, ITEM_IDS, KNOWN, USER, logits_of, ratings_of
+from tests.support.expected import COUNTS, ITEM_IDS, KNOWN, USER, item_effects_of, logits_of, ratings_of
 
 NAMES = {"two-part": "dot", "two-part-hybrid": "hybrid"}
 BEST, CORRECTED, BY_RATING = range(3)
@@ -254,3 +257,57 @@ def test_a_reason_moves_with_its_rating(two_parts):
         shares += [r.own_contribution for r in response.ranking.reasons if r.item_id == "i033"]
     if len(shares) == 2:
         assert np.sign(shares[1] - shares[0]) == np.sign(scores[1] - scores[0]) != 0
+
+
+@pytest.mark.parametrize("user", [KNOWN, NEW], ids=["known", "new"])
+def test_the_bias_of_an_item_agrees_everywhere_and_is_that_of_the_ratings(two_parts, part_name, user):
+    expected = item_effects_of(NAMES[part_name])
+    listed = two_parts.catalog.ListTopItems(ListTopItemsRequest(model=ModelRef(name=part_name), page_size=200)).items
+    assert {item.item_id: item.bias for item in listed} == pytest.approx(
+        dict(zip(ITEM_IDS, expected, strict=True)), abs=1e-4
+    )
+    explained = two_parts.recommender.Explain(ExplainRequest(model=ModelRef(name=part_name), user=user, item_id="i007"))
+    assert explained.item_bias == pytest.approx(expected[7], abs=1e-4)
+
+
+def test_the_open_inference_protocol_has_the_same_order(two_part_version, serve):
+    triton = pytest.importorskip("tritonclient.grpc", reason="needs tritonclient[grpc]")
+    api = serve(two_part_version.parents[1], model="two-part", oip=True)
+    with triton.InferenceServerClient(f"127.0.0.1:{api.server.port}") as client:
+        user = triton.InferInput("user_id", [1], "BYTES")
+        user.set_data_from_numpy(np.array([b"u003"], dtype=np.object_))
+        found = client.infer("two-part.recommend", [user]).as_numpy("item_id")[0]
+    expected = api.recommender.Recommend(RecommendRequest(user=KNOWN)).results
+    assert [item_id.decode() for item_id in found] == [result.item_id for result in expected]
+
+
+def test_an_embedding_has_one_number_for_every_factor_of_both_parts(two_parts, part_name):
+    description = two_parts.catalog.GetModel(GetModelRequest(model=ModelRef(name=part_name))).model
+    embedding = embed(two_parts, part_name)
+    assert len(embedding.factors) == description.factor_count == model_of(part_name).user_factors.shape[1]
+    assert embedding.embedding_space == description.embedding_space
+
+
+def test_a_version_whose_manifest_hides_its_ranking_part_is_refused(two_part_version, versions, tmp_path):
+    version = versions.copy(two_part_version, tmp_path)
+    manifest = versions.read(version)
+    manifest.ranking_factor_count = 0
+    for field in ("default_order", "new_user_order"):
+        manifest.ClearField(field)
+    tables = [table for table in manifest.tables if "prior" not in table.name]
+    del manifest.tables[:]
+    manifest.tables.extend(tables)
+    versions.write(version, manifest)
+    with pytest.raises(ModelRefused, match="disagree about a ranking part"):
+        Engine(open_version_directory(version), [CPU], must_use_first=True)
+
+
+def test_without_the_tables_of_the_prior_the_parts_still_add_up(two_part_version, versions, serve, tmp_path):
+    version = versions.copy(two_part_version, tmp_path)
+    for table in ("ranking_prior_mean", "ranking_prior_covariance"):
+        versions.drop_table(version, table)
+    api = serve(tmp_path)
+    response = api.recommender.Explain(ExplainRequest(user=KNOWN, item_id="i007"))
+    parts = response.ranking
+    total = parts.item_part + parts.user_part + sum(reason.contribution for reason in parts.reasons)
+    assert response.ranking_score == pytest.approx(total + parts.other_part + parts.unexplained, abs=1e-4)
