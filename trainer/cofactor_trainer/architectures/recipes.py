@@ -45,6 +45,8 @@ class Recipe:
             ranks items and predicts no ratings ("ranking"); or the mean of several models, approximated by one dot
             product ("blend").
         n_factors: columns of both factor tables; None for the rule of thumb min(600, round(1.6 n^0.56)).
+        n_exported_factors: columns that a ranking is reduced to after training, because a wide model learns better and
+            a narrow one is faster; None for all.
         rating_range: ends of the sigmoid. "auto" extends the rating scale by an eighth at both ends, because a sigmoid
             reaches its ends only at infinity. None for no sigmoid.
         centred: True to start at the mean rating, False to start at the middle of the range.
@@ -65,6 +67,7 @@ class Recipe:
         adapts_weight_decay: True to raise weight_decay for tables of fewer than 50,000 ratings (`adapted_to`).
         bias_weight_decay: weight decay of the user and item biases; None for that of the factors.
         network_weight_decay: weight decay of the network's weights; None for that of the factors.
+        own_weight_decay: weight decay of the users' own vectors in a ranking; None for that of the factors.
         side_information: True to learn from genres, release years and profiles, in models with implicit feedback.
         side_weight_decay: weight decay of the vectors of those features.
         ranking: recipe of the ranking part, which orders the recommendations; None for none.
@@ -75,6 +78,7 @@ class Recipe:
     name: str
     model: ModelKind
     n_factors: int | None = 50
+    n_exported_factors: int | None = None
     rating_range: Range | Literal["auto"] | None = (0.0, 5.5)
     centred: bool = False
     hidden_layers: tuple[int, ...] = ()
@@ -92,6 +96,7 @@ class Recipe:
     adapts_weight_decay: bool = False
     bias_weight_decay: float | None = None
     network_weight_decay: float | None = None
+    own_weight_decay: float | None = None
     side_information: bool = False
     side_weight_decay: float = 5.0
     ranking: Recipe | None = None
@@ -201,7 +206,15 @@ _RANKING = Recipe(
     weight_decay=3.0,
 )
 # The ranking part of the recipes that predict ratings: narrower than a version that only ranks.
-_RANKING_PART = replace(_RANKING, name="ranking-part", n_factors=100, learning_rate=1e-2)
+_RANKING_PART = replace(
+    _RANKING,
+    name="ranking-part",
+    n_exported_factors=50,
+    epochs=15,
+    learning_rate=2e-2,
+    weight_decay=4.5,
+    own_weight_decay=1.0,
+)
 
 # docs/decisions/0003-recipes.md records what was tried.
 _DOT_BIAS = Recipe(

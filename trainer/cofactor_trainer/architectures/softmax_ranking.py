@@ -54,6 +54,7 @@ class SoftmaxRanking(RatingModel):
     def __init__(self, recipe: Recipe, train: RatingsDataset) -> None:
         super().__init__(None, 0.0)
         self._weight_decay = recipe.weight_decay
+        self._own_weight_decay = recipe.weight_decay if recipe.own_weight_decay is None else recipe.own_weight_decay
         self._scale = train.rating_min, train.rating_max
         n_factors = recipe.n_factors or 200
         self.user_factors = nn.Parameter(torch.zeros(train.n_users, n_factors))
@@ -152,8 +153,12 @@ class SoftmaxRanking(RatingModel):
 
     def decay_groups(self) -> Sequence[DecayGroup]:
         """Return the vectors, and the biases, which do not decay."""
-        vectors = [self.user_factors, self.history_factors, self.item_factors]
-        return [DecayGroup(vectors, self._weight_decay), DecayGroup([self.item_bias], 0.0)]
+        vectors = [self.history_factors, self.item_factors]
+        return [
+            DecayGroup([self.user_factors], self._own_weight_decay),
+            DecayGroup(vectors, self._weight_decay),
+            DecayGroup([self.item_bias], 0.0),
+        ]
 
     def collapse(self, train: RatingsDataset) -> TrainedModel:
         """Add every user's history to the own vector, without dropout."""

@@ -180,7 +180,7 @@ def build_fold_in(model: TrainedModel, scorer: Scorer, priors: UserPriors, ratin
         return EmbedRatingUser(scorer, priors.main)
     factors, bias = ranking_factors(model)
     space = RankingSpace.of(factors[:-1], bias[:-1], priors.ranking)
-    first = scorer.item_factors.shape[1] - scorer.n_ranking
+    first = model.n_item_columns if model.n_ranking_factors else 0
     columns = slice(first, first + factors.shape[1])
     ranking = RankingFoldIn(scorer.item_factors, columns, space, priors.ranking, rating_scale)
     if model.objective == "ranking":

@@ -78,7 +78,10 @@ def _covariance_of_users(space: RankingSpace, dataset: RatingsDataset) -> Float6
         chosen = np.flatnonzero(np.isin(user_rows, block))
         indices = np.stack([np.searchsorted(block, user_rows[chosen]), places[chosen]])
         histories = torch.sparse_coo_tensor(
-            torch.from_numpy(indices), torch.from_numpy(weights[chosen]), (len(block), len(items))
+            torch.from_numpy(indices),
+            torch.from_numpy(weights[chosen]),
+            (len(block), len(items)),
+            check_invariants=False,
         )
         pull, total = (histories @ items).numpy(), np.bincount(indices[0], weights[chosen])[:, None]
         precision = total * space.curvature + 1

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from cofactor_trainer.data.dataset import Float32Array
+from cofactor_trainer.data.profile_regression import Float64Array
 from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 
 
@@ -28,6 +29,39 @@ def join_ranking_part(rating: TrainedModel, ranking: TrainedModel, order: Order,
         order=order,
         new_user_order=new_user_order,
     )
+
+
+def reduce_rank(model: TrainedModel, n_factors: int) -> TrainedModel:
+    """Approximate the order of a ranking model with fewer factors.
+
+    The scores of all users and items, less the means of their factors, are a matrix whose best approximation of a
+    lower rank is known (C. Eckart and G. Young, 1936). It is found from two small matrices, without the scores. The
+    mean of the users becomes part of the item bias. The mean of the items is dropped: it adds the same to all items of
+    a user.
+    """
+    n_factors = min(n_factors, model.n_dot_factors)
+    users, items = model.user_factors.astype(np.float64), model.item_factors.astype(np.float64)
+    user_mean, item_mean = users[:-1].mean(0), items[:-1].mean(0)
+    bias = items @ user_mean + model.item_bias
+    users -= user_mean
+    items -= item_mean
+    user_root, item_root = _root_of_gram(users[:-1]), _root_of_gram(items[:-1])
+    left, values, right = np.linalg.svd(user_root @ item_root.T)
+    scale = np.sqrt(np.maximum(values[:n_factors], values[0] * 1e-12 or 1.0))
+    return replace(
+        model,
+        user_factors=(users @ (item_root.T @ right[:n_factors].T / scale)).astype(np.float32),
+        item_factors=(items @ (user_root.T @ left[:, :n_factors] / scale)).astype(np.float32),
+        item_bias=(bias - bias[:-1].mean()).astype(np.float32),
+        n_dot_factors=n_factors,
+    )
+
+
+def _root_of_gram(rows: Float64Array) -> Float64Array:
+    """Return R with Rᵀ R = rowsᵀ rows: (n, d) -> (d, d)."""
+    values, axes = np.linalg.eigh(rows.T @ rows)
+    root: Float64Array = np.sqrt(np.maximum(values, 0))[:, None] * axes.T
+    return root
 
 
 def rating_part(model: TrainedModel) -> TrainedModel:

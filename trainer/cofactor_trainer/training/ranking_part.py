@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cofactor_trainer.architectures.recipes import Recipe
 from cofactor_trainer.data.dataset import RatingsDataset
-from cofactor_trainer.scoring.ranking_part import join_ranking_part
+from cofactor_trainer.scoring.ranking_part import join_ranking_part, reduce_rank
 from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 from cofactor_trainer.training.observer import Observer
 from cofactor_trainer.training.train import train
@@ -53,6 +53,8 @@ def add_ranking_part(
         checkpoint=checkpoint,
         resume=resume,
     ).model
+    if recipe.ranking.n_exported_factors is not None:
+        ranking = reduce_rank(ranking, recipe.ranking.n_exported_factors)
     # A network's rating of every item costs more than it improves the order.
     weight, new_user_weight = (0.0, 0.0) if model.layers else (recipe.rating_weight, recipe.new_user_rating_weight)
     return join_ranking_part(model, ranking, Order(weight, 1.0), Order(new_user_weight, 1.0))
