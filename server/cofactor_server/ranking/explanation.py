@@ -118,7 +118,10 @@ class Explainer:
         average = self._average_user(history)
         ranking = None
         if self._ranking is not None:
-            ranking = self._ranking.explain(user.factors, average.factors, history.item_rows, history.ratings, item_row)
+            columns = self._scorer.ranking_columns
+            ranking = self._ranking.explain(
+                user.factors[0, columns], average.factors[0, columns], history.item_rows, history.ratings, item_row
+            )
         if self._scorer.has_ranking_part:
             prediction = self._splitter.split(user, average, history, item_row)
         else:  # in a ranking model the two scores have the same logit
