@@ -41,7 +41,7 @@ from cofactor_trainer.graphs.item_columns import build_item_columns
 from cofactor_trainer.graphs.onnx_writer import tables_by_initializer, write_graph
 from cofactor_trainer.graphs.ranking_prior import estimate_priors
 from cofactor_trainer.graphs.top_k import LARGE_CATALOGUE_ITEMS
-from cofactor_trainer.graphs.user_prior import UserPrior, UserPriors
+from cofactor_trainer.graphs.user_prior import UserPriors
 from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
 
@@ -187,7 +187,7 @@ def _write_files(
     options: _Options,
 ) -> None:
     priors = estimate_priors(model, dataset)
-    arrays = _graph_arrays(model, dataset, priors.main, options.quantize_to)
+    arrays = _graph_arrays(model, dataset, priors, options.quantize_to)
     manifest.embedding_space = embedding_space_id(model, arrays)
     catalogue = catalogue_arrays(dataset)
     catalogue["item_effect"] = item_effects(model, catalogue["item_rating_counts"])
@@ -222,10 +222,10 @@ def _index_orders(model: TrainedModel, manifest: manifest_pb2.Manifest) -> list[
 
 
 def _graph_arrays(
-    model: TrainedModel, dataset: RatingsDataset, prior: UserPrior, quantize_to: Quantization | None
+    model: TrainedModel, dataset: RatingsDataset, priors: UserPriors, quantize_to: Quantization | None
 ) -> Arrays:
     """Build the arrays that graphs read."""
-    arrays = model_arrays(model, prior)
+    arrays = model_arrays(model, priors)
     arrays["item_log_popularity"] = log_popularity(dataset)
     if quantize_to is not None:
         arrays |= quantize_items(*(arrays[name] for name in ("user_factors", *SCORE_TABLES)))
