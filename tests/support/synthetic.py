@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
-from cofactor_trainer.scoring.trained_model import Architecture, Layer, Objective, TrainedModel
+from cofactor_trainer.scoring.ranking_part import join_ranking_part
+from cofactor_trainer.scoring.trained_model import Architecture, Layer, Objective, Order, TrainedModel
 
 N_USERS = 40
 N_ITEMS = 120
@@ -59,6 +60,18 @@ def make_model(
         n_dot_factors=n_dot,
         layers=layers,
     )
+
+
+def make_two_part_model(
+    architecture: Architecture = "dot-product", *, n_users: int = N_USERS, n_items: int = N_ITEMS, seed: int = 7
+) -> TrainedModel:
+    """Make a model that predicts ratings and has a ranking part of 6 factors and the bias."""
+    rating = make_model(architecture, n_users=n_users, n_items=n_items, seed=seed)
+    ranking = make_model(
+        n_users=n_users, n_items=n_items, n_factors=6, rating_range=None, objective="ranking", seed=seed + 1
+    )
+    weight = 0.0 if rating.layers else 0.25
+    return join_ranking_part(rating, ranking, Order(weight, 1.0), Order(2 * weight, 1.0, -0.1))
 
 
 def make_dataset(n_users: int = N_USERS, n_items: int = N_ITEMS, *, ratings_per_user: int = 12) -> RatingsDataset:

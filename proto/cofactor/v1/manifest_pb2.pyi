@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Manifest(_message.Message):
-    __slots__ = ("format_version", "name", "version", "architecture", "objective", "user_count", "item_count", "rating_count", "user_factor_count", "item_factor_count", "rating_min", "rating_max", "global_bias", "rating_range", "embedding_space", "profile_features", "metrics", "train_time", "dataset", "hyperparameters", "producer", "default_popularity_weight", "graphs", "tables", "files", "epochs", "approximate_index", "metrics_protocol", "refitted")
+    __slots__ = ("format_version", "name", "version", "architecture", "objective", "user_count", "item_count", "rating_count", "user_factor_count", "item_factor_count", "rating_min", "rating_max", "global_bias", "rating_range", "embedding_space", "profile_features", "metrics", "train_time", "dataset", "hyperparameters", "producer", "default_popularity_weight", "graphs", "tables", "files", "epochs", "approximate_index", "metrics_protocol", "refitted", "ranking_factor_count", "default_order", "new_user_order", "rating_popularity_slope", "ranking_popularity_slope")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +52,11 @@ class Manifest(_message.Message):
     APPROXIMATE_INDEX_FIELD_NUMBER: _ClassVar[int]
     METRICS_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     REFITTED_FIELD_NUMBER: _ClassVar[int]
+    RANKING_FACTOR_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_ORDER_FIELD_NUMBER: _ClassVar[int]
+    NEW_USER_ORDER_FIELD_NUMBER: _ClassVar[int]
+    RATING_POPULARITY_SLOPE_FIELD_NUMBER: _ClassVar[int]
+    RANKING_POPULARITY_SLOPE_FIELD_NUMBER: _ClassVar[int]
     format_version: int
     name: str
     version: str
@@ -81,21 +86,38 @@ class Manifest(_message.Message):
     approximate_index: ApproximateIndex
     metrics_protocol: str
     refitted: bool
-    def __init__(self, format_version: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., rating_count: _Optional[int] = ..., user_factor_count: _Optional[int] = ..., item_factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., global_bias: _Optional[float] = ..., rating_range: _Optional[_Union[RatingRange, _Mapping]] = ..., embedding_space: _Optional[str] = ..., profile_features: _Optional[_Iterable[_Union[ProfileFeature, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., dataset: _Optional[str] = ..., hyperparameters: _Optional[_Mapping[str, str]] = ..., producer: _Optional[str] = ..., default_popularity_weight: _Optional[float] = ..., graphs: _Optional[_Iterable[_Union[Graph, _Mapping]]] = ..., tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., epochs: _Optional[_Iterable[_Union[Epoch, _Mapping]]] = ..., approximate_index: _Optional[_Union[ApproximateIndex, _Mapping]] = ..., metrics_protocol: _Optional[str] = ..., refitted: bool = ...) -> None: ...
+    ranking_factor_count: int
+    default_order: Order
+    new_user_order: Order
+    rating_popularity_slope: float
+    ranking_popularity_slope: float
+    def __init__(self, format_version: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., rating_count: _Optional[int] = ..., user_factor_count: _Optional[int] = ..., item_factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., global_bias: _Optional[float] = ..., rating_range: _Optional[_Union[RatingRange, _Mapping]] = ..., embedding_space: _Optional[str] = ..., profile_features: _Optional[_Iterable[_Union[ProfileFeature, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., dataset: _Optional[str] = ..., hyperparameters: _Optional[_Mapping[str, str]] = ..., producer: _Optional[str] = ..., default_popularity_weight: _Optional[float] = ..., graphs: _Optional[_Iterable[_Union[Graph, _Mapping]]] = ..., tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., epochs: _Optional[_Iterable[_Union[Epoch, _Mapping]]] = ..., approximate_index: _Optional[_Union[ApproximateIndex, _Mapping]] = ..., metrics_protocol: _Optional[str] = ..., refitted: bool = ..., ranking_factor_count: _Optional[int] = ..., default_order: _Optional[_Union[Order, _Mapping]] = ..., new_user_order: _Optional[_Union[Order, _Mapping]] = ..., rating_popularity_slope: _Optional[float] = ..., ranking_popularity_slope: _Optional[float] = ...) -> None: ...
+
+class Order(_message.Message):
+    __slots__ = ("rating_weight", "ranking_weight", "popularity_weight")
+    RATING_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    RANKING_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    POPULARITY_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    rating_weight: float
+    ranking_weight: float
+    popularity_weight: float
+    def __init__(self, rating_weight: _Optional[float] = ..., ranking_weight: _Optional[float] = ..., popularity_weight: _Optional[float] = ...) -> None: ...
 
 class ApproximateIndex(_message.Message):
-    __slots__ = ("path", "probe_count", "candidate_count", "largest_k", "popularity_weights")
+    __slots__ = ("path", "probe_count", "candidate_count", "largest_k", "popularity_weights", "orders")
     PATH_FIELD_NUMBER: _ClassVar[int]
     PROBE_COUNT_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_COUNT_FIELD_NUMBER: _ClassVar[int]
     LARGEST_K_FIELD_NUMBER: _ClassVar[int]
     POPULARITY_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    ORDERS_FIELD_NUMBER: _ClassVar[int]
     path: str
     probe_count: int
     candidate_count: int
     largest_k: int
     popularity_weights: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, path: _Optional[str] = ..., probe_count: _Optional[int] = ..., candidate_count: _Optional[int] = ..., largest_k: _Optional[int] = ..., popularity_weights: _Optional[_Iterable[float]] = ...) -> None: ...
+    orders: _containers.RepeatedCompositeFieldContainer[Order]
+    def __init__(self, path: _Optional[str] = ..., probe_count: _Optional[int] = ..., candidate_count: _Optional[int] = ..., largest_k: _Optional[int] = ..., popularity_weights: _Optional[_Iterable[float]] = ..., orders: _Optional[_Iterable[_Union[Order, _Mapping]]] = ...) -> None: ...
 
 class Epoch(_message.Message):
     __slots__ = ("number", "train_loss", "validation_loss", "seconds")

@@ -67,6 +67,9 @@ class Recipe:
         network_weight_decay: weight decay of the network's weights; None for that of the factors.
         side_information: True to learn from genres, release years and profiles, in models with implicit feedback.
         side_weight_decay: weight decay of the vectors of those features.
+        ranking: recipe of the ranking part, which orders the recommendations; None for none.
+        rating_weight: weight of the logit of the rating in the order; that of the ranking logit is 1.
+        new_user_rating_weight: the same for new users.
     """
 
     name: str
@@ -91,6 +94,9 @@ class Recipe:
     network_weight_decay: float | None = None
     side_information: bool = False
     side_weight_decay: float = 5.0
+    ranking: Recipe | None = None
+    rating_weight: float = 0.25
+    new_user_rating_weight: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -142,8 +148,13 @@ class Recipe:
         return replace(self, **settings)
 
     def hyperparameters(self) -> dict[str, str]:
-        """Return all settings as text, for the manifest."""
-        return {field.name: _as_text(getattr(self, field.name)) for field in fields(self)}
+        """Return all settings as text, for the manifest; those of the ranking part begin with "ranking."."""
+        settings = {
+            field.name: _as_text(getattr(self, field.name)) for field in fields(self) if field.name != "ranking"
+        }
+        if self.ranking is None:
+            return settings
+        return settings | {f"ranking.{name}": text for name, text in self.ranking.hyperparameters().items()}
 
 
 def resolve_range(recipe: Recipe, dataset: RatingsDataset, *, allow_misfit: bool = False) -> Range | None:
@@ -179,6 +190,19 @@ def embedding_size(n_categories: int) -> int:
 
 _PUBLISHED_NET = Recipe("p9", "neural-network", n_factors=None, hidden_layers=(100, 50))
 
+_RANKING = Recipe(
+    "ranking",
+    "ranking",
+    n_factors=200,
+    rating_range=None,
+    epochs=30,
+    batch_size=128,
+    learning_rate=5e-3,
+    weight_decay=3.0,
+)
+# The ranking part of the recipes that predict ratings: narrower than a version that only ranks.
+_RANKING_PART = replace(_RANKING, name="ranking-part", n_factors=100, learning_rate=1e-2)
+
 # docs/decisions/0003-recipes.md records what was tried.
 _DOT_BIAS = Recipe(
     "dot-bias",
@@ -194,6 +218,7 @@ _DOT_BIAS = Recipe(
     adapts_weight_decay=True,
     bias_weight_decay=0.05,
     side_information=True,
+    ranking=_RANKING_PART,
 )
 
 _NEURAL_NET = replace(
@@ -208,18 +233,7 @@ _NEURAL_NET = replace(
 _HYBRID = replace(
     _NEURAL_NET, name="hybrid", model="hybrid", weight_decay=2.25, embedding_dropout=0.5, network_weight_decay=0.5
 )
-_BEST = Recipe("best", "blend", n_factors=128, rating_range="auto", epochs=150)
-_RANKING = Recipe(
-    "ranking",
-    "ranking",
-    n_factors=200,
-    rating_range=None,
-    epochs=30,
-    batch_size=128,
-    learning_rate=5e-3,
-    weight_decay=3.0,
-)
-
+_BEST = Recipe("best", "blend", n_factors=128, rating_range="auto", epochs=150, ranking=_RANKING_PART)
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (

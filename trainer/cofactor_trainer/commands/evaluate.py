@@ -22,7 +22,8 @@ from cofactor_trainer.data.splits import Split, k_folds
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.evaluation.baselines import fit_biases, fit_popularity
 from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
-from cofactor_trainer.scoring.trained_model import TrainedModel
+from cofactor_trainer.scoring.trained_model import BY_RATING, Order, TrainedModel
+from cofactor_trainer.training.ranking_part import add_ranking_part
 from cofactor_trainer.training.train import train
 
 Metrics = dict[str, float]
@@ -79,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
             device=device,
             allow_misfit_range=arguments.allow_misfit_range,
         ).model
+        model = add_ranking_part(model, split.train, recipe, seed=arguments.seed, device=device)
         results.append(evaluate_with_baselines(model, recipe.name, split, arguments.top))
     means = {name: _mean([result[name] for result in results]) for name in results[0]}
     # Every model ranks for the same users.
@@ -106,16 +108,19 @@ def evaluate_with_baselines(model: TrainedModel, name: str, split: Split, k: int
     }
     if model.objective == "ranking":
         return metrics | {name: _ranking(model, split, k, 0.0)}
-    return metrics | {
-        name: asdict(evaluate_ratings(model, split)) | _ranking(model, split, k, 0.0),
-        f"{name}, popularity-corrected": _ranking(model, split, k, 1.0),
-    }
+    measured = {name: asdict(evaluate_ratings(model, split)) | _ranking(model, split, k, 0.0)}
+    if model.n_ranking_factors:
+        measured[f"{name}, by rating"] = _ranking(model, split, k, 0.0, BY_RATING)
+    measured[f"{name}, popularity-corrected"] = _ranking(model, split, k, 1.0, BY_RATING)
+    return metrics | measured
 
 
-def _ranking(model: TrainedModel, split: Split, k: int, popularity_weight: float) -> Metrics:
-    """Return the ranking metrics, or none if no held-out rating is relevant."""
+def _ranking(
+    model: TrainedModel, split: Split, k: int, popularity_weight: float, order: Order | None = None
+) -> Metrics:
+    """Return the ranking metrics of an order, None for the model's own; or none if no held-out rating is relevant."""
     try:
-        metrics = asdict(evaluate_ranking(model, split, k, popularity_weight=popularity_weight))
+        metrics = asdict(evaluate_ranking(model, split, k, order=order, popularity_weight=popularity_weight))
     except InputError:
         return {}
     return {name: value for name, value in metrics.items() if name != "k"}

@@ -33,6 +33,11 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--weight-decay", type=float, metavar="X", help="weight decay of the factors")
     group.add_argument("--factors", type=int, metavar="N", dest="n_factors", help="factors per user and item")
     group.add_argument(
+        "--no-ranking-part",
+        action="store_true",
+        help="only predict ratings: leave out the part that learns the order of the recommendations",
+    )
+    group.add_argument(
         "--rating-range", metavar="LOW,HIGH|auto", help="ends of the sigmoid; auto extends the rating scale a little"
     )
     group.add_argument(
@@ -53,6 +58,8 @@ def recipe_from_flags(arguments: argparse.Namespace) -> Recipe:
             "leave out --recipe or --objective"
         )
     changes: dict[str, Any] = {name: value for name in _SETTINGS if (value := getattr(arguments, name)) is not None}
+    if arguments.no_ranking_part:
+        changes["ranking"] = None
     if arguments.rating_range == "auto":
         changes["rating_range"] = "auto"
     elif arguments.rating_range is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +22,7 @@ from cofactor_trainer.scoring.trained_model import TrainedModel
 from cofactor_trainer.training.console_observer import ConsoleObserver
 from cofactor_trainer.training.epochs import EpochResult, TrainingResult
 from cofactor_trainer.training.observer import CompositeObserver, Observer
+from cofactor_trainer.training.ranking_part import add_ranking_part
 from cofactor_trainer.training.tensorboard import TensorBoardObserver
 from cofactor_trainer.training.train import train
 
@@ -92,7 +94,9 @@ class Trainer:
         """Train on the ratings, and stop early if the flags say so."""
         checkpoint: Path | None = self.flags.checkpoint
         if checkpoint is not None and not self.flags.resume:
-            _delete(refit_checkpoint(checkpoint))  # it belongs to an earlier run
+            refit = refit_checkpoint(checkpoint)
+            for path in (refit, ranking_checkpoint(checkpoint), ranking_checkpoint(refit)):
+                _delete(path)  # it belongs to an earlier run
         return self._train(
             train_ratings,
             validation,
@@ -125,28 +129,64 @@ class Trainer:
         patience: int | None = None,
         n_epochs: int | None = None,
     ) -> TrainingResult:
-        observers: list[Observer] = []
-        if logs is not None:
-            observers.append(TensorBoardObserver(logs, self.recipe, self.flags.seed))
-        with ConsoleObserver(self.console) as table:
-            return train(
+        with self._observer(logs, self.recipe) as observer:
+            result = train(
                 train_ratings,
                 validation,
                 self.recipe,
                 seed=self.flags.seed,
                 device=self.device,
-                observer=CompositeObserver([table, *observers]),
+                observer=observer,
                 allow_misfit_range=self.flags.allow_misfit_range,
                 patience=patience,
                 checkpoint=checkpoint,
                 resume=resume,
                 n_epochs=n_epochs,
             )
+        return replace(result, model=self._add_ranking_part(result.model, train_ratings, logs, checkpoint, resume))
+
+    def _add_ranking_part(
+        self,
+        model: TrainedModel,
+        train_ratings: RatingsDataset,
+        logs: Path | None,
+        checkpoint: Path | None,
+        resume: bool,
+    ) -> TrainedModel:
+        if self.recipe.ranking is None:
+            return model
+        self._print("training the ranking part")
+        path = None if checkpoint is None else ranking_checkpoint(checkpoint)
+        with self._observer(None if logs is None else logs / "ranking", self.recipe.ranking) as observer:
+            return add_ranking_part(
+                model,
+                train_ratings,
+                self.recipe,
+                seed=self.flags.seed,
+                device=self.device,
+                observer=observer,
+                checkpoint=path,
+                resume=resume and path is not None and path.exists(),
+            )
+
+    @contextmanager
+    def _observer(self, logs: Path | None, recipe: Recipe) -> Iterator[Observer]:
+        """Show the epochs on the console, and log them where the flags say so."""
+        observers: list[Observer] = []
+        if logs is not None:
+            observers.append(TensorBoardObserver(logs, recipe, self.flags.seed))
+        with ConsoleObserver(self.console) as table:
+            yield CompositeObserver([table, *observers])
 
 
 def refit_checkpoint(checkpoint: Path) -> Path:
     """Return the file that saves the second training, beside the checkpoint of the first."""
     return checkpoint.with_name(f"{checkpoint.name}.refit")
+
+
+def ranking_checkpoint(checkpoint: Path) -> Path:
+    """Return the file that saves the training of the ranking part, beside the checkpoint of the rest."""
+    return checkpoint.with_name(f"{checkpoint.name}.ranking")
 
 
 def _delete(path: Path) -> None:
@@ -160,10 +200,11 @@ def manifest_metrics(result: TrainingResult, split: Split | None) -> dict[str, f
     if split is None:
         return metrics
     if result.model.objective == "rating":
-        return metrics | asdict(evaluate_ratings(result.model, split))
+        metrics |= asdict(evaluate_ratings(result.model, split))
     try:
         ranking = evaluate_ranking(result.model, split)
     except InputError as error:
         logger.warning("the version has no ranking metrics: %s", error)
         return metrics
-    return metrics | {f"ndcg@{ranking.k}": ranking.ndcg, f"recall@{ranking.k}": ranking.recall}
+    names = {"ndcg": ranking.ndcg, "recall": ranking.recall}
+    return metrics | {f"{name}@{ranking.k}": value for name, value in names.items()}

@@ -54,15 +54,22 @@ def encode_profiles(features: tuple[manifest_pb2.ProfileFeature, ...], profiles:
     return np.hstack([_columns(feature, profiles[feature.key]) for feature in features])
 
 
-def fit_profile_model(profiles: pd.DataFrame, rows: Float64Array, covariance: Float64Array) -> ProfileModel | None:
+def fit_profile_model(
+    profiles: pd.DataFrame,
+    rows: Float64Array,
+    covariance: Float64Array,
+    features: tuple[manifest_pb2.ProfileFeature, ...] | None = None,
+) -> ProfileModel | None:
     """Regress the factors and biases of users on their sign-up answers; return None if the answers predict nothing.
 
     The target is rows (n_users, d + 1) minus their mean. covariance (d + 1, d + 1) of the rows scales the errors of
     all columns to a common unit. The penalty is the one with the lowest leave-one-out error. The answers predict
-    nothing if that error is no lower than the error without the answers.
+    nothing if that error is no lower than the error without the answers. features is the encoding of the answers; None
+    to choose it.
     """
-    described = (_describe_feature(str(name), profiles[name]) for name in profiles)
-    features = tuple(feature for feature in described if feature is not None)
+    if features is None:
+        described = (_describe_feature(str(name), profiles[name]) for name in profiles)
+        features = tuple(feature for feature in described if feature is not None)
     if not features:
         return None
     columns = encode_profiles(features, profiles)

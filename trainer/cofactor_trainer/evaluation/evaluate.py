@@ -10,8 +10,8 @@ from cofactor_trainer.data.dataset import Float32Array, Int64Array, RowArray
 from cofactor_trainer.data.splits import Split
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.evaluation.metrics import RankingMetrics, RatingMetrics, ranking_metrics, rating_metrics
-from cofactor_trainer.scoring.numpy_scorer import predict_all_logits, predict_ratings
-from cofactor_trainer.scoring.trained_model import TrainedModel
+from cofactor_trainer.scoring.numpy_scorer import predict_ratings, score_all
+from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 
 # Scores in memory at a time, 4 bytes each.
 _SCORES_PER_BLOCK = 1 << 22
@@ -29,7 +29,13 @@ def relevance_threshold(split: Split) -> float:
 
 
 def evaluate_ranking(
-    model: TrainedModel, split: Split, k: int = 10, *, popularity_weight: float = 0.0, threshold: float | None = None
+    model: TrainedModel,
+    split: Split,
+    k: int = 10,
+    *,
+    order: Order | None = None,
+    popularity_weight: float = 0.0,
+    threshold: float | None = None,
 ) -> RankingMetrics:
     """Measure how many relevant held-out items are among the first k recommendations.
 
@@ -40,24 +46,26 @@ def evaluate_ranking(
         model: model trained on ``split.train``.
         split: ratings; the held-out ones from ``threshold`` on are relevant.
         k: number of recommendations per user.
-        popularity_weight: weight of log(rating count + 1) in the score; 0 for the plain prediction.
+        order: order of the recommendations; None for the model's own.
+        popularity_weight: weight of log(rating count + 1) that is added to that of the order.
         threshold: lowest relevant rating; None for `relevance_threshold`.
 
     Raises:
         InputError: no relevant rating is held out.
     """
     train, threshold = split.train, relevance_threshold(split) if threshold is None else threshold
+    order = model.order if order is None else order
     relevant = _relevant_items(split, threshold)
     rated = _ItemsByUser(train.user_rows, train.item_rows, train.n_users)
     users = np.flatnonzero(relevant.counts).astype(np.int64)
     if not len(users):
         raise InputError(f"no held-out rating of a known user and item is {threshold:g} or more: nothing is relevant")
     counts = train.item_rating_counts()
-    boosts = (popularity_weight * np.log1p(counts)).astype(np.float32)
+    boosts = ((order.popularity_weight + popularity_weight) * np.log1p(counts)).astype(np.float32)
     users_per_block = max(1, _SCORES_PER_BLOCK // train.n_items)
     recommended, hits = [], []
     for block in np.split(users, range(users_per_block, len(users), users_per_block)):
-        scores = predict_all_logits(model, block) + boosts
+        scores = score_all(model, block, order) + boosts
         scores[rated.indices(block)] = -math.inf
         rows = top_k_rows(scores, min(k, train.n_items))
         is_relevant = np.zeros(scores.shape, dtype=bool)

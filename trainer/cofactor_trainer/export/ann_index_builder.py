@@ -2,8 +2,9 @@
 
 The index is an inverted file (H. Jégou, M. Douze and C. Schmid, Product quantization for nearest neighbor search,
 2011): items in clusters, with 8 bits per number of an item vector. An item vector is [factors, bias, log popularity]
-and a query is [user factors, 1, popularity weight], so that their inner product is the score. A query probes the
-clusters whose centres have the highest inner product with it.
+and a query is [user factors, 1, popularity weight], so that their inner product is the score. With a ranking part, the
+weights of an order multiply the parts of the user factors and the 1. A query probes the clusters whose centres have the
+highest inner product with it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from cofactor_trainer.export.ann_index_recall import (
     measure_index_recall,
 )
 from cofactor_trainer.export.ann_vectors import Arrays, item_vectors
+from cofactor_trainer.export.manifest import order_entry
+from cofactor_trainer.scoring.trained_model import Order
 
 INDEX_FILE = "candidates.faiss"
 CLUSTERS_PER_ROOT = 4
@@ -51,29 +54,30 @@ def require_faiss() -> Any:
 
 
 def write_index(
-    path: Path, arrays: Arrays, popularity_weights: Sequence[float]
+    path: Path, arrays: Arrays, orders: Sequence[Order], n_ranking: int = 0
 ) -> tuple[manifest_pb2.ApproximateIndex, dict[str, float]]:
     """Build an index, choose how many clusters to probe, and write it.
 
     Args:
         path: file to write.
         arrays: arrays of a dot-product version, including the rated items.
-        popularity_weights: popularity weights that the index must serve. The probe count is about the lowest that
-            reaches TARGET_RECALL at each of them.
+        orders: orders that the index must serve. The probe count is about the lowest that reaches TARGET_RECALL at
+            each of them.
+        n_ranking: number of columns of the ranking part.
 
     Returns:
-        The manifest entry that says how to query the index, and the recall metrics, each the lowest of all weights.
+        The manifest entry that says how to query the index, and the recall metrics, each the lowest of all orders.
 
     Raises:
         MissingExtraError: faiss is not installed.
     """
     faiss = require_faiss()
-    index, sample = build_index(arrays), draw_recall_sample(arrays, popularity_weights)
+    index, sample = build_index(arrays), draw_recall_sample(arrays, orders, n_ranking)
 
     def lowest_recalls(probe_count: int) -> dict[int, float]:
         parameters = faiss.SearchParametersIVF(nprobe=probe_count)
-        by_weight = [measure_index_recall(index, parameters, arrays, sample, weight) for weight in popularity_weights]
-        return {k: min(recalls[k] for recalls in by_weight) for k in TARGET_RECALL}
+        by_order = [measure_index_recall(index, parameters, arrays, sample, order) for order in orders]
+        return {k: min(recalls[k] for recalls in by_order) for k in TARGET_RECALL}
 
     probe_count, recalls = choose_probe_count(lowest_recalls, index.nlist)
     with path.open("wb") as file:
@@ -85,7 +89,8 @@ def write_index(
         probe_count=probe_count,
         candidate_count=CANDIDATES,
         largest_k=LARGEST_K,
-        popularity_weights=popularity_weights,
+        popularity_weights=() if n_ranking else [order.popularity_weight for order in orders],
+        orders=[order_entry(order) for order in orders] if n_ranking else (),
     )
     return entry, {f"approximate_recall@{k}": recall for k, recall in recalls.items()}
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cofactor_trainer.data.dataset import Float32Array, Int64Array
+from cofactor_trainer.scoring.trained_model import Order
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -31,11 +32,21 @@ def item_vectors(arrays: Arrays, rows: slice | Int64Array) -> Float32Array:
     return vectors
 
 
-def query_vectors(user_factors: Float32Array, popularity_weight: float) -> Float32Array:
-    """Return the query vectors of users: (B, d) -> (B, width)."""
-    n_users, n_factors = user_factors.shape
+def query_factors(user_factors: Float32Array, n_ranking: int, order: Order) -> Float32Array:
+    """Weigh the parts of users' factors as an order does: user_factors (B, d) -> (B, d).
+
+    n_ranking is the number of columns of the ranking part.
+    """
+    weights = np.full(user_factors.shape[1], order.rating_weight, dtype=np.float32)
+    weights[len(weights) - n_ranking :] = order.ranking_weight
+    return user_factors * weights
+
+
+def query_vectors(factors: Float32Array, order: Order) -> Float32Array:
+    """Return the query vectors of users from their weighted factors: (B, d) -> (B, width)."""
+    n_users, n_factors = factors.shape
     vectors = np.zeros((n_users, vector_width(n_factors)), dtype=np.float32)
-    vectors[:, :n_factors] = user_factors
-    vectors[:, n_factors] = 1
-    vectors[:, n_factors + 1] = popularity_weight
+    vectors[:, :n_factors] = factors
+    vectors[:, n_factors] = order.rating_weight
+    vectors[:, n_factors + 1] = order.popularity_weight
     return vectors

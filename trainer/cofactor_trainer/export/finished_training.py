@@ -24,14 +24,15 @@ from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
 from cofactor_trainer.errors import ExportError, InputError, TrainerError
 from cofactor_trainer.export.table_file import encode_strings
 from cofactor_trainer.export.version_writer import MetricsProtocol, Quantization, export_version
-from cofactor_trainer.scoring.trained_model import Layer, TrainedModel
+from cofactor_trainer.scoring.trained_model import Layer, Order, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
 
 SUFFIX = ".trained.npz"
 _FORMAT = 1
 _META = "meta"
 _MODEL_ARRAYS = ("user_factors", "user_bias", "item_factors", "item_bias")
-_MODEL_FIELDS = ("architecture", "objective", "global_bias", "rating_range", "n_dot_factors")
+_MODEL_FIELDS = ("architecture", "objective", "global_bias", "rating_range", "n_dot_factors", "n_ranking_factors")
+_ORDERS = ("order", "new_user_order")
 _RATING_ARRAYS = ("user_rows", "item_rows", "ratings", "timestamps")
 _RATED_ARRAYS = ("user_rows", "item_rows", "ratings")
 
@@ -158,6 +159,7 @@ def _metadata(training: FinishedTraining) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         "model": {name: getattr(training.model, name) for name in _MODEL_FIELDS},
+        "orders": {name: asdict(getattr(training.model, name)) for name in _ORDERS},
         "dataset": {name: getattr(dataset, name) for name in ("name", "rating_min", "rating_max")},
         "genres": list(dataset.catalogue.genres),
         "profiles": None if profiles is None else {str(name): _answers(profiles[name]) for name in profiles},
@@ -209,6 +211,7 @@ def _training(arrays: Arrays, meta: Mapping[str, Any]) -> FinishedTraining:
     settings: dict[str, Any] = {**meta["model"], **{name: arrays[f"model/{name}"] for name in _MODEL_ARRAYS}}
     if settings["rating_range"] is not None:
         settings["rating_range"] = tuple(settings["rating_range"])
+    settings |= {name: Order(**order) for name, order in meta.get("orders", {}).items()}
     model = TrainedModel(**settings, layers=layers)
     history = tuple(EpochResult(**result) for result in meta["history"])
     protocol = None if meta["protocol"] is None else MetricsProtocol(**meta["protocol"])

@@ -34,8 +34,10 @@ def _mean_logits(model: TrainedModel) -> np.ndarray:
     n_users, n_items = len(model.user_bias) - 1, len(model.item_bias) - 1
     if not model.layers:
         # The logit is linear in the user's row, so its mean is the logit of the mean row.
-        mean = np.append(model.user_factors[:-1].mean(0, dtype=np.float64), model.user_bias[:-1].mean(dtype=np.float64))
-        logits: np.ndarray = model.item_factors[:-1] @ mean[:-1] + mean[-1] + model.item_bias[:-1]
+        n_dot = model.n_dot_factors
+        mean = model.user_factors[:-1, :n_dot].mean(0, dtype=np.float64)
+        bias = model.user_bias[:-1].mean(dtype=np.float64) + model.item_bias[:-1]
+        logits: np.ndarray = model.item_factors[:-1, :n_dot] @ mean + bias
         return logits
     wanted = int(np.clip(_NETWORK_PAIRS // n_items, _FEWEST_USERS, _MOST_USERS))
     users = np.random.default_rng(0).permutation(n_users)[:wanted]

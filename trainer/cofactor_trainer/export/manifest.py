@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ import numpy.typing as npt
 import torch
 
 from cofactor.v1 import manifest_pb2
-from cofactor_trainer.data.dataset import RatingsDataset
-from cofactor_trainer.scoring.trained_model import TrainedModel
+from cofactor_trainer.data.dataset import Float32Array, RatingsDataset
+from cofactor_trainer.scoring.numpy_scorer import score_all
+from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
 
+# Versions with a ranking part have the second format: a server that reads the first one would order by ratings alone.
 FORMAT_VERSION = 1
+RANKING_PART_FORMAT = 2
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -43,7 +47,7 @@ def check_names(name: str, version: str) -> None:
 def create_manifest(model: TrainedModel, dataset: RatingsDataset, name: str, version: str) -> manifest_pb2.Manifest:
     """Create a manifest with everything that is known before the files are written."""
     manifest = manifest_pb2.Manifest(
-        format_version=FORMAT_VERSION,
+        format_version=RANKING_PART_FORMAT if model.n_ranking_factors else FORMAT_VERSION,
         name=name,
         version=version,
         architecture=model.architecture,
@@ -58,11 +62,33 @@ def create_manifest(model: TrainedModel, dataset: RatingsDataset, name: str, ver
         global_bias=model.global_bias,
         dataset=dataset.name,
         producer=f"cofactor {installed_version('cofactor')}, torch {torch.__version__}",
-        default_popularity_weight=1.0 if model.objective == "rating" else 0.0,
+        default_popularity_weight=1.0 if model.objective == "rating" and not model.n_ranking_factors else 0.0,
     )
     if model.rating_range is not None:
         manifest.rating_range.low, manifest.rating_range.high = model.rating_range
     return manifest
+
+
+def order_entry(order: Order) -> manifest_pb2.Order:
+    """Convert an order to its manifest message."""
+    return manifest_pb2.Order(**asdict(order))
+
+
+def describe_orders(manifest: manifest_pb2.Manifest, model: TrainedModel, log_popularity: Float32Array) -> None:
+    """Add the ranking part of a model to its manifest: log_popularity (n_items + 1,)."""
+    manifest.ranking_factor_count = model.n_ranking_factors
+    manifest.default_order.CopyFrom(order_entry(model.order))
+    manifest.new_user_order.CopyFrom(order_entry(model.new_user_order))
+    average_user = np.array([len(model.user_bias) - 1])
+    popularity = log_popularity[:-1].astype(np.float64)
+    popularity -= popularity.mean()
+    spread = float(popularity @ popularity) or 1.0
+    for order, field in (
+        (Order(1.0, 0.0), "rating_popularity_slope"),
+        (Order(0.0, 1.0), "ranking_popularity_slope"),
+    ):
+        scores = score_all(model, average_user, order)[0].astype(np.float64)
+        setattr(manifest, field, float(popularity @ (scores - scores.mean())) / spread)
 
 
 def epoch_entry(result: EpochResult) -> manifest_pb2.Epoch:

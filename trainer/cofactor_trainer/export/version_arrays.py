@@ -11,6 +11,7 @@ from cofactor_trainer.data.dataset import RatingsDataset, row_counts
 from cofactor_trainer.export.table_file import encode_strings
 from cofactor_trainer.graphs.scorer import precompute_item_hidden
 from cofactor_trainer.graphs.user_prior import UserPrior
+from cofactor_trainer.scoring.ranking_part import similarity_columns
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -18,7 +19,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 def model_arrays(model: TrainedModel, prior: UserPrior) -> Arrays:
     """Build the arrays that training learnt."""
-    norms = np.sqrt(np.einsum("ij,ij->i", model.item_factors, model.item_factors))
+    compared = model.item_factors[:, similarity_columns(model)]
+    norms = np.sqrt(np.einsum("ij,ij->i", compared, compared))
     arrays: Arrays = {
         "user_factors": model.user_factors,
         "user_bias": model.user_bias,

@@ -19,7 +19,6 @@ from cofactor_trainer.export.verification.recall import RECALL_K, measure_recall
 from cofactor_trainer.export.verification.reference import Reference
 from cofactor_trainer.export.verification.stable_histories import find_stable_history
 from cofactor_trainer.export.verification.tolerances import output_units
-from cofactor_trainer.graphs.fold_in import EmbedRankingUser, EmbedRatingUser, FoldIn
 from cofactor_trainer.graphs.graph_specs import (
     embed_user_spec,
     predict_spec,
@@ -28,13 +27,14 @@ from cofactor_trainer.graphs.graph_specs import (
     similarity_spec,
 )
 from cofactor_trainer.graphs.item_columns import RecommendColumnwise
+from cofactor_trainer.graphs.ranking_fold_in import FoldIn, build_fold_in
 from cofactor_trainer.graphs.recommend import Recommend
 from cofactor_trainer.graphs.recommend_blockwise import RecommendBlockwise
 from cofactor_trainer.graphs.recommend_candidates import RecommendFromCandidates
 from cofactor_trainer.graphs.recommend_quantized import RecommendQuantized
 from cofactor_trainer.graphs.scorer import Scorer
 from cofactor_trainer.graphs.top_k import LARGE_CATALOGUE_ITEMS
-from cofactor_trainer.graphs.user_prior import UserPrior
+from cofactor_trainer.graphs.user_prior import UserPriors
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
 # Tables that only graphs of large or quantized catalogues read.
@@ -42,7 +42,7 @@ LARGE_TABLES = ("item_columns", "item_codes", "item_code_basis", "item_code_step
 
 
 def build_graphs(
-    model: TrainedModel, dataset: RatingsDataset, prior: UserPrior, arrays: Mapping[str, npt.NDArray[Any]]
+    model: TrainedModel, dataset: RatingsDataset, priors: UserPriors, arrays: Mapping[str, npt.NDArray[Any]]
 ) -> dict[str, GraphCheck]:
     """Build every graph of a version, by name; Recommend reads item_codes or item_columns if arrays has them."""
     item_log_popularity = torch.from_numpy(arrays["item_log_popularity"])
@@ -68,11 +68,12 @@ def build_graphs(
         ),
         "similarity": GraphCheck(similarity_spec(scorer, inverse_norms), inputs["similarity"], reference.similarity),
     }
-    fold_in = EmbedRatingUser(scorer, prior) if model.objective == "rating" else EmbedRankingUser(scorer, prior)
+    scale = dataset.rating_min, dataset.rating_max
+    fold_in = build_fold_in(model, scorer, priors, scale)
     units = output_units(model, dataset)
     histories = [
         find_stable_history(history, fold_in, scorer.n_items, units)
-        for history in sampler.sample_embed_user(dataset, prior.profile)
+        for history in sampler.sample_embed_user(dataset, priors.main.profile)
     ]
     graphs["embed_user"] = GraphCheck(
         embed_user_spec(fold_in), histories, fold_in, compute_exactly=partial(_embed_exactly, fold_in)
@@ -118,14 +119,18 @@ def _recommend(
     """Build the Recommend that suits the architecture, the size of the catalogue and the tables."""
     popularity, is_large = reference.item_log_popularity, scorer.n_items >= LARGE_CATALOGUE_ITEMS
     recall = partial(measure_recall, model=model, reference=reference)
+    make = RecommendBlockwise if is_large else Recommend
+    ranked: Recommend | None = None
+    if scorer.network is not None and scorer.n_ranking:
+        ranked = make(scorer, popularity, reads_network=False)
     if is_large and scorer.network is not None:
         module: Recommend = RecommendFromCandidates(scorer, popularity)
         return GraphCheck(
-            recommend_spec(scorer, module),
+            recommend_spec(scorer, module, without_network=ranked),
             golden_inputs,
             # In torch as in ONNX it may miss an item. The scores of the items it finds are compared with the exact
             # ones.
-            module,
+            partial(_from_candidates, module, ranked),
             reference.recommend_for_rows,
             recalls={f"candidate_recall@{RECALL_K}": partial(recall, n_users=100)},
         )
@@ -135,11 +140,19 @@ def _recommend(
         single = RecommendQuantized(scorer, popularity, tables)
     elif "item_columns" in tables:
         single = RecommendColumnwise(scorer, popularity, tables["item_columns"])
-    module = RecommendBlockwise(scorer, popularity) if is_large else Recommend(scorer, popularity)
+    module = make(scorer, popularity)
     return GraphCheck(
-        recommend_spec(scorer, module, single),
+        recommend_spec(scorer, module, single, ranked),
         golden_inputs,
         reference.recommend,
         reference.recommend_for_rows,
         recalls={f"int8_recall@{RECALL_K}": partial(recall, n_users=1000)} if "item_codes" in tables else {},
     )
+
+
+def _from_candidates(module: Recommend, ranked: Recommend | None, **golden_input: Tensor) -> tuple[Tensor, ...]:
+    """Compute graph recommend of a large network, whose runs without a rating weight skip the network."""
+    if ranked is not None and not golden_input["order_weights"][:, 0].any():
+        module = ranked
+    outputs: tuple[Tensor, ...] = module(**golden_input)
+    return outputs

@@ -16,7 +16,7 @@ from google.protobuf import json_format
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import Float32Array, Int64Array, RowArray
 from cofactor_trainer.errors import InputError
-from cofactor_trainer.export.manifest import FORMAT_VERSION, check_names
+from cofactor_trainer.export.manifest import FORMAT_VERSION, RANKING_PART_FORMAT, check_names
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,10 @@ def _read_manifest(directory: Path) -> manifest_pb2.Manifest:
         raise InputError(f"{directory} is not a version directory: its manifest.json cannot be read") from error
     except (UnicodeDecodeError, json_format.ParseError) as error:
         raise InputError(f"is not a manifest: {error}", path) from error
-    if manifest.format_version != FORMAT_VERSION:
+    if manifest.format_version not in (FORMAT_VERSION, RANKING_PART_FORMAT):
         raise InputError(
-            f"format version {manifest.format_version} is not {FORMAT_VERSION}; export the version with this release",
+            f"format version {manifest.format_version} is not {FORMAT_VERSION} or {RANKING_PART_FORMAT}; export the "
+            "version with this release",
             path,
         )
     try:

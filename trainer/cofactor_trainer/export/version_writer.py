@@ -21,6 +21,7 @@ from cofactor_trainer.export.item_effects import item_effects
 from cofactor_trainer.export.manifest import (
     check_names,
     create_manifest,
+    describe_orders,
     embedding_space_id,
     epoch_entry,
     file_entry,
@@ -38,10 +39,10 @@ from cofactor_trainer.export.version_graphs import build_graphs
 from cofactor_trainer.graphs.item_codes import quantize_items
 from cofactor_trainer.graphs.item_columns import build_item_columns
 from cofactor_trainer.graphs.onnx_writer import tables_by_initializer, write_graph
-from cofactor_trainer.graphs.prior_estimation import estimate_ranking_prior, estimate_rating_prior
+from cofactor_trainer.graphs.ranking_prior import estimate_priors
 from cofactor_trainer.graphs.top_k import LARGE_CATALOGUE_ITEMS
-from cofactor_trainer.graphs.user_prior import UserPrior
-from cofactor_trainer.scoring.trained_model import TrainedModel
+from cofactor_trainer.graphs.user_prior import UserPrior, UserPriors
+from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
 
 TABLES_FILE = "tables.bin"
@@ -185,20 +186,21 @@ def _write_files(
     rated: Arrays,
     options: _Options,
 ) -> None:
-    estimate_prior = estimate_rating_prior if model.objective == "rating" else estimate_ranking_prior
-    prior = estimate_prior(model, dataset)
-    arrays = _graph_arrays(model, dataset, prior, options.quantize_to)
+    priors = estimate_priors(model, dataset)
+    arrays = _graph_arrays(model, dataset, priors.main, options.quantize_to)
     manifest.embedding_space = embedding_space_id(model, arrays)
     catalogue = catalogue_arrays(dataset)
     catalogue["item_effect"] = item_effects(model, catalogue["item_rating_counts"])
     manifest.tables.extend(write_tables(directory / TABLES_FILE, {**arrays, **catalogue, **rated}))
-    if prior.profile is not None:
-        manifest.profile_features.extend(prior.profile.features)
-    golden = _write_graphs(directory, manifest, model, dataset, prior, arrays)
+    if priors.main.profile is not None:
+        manifest.profile_features.extend(priors.main.profile.features)
+    if model.n_ranking_factors:
+        describe_orders(manifest, model, arrays["item_log_popularity"])
+    golden = _write_graphs(directory, manifest, model, dataset, priors, arrays)
     if options.approximate:
-        # The weights that the index must serve: without popularity, and the default of the model.
-        weights = sorted({0.0, manifest.default_popularity_weight})
-        index, recalls = write_index(directory / INDEX_FILE, arrays | rated, weights)
+        index, recalls = write_index(
+            directory / INDEX_FILE, arrays | rated, _index_orders(model, manifest), model.n_ranking_factors
+        )
         manifest.approximate_index.CopyFrom(index)
         manifest.metrics.update(recalls)
     with (directory / GOLDEN_FILE).open("wb") as file:
@@ -210,6 +212,13 @@ def _write_files(
     _write_synced(directory / SEAL_FILE, f"{hashlib.sha256(content.encode()).hexdigest()}  {MANIFEST_FILE}\n")
     _write_synced(directory / MANIFEST_FILE, content)
     sync_directory(directory)
+
+
+def _index_orders(model: TrainedModel, manifest: manifest_pb2.Manifest) -> list[Order]:
+    """Return the orders that an index must serve: those of the model, or the rating without and with popularity."""
+    if model.n_ranking_factors:
+        return list(dict.fromkeys([model.order, model.new_user_order]))
+    return [Order(popularity_weight=weight) for weight in sorted({0.0, manifest.default_popularity_weight})]
 
 
 def _graph_arrays(
@@ -230,7 +239,7 @@ def _write_graphs(
     manifest: manifest_pb2.Manifest,
     model: TrainedModel,
     dataset: RatingsDataset,
-    prior: UserPrior,
+    priors: UserPriors,
     arrays: Arrays,
 ) -> Arrays:
     """Write and verify every graph, and add it and its recall to the manifest.
@@ -240,7 +249,7 @@ def _write_graphs(
     """
     tables = {table.name: table for table in manifest.tables}
     golden: Arrays = {}
-    for name, check in build_graphs(model, dataset, prior, arrays).items():
+    for name, check in build_graphs(model, dataset, priors, arrays).items():
         path = directory / f"{name}.onnx"
         write_graph(check.spec, path, tables, TABLES_FILE)
         for number, (inputs, outputs) in enumerate(verify_graph(path, check)):

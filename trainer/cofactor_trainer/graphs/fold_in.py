@@ -8,7 +8,6 @@ is a standard Gaussian, and n ratings need at most n + 1 iterations. ONNX has no
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -41,16 +40,15 @@ def conjugate_gradients(matrix: Tensor, target: Tensor, iterations: int) -> Tens
     return solution
 
 
-class FoldIn(nn.Module):
-    """Base of the fold-ins: scorer, prior, and the linearised logits."""
+class Prior(nn.Module):
+    """A Gaussian prior over rows of D numbers, as buffers of a graph."""
 
     prior_mean: Tensor
     prior_root: Tensor
     profile_weight: Tensor
 
-    def __init__(self, scorer: Scorer, prior: UserPrior) -> None:
+    def __init__(self, prior: UserPrior) -> None:
         super().__init__()
-        self.scorer = scorer
         self.register_buffer("prior_mean", torch.from_numpy(prior.mean).float())
         self.register_buffer("prior_root", torch.from_numpy(prior.root).float())
         self.n_profile_columns = 0 if prior.profile is None else len(prior.profile.weight)
@@ -58,14 +56,29 @@ class FoldIn(nn.Module):
             self.register_buffer("profile_weight", torch.from_numpy(prior.profile.weight).float())
 
     def mean_given(self, profile: Tensor | None) -> Tensor:
-        """Return the prior mean given sign-up answers: (B, P) -> (B, d + 1); without answers (d + 1,) for all users."""
+        """Return the prior mean given sign-up answers: (B, P) -> (B, D); without answers (D,) for all users."""
         if profile is None:
             return self.prior_mean
         return profile.clamp(*COLUMN_RANGE) @ self.profile_weight + self.prior_mean
 
     def unwhiten(self, whitened: Tensor, mean: Tensor) -> Tensor:
-        """Convert whitened rows to user rows, the bias last: (B, d + 1) -> (B, d + 1)."""
+        """Convert whitened rows to rows: (B, D) -> (B, D)."""
         return whitened @ self.prior_root.t() + mean
+
+
+class EmbedRatingUser(Prior):
+    """Graph embed_user of a model of ratings; a row is the user's factors followed by the bias.
+
+    steps has the length of every Gauss-Newton step; iterations is the number of conjugate gradients in each.
+    """
+
+    def __init__(
+        self, scorer: Scorer, prior: UserPrior, steps: tuple[float, ...] | None = None, iterations: int = 6
+    ) -> None:
+        super().__init__(prior)
+        self.scorer = scorer
+        self.steps = steps or (DOT_STEPS if scorer.network is None else NETWORK_STEPS)
+        self.iterations = iterations
 
     def logits_and_jacobian(self, user: Tensor, item_rows: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the logits and their derivatives with respect to the user row.
@@ -85,20 +98,6 @@ class FoldIn(nn.Module):
             logits = logits + (factors @ user[:, : scorer.n_dot, None])[:, :, 0]
             parts.insert(0, factors)
         return logits, torch.cat(parts, 2)
-
-
-class EmbedRatingUser(FoldIn):
-    """Graph embed_user of a rating model.
-
-    steps has the length of every Gauss-Newton step; iterations is the number of conjugate gradients in each.
-    """
-
-    def __init__(
-        self, scorer: Scorer, prior: UserPrior, steps: tuple[float, ...] | None = None, iterations: int = 6
-    ) -> None:
-        super().__init__(scorer, prior)
-        self.steps = steps or (DOT_STEPS if scorer.network is None else NETWORK_STEPS)
-        self.iterations = iterations
 
     def forward(
         self, item_rows: Tensor, ratings: Tensor, profile: Tensor | None = None
@@ -134,60 +133,3 @@ class EmbedRatingUser(FoldIn):
             return torch.ones_like(ratings)
         low, high = self.scorer.rating_range
         return (ratings - low) * (high - ratings) / (high - low)
-
-
-class EmbedRankingUser(FoldIn):
-    """Graph embed_user of a ranking model.
-
-    The rated items count as draws from a softmax over the catalogue, whatever their rating. The log-likelihood is
-    expanded to second order at the average user, where the mean and covariance of the softmax are constants. The row
-    is therefore one Newton step, which does not read the catalogue.
-
-    With n ratings the step solves (n · C + I) · x = gradient, where C is the covariance in whitened space. All users
-    share C, so its eigenvectors are folded into the root of the prior. In their basis the system is diagonal, and the
-    solution is exact for every number of ratings.
-    """
-
-    centre: Tensor
-    curvature: Tensor
-
-    def __init__(self, scorer: Scorer, prior: UserPrior) -> None:
-        super().__init__(scorer, prior)
-        centre, covariance = self._softmax_moments()
-        curvature, axes = np.linalg.eigh(prior.root.T @ covariance.numpy() @ prior.root)
-        self.prior_root = torch.from_numpy(prior.root @ axes).float()
-        self.register_buffer("centre", centre.float())
-        self.register_buffer("curvature", torch.from_numpy(curvature.clip(min=0)).float())
-
-    def forward(
-        self, item_rows: Tensor, ratings: Tensor, profile: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute graph embed_user; docs/model-format.md has the shapes."""
-        given = (item_rows != self.scorer.n_items).float()[:, :, None]
-        mean = self.mean_given(profile)
-        average = torch.zeros_like(ratings[:, :1]) * self.prior_mean + self.prior_mean
-        _, jacobian = self.logits_and_jacobian(average, item_rows)
-        gradient = ((jacobian - self.centre) * given).sum(1) @ self.prior_root
-        user = self.unwhiten(gradient / (given.sum(1) * self.curvature + 1), mean)
-        logits, _ = self.logits_and_jacobian(user, item_rows)
-        return user[:, :-1], user[:, -1], self.scorer.ratings(logits)
-
-    def _softmax_moments(self) -> tuple[Tensor, Tensor]:
-        """Compute mean (d + 1,) and covariance (d + 1, d + 1) of the logits' derivatives, in float64.
-
-        The distribution is the softmax of the average user over the catalogue.
-        """
-        with torch.no_grad():
-            user = self.prior_mean[None]
-            n_items = self.scorer.n_items
-            batches = torch.tensor_split(torch.arange(n_items)[None], -(-n_items // CATALOGUE_BATCH), 1)
-            logits = torch.cat([self.logits_and_jacobian(user, batch)[0] for batch in batches], 1)
-            weights = logits.double().softmax(1)[0]
-            mean = torch.zeros(user.shape[1], dtype=torch.float64)
-            moment = torch.zeros(user.shape[1], user.shape[1], dtype=torch.float64)
-            for batch in batches:
-                jacobian = self.logits_and_jacobian(user, batch)[1][0].double()
-                weight = weights[batch[0]][:, None]
-                mean += (weight * jacobian).sum(0)
-                moment += (weight * jacobian).t() @ jacobian
-        return mean, moment - mean[:, None] * mean

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cofactor_trainer.graphs.fold_in import FoldIn
+from cofactor_trainer.graphs.graph_switch import Condition
 from cofactor_trainer.graphs.item_columns import SimilarItemsColumnwise
 from cofactor_trainer.graphs.onnx_writer import GraphSpec
 from cofactor_trainer.graphs.predict import Predict
+from cofactor_trainer.graphs.ranking_fold_in import FoldIn
 from cofactor_trainer.graphs.recommend import Recommend
 from cofactor_trainer.graphs.scorer import Scorer
 from cofactor_trainer.graphs.similarity import SimilarItems, Similarity
@@ -26,26 +27,31 @@ def predict_spec(scorer: Scorer) -> GraphSpec:
     )
 
 
-def recommend_spec(scorer: Scorer, recommend: Recommend, single: Recommend | None = None) -> GraphSpec:
-    """Specify graph recommend; the module `single`, if given, serves one user in place of `recommend`."""
-    return GraphSpec(
-        recommend,
-        {
-            "user_factors": torch.zeros(2, scorer.n_user_factors),
-            "user_bias": torch.zeros(2),
-            "popularity_weight": torch.zeros(2),
-            "excluded_rows": torch.zeros(2, 3, dtype=torch.int64),
-            "k": torch.tensor([2]),
-        },
-        {
-            "user_factors": {0: "B"},
-            "user_bias": {0: "B"},
-            "popularity_weight": {0: "B"},
-            "excluded_rows": {0: "B", 1: "E"},
-        },
-        ["item_rows", "scores", "ratings"],
-        single=single,
-    )
+def recommend_spec(
+    scorer: Scorer, recommend: Recommend, single: Recommend | None = None, without_network: Recommend | None = None
+) -> GraphSpec:
+    """Specify graph recommend.
+
+    The module `single`, if given, serves one user in place of `recommend`. The module `without_network`, if given,
+    serves runs in which the weights of all rating logits are 0.
+    """
+    inputs = {
+        "user_factors": torch.zeros(2, scorer.n_user_factors),
+        "user_bias": torch.zeros(2),
+        "popularity_weight": torch.zeros(2),
+        "excluded_rows": torch.zeros(2, 3, dtype=torch.int64),
+        "k": torch.tensor([2]),
+    }
+    dynamic_axes = {name: {0: "B"} for name in ("user_factors", "user_bias", "popularity_weight")}
+    dynamic_axes["excluded_rows"] = {0: "B", 1: "E"}
+    if scorer.n_ranking:
+        inputs["order_weights"], dynamic_axes["order_weights"] = torch.ones(2, 2), {0: "B"}
+    special: tuple[Condition, Recommend] | None = None
+    if without_network is not None:
+        special = "no rating weight", without_network
+    elif single is not None:
+        special = "one row", single
+    return GraphSpec(recommend, inputs, dynamic_axes, ["item_rows", "scores", "ratings"], special=special)
 
 
 def similar_items_spec(scorer: Scorer, item_inverse_norms: Tensor, item_columns: Tensor | None = None) -> GraphSpec:

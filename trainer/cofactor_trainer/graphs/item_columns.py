@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cofactor_trainer.data.dataset import Float32Array
 from cofactor_trainer.graphs.onnx_writer import table_slice_name
-from cofactor_trainer.graphs.recommend import Recommend
+from cofactor_trainer.graphs.recommend import Recommend, Users
 from cofactor_trainer.graphs.scorer import Scorer
 from cofactor_trainer.graphs.similarity import SimilarItems
 from cofactor_trainer.graphs.top_k import mask_excluded, padded_length, top_k_rows
@@ -44,15 +44,13 @@ class RecommendColumnwise(Recommend):
         super().__init__(scorer, item_log_popularity)
         self.register_buffer(table_slice_name("item_columns", 0), item_columns[: scorer.n_user_factors + 2])
 
-    def forward(
-        self, user_factors: Tensor, user_bias: Tensor, popularity_weight: Tensor, excluded_rows: Tensor, k: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute graph recommend for B = 1; docs/model-format.md has the shapes."""
-        weights = popularity_weight[:, None]
-        query = torch.cat([user_factors, torch.ones_like(weights), weights], 1)
+    def find(self, users: Users, excluded_rows: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the best items of one user, as `Recommend.find` does."""
+        factors = self.query(users)
+        assert factors is not None
+        query = torch.cat([factors, users.weighted(torch.ones_like(users.popularity)), users.popularity], 1)
         scores = query @ self.get_buffer(table_slice_name("item_columns", 0))
-        item_rows, best = top_k_rows(mask_excluded(scores, excluded_rows, self.scorer.n_items), k)
-        return self._outputs(user_bias, popularity_weight, item_rows, best)
+        return top_k_rows(mask_excluded(scores, excluded_rows, self.scorer.n_items), k)
 
 
 class SimilarItemsColumnwise(SimilarItems):
@@ -60,7 +58,7 @@ class SimilarItemsColumnwise(SimilarItems):
 
     def __init__(self, scorer: Scorer, item_inverse_norms: Tensor, item_columns: Tensor) -> None:
         super().__init__(scorer, item_inverse_norms)
-        n_factors = scorer.n_user_factors
+        n_factors = scorer.item_factors.shape[1]
         self.norms_name = table_slice_name("item_columns", n_factors + 2)
         self.register_buffer(table_slice_name("item_columns", 0), item_columns[:n_factors])
         self.register_buffer(self.norms_name, item_columns[n_factors + 2 :])

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cofactor.v1 import manifest_pb2
-from cofactor_trainer.graphs.batch_size_switch import switch_on_batch_size
+from cofactor_trainer.graphs.graph_switch import Condition, switch_graphs
 
 OPSET = 18
 
@@ -33,7 +33,7 @@ class GraphSpec:
         dynamic_axes: names of the free dimensions, {input: {axis: name}}.
         outputs: output names.
         broadcast_axes: names of axes that are traced as equal to another axis but may also be 1, {input: {axis: name}}.
-        single: module to run instead if the first dimension of the first input is 1; None to always run `module`.
+        special: a condition, and the module to run instead of `module` where it holds; None to always run `module`.
     """
 
     module: nn.Module
@@ -41,7 +41,7 @@ class GraphSpec:
     dynamic_axes: Mapping[str, Mapping[int, str]]
     outputs: Sequence[str]
     broadcast_axes: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
-    single: nn.Module | None = None
+    special: tuple[Condition, nn.Module] | None = None
 
 
 def table_slice_name(table: str, start: int) -> str:
@@ -62,8 +62,10 @@ def write_graph(spec: GraphSpec, path: Path, tables: Mapping[str, manifest_pb2.T
         ValueError: a buffer does not fit its table, or a free dimension has become constant.
     """
     model = _trace(spec)
-    if spec.single is not None:
-        model = switch_on_batch_size(_trace(_single_user_spec(spec, spec.single)), model)
+    if spec.special is not None:
+        condition, module = spec.special
+        special = _single_user_spec(spec, module) if condition == "one row" else replace(spec, module=module)
+        model = switch_graphs(condition, _trace(special), model)
     for name, initializer in list(model.graph.initializers.items()):
         if not initializer.uses():
             del model.graph.initializers[name]

@@ -11,7 +11,7 @@ benchmarks/fold_in.py measures the effect. More steps fit the training ratings o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -77,15 +77,6 @@ def estimate_rating_prior(model: TrainedModel, dataset: RatingsDataset) -> UserP
         users = np.concatenate(moments.users)
         profile = fit_profile_model(dataset.profiles.iloc[users], rows, covariance)
     return UserPrior(rows.mean(0), covariance * moments.n_ratings / moments.squared_error, profile)
-
-
-def estimate_ranking_prior(model: TrainedModel, dataset: RatingsDataset) -> UserPrior:
-    """Return the mean and covariance of the trained rows: a ranking model has no rating errors to learn from."""
-    prior = prior_of_trained_rows(model)
-    if dataset.profiles is None:
-        return prior
-    rows = np.column_stack([model.user_factors, model.user_bias])[:-1].astype(np.float64)
-    return replace(prior, profile=fit_profile_model(dataset.profiles, rows, prior.covariance))
 
 
 def _add_posteriors(

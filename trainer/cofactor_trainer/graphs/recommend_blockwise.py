@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cofactor_trainer.graphs.onnx_writer import table_slice_name
-from cofactor_trainer.graphs.recommend import Recommend
+from cofactor_trainer.graphs.recommend import Recommend, Users
 from cofactor_trainer.graphs.scorer import Scorer
 from cofactor_trainer.graphs.top_k import EXCLUDED_SCORE
 
@@ -31,8 +31,8 @@ class RecommendBlockwise(Recommend):
     would rearrange the whole table in every run.
     """
 
-    def __init__(self, scorer: Scorer, item_log_popularity: Tensor) -> None:
-        super().__init__(scorer, item_log_popularity)
+    def __init__(self, scorer: Scorer, item_log_popularity: Tensor, *, reads_network: bool = True) -> None:
+        super().__init__(scorer, item_log_popularity, reads_network=reads_network)
         n_rows = scorer.n_items + 1
         step = max(PART_ROWS, -(-n_rows // MAX_PARTS))
         step += -step % BLOCK_ROWS
@@ -46,12 +46,12 @@ class RecommendBlockwise(Recommend):
             for start, stop in self.parts:
                 self.register_buffer(table_slice_name(name, start), table[start:stop])
 
-    def forward(
-        self, user_factors: Tensor, user_bias: Tensor, popularity_weight: Tensor, excluded_rows: Tensor, k: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute graph recommend; docs/model-format.md has the shapes."""
-        users, weights, excluded = user_factors.t(), popularity_weight[None], excluded_rows.t()
-        maxima = torch.cat([self._block_maxima(part, users, weights, excluded) for part in self.parts]).t()
+    def find(self, users: Users, excluded_rows: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the best items of every user, as `Recommend.find` does."""
+        query = self.query(users)
+        assert query is not None
+        columns, excluded = query.t(), excluded_rows.t()
+        maxima = torch.cat([self._block_maxima(part, users, columns, excluded) for part in self.parts]).t()
         wanted: int = k.item()  # type: ignore[assignment]
         torch._check(wanted >= 1)
         torch._check(wanted <= self.scorer.n_items)
@@ -59,22 +59,24 @@ class RecommendBlockwise(Recommend):
         # In the order of rows, so that equal scores stay in that order.
         blocks = blocks.sort(1).values
         rows = (blocks[:, :, None] * BLOCK_ROWS + torch.arange(BLOCK_ROWS)).flatten(1).clamp(max=self.scorer.n_items)
-        scores = self.dot_product_scores(user_factors, popularity_weight, rows)
+        scores = self.score_rows(users, query, rows)
         scores = self._mask_excluded(scores, rows, blocks, excluded_rows, maxima.shape[1])
         best, positions = torch.topk(scores, wanted)
-        return self._outputs(user_bias, popularity_weight, rows.gather(1, positions), best)
+        return rows.gather(1, positions), best
 
-    def _block_maxima(self, part: tuple[int, int], users: Tensor, weights: Tensor, excluded_rows: Tensor) -> Tensor:
+    def _block_maxima(self, part: tuple[int, int], users: Users, columns: Tensor, excluded_rows: Tensor) -> Tensor:
         """Return the best score of every block of a part.
 
-        users (d, B), weights (1, B), excluded_rows (E, B) -> (blocks, B).
+        columns (q, B) of the query, excluded_rows (E, B) -> (blocks, B).
         """
         start, stop = part
         factors, bias, popularity = (
             self.get_buffer(table_slice_name(name, start))
             for name in ("item_factors", "item_bias", "item_log_popularity")
         )
-        scores = torch.addmm(torch.addmm(bias, popularity, weights), factors, users)
+        if users.order_weights is not None:
+            bias = bias * users.order_weights.t()[:1]
+        scores = torch.addmm(torch.addmm(bias, popularity, users.popularity_weight[None]), factors, columns)
         positions = excluded_rows - start
         inside = positions.clamp(0, stop - start - 1)
         lowered = torch.where(positions == inside, EXCLUDED_SCORE, torch.inf)

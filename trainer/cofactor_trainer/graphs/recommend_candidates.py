@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cofactor_trainer.graphs.recommend import Recommend
-from cofactor_trainer.graphs.scorer import Network, Scorer, gather_rows
+from cofactor_trainer.graphs.recommend import Recommend, Users
+from cofactor_trainer.graphs.scorer import Scorer, gather_rows
 from cofactor_trainer.graphs.top_k import EXCLUDED_SCORE, mask_excluded, top_k_rows
 
 # Items at which the network is linearised.
@@ -37,52 +37,41 @@ class RecommendFromCandidates(Recommend):
         probes = np.random.default_rng(0).choice(scorer.n_items, min(N_PROBES, scorer.n_items), replace=False)
         self.register_buffer("probe_rows", torch.from_numpy(np.sort(probes)))
 
-    def forward(
-        self, user_factors: Tensor, user_bias: Tensor, popularity_weight: Tensor, excluded_rows: Tensor, k: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute graph recommend; docs/model-format.md has the shapes."""
-        scorer = self.scorer
-        rough = self._rough_scores(user_factors)
-        rough = rough + (popularity_weight[:, None] * self.item_log_popularity + scorer.item_bias)
+    def find(self, users: Users, excluded_rows: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the best items of every user, as `Recommend.find` does, but for the items that it misses."""
+        scorer, query = self.scorer, self.query(users)
+        rough = users.weighted(self._rough_network(users))
+        if query is not None:
+            rough = functional.linear(query, scorer.item_factors) + rough
+        rough = rough + (users.popularity * self.item_log_popularity + users.weighted(scorer.item_bias[None]))
         n_candidates = (k * CANDIDATES_PER_RESULT + self.n_candidates).clamp(max=scorer.n_items)
         candidates, rough = top_k_rows(mask_excluded(rough, excluded_rows, scorer.n_items), n_candidates)
         # In the order of rows, so that equal scores stay in that order.
         order = candidates.argsort(1)
         candidates, rough = candidates.gather(1, order), rough.gather(1, order)
-        scores = self._exact_scores(user_factors, popularity_weight, candidates)
+        scores = self._exact_scores(users, query, candidates)
         # Excluded items are recognised by their rough score.
         scores = torch.where(rough < 0.1 * EXCLUDED_SCORE, torch.full_like(scores, EXCLUDED_SCORE), scores)
         wanted: int = k.item()  # type: ignore[assignment]
         torch._check(wanted >= 1)
         torch._check(wanted <= scores.shape[1])
         best, positions = torch.topk(scores, wanted)
-        return self._outputs(user_bias, popularity_weight, candidates.gather(1, positions), best)
+        return candidates.gather(1, positions), best
 
-    @property
-    def _network(self) -> Network:
-        assert self.scorer.network is not None
-        return self.scorer.network
-
-    def _rough_scores(self, user_factors: Tensor) -> Tensor:
-        """Apply the linearised network to the whole catalogue: (B, d) -> (B, n_items + 1)."""
-        scorer, network = self.scorer, self._network
-        hidden = network.user_hidden(user_factors[:, scorer.n_dot :])
+    def _rough_network(self, users: Users) -> Tensor:
+        """Apply the linearised network to the whole catalogue -> (B, n_items + 1)."""
+        scorer, network = self.scorer, self.scorer.network
+        assert network is not None
+        hidden = scorer.user_hidden(users.factors)
         logits, derivative = network.linearise(hidden[:, None] + gather_rows(scorer.item_hidden, self.probe_rows))
         weight = (logits * SHARPNESS).softmax(1)
-        rough = functional.linear((weight[:, :, None] * derivative).sum(1), scorer.item_hidden)
-        if not scorer.n_dot:
-            return rough
-        n_others = scorer.item_factors.shape[1] - scorer.n_dot
-        dot = functional.pad(user_factors[:, : scorer.n_dot], (0, n_others))
-        return functional.linear(dot, scorer.item_factors) + rough
+        return functional.linear((weight[:, :, None] * derivative).sum(1), scorer.item_hidden)
 
-    def _exact_scores(self, user_factors: Tensor, popularity_weight: Tensor, item_rows: Tensor) -> Tensor:
+    def _exact_scores(self, users: Users, query: Tensor | None, item_rows: Tensor) -> Tensor:
         """Score item_rows (B, C) exactly, without the terms that are equal for all items of a user -> (B, C)."""
-        scorer, network = self.scorer, self._network
-        hidden = network.user_hidden(user_factors[:, scorer.n_dot :])
-        scores: Tensor = network(hidden[:, None] + gather_rows(scorer.item_hidden, item_rows))
-        if scorer.n_dot:
-            factors = gather_rows(scorer.item_factors, item_rows)[:, :, : scorer.n_dot]
-            scores = scores + (factors @ user_factors[:, : scorer.n_dot, None])[:, :, 0]
-        scores = scores + gather_rows(scorer.item_bias, item_rows)
-        return scores + popularity_weight[:, None] * gather_rows(self.item_log_popularity, item_rows)
+        scorer = self.scorer
+        scores = users.weighted(self._network(users, gather_rows(scorer.item_hidden, item_rows)))
+        if query is not None:
+            return scores + self.score_rows(users, query, item_rows)
+        scores = scores + users.weighted(gather_rows(scorer.item_bias, item_rows))
+        return scores + users.popularity * gather_rows(self.item_log_popularity, item_rows)

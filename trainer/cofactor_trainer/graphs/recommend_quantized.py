@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cofactor_trainer.graphs.item_codes import MAX_CODE, ZERO_POINT
-from cofactor_trainer.graphs.recommend import Recommend
+from cofactor_trainer.graphs.recommend import Recommend, Users
 from cofactor_trainer.graphs.scorer import Scorer
 from cofactor_trainer.graphs.top_k import EXCLUDED_SCORE, top_k_rows
 
@@ -38,29 +38,30 @@ class RecommendQuantized(Recommend):
         for name in ("item_codes", "item_code_basis", "item_code_steps"):
             self.register_buffer(name, tables[name])
 
-    def forward(
-        self, user_factors: Tensor, user_bias: Tensor, popularity_weight: Tensor, excluded_rows: Tensor, k: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute graph recommend for B = 1; docs/model-format.md has the shapes."""
+    def find(self, users: Users, excluded_rows: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the best items of one user, as `Recommend.find` does."""
+        query = self.query(users)
+        assert query is not None
         n_items = self.scorer.n_items
         beyond = torch.arange(n_items, self.item_codes.shape[1])[None]
-        rough = self._rough_scores(user_factors, popularity_weight)
+        rough = self._rough_scores(users, query)
         rough = rough.scatter(1, torch.cat([excluded_rows, beyond], 1), EXCLUDED_ROUGH_SCORE)
         n_candidates = (k * CANDIDATES_PER_RESULT + CANDIDATES).clamp(max=n_items)
         candidates, rough = top_k_rows(rough, n_candidates)
         # In the order of rows, so that equal scores stay in that order.
         order = candidates.argsort(1)
         candidates, rough = candidates.gather(1, order), rough.gather(1, order)
-        scores = self.dot_product_scores(user_factors, popularity_weight, candidates)
+        scores = self.score_rows(users, query, candidates)
         # Excluded items are recognised by their rough score.
         scores = torch.where(rough == EXCLUDED_ROUGH_SCORE, EXCLUDED_SCORE, scores)
         best, positions = torch.topk(scores, k.item())  # type: ignore[arg-type]
-        return self._outputs(user_bias, popularity_weight, candidates.gather(1, positions), best)
+        return candidates.gather(1, positions), best
 
-    def _rough_scores(self, user_factors: Tensor, popularity_weight: Tensor) -> Tensor:
-        """Score the whole catalogue in integers: (1, d), (1,) -> int32 (1, padded_length(n_items + 1))."""
+    def _rough_scores(self, users: Users, query: Tensor) -> Tensor:
+        """Score the whole catalogue in integers: query (1, q) -> int32 (1, padded_length(n_items + 1))."""
         popularity_step, mean_step, bias_step = self.item_code_steps[:, None, None].unbind()
-        signed = torch.cat([user_factors @ self.item_code_basis, popularity_weight[:, None] * popularity_step], 1)
+        bias_step = users.weighted(bias_step)
+        signed = torch.cat([query @ self.item_code_basis, users.popularity * popularity_step], 1)
         mean = signed.sum(1, keepdim=True) * mean_step
         unsigned = torch.cat([mean.relu(), (-mean).relu(), bias_step], 1)
         step = torch.maximum(

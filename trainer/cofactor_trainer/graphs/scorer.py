@@ -27,7 +27,7 @@ def gather_rows(table: Tensor, rows: Tensor) -> Tensor:
 def precompute_item_hidden(model: TrainedModel) -> Tensor:
     """Compute the item half of the network's first layer, its bias included, (n_items + 1, h)."""
     first = model.layers[0]
-    factors = torch.from_numpy(model.item_factors[:, model.n_dot_factors :])
+    factors = torch.from_numpy(model.item_factors[:, model.n_dot_factors : model.n_item_columns])
     weight = torch.from_numpy(first.weight[:, -factors.shape[1] :])
     return functional.linear(factors, weight, torch.from_numpy(first.bias))
 
@@ -37,7 +37,7 @@ class Network(nn.Module):
 
     def __init__(self, model: TrainedModel) -> None:
         super().__init__()
-        n_user = model.user_factors.shape[1] - model.n_dot_factors
+        n_user = model.n_user_columns - model.n_dot_factors
         self.register_buffer("user_weight", torch.from_numpy(model.layers[0].weight[:, :n_user].copy()))
         for number, layer in enumerate(model.layers[1:]):
             self.register_buffer(f"weight_{number}", torch.from_numpy(layer.weight))
@@ -82,6 +82,8 @@ class Scorer(nn.Module):
         self.n_dot = model.n_dot_factors
         self.n_items = len(model.item_bias) - 1
         self.n_user_factors = model.user_factors.shape[1]
+        self.n_user_columns = model.n_user_columns
+        self.n_ranking = model.n_ranking_factors
         self.global_bias = model.global_bias
         self.rating_range = model.rating_range
         self.register_buffer("item_factors", torch.from_numpy(model.item_factors))
@@ -97,25 +99,13 @@ class Scorer(nn.Module):
             factors = gather_rows(self.item_factors, item_rows)[:, : self.n_dot]
             logits = logits + (user_factors[:, : self.n_dot] * factors).sum(1)
         if self.network is not None:
-            hidden = self.network.user_hidden(user_factors[:, self.n_dot :])
-            logits = logits + self.network(hidden + gather_rows(self.item_hidden, item_rows))
+            logits = logits + self.network(self.user_hidden(user_factors) + gather_rows(self.item_hidden, item_rows))
         return logits
 
-    def catalogue(self, user_factors: Tensor, offset: Tensor) -> Tensor:
-        """Compute the logits of every item, without the terms that are equal for all items of a user.
-
-        user_factors (B, d), offset (B, n_items + 1) added to the logits -> (B, n_items + 1).
-        """
-        logits = offset
-        if self.n_dot:
-            # Zeros for the network's columns keep the table whole: a slice of it would be a second copy.
-            n_others = self.item_factors.shape[1] - self.n_dot
-            dot = functional.pad(user_factors[:, : self.n_dot], (0, n_others)) if n_others else user_factors
-            logits = functional.linear(dot, self.item_factors) + logits
-        if self.network is not None:
-            hidden = self.network.user_hidden(user_factors[:, self.n_dot :])
-            logits = self.network(hidden[:, None] + self.item_hidden) + logits
-        return logits
+    def user_hidden(self, user_factors: Tensor) -> Tensor:
+        """Compute the user half of the network's first layer: (B, d) -> (B, h)."""
+        assert self.network is not None
+        return self.network.user_hidden(user_factors[:, self.n_dot : self.n_user_columns])
 
     def ratings(self, logits: Tensor) -> Tensor:
         """Convert logits of any shape to ratings on the scale of the model."""

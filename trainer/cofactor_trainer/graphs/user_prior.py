@@ -35,6 +35,19 @@ class UserPrior:
         return np.linalg.cholesky(self.covariance).astype(np.float64)
 
 
+@dataclass(frozen=True)
+class UserPriors:
+    """The priors of a model.
+
+    Attributes:
+        main: prior over the factors and the bias, without the ranking part.
+        ranking: prior over the factors that the items are ranked by; None for a model without a ranking part.
+    """
+
+    main: UserPrior
+    ranking: UserPrior | None = None
+
+
 def prior_of_trained_rows(model: TrainedModel, noise: float = 1.0) -> UserPrior:
     """Return the mean and covariance of the trained user rows, without the unknown user.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cofactor_trainer.data.dataset import Float32Array, Int64Array, RatingsDataset, RowArray
-from cofactor_trainer.scoring.trained_model import TrainedModel
+from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 
 _PAIRS_PER_BLOCK = 1 << 16
 
@@ -22,7 +22,8 @@ def predict_logits(model: TrainedModel, user_rows: RowArray, item_rows: RowArray
 def predict_all_logits(model: TrainedModel, user_rows: Int64Array) -> Float32Array:
     """Return the logits of users for every known item: user_rows (n,) -> (n, n_items)."""
     n_dot = model.n_dot_factors
-    users, items = model.user_factors[user_rows], model.item_factors[:-1]
+    users = model.user_factors[user_rows, : model.n_user_columns]
+    items = model.item_factors[:-1, : model.n_item_columns]
     logits = model.user_bias[user_rows, None] + model.item_bias[None, :-1] + np.float32(model.global_bias)
     if n_dot:
         logits += users[:, :n_dot] @ items[:, :n_dot].T
@@ -35,6 +36,17 @@ def predict_all_logits(model: TrainedModel, user_rows: Int64Array) -> Float32Arr
         for user_logits, user_half in zip(logits, user_halves, strict=True):
             user_logits += _layers_after_first(model, user_half + item_halves)
     return logits.astype(np.float32, copy=False)
+
+
+def score_all(model: TrainedModel, user_rows: Int64Array, order: Order) -> Float32Array:
+    """Return the scores of users for every known item in an order, without popularity: (n,) -> (n, n_items)."""
+    if not model.n_ranking_factors:
+        return predict_all_logits(model, user_rows)
+    users: Float32Array = model.user_factors[user_rows, model.n_user_columns :] * np.float32(order.ranking_weight)
+    scores = users @ model.item_factors[:-1, model.n_item_columns :].T
+    if order.rating_weight:
+        scores += np.float32(order.rating_weight) * predict_all_logits(model, user_rows)
+    return scores
 
 
 def predict_ratings(model: TrainedModel, pairs: RatingsDataset) -> Float32Array:
@@ -54,7 +66,8 @@ def logits_to_ratings(model: TrainedModel, logits: Float32Array) -> Float32Array
 
 def _block_logits(model: TrainedModel, user_rows: RowArray, item_rows: RowArray) -> Float32Array:
     n_dot = model.n_dot_factors
-    users, items = model.user_factors[user_rows], model.item_factors[item_rows]
+    users = model.user_factors[user_rows, : model.n_user_columns]
+    items = model.item_factors[item_rows, : model.n_item_columns]
     logits = model.user_bias[user_rows] + model.item_bias[item_rows] + np.float32(model.global_bias)
     if n_dot:
         logits = logits + np.einsum("nf,nf->n", users[:, :n_dot], items[:, :n_dot])

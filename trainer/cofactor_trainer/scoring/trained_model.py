@@ -20,6 +20,18 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Order:
+    """Weights of an order of items: rating logit, ranking logit, and log(rating count + 1)."""
+
+    rating_weight: float = 1.0
+    ranking_weight: float = 0.0
+    popularity_weight: float = 0.0
+
+
+BY_RATING = Order()
+
+
+@dataclass(frozen=True)
 class TrainedModel:
     """The arrays of a trained model, in one form for all recipes.
 
@@ -36,6 +48,10 @@ class TrainedModel:
     A term that the architecture lacks is 0. The rating is low + (high - low) * sigmoid(logit), or the logit itself if
     rating_range is None.
 
+    A model may have a ranking part: the last n_ranking_factors columns of both factor tables, which neither the dot
+    product above nor the network reads. Their dot product is the ranking logit. In its last column every user has a 1
+    and every item its bias. Orders weigh the two logits.
+
     The dot product with biases is that of Y. Koren, R. Bell and C. Volinsky (Matrix factorization techniques for
     recommender systems, 2009). Adding a network to it follows X. He et al. (Neural collaborative filtering, 2017).
 
@@ -50,6 +66,9 @@ class TrainedModel:
         rating_range: ends of the sigmoid, (low, high), or None.
         n_dot_factors: number of columns in the dot product; 0 for a neural network.
         layers: layers of the network; empty for a dot product.
+        n_ranking_factors: number of columns of the ranking part; 0 for none.
+        order: best order for the users of the training data.
+        new_user_order: best order for users who were folded in.
     """
 
     architecture: Architecture
@@ -62,3 +81,16 @@ class TrainedModel:
     rating_range: tuple[float, float] | None
     n_dot_factors: int
     layers: tuple[Layer, ...] = ()
+    n_ranking_factors: int = 0
+    order: Order = BY_RATING
+    new_user_order: Order = BY_RATING
+
+    @property
+    def n_user_columns(self) -> int:
+        """Return the number of user columns of the rating part."""
+        return int(self.user_factors.shape[1]) - self.n_ranking_factors
+
+    @property
+    def n_item_columns(self) -> int:
+        """Return the number of item columns of the rating part."""
+        return int(self.item_factors.shape[1]) - self.n_ranking_factors

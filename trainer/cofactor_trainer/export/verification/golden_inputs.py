@@ -26,6 +26,7 @@ class GoldenInputSampler:
         self.n_users = len(model.user_bias) - 1
         self.n_items = len(model.item_bias) - 1
         self.random = np.random.default_rng(0)
+        self._queries = 0
 
     def sample(self) -> dict[str, Sequence[GraphInputs]]:
         """Draw the inputs of every graph but embed_user, by graph name."""
@@ -95,12 +96,19 @@ class GoldenInputSampler:
         ]
 
     def _query(self, n_users: int, excluded_rows: Tensor, k: int, popularity_weight: Sequence[float]) -> GraphInputs:
-        return {
+        query = {
             **self._users(n_users),
             "popularity_weight": torch.tensor(popularity_weight),
             "excluded_rows": excluded_rows,
             "k": torch.tensor([min(k, self.n_items)]),
         }
+        if not self.model.n_ranking_factors:
+            return query
+        # The model's own order, the ranking logit alone, and the predicted rating, in turn from query to query.
+        own = self.model.order
+        orders = [[own.rating_weight, own.ranking_weight], [0.0, 1.0], [1.0, 0.0]]
+        first, self._queries = self._queries, self._queries + 1
+        return {**query, "order_weights": torch.tensor([orders[(first + user) % 3] for user in range(n_users)])}
 
     def _similar_items(self) -> Sequence[GraphInputs]:
         nothing = torch.tensor([self.n_items])

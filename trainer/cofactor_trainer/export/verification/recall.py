@@ -33,8 +33,14 @@ def measure_recall(path: Path, model: TrainedModel, reference: Reference, *, n_u
             "excluded_rows": np.array([[n_items]]),
             "k": np.array([k]),
         }
+        order = None
+        if model.n_ranking_factors:
+            order = torch.tensor([model.order.rating_weight, model.order.ranking_weight])
+            inputs["order_weights"] = order.numpy()[None]
         rows = session.run(["item_rows"], inputs)[0][0]
         with torch.inference_mode():
-            exact = reference.logits(torch.from_numpy(factors), torch.from_numpy(bias), everything).numpy()
+            vector = torch.from_numpy(factors)
+            logits = reference.logits(vector, torch.from_numpy(bias), everything)
+            exact = reference.score(vector, logits, everything, torch.zeros(()), order).numpy()
         found += int((exact[rows] >= np.partition(exact, -k)[-k] - 1e-5).sum())
     return found / (k * len(users))

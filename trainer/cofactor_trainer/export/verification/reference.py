@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cofactor_trainer.scoring.ranking_part import similarity_columns
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
 _EXCLUDED_SCORE = -1e30
@@ -26,8 +27,9 @@ class Reference:
 
     def logits(self, user_factors: Tensor, user_bias: Tensor, item_rows: Tensor) -> Tensor:
         """Compute the logits of pairs: (N, d), (N,), (N,) -> (N,)."""
-        model, factors = self.model, self.item_factors[item_rows]
-        user_factors = user_factors.expand(len(item_rows), -1)
+        model = self.model
+        factors = self.item_factors[item_rows, : model.n_item_columns]
+        user_factors = user_factors[:, : model.n_user_columns].expand(len(item_rows), -1)
         logits = user_bias + self.item_bias[item_rows] + model.global_bias
         n_dot = model.n_dot_factors
         logits = logits + (user_factors[:, :n_dot] * factors[:, :n_dot]).sum(1)
@@ -47,20 +49,42 @@ class Reference:
         low, high = self.model.rating_range
         return low + (high - low) * torch.sigmoid(logits)
 
+    def score(
+        self, user_factors: Tensor, logits: Tensor, item_rows: Tensor, popularity: Tensor, order: Tensor | None
+    ) -> Tensor:
+        """Compute the scores that order items for one user.
+
+        user_factors (1, d), logits (N,) of item_rows (N,), popularity (), order (2,) or None for (1, 0) -> (N,).
+        """
+        score = logits + popularity * self.item_log_popularity[item_rows]
+        if order is None:
+            return score
+        n_ranking = self.model.n_ranking_factors
+        ranking = (self.item_factors[item_rows, -n_ranking:] * user_factors[:, -n_ranking:]).sum(1)
+        return score + (order[0] - 1) * logits + order[1] * ranking
+
     def predict(self, user_factors: Tensor, user_bias: Tensor, item_rows: Tensor) -> tuple[Tensor, Tensor]:
         """Compute graph predict."""
         logits = self.logits(user_factors, user_bias, item_rows)
         return logits, self.ratings(logits)
 
     def recommend(
-        self, user_factors: Tensor, user_bias: Tensor, popularity_weight: Tensor, excluded_rows: Tensor, k: Tensor
+        self,
+        user_factors: Tensor,
+        user_bias: Tensor,
+        popularity_weight: Tensor,
+        excluded_rows: Tensor,
+        k: Tensor,
+        order_weights: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute graph recommend."""
         everything = torch.arange(self.n_items)
         rows, scores, ratings = [], [], []
         for user in range(len(user_factors)):
-            logits = self.logits(user_factors[user : user + 1], user_bias[user : user + 1], everything)
-            score = logits + popularity_weight[user] * self.item_log_popularity[:-1]
+            factors = user_factors[user : user + 1]
+            logits = self.logits(factors, user_bias[user : user + 1], everything)
+            order = None if order_weights is None else order_weights[user]
+            score = self.score(factors, logits, everything, popularity_weight[user], order)
             row, best = self._top_k(score, excluded_rows[user], int(k))
             rows.append(row)
             scores.append(best)
@@ -75,12 +99,15 @@ class Reference:
         popularity_weight: Tensor,
         excluded_rows: Tensor,
         k: Tensor,  # noqa: ARG002 - the same inputs as recommend
+        order_weights: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Compute scores and ratings of the rows that a recommend graph chose: (B, k) -> (B, k), (B, k)."""
         scores, ratings = [], []
         for user, chosen in enumerate(rows):
-            logits = self.logits(user_factors[user : user + 1], user_bias[user : user + 1], chosen)
-            score = logits + popularity_weight[user] * self.item_log_popularity[chosen]
+            factors = user_factors[user : user + 1]
+            logits = self.logits(factors, user_bias[user : user + 1], chosen)
+            order = None if order_weights is None else order_weights[user]
+            score = self.score(factors, logits, chosen, popularity_weight[user], order)
             excluded = torch.isin(chosen, excluded_rows[user])
             scores.append(score.masked_fill(excluded, _EXCLUDED_SCORE))
             ratings.append(self.ratings(logits.masked_fill(excluded, _EXCLUDED_SCORE)))
@@ -88,8 +115,9 @@ class Reference:
 
     def similarity(self, item_rows: Tensor, candidate_rows: Tensor) -> Tensor:
         """Compute graph similarity."""
-        query = functional.normalize(self.item_factors[item_rows], eps=0.0).nan_to_num().mean(0, keepdim=True)
-        return functional.cosine_similarity(query, self.item_factors[candidate_rows], eps=1e-20).nan_to_num()
+        vectors = self.item_factors[:, similarity_columns(self.model)]
+        query = functional.normalize(vectors[item_rows], eps=0.0).nan_to_num().mean(0, keepdim=True)
+        return functional.cosine_similarity(query, vectors[candidate_rows], eps=1e-20).nan_to_num()
 
     def similar_items(self, item_rows: Tensor, excluded_rows: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """Compute graph similar_items."""

@@ -1,0 +1,105 @@
+"""Estimate the priors of a model: that of the ratings, and that of the ranking.
+
+The covariance of the trained ranking factors is too small a prior, as it is for ratings. One step of expectation
+maximisation with fixed items corrects it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from cofactor.v1 import manifest_pb2
+from cofactor_trainer.data.dataset import Int64Array, RatingsDataset
+from cofactor_trainer.data.profile_regression import Float64Array, ProfileModel, fit_profile_model
+from cofactor_trainer.graphs.prior_estimation import MAX_USERS, estimate_rating_prior
+from cofactor_trainer.graphs.ranking_fold_in import RankingSpace
+from cofactor_trainer.graphs.user_prior import UserPrior, UserPriors, prior_of_trained_rows, regularise
+from cofactor_trainer.scoring.ranking_part import ranking_factors, rating_part
+from cofactor_trainer.scoring.trained_model import TrainedModel
+
+# Weights of the lowest and the highest rating, as in training.
+LOWEST_WEIGHT, HIGHEST_WEIGHT = 0.1, 1.3
+# Newton steps to the mode of a user's posterior; those after the first are shorter, so that none overshoots.
+STEP_LENGTHS = (1.0, 0.7, 0.7, 0.7)
+_USERS_AT_ONCE = 512
+
+
+def estimate_priors(model: TrainedModel, dataset: RatingsDataset) -> UserPriors:
+    """Estimate the prior of every part of a model."""
+    if model.objective == "ranking":
+        main = prior_of_trained_rows(model)
+        if dataset.profiles is not None:
+            rows = np.column_stack([model.user_factors, model.user_bias])[:-1].astype(np.float64)
+            main = replace(main, profile=fit_profile_model(dataset.profiles, rows, main.covariance))
+    else:
+        main = estimate_rating_prior(rating_part(model), dataset)
+        if not model.n_ranking_factors:
+            return UserPriors(main)
+    features = None if main.profile is None else main.profile.features
+    return UserPriors(main, _estimate_ranking_prior(model, dataset, features))
+
+
+def _estimate_ranking_prior(
+    model: TrainedModel, dataset: RatingsDataset, features: tuple[manifest_pb2.ProfileFeature, ...] | None
+) -> UserPrior:
+    """Estimate the prior over the ranking factors; features is the encoding of the sign-up answers, None for none."""
+    first = model.n_user_columns if model.n_ranking_factors else 0
+    factors, bias = ranking_factors(model)
+    rows = model.user_factors[:-1, first : first + factors.shape[1]].astype(np.float64)
+    trained = UserPrior(rows.mean(0), regularise(np.atleast_2d(np.cov(rows, rowvar=False, bias=True))))
+    space = RankingSpace.of(factors[:-1], bias[:-1], trained)
+    posterior = _covariance_of_users(space, dataset)
+    covariance = regularise(space.root @ posterior @ space.root.T)
+    if features is None or dataset.profiles is None:
+        return UserPrior(trained.mean, covariance)
+    profile = fit_profile_model(dataset.profiles, rows, covariance, features)
+    if profile is None:  # the answers tell nothing about the order
+        n_columns = sum(2 if f.HasField("numeric") else len(f.categorical.categories) for f in features)
+        profile = ProfileModel(features, np.zeros((n_columns, rows.shape[1])))
+    return UserPrior(trained.mean, covariance, profile)
+
+
+def _covariance_of_users(space: RankingSpace, dataset: RatingsDataset) -> Float64Array:
+    """Return the covariance of the users' coordinates, (r, r): that of their modes, and their mean uncertainty.
+
+    It is the identity, the prior, if the data has no rating of a known user for a known item.
+    """
+    user_rows, places, weights = _weighted_ratings(space, dataset)
+    users = np.random.default_rng(0).permutation(np.unique(user_rows))[:MAX_USERS]
+    if not len(users):
+        return np.eye(len(space.curvature))
+    items = torch.from_numpy(space.items)
+    modes, variances = [], np.zeros(len(space.curvature))
+    for start in range(0, len(users), _USERS_AT_ONCE):
+        block = np.sort(users[start : start + _USERS_AT_ONCE])
+        chosen = np.flatnonzero(np.isin(user_rows, block))
+        indices = np.stack([np.searchsorted(block, user_rows[chosen]), places[chosen]])
+        histories = torch.sparse_coo_tensor(
+            torch.from_numpy(indices), torch.from_numpy(weights[chosen]), (len(block), len(items))
+        )
+        pull, total = (histories @ items).numpy(), np.bincount(indices[0], weights[chosen])[:, None]
+        precision = total * space.curvature + 1
+        mode = np.zeros_like(pull)
+        for length in STEP_LENGTHS:
+            shares = mode @ space.items.T + space.logits
+            np.exp(shares - shares.max(1, keepdims=True), out=shares)
+            shares /= shares.sum(1, keepdims=True)
+            mode += length * (pull - total * (shares @ space.items) - mode) / precision
+        modes.append(mode)
+        variances += (1 / precision).sum(0)
+    covariance: Float64Array = np.cov(np.concatenate(modes), rowvar=False, bias=True).reshape(len(variances), -1)
+    return covariance + np.diag(variances / len(users))
+
+
+def _weighted_ratings(space: RankingSpace, dataset: RatingsDataset) -> tuple[Int64Array, Int64Array, Float64Array]:
+    """Return the ratings of items of the space: user rows (n,), places of the items in the space (n,), weights (n,)."""
+    places = np.full(dataset.n_items + 1, -1)
+    places[space.rows] = np.arange(len(space.rows))
+    known = (dataset.user_rows < dataset.n_users) & (places[dataset.item_rows] >= 0)
+    span = (dataset.rating_max - dataset.rating_min) or 1.0
+    shares = (dataset.ratings[known].astype(np.float64) - dataset.rating_min) / span
+    weights = LOWEST_WEIGHT + (HIGHEST_WEIGHT - LOWEST_WEIGHT) * shares
+    return dataset.user_rows[known].astype(np.int64), places[dataset.item_rows[known]], weights
