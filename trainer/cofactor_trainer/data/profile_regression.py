@@ -106,7 +106,7 @@ def _columns(feature: manifest_pb2.ProfileFeature, answers: pd.Series) -> Float6
         return np.column_stack([standardised, standardised**2]).clip(*COLUMN_RANGE)
     categories = list(feature.categorical.categories)
     # The code of an answer that is missing or not a category is -1.
-    codes = pd.Index(categories).get_indexer(answers.astype(str).where(answers.notna()))
+    codes = pd.Index(categories).get_indexer(pd.Index(answers.astype(str).where(answers.notna())))
     one_hot: Float64Array = (codes[:, None] == np.arange(len(categories))).astype(np.float64)
     return one_hot
 
