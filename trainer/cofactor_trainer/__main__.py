@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -13,13 +12,21 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cofactor_trainer.errors import MissingExtraError, TrainerError, describe_os_error
-from cofactor_trainer.interruption import exit_when_interrupted, raise_once_when_interrupted
+from cofactor_trainer.interruption import (
+    describe,
+    exit_when_interrupted,
+    ignore_interruptions,
+    raise_once_when_interrupted,
+)
 
 _GLOBAL_FLAGS = ("-h", "--help", "--version", "--print-completion")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a sub-command, by default `train`; return 2 for an error that the user can fix, and 130 after Ctrl-C."""
+    """Run a sub-command, by default `train`.
+
+    Returns 2 for an error that the user can fix, 130 after Ctrl-C, and 143 after SIGTERM.
+    """
     try:
         with exit_when_interrupted():  # the imports take seconds
             parsed, run = _load(sys.argv[1:] if arguments is None else arguments)
@@ -42,11 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except MemoryError as error:
             print(f"error: there is not enough memory ({error})", file=sys.stderr)
         except KeyboardInterrupt as interruption:
-            print(f"interrupted: {interruption}" if str(interruption) else "interrupted", file=sys.stderr)
-            return 130
+            line, status = describe(interruption)
+            print(line, file=sys.stderr)
+            return status
         finally:
             if arguments is None:  # the process ends: nothing is left to interrupt
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                ignore_interruptions()
         return 2
 
 

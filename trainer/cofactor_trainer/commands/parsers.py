@@ -126,9 +126,9 @@ def _add_report(commands: Any) -> None:
     parser = commands.add_parser(
         "report",
         help="write an HTML page about a version",
-        description="Write an HTML page about a version. Name the ratings with the flags that it was trained with; "
-        "--validation-fraction 0 leaves out the parts that need held-out ratings. They are also left out for a version "
-        "that was trained again on all ratings, which is the default of train.",
+        description="Write an HTML page about a version. A version keeps what was measured on its held-out ratings, so "
+        "the flags for ratings matter only for versions that older trainers exported: name the ratings as in their "
+        "training, or leave out what needs them with --validation-fraction 0.",
     )
     parser.add_argument("version", type=Path, metavar="VERSION", help="version directory, models/NAME/VERSION")
     parser.add_argument(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cofactor_trainer.commands.dataset_flags import load_dataset, split_dataset
 from cofactor_trainer.errors import MissingExtraError
+from cofactor_trainer.export.held_out_measures import read_measures
 from cofactor_trainer.export.version_reader import read_version
 
 
@@ -17,10 +18,9 @@ def run(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise MissingExtraError("the report", error.name or "plotly", "report") from error
     version = read_version(arguments.version)
+    needs_ratings = read_measures(version.path) is None and not version.manifest.refitted
     split = None
-    if version.manifest.refitted:
-        print("the version was trained again on all ratings, so the page has no errors: see --export judged of train")
-    elif arguments.validation_fraction:
+    if needs_ratings and arguments.validation_fraction:
         split = split_dataset(load_dataset(arguments), arguments)
     path = arguments.html or Path(f"{version.manifest.name}-{version.manifest.version}.html")
     write_report(version, None if split is None else split.validation, path)
