@@ -28,7 +28,7 @@ from benchmarks.datasets import ml_100k_folder
 
 MAX_SECONDS, MAX_HELP_SECONDS = 12.0, 1.0
 # How the line begins that begins a phase.
-PHASES = ("starting", "reading", "training", "measuring", "exporting", "exported")
+PHASES = ("starting", "reading", "training", "measuring", "waiting", "exporting", "exported")
 TRACED = """
 import sys
 from cofactor_trainer.graphs import onnx_writer

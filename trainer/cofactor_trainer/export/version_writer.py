@@ -49,6 +49,7 @@ from cofactor_trainer.graphs.top_k import LARGE_CATALOGUE_ITEMS
 from cofactor_trainer.graphs.user_prior import UserPriors
 from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
+from cofactor_trainer.training.threads import one_thread
 
 logger = logging.getLogger(__name__)
 
@@ -195,7 +196,8 @@ def _write_files(
     rated: Arrays,
     options: _Options,
 ) -> None:
-    priors = estimate_priors(model, dataset)
+    with one_thread():
+        priors = estimate_priors(model, dataset)
     arrays = _graph_arrays(model, dataset, priors, options.quantize_to)
     manifest.embedding_space = embedding_space_id(model, arrays)
     catalogue = catalogue_arrays(dataset)
