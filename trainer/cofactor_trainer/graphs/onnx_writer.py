@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import onnx
 
@@ -81,7 +80,7 @@ def _store_initializers(
     for name, value in graph.initializers.items():
         table_name, _, start = name.rpartition(".")[2].partition("_from_")
         if table_name not in tables:
-            proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
+            proto.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
             continue
         reference = _reference(name, value, tables[table_name], int(start or 0), tables_file)
         shared = first.setdefault((*(entry.value for entry in reference.external_data), value.shape), name)
