@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     _create_model_directory(arguments.output / name)
     version = trainer.train_version(dataset, split)
     console.print(f"metrics: {version.protocol.text}", soft_wrap=True)
-    console.print("exporting: the prior of new users, the tables, and the graphs, which are compared with torch")
+    console.print("exporting, and comparing every graph with torch")
     path = _export(version, recipe, name, arguments)
     console.print(f"exported: {path}")
     return 0
