@@ -12,6 +12,7 @@ model collapses to one plain vector per user and item.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -37,6 +38,7 @@ _HISTORY_DROPOUT = 0.5
 _RATINGS_AT_ONCE = 1 << 16
 _INITIAL_STD, _INITIAL_FEATURE_STD = 0.05, 0.01
 _FEATURE_BIAS_DECAY = 1.0
+_SMALLEST_BATCH = 16
 
 
 class SoftmaxRanking(RatingModel):
@@ -64,6 +66,7 @@ class SoftmaxRanking(RatingModel):
         self._own_weight_decay = recipe.weight_decay if recipe.own_weight_decay is None else recipe.own_weight_decay
         self._side_weight_decay = recipe.side_weight_decay
         self._history_weights = recipe.history_weights
+        self._min_steps = recipe.min_steps_per_epoch
         self._scale = train.rating_min, train.rating_max
         n_factors = recipe.n_factors or 200
         self.user_factors = nn.Parameter(torch.zeros(train.n_users, n_factors))
@@ -105,7 +108,9 @@ class SoftmaxRanking(RatingModel):
         raise NotImplementedError
 
     def batches(self, user_rows: Tensor, item_rows: Tensor, ratings: Tensor, size: int) -> Iterator[Batch]:
-        """Yield ``size`` users at a time, with all their ratings."""
+        """Yield ``size`` users at a time, or fewer if there are few users, with all their ratings."""
+        if self._min_steps is not None:
+            size = min(size, max(_SMALLEST_BATCH, math.ceil(len(self.user_scale) / self._min_steps)))
         return user_batches(user_rows, item_rows, ratings, size)
 
     def accumulate_gradient(self, user_rows: Tensor, item_rows: Tensor, ratings: Tensor) -> Tensor:
