@@ -59,8 +59,8 @@ class Recipe:
         batch_size: ratings per step; for the model "ranking", users per step.
         steps_per_epoch: most steps in an epoch, reached with larger batches; None for no limit. Each step of a model
             with implicit feedback passes over all ratings, so its steps must not grow with the ratings.
-        min_steps_per_epoch: fewest steps in an epoch, reached with smaller batches of at least 16 ratings or users; None
-            for no limit. A table of 2,000 ratings would otherwise be learnt in two steps an epoch.
+        min_steps_per_epoch: fewest steps in an epoch, reached with smaller batches of at least 16 ratings, or users to
+            rank; None for no limit. A table of 2,000 ratings would otherwise be learnt in two steps an epoch.
         learning_rate: highest learning rate of the schedule.
         schedule: "one-cycle" or "constant".
         weight_decay: weight decay of the factors, decoupled from the gradient.
