@@ -9,12 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
+from typing import Any
 
 # Another signal that comes this soon must not interrupt the removal of half-written files.
 _GRACE_SECONDS = 2.0
 # The words for each signal, and Python's own handler of it.
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-_DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+_DEFAULTS: dict[signal.Signals, Callable[[int, FrameType | None], Any] | signal.Handlers] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
 
 
 class Terminated(KeyboardInterrupt):
