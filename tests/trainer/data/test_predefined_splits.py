@@ -106,9 +106,7 @@ def test_the_splits_of_100k_are_those_of_its_script():
 
 
 def test_blocks_of_another_file_than_the_published_one_are_refused(tmp_path):
-    with pytest.raises(
-        InputError, match=r"split u1 is a block of lines .* 100,000 ratings, but this one has 3"
-    ):
+    with pytest.raises(InputError, match=r"split u1 is a block of lines .* 100,000 ratings, but this one has 3"):
         load_folder(write(tmp_path, ML_100K), split_name="u1")
 
 
