@@ -21,6 +21,8 @@ from cofactor_server.inference.ann_index import AnnIndex, ApproximateTopK
 from cofactor_server.inference.catalogue_top_k import CatalogueTopK
 from cofactor_server.inference.engine import Engine
 from cofactor_server.inference.execution_providers import CPU
+from cofactor_server.ranking.item_scorer import ItemScorer
+from cofactor_server.ranking.orders import Order
 from cofactor_server.ranking.ranker import TopKQuery, UserVector
 from cofactor_server.repository.version_directory import open_version_directory
 from cofactor_server.server import create_server
@@ -60,7 +62,7 @@ class BothTopK:
         self.directory = open_version_directory(version)
         engine = Engine(self.directory, [CPU], must_use_first=True)
         self.exact = CountingTopK(CatalogueTopK(engine, N_ITEMS, 16))
-        self.approximate = ApproximateTopK(self.directory, self.exact, engine)
+        self.approximate = ApproximateTopK(self.directory, self.exact, ItemScorer(engine, self.directory.tables))
 
     def query(self, row, k=10, weight=1.0, excluded=None):
         tables = self.directory.tables
@@ -68,7 +70,7 @@ class BothTopK:
             start, end = tables["rated.offsets"][row : row + 2]
             excluded = tables["rated.item_rows"][start:end].astype(np.int64)
         user = UserVector(tables["user_factors"][row : row + 1], tables["user_bias"][row : row + 1])
-        return TopKQuery(user, weight, np.asarray(excluded, dtype=np.int64), k)
+        return TopKQuery(user, Order(popularity_weight=weight), np.asarray(excluded, dtype=np.int64), k)
 
     def from_index(self, query):
         """Return the ranking, and check that the exact top k was not asked."""
@@ -160,7 +162,7 @@ def test_a_query_for_more_results_than_the_index_finds_is_exact(indexed_version,
     versions.write(version, manifest)
     narrow = BothTopK(version)
     query = narrow.query(1, 100)
-    assert len(AnnIndex(narrow.directory).candidates(query.user.factors, 1.0, 1000)) < 100
+    assert len(AnnIndex(narrow.directory).candidates(query.user.factors, query.order, 1000)) < 100
     assert same(narrow.approximate.find(query), narrow.exact.find(query))
     assert narrow.exact.n_queries == 2
 

@@ -17,10 +17,12 @@ from cofactor_trainer.export.ann_index_recall import (
 from cofactor_trainer.export.ann_vectors import item_vectors, query_vectors
 from cofactor_trainer.export.version_reader import read_version
 from cofactor_trainer.export.version_writer import export_version
+from cofactor_trainer.scoring.trained_model import Order
 from tests.support import synthetic
 
 N_ITEMS = 6000
 WEIGHTS = (0.0, 1.0)
+ORDERS = tuple(Order(popularity_weight=weight) for weight in WEIGHTS)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,9 +40,9 @@ def index(indexed_version):
     return faiss.read_index(str(indexed_version / "candidates.faiss"))
 
 
-def recall(index, tables, sample, probe_count, popularity_weight):
+def recall(index, tables, sample, probe_count, order):
     parameters = faiss.SearchParametersIVF(nprobe=probe_count)
-    return measure_index_recall(index, parameters, tables, sample, popularity_weight)
+    return measure_index_recall(index, parameters, tables, sample, order)
 
 
 def export_indexed(folder, model, dataset):
@@ -49,7 +51,7 @@ def export_indexed(folder, model, dataset):
 
 def test_the_product_of_item_and_query_vector_is_the_score(tables):
     users, rows = tables["user_factors"][:3], np.array([0, 7, N_ITEMS - 1])
-    products = query_vectors(users, -0.5) @ item_vectors(tables, rows).T
+    products = query_vectors(users, Order(popularity_weight=-0.5)) @ item_vectors(tables, rows).T
     scores = users @ tables["item_factors"][rows].T + tables["item_bias"][rows]
     np.testing.assert_allclose(products, scores - 0.5 * tables["item_log_popularity"][rows], atol=1e-5)
 
@@ -61,8 +63,8 @@ def test_the_manifest_has_the_recall_of_the_index_and_how_to_query_it(indexed_ve
     assert list(entry.popularity_weights) == list(WEIGHTS)
     assert index.ntotal == N_ITEMS
     assert index.metric_type == faiss.METRIC_INNER_PRODUCT
-    sample = draw_recall_sample(tables, WEIGHTS)
-    measured = [recall(index, tables, sample, entry.probe_count, weight) for weight in WEIGHTS]
+    sample = draw_recall_sample(tables, ORDERS)
+    measured = [recall(index, tables, sample, entry.probe_count, order) for order in ORDERS]
     for k, target in TARGET_RECALL.items():
         stated = manifest.metrics[f"approximate_recall@{k}"]
         assert stated == pytest.approx(min(recalls[k] for recalls in measured))
@@ -72,8 +74,8 @@ def test_the_manifest_has_the_recall_of_the_index_and_how_to_query_it(indexed_ve
 def test_three_quarters_of_the_probes_miss_the_target(indexed_version, tables, index):
     fewer = read_version(indexed_version).manifest.approximate_index.probe_count * 3 // 4
     assert 1 <= fewer < index.nlist
-    sample = draw_recall_sample(tables, WEIGHTS)
-    measured = [recall(index, tables, sample, fewer, weight) for weight in WEIGHTS]
+    sample = draw_recall_sample(tables, ORDERS)
+    measured = [recall(index, tables, sample, fewer, order) for order in ORDERS]
     assert any(min(recalls[k] for recalls in measured) < target for k, target in TARGET_RECALL.items())
 
 
@@ -96,14 +98,14 @@ def test_all_clusters_are_probed_if_no_number_reaches_the_target():
 
 
 def test_the_exact_rankings_leave_out_rated_items(tables):
-    sample = draw_recall_sample(tables, WEIGHTS)
-    user, weight = 5, 1.0
+    sample = draw_recall_sample(tables, ORDERS)
+    user, order = 5, ORDERS[1]
     scores = tables["item_factors"][:-1] @ sample.factors[user] + tables["item_bias"][:-1]
-    scores = scores + weight * tables["item_log_popularity"][:-1]
+    scores = scores + order.popularity_weight * tables["item_log_popularity"][:-1]
     scores = np.sort(np.delete(scores, sample.rated[user]))[::-1]
     assert len(sample.rated[user]) > 10
     for k in TARGET_RECALL:
-        assert sample.thresholds[weight, k][user] == pytest.approx(scores[k - 1], abs=1e-5)
+        assert sample.thresholds[order, k][user] == pytest.approx(scores[k - 1], abs=1e-5)
 
 
 def test_a_damaged_index_measures_a_lower_recall(indexed_version, tables, index):
@@ -111,9 +113,9 @@ def test_a_damaged_index_measures_a_lower_recall(indexed_version, tables, index)
     probe_count = read_version(indexed_version).manifest.approximate_index.probe_count
     damaged = faiss.clone_index(index)
     damaged.remove_ids(np.arange(0, N_ITEMS, 2))
-    sample = draw_recall_sample(tables, WEIGHTS)
-    for weight in WEIGHTS:
-        measured = recall(damaged, tables, sample, probe_count, weight)
+    sample = draw_recall_sample(tables, ORDERS)
+    for order in ORDERS:
+        measured = recall(damaged, tables, sample, probe_count, order)
         assert all(0.3 < value < 0.7 for value in measured.values()), measured
 
 
@@ -127,8 +129,11 @@ def test_clusters_by_inner_product_would_lose_popular_items(tables, index):
     angular = faiss.IndexIVFFlat(quantizer, vectors.shape[1], index.nlist, faiss.METRIC_INNER_PRODUCT)
     angular.train(vectors)
     angular.add(vectors)
-    sample, n_probes = draw_recall_sample(tables, [1.0]), index.nlist // 16
-    assert recall(index, tables, sample, n_probes, 1.0)[10] > recall(angular, tables, sample, n_probes, 1.0)[10] + 0.2
+    sample, n_probes = draw_recall_sample(tables, [ORDERS[1]]), index.nlist // 16
+    assert (
+        recall(index, tables, sample, n_probes, ORDERS[1])[10]
+        > recall(angular, tables, sample, n_probes, ORDERS[1])[10] + 0.2
+    )
 
 
 def test_building_the_index_is_reproducible(tables, index):

@@ -10,9 +10,8 @@ import torch
 from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.data import movielens
 from cofactor_trainer.data.duplicates import without_duplicates
-from cofactor_trainer.export.version_reader import read_version
 from cofactor_trainer.export.version_writer import export_version
-from cofactor_trainer.graphs.prior_estimation import estimate_ranking_prior
+from cofactor_trainer.training.ranking_part import add_ranking_part
 from cofactor_trainer.training.train import train
 from tests.support.synthetic import make_dataset
 
@@ -35,30 +34,14 @@ def trained(name, dataset):
     recipe = RECIPES[name]
     recipe = replace(recipe, epochs=21 if recipe.model == "blend" else 2, batch_size=min(recipe.batch_size, 64))
     torch.manual_seed(0)
-    return train(dataset, None, recipe, allow_misfit_range=True)
+    recipe = replace(recipe, ranking=tuple(replace(member, epochs=2) for member in recipe.ranking))
+    result = train(dataset, None, recipe, allow_misfit_range=True)
+    return replace(result, model=add_ranking_part(result.model, dataset, recipe))
 
 
 @pytest.mark.parametrize(("name", "dataset"), FULL if os.environ.get("FAULTS") == "full" else SHORT)
 def test_the_recipe_exports(name, dataset, datasets, tmp_path):
     result = trained(name, datasets[dataset])
-    path = export_version(
+    export_version(
         result.model, datasets[dataset], tmp_path, "m", "1", metrics={}, hyperparameters={}, history=result.history
     )
-    if name == "ranking" and dataset == "ml-latest-small":
-        assert_folds_in_exactly(path, result.model, datasets[dataset])
-
-
-def assert_folds_in_exactly(path, model, dataset):
-    """Compare graph embed_user for a user of 500 ratings with the Newton step, solved in float64."""
-    prior = estimate_ranking_prior(model, dataset)
-    rows = np.random.default_rng(0).choice(dataset.n_items, 500, replace=False)
-    found = read_version(path).run("embed_user", item_rows=rows[None], ratings=np.ones((1, 500), np.float32))
-    jacobian = np.column_stack([model.item_factors[:-1], np.ones(dataset.n_items)]).astype(np.float64)
-    logits = jacobian @ prior.mean + model.item_bias[:-1]
-    weights = np.exp(logits - logits.max())
-    weights /= weights.sum()
-    centred = jacobian - weights @ jacobian
-    normal = 500 * centred.T @ (weights[:, None] * centred) + np.linalg.inv(prior.covariance)
-    expected = prior.mean + np.linalg.solve(normal, centred[rows].sum(0))
-    row = np.append(found["user_factors"][0], found["user_bias"][0])
-    assert np.abs(row - expected).max() < 1e-6 * np.abs(expected).max()

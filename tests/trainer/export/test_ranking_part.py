@@ -23,9 +23,7 @@ def small(request, tmp_path_factory):
 
 
 def export(folder, model, dataset, **options):
-    return read_version(
-        export_version(model, dataset, folder, "m", "1", metrics={}, hyperparameters={}, **options)
-    )
+    return read_version(export_version(model, dataset, folder, "m", "1", metrics={}, hyperparameters={}, **options))
 
 
 def recommend(version, model, users, order, k=10):
@@ -92,9 +90,9 @@ def test_predictions_do_not_read_the_ranking_part(small):
     np.testing.assert_allclose(found["logits"], expected, atol=1e-5)
 
 
-def test_similar_items_compare_the_ranking_factors_without_the_bias(small):
+def test_similar_items_compare_all_factors_but_the_bias_of_the_ranking(small):
     model, version = small
-    factors = model.item_factors[:-1, -7:-1]
+    factors = model.item_factors[:-1, :-1]
     units = factors / np.linalg.norm(factors, axis=1, keepdims=True)
     found = version.run("similar_items", item_rows=np.array([4]), excluded_rows=np.array([120]), k=np.array([5]))
     cosines = units @ units[4]
@@ -106,9 +104,7 @@ def test_similar_items_compare_the_ranking_factors_without_the_bias(small):
 def test_a_new_user_gets_both_parts(small):
     model, version = small
     profile = {"profile": np.zeros((1, 4), np.float32)} if version.manifest.profile_features else {}
-    found = version.run(
-        "embed_user", item_rows=np.array([[3, 7, 9]]), ratings=np.float32([[5, 1, 4]]), **profile
-    )
+    found = version.run("embed_user", item_rows=np.array([[3, 7, 9]]), ratings=np.float32([[5, 1, 4]]), **profile)
     assert found["user_factors"].shape == (1, model.user_factors.shape[1])
     assert found["user_factors"][0, -1] == 1
     assert np.ptp(found["user_factors"][0, -7:-1]) > 0
@@ -139,12 +135,9 @@ def test_a_network_is_left_out_of_runs_that_do_not_weigh_the_rating(tmp_path):
     version = export(tmp_path, make_two_part_model("neural-network"), make_dataset())
     nodes = {node.op_type: node for node in load(version.path / "recommend.onnx", load_external_data=False).graph.node}
     branches = {attribute.name: attribute.g for attribute in nodes["If"].attribute}
-    n_items = 120
-
-    def scores_every_item(graph):
-        return any(n_items + 1 in [d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.value_info)
-
-    products = {name: sum(node.op_type in ("MatMul", "Gemm") for node in graph.node) for name, graph in branches.items()}
+    products = {
+        name: sum(node.op_type in ("MatMul", "Gemm") for node in graph.node) for name, graph in branches.items()
+    }
     # Both compute the ratings of the best items by the network; only one computes those of the whole catalogue.
     assert products["then_branch"] < products["else_branch"]
 

@@ -38,6 +38,7 @@ _TITLES = {
     "hit_rate": "HitRate@{k}",
     "coverage": "coverage",
     "popularity_lift": "popularity lift",
+    "first_item_share": "share of the most frequent first item",
 }
 
 

@@ -45,6 +45,7 @@ class RankingMetrics:
         popularity_lift: mean rating count of the recommended items, divided by that of the rated items. Above 1,
             popular items become more popular (H. Abdollahpouri et al., The unfairness of popularity bias in
             recommendation, 2019).
+        first_item_share: share of the users whose first recommendation is the item that is first most often.
         n_users: number of users who have a relevant item held out.
     """
 
@@ -55,6 +56,7 @@ class RankingMetrics:
     hit_rate: float
     coverage: float
     popularity_lift: float
+    first_item_share: float
     n_users: int
 
 
@@ -92,6 +94,7 @@ def ranking_metrics(
         hit_rate=float(hits.any(1).mean()),
         coverage=len(np.unique(given)) / len(item_rating_counts),
         popularity_lift=float(item_rating_counts[given].mean() / rated_popularity),
+        first_item_share=float(np.unique(recommended[:, 0], return_counts=True)[1].max() / n_users),
         n_users=n_users,
     )
 
