@@ -26,6 +26,8 @@ from cofactor_server.inference.ann_index import ApproximateTopK
 from cofactor_server.inference.catalogue_top_k import CatalogueTopK
 from cofactor_server.inference.engine import Engine
 from cofactor_server.inference.execution_providers import CPU
+from cofactor_server.ranking.item_scorer import ItemScorer
+from cofactor_server.ranking.orders import Order
 from cofactor_server.ranking.ranker import TopKQuery
 from cofactor_server.ranking.user_vectors import UserVectors
 from cofactor_server.repository.version_directory import VersionDirectory, open_version_directory
@@ -97,14 +99,14 @@ class Service:
         self.users = UserVectors(self.directory.tables, engine, n_items, 0)
         self.exact = CatalogueTopK(engine, n_items, 1)
         before = anonymous_bytes()
-        self.index = ApproximateTopK(self.directory, self.exact, engine)
+        self.index = ApproximateTopK(self.directory, self.exact, ItemScorer(engine, self.directory.tables))
         self.index.find(self.query(0, 0.0))
         self.anonymous_bytes = anonymous_bytes() - before
 
     def query(self, user_row: int, popularity_weight: float) -> TopKQuery:
         """Return the query for the ten best items that a user has not rated."""
         user = self.users.known(user_row)
-        return TopKQuery(user, popularity_weight, user.rated_rows, K)
+        return TopKQuery(user, Order(popularity_weight=popularity_weight), user.rated_rows, K)
 
 
 def anonymous_bytes() -> int:

@@ -16,10 +16,10 @@ def models_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("models")
 
 
-def _export(models_dir, name, architecture, dataset=None):
+def _export(models_dir, name, architecture, dataset=None, model=None):
     from cofactor_trainer.export.version_writer import MetricsProtocol, export_version
 
-    model, dataset = synthetic.make_model(architecture), dataset or synthetic.make_dataset()
+    model, dataset = model or synthetic.make_model(architecture), dataset or synthetic.make_dataset()
     return export_version(
         model,
         dataset,
@@ -76,3 +76,17 @@ def hybrid_version(models_dir):
 def profile_version(models_dir):
     """Version directory of a dot-product model with the profile features "age" and "mood"."""
     return _export(models_dir, "profile", "dot-product", synthetic.with_profiles(synthetic.make_dataset()))
+
+
+@pytest.fixture(scope="session")
+def two_part_version(models_dir):
+    """Version directory of a dot-product model with a ranking part."""
+    model = synthetic.make_two_part_model()
+    return _export(models_dir, "two-part", "dot-product", model=model)
+
+
+@pytest.fixture(scope="session")
+def two_part_hybrid_version(models_dir):
+    """Version directory of a hybrid with a ranking part."""
+    model = synthetic.make_two_part_model("hybrid")
+    return _export(models_dir, "two-part-hybrid", "hybrid", model=model)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from collections.abc import Sequence
 
-from cofactor_server.config import ServerConfig, load_config, to_toml
+from cofactor_server.config import ServerConfig, is_loopback, load_config, suspicious_variables, to_toml
 from cofactor_server.errors import CofactorError
 from cofactor_server.observability.json_stderr import start_json_stderr
 from cofactor_server.runtime.stop_signal import ignore_reload_signals
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +44,7 @@ def _serve(config: ServerConfig) -> int:
         from cofactor_server.runtime.launcher import serve_in_one_process, serve_with_workers
 
         configure_logging(config.log_level, config.log_format)
+        _warn_of_open_server(config)
         return serve_in_one_process(config) if config.workers == 1 else serve_with_workers(config)
     except CofactorError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -53,6 +57,16 @@ def _serve(config: ServerConfig) -> int:
             "'.[server]'; server-cpu is smaller, without CUDA)\n"
         )
         return 2
+
+
+def _warn_of_open_server(config: ServerConfig) -> None:
+    """Say if other machines may call without a token or a certificate, and which variables may have been meant."""
+    for variable, meant in suspicious_variables():
+        _LOGGER.warning("%s is not a setting and is ignored: is %s meant?", variable, meant)
+    if not (config.tokens or config.jwt_keys or config.tls_client_authority or is_loopback(config.host)):
+        _LOGGER.warning(
+            "no --tokens, --jwt-keys or --tls-client-authority: everybody who reaches the port may make every call"
+        )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import importlib.metadata
 import ipaddress
 import os
@@ -41,6 +42,21 @@ def _metadata(about: str, low: float | None = None, high: float | None = None) -
 def _setting(default: Any, about: str, low: float | None = None, high: float | None = None) -> Any:
     """Return the dataclass field of a setting that has a default."""
     return field(default=default, metadata=_metadata(about, low, high))
+
+
+# Settings without which a server is open to callers, or to versions, that it should refuse.
+_PROTECTIONS = (
+    "tokens",
+    "jwt_keys",
+    "jwt_issuer",
+    "jwt_audience",
+    "tls_certificate",
+    "tls_key",
+    "tls_client_authority",
+    "require_signature",
+)
+# Variables of the client, which may run in the same environment.
+_OF_CLIENTS = {"COFACTOR_TOKEN", "COFACTOR_TLS_CA", "COFACTOR_ADDRESS", "COFACTOR_TIMEOUT"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +159,7 @@ class ServerConfig:
             raise ConfigurationError("tls_client_authority needs tls_certificate and tls_key; set them too")
         if len({bool(self.jwt_keys), bool(self.jwt_issuer), bool(self.jwt_audience)}) > 1:
             raise ConfigurationError("jwt_keys, jwt_issuer and jwt_audience belong together; set all or none")
-        if not self.tls_certificate and not self.insecure_plaintext and not _is_loopback(self.host):
+        if not self.tls_certificate and not self.insecure_plaintext and not is_loopback(self.host):
             raise ConfigurationError(
                 f"host {self.host} is not loopback and the server has no TLS: anyone on the network could read and "
                 "make calls; set tls_certificate and tls_key, or pass --insecure-plaintext if a proxy encrypts"
@@ -160,7 +176,8 @@ def _check_range(setting: dataclasses.Field[Any], hint: Any, value: Any) -> None
         raise ConfigurationError(f"{setting.name} must be {limits}, not {value}")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return True if only programs of this machine reach the host."""
     if host == "localhost" or host.startswith("unix:"):
         return True
     try:
@@ -196,13 +213,36 @@ def load_config(arguments: Sequence[str], environment: Mapping[str, str] = os.en
     for variable, value in environment.items():
         name = variable.removeprefix("COFACTOR_").lower()
         if variable == environment_variable_of(name) and name in hints:
+            _check_not_empty(variable, name, value)
             values[name] = _convert(variable, hints[name], value)
     for name, value in flags.items():
         if value is not None:
+            _check_not_empty(flag_of(name), name, value)
             values[name] = _convert(flag_of(name), hints[name], value)
     if "models" not in values:
         raise ConfigurationError("--models (or COFACTOR_MODELS) is required: the folder that holds <name>/<version>/")
     return ServerConfig(**values), print_config
+
+
+def _check_not_empty(origin: str, name: str, value: object) -> None:
+    """Raise ConfigurationError if a setting that protects the server is given, but empty.
+
+    A shell leaves such a value behind where a variable is unset or mistyped, and the server would then be open to all.
+    """
+    if name in _PROTECTIONS and not str(value).strip():
+        raise ConfigurationError(f"{origin} is empty: name the file or the value, or leave it out to go without")
+
+
+def suspicious_variables(environment: Mapping[str, str] = os.environ) -> list[tuple[str, str]]:
+    """Return variables that look like a mistyped setting that protects the server, each with that setting's."""
+    protections = [environment_variable_of(name) for name in _PROTECTIONS]
+    known = {environment_variable_of(setting.name) for setting in dataclasses.fields(ServerConfig)} | _OF_CLIENTS
+    return [
+        (variable, close[0])
+        for variable in sorted(environment)
+        if variable.startswith("COFACTOR_") and variable not in known
+        if (close := difflib.get_close_matches(variable, protections, 1, 0.85))
+    ]
 
 
 def _version() -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from cofactor_server.config import ServerConfig, load_config, to_toml
+from cofactor_server.__main__ import main
+from cofactor_server.config import ServerConfig, load_config, suspicious_variables, to_toml
 from cofactor_server.errors import ConfigurationError
 from cofactor_server.server import create_server
 from tests.support.waiting import until
@@ -34,6 +35,7 @@ def test_every_setting_can_be_given_in_all_three_ways(tmp_path):
     assert load_config(["--config", str(file)], {})[0] == config
     values = tomllib.loads(printed)
     assert set(values) == {setting.name for setting in dataclasses.fields(config)}
+    values = {name: value for name, value in values.items() if value != ""}
     environment = {f"COFACTOR_{name.upper()}": str(value) for name, value in values.items()}
     assert load_config([], environment)[0] == config
     flags = []
@@ -126,3 +128,39 @@ def test_every_setting_has_a_row_of_six_cells():
         assert flag.replace("[no-]", "") == f"`--{setting.name.replace('_', '-')}`"
         assert (variable, key) == (f"`COFACTOR_{setting.name.upper()}`", f"`{setting.name}`")
         assert all((kind, default, meaning))
+
+
+@pytest.mark.parametrize(
+    "setting", ["tokens", "jwt_keys", "tls_certificate", "tls_client_authority", "require_signature"]
+)
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_a_setting_that_protects_the_server_must_not_be_empty(setting, empty):
+    flag, variable = f"--{setting.replace('_', '-')}", f"COFACTOR_{setting.upper()}"
+    for arguments, environment, origin in (([flag, empty], {}, flag), ([], {variable: empty}, variable)):
+        with pytest.raises(ConfigurationError, match=f"{origin} is empty: name the file"):
+            load_config(["--models", "m", *arguments], environment)
+    assert load_config(["--models", "m"], {})[0].tokens == ""
+
+
+def test_a_variable_that_is_nearly_a_setting_that_protects_the_server_is_found():
+    environment = dict.fromkeys(
+        ("COFACTOR_TOKNES", "COFACTOR_TOKEN", "COFACTOR_TOKENS", "COFACTOR_PORT", "TOKENS"), "x"
+    )
+    environment["COFACTOR_JWT_KEY"] = "x"
+    assert suspicious_variables(environment) == [
+        ("COFACTOR_JWT_KEY", "COFACTOR_JWT_KEYS"),
+        ("COFACTOR_TOKNES", "COFACTOR_TOKENS"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_said"),
+    [
+        (["--host", "0.0.0.0", "--insecure-plaintext"], True),
+        (["--host", "127.0.0.1"], False),
+        (["--host", "0.0.0.0", "--insecure-plaintext", "--tokens", "missing.toml"], False),
+    ],
+)
+def test_a_server_without_tokens_that_others_can_reach_says_so(flags, is_said, tmp_path, capfd):
+    assert main(["--models", str(tmp_path), *flags]) == 2  # there are no models: the server does not start
+    assert ("everybody who reaches the port may make every call" in capfd.readouterr().err) is is_said

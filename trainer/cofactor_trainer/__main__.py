@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cofactor_trainer.errors import MissingExtraError, TrainerError, describe_os_error
-from cofactor_trainer.interruption import exit_when_interrupted, raise_once_when_interrupted
+from cofactor_trainer.interruption import (
+    describe,
+    exit_when_interrupted,
+    ignore_interruptions,
+    raise_once_when_interrupted,
+)
 
 try:
     with exit_when_interrupted():  # the imports take seconds
@@ -33,7 +37,10 @@ _GLOBAL_FLAGS = ("-h", "--help", "--version", "--print-completion")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a sub-command, by default `train`; return 2 for an error that the user can fix, and 130 after Ctrl-C."""
+    """Run a sub-command, by default `train`.
+
+    Returns 2 for an error that the user can fix, 130 after Ctrl-C, and 143 after SIGTERM.
+    """
     with raise_once_when_interrupted():
         try:
             status = _run(arguments)
@@ -50,11 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except MemoryError as error:
             print(f"error: there is not enough memory ({error})", file=sys.stderr)
         except KeyboardInterrupt as interruption:
-            print(f"interrupted: {interruption}" if str(interruption) else "interrupted", file=sys.stderr)
-            return 130
+            line, status = describe(interruption)
+            print(line, file=sys.stderr)
+            return status
         finally:
             if arguments is None:  # the process ends: nothing is left to interrupt
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                ignore_interruptions()
         return 2
 
 

@@ -282,19 +282,23 @@ class StreamRecommendResponse(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., response: _Optional[_Union[RecommendResponse, _Mapping]] = ..., error: _Optional[_Union[EntryError, _Mapping]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("model", "user", "item_id", "max_contributions")
+    __slots__ = ("model", "user", "item_id", "max_contributions", "ranking", "popularity_penalty")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]
     MAX_CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
+    RANKING_FIELD_NUMBER: _ClassVar[int]
+    POPULARITY_PENALTY_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     user: User
     item_id: str
     max_contributions: int
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., user: _Optional[_Union[User, _Mapping]] = ..., item_id: _Optional[str] = ..., max_contributions: _Optional[int] = ...) -> None: ...
+    ranking: RecommendRequest.Ranking
+    popularity_penalty: float
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., user: _Optional[_Union[User, _Mapping]] = ..., item_id: _Optional[str] = ..., max_contributions: _Optional[int] = ..., ranking: _Optional[_Union[RecommendRequest.Ranking, str]] = ..., popularity_penalty: _Optional[float] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("score", "global_bias", "user_bias", "item_bias", "interaction", "contributions", "remainder", "predicted_rating", "model", "ranking_score", "popularity", "average_interaction", "other_contributions", "other_rating_count", "unexplained")
+    __slots__ = ("score", "global_bias", "user_bias", "item_bias", "interaction", "contributions", "remainder", "predicted_rating", "model", "ranking_score", "popularity", "average_interaction", "other_contributions", "other_rating_count", "unexplained", "ranking")
     class Contribution(_message.Message):
         __slots__ = ("item_id", "rating", "contribution")
         ITEM_ID_FIELD_NUMBER: _ClassVar[int]
@@ -304,6 +308,40 @@ class ExplainResponse(_message.Message):
         rating: float
         contribution: float
         def __init__(self, item_id: _Optional[str] = ..., rating: _Optional[float] = ..., contribution: _Optional[float] = ...) -> None: ...
+    class Reason(_message.Message):
+        __slots__ = ("item_id", "rating", "contribution", "own_contribution", "similar_rating_count")
+        ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+        RATING_FIELD_NUMBER: _ClassVar[int]
+        CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+        OWN_CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+        SIMILAR_RATING_COUNT_FIELD_NUMBER: _ClassVar[int]
+        item_id: str
+        rating: float
+        contribution: float
+        own_contribution: float
+        similar_rating_count: int
+        def __init__(self, item_id: _Optional[str] = ..., rating: _Optional[float] = ..., contribution: _Optional[float] = ..., own_contribution: _Optional[float] = ..., similar_rating_count: _Optional[int] = ...) -> None: ...
+    class RankingScore(_message.Message):
+        __slots__ = ("rating_weight", "ranking_weight", "ranking_logit", "item_part", "user_part", "reasons", "other_part", "other_rating_count", "unexplained")
+        RATING_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        RANKING_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        RANKING_LOGIT_FIELD_NUMBER: _ClassVar[int]
+        ITEM_PART_FIELD_NUMBER: _ClassVar[int]
+        USER_PART_FIELD_NUMBER: _ClassVar[int]
+        REASONS_FIELD_NUMBER: _ClassVar[int]
+        OTHER_PART_FIELD_NUMBER: _ClassVar[int]
+        OTHER_RATING_COUNT_FIELD_NUMBER: _ClassVar[int]
+        UNEXPLAINED_FIELD_NUMBER: _ClassVar[int]
+        rating_weight: float
+        ranking_weight: float
+        ranking_logit: float
+        item_part: float
+        user_part: float
+        reasons: _containers.RepeatedCompositeFieldContainer[ExplainResponse.Reason]
+        other_part: float
+        other_rating_count: int
+        unexplained: float
+        def __init__(self, rating_weight: _Optional[float] = ..., ranking_weight: _Optional[float] = ..., ranking_logit: _Optional[float] = ..., item_part: _Optional[float] = ..., user_part: _Optional[float] = ..., reasons: _Optional[_Iterable[_Union[ExplainResponse.Reason, _Mapping]]] = ..., other_part: _Optional[float] = ..., other_rating_count: _Optional[int] = ..., unexplained: _Optional[float] = ...) -> None: ...
     SCORE_FIELD_NUMBER: _ClassVar[int]
     GLOBAL_BIAS_FIELD_NUMBER: _ClassVar[int]
     USER_BIAS_FIELD_NUMBER: _ClassVar[int]
@@ -319,6 +357,7 @@ class ExplainResponse(_message.Message):
     OTHER_CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
     OTHER_RATING_COUNT_FIELD_NUMBER: _ClassVar[int]
     UNEXPLAINED_FIELD_NUMBER: _ClassVar[int]
+    RANKING_FIELD_NUMBER: _ClassVar[int]
     score: float
     global_bias: float
     user_bias: float
@@ -334,4 +373,5 @@ class ExplainResponse(_message.Message):
     other_contributions: float
     other_rating_count: int
     unexplained: float
-    def __init__(self, score: _Optional[float] = ..., global_bias: _Optional[float] = ..., user_bias: _Optional[float] = ..., item_bias: _Optional[float] = ..., interaction: _Optional[float] = ..., contributions: _Optional[_Iterable[_Union[ExplainResponse.Contribution, _Mapping]]] = ..., remainder: _Optional[float] = ..., predicted_rating: _Optional[float] = ..., model: _Optional[_Union[_model_pb2.ServedModel, _Mapping]] = ..., ranking_score: _Optional[float] = ..., popularity: _Optional[float] = ..., average_interaction: _Optional[float] = ..., other_contributions: _Optional[float] = ..., other_rating_count: _Optional[int] = ..., unexplained: _Optional[float] = ...) -> None: ...
+    ranking: ExplainResponse.RankingScore
+    def __init__(self, score: _Optional[float] = ..., global_bias: _Optional[float] = ..., user_bias: _Optional[float] = ..., item_bias: _Optional[float] = ..., interaction: _Optional[float] = ..., contributions: _Optional[_Iterable[_Union[ExplainResponse.Contribution, _Mapping]]] = ..., remainder: _Optional[float] = ..., predicted_rating: _Optional[float] = ..., model: _Optional[_Union[_model_pb2.ServedModel, _Mapping]] = ..., ranking_score: _Optional[float] = ..., popularity: _Optional[float] = ..., average_interaction: _Optional[float] = ..., other_contributions: _Optional[float] = ..., other_rating_count: _Optional[int] = ..., unexplained: _Optional[float] = ..., ranking: _Optional[_Union[ExplainResponse.RankingScore, _Mapping]] = ...) -> None: ...

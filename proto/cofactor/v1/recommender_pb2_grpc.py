@@ -121,7 +121,8 @@ class RecommenderServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """Explains a prediction: how much each item that the user rated adds to it or takes off it.
+        """Explains a prediction and the item's place in the list: how much each item that the user rated adds to them or takes
+        off them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from cofactor_server.arrays import FloatArray, IndexArray, typed_table
+from cofactor.v1 import manifest_pb2
+from cofactor_server.arrays import FloatArray, IndexArray
 from cofactor_server.errors import ConfigurationError, ModelRefused
 from cofactor_server.observability.call_timing import CALL_TIMING
-from cofactor_server.ranking.ranker import Predictor, Ranking, TopK, TopKQuery, best_positions
+from cofactor_server.ranking.item_scorer import ItemScorer
+from cofactor_server.ranking.orders import Order
+from cofactor_server.ranking.ranker import Ranking, TopK, TopKQuery, best_positions
 from cofactor_server.repository.passing_errors import raise_if_passing
 from cofactor_server.repository.version_directory import VersionDirectory
 
@@ -44,6 +47,7 @@ class AnnIndex:
         path, n_probes = directory.path / manifest.approximate_index.path, manifest.approximate_index.probe_count
         self._n_items = int(manifest.item_count)
         self._n_factors = int(manifest.user_factor_count)
+        self._n_rating = self._n_factors - manifest.ranking_factor_count
         try:
             # The other flag for mapping, IO_FLAG_MMAP, starts 32 threads in every search.
             self._index = self._faiss.read_index(str(path), self._faiss.IO_FLAG_MMAP_IFC)
@@ -72,13 +76,15 @@ class AnnIndex:
             and 1 <= n_probes <= index.nlist
         )
 
-    def candidates(self, user_factors: FloatArray, popularity_weight: float, count: int) -> IndexArray:
-        """Return up to `count` rows of items that may score high for a user (1, d), in no order."""
+    def candidates(self, user_factors: FloatArray, order: Order, count: int) -> IndexArray:
+        """Return up to `count` rows, unsorted, of items that may score high for a user (1, d) by an order."""
         started = time.perf_counter()
         query = np.zeros((1, self._index.d), dtype=np.float32)
         query[0, : self._n_factors] = user_factors[0]
-        query[0, self._n_factors] = 1
-        query[0, self._n_factors + 1] = popularity_weight
+        query[0, : self._n_rating] *= order.rating_weight
+        query[0, self._n_rating : self._n_factors] *= order.ranking_weight
+        query[0, self._n_factors] = order.rating_weight
+        query[0, self._n_factors + 1] = order.popularity_weight
         self._faiss.omp_set_num_threads(1)  # for searches of the calling thread
         rows: IndexArray = self._index.search(query, min(count, self._n_items), params=self._parameters)[1][0]
         CALL_TIMING.compute_s += time.perf_counter() - started
@@ -90,19 +96,20 @@ class ApproximateTopK:
     """Takes candidates from the index, scores them exactly and returns the best.
 
     The exact top k is used where the index would be worse than its measured recall: if the query asks for more results
-    than largest_k, has a popularity weight that was not measured, excludes most of the candidates, or if the index
+    than largest_k, has an order that was not measured, excludes most of the candidates, or if the index
     finds too few.
     """
 
-    def __init__(self, directory: VersionDirectory, exact: TopK, predictor: Predictor) -> None:
+    def __init__(self, directory: VersionDirectory, exact: TopK, scorer: ItemScorer) -> None:
         settings = directory.manifest.approximate_index
         self._index = AnnIndex(directory)
         self._n_candidates = settings.candidate_count
         self._largest_k = settings.largest_k
         self._measured_weights = frozenset(settings.popularity_weights)
-        self._log_popularity = typed_table(directory.tables, "item_log_popularity", np.float32)
+        self._has_ranking_part = scorer.has_ranking_part
+        self._measured_orders = frozenset(map(_weights, settings.orders))
         self._exact = exact
-        self._predictor = predictor
+        self._scorer = scorer
 
     def find(self, query: TopKQuery) -> Ranking:
         """Return the ranking for one query."""
@@ -116,18 +123,26 @@ class ApproximateTopK:
         return [ranking or next(exact) for ranking in found]
 
     def _find_in_index(self, query: TopKQuery) -> Ranking | None:
-        if query.k > self._largest_k or query.popularity_weight not in self._measured_weights:
+        if query.k > self._largest_k or not self._is_measured(query.order):
             return None
         user, excluded = query.user, query.excluded_rows
         count = self._n_candidates + min(len(excluded), self._n_candidates)
-        candidates = self._index.candidates(user.factors, query.popularity_weight, count)
+        candidates = self._index.candidates(user.factors, query.order, count)
         # Sorted, so that items with equal scores are ranked by row.
         rows = _without(np.sort(candidates), excluded)
         if len(rows) < query.k or len(candidates) - len(rows) > self._n_candidates:
             return None
-        logits, ratings = self._predictor.predict(user.factors, user.bias, rows)
-        scores = logits + np.float32(query.popularity_weight) * self._log_popularity[rows]
+        scores, ratings = self._scorer.score(user.factors, user.bias, query.order, rows)
         return Ranking(rows, scores, ratings).take(best_positions(scores, query.k))
+
+    def _is_measured(self, order: Order) -> bool:
+        if self._has_ranking_part:
+            return _weights(order) in self._measured_orders
+        return order.popularity_weight in self._measured_weights
+
+
+def _weights(order: Order | manifest_pb2.Order) -> tuple[float, float, float]:
+    return order.rating_weight, order.ranking_weight, order.popularity_weight
 
 
 def _without(rows: IndexArray, excluded: IndexArray) -> IndexArray:
@@ -140,7 +155,7 @@ def _without(rows: IndexArray, excluded: IndexArray) -> IndexArray:
     return remaining
 
 
-def approximate_or_exact(directory: VersionDirectory, exact: TopK, predictor: Predictor, *, is_on_cpu: bool) -> TopK:
+def approximate_or_exact(directory: VersionDirectory, exact: TopK, scorer: ItemScorer, *, is_on_cpu: bool) -> TopK:
     """Return an ApproximateTopK if the version has an index and runs on the CPU, otherwise `exact`."""
     if not directory.manifest.HasField("approximate_index"):
         _LOGGER.info("%s has no index: Recommend is exact", directory.label)
@@ -150,4 +165,4 @@ def approximate_or_exact(directory: VersionDirectory, exact: TopK, predictor: Pr
         return exact
     recall = directory.manifest.metrics["approximate_recall@10"]
     _LOGGER.info("%s recommends from its index, recall@10 %.3f", directory.label, recall)
-    return ApproximateTopK(directory, exact, predictor)
+    return ApproximateTopK(directory, exact, scorer)

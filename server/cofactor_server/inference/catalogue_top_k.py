@@ -15,7 +15,6 @@ top_k_choice.py decides which of the last two a version uses. With --batching of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -32,6 +31,10 @@ MAX_SHARED_RESULTS = 256
 class RecommendGraph(Protocol):
     """The engine's recommend graph."""
 
+    @property
+    def has_ranking_part(self) -> bool:
+        """Return True if the graph takes the weights of an order."""
+
     def recommend(
         self,
         user_factors: FloatArray,
@@ -39,14 +42,13 @@ class RecommendGraph(Protocol):
         popularity_weight: FloatArray,
         excluded_rows: IndexArray,
         k: int,
+        order_weights: FloatArray | None,
     ) -> tuple[IndexArray, FloatArray, FloatArray]:
-        """Find the best k items of each user: (B, d), (B,), (B,), (B, E) -> item_rows, scores, ratings, each (B, k)."""
+        """Find the best k items of each user.
 
-
-@lru_cache(maxsize=64)
-def _one_element(popularity_weight: float) -> FloatArray:
-    """Return the weight as an array (1,). Cached because most calls have the model's own weight."""
-    return np.array([popularity_weight], dtype=np.float32)
+        (B, d), (B,), (B,), (B, E), k, (B, 2) -> item_rows, scores, ratings, each (B, k). order_weights is None if the
+        graph has no ranking part.
+        """
 
 
 def _may_share_run(query: TopKQuery) -> bool:
@@ -63,6 +65,7 @@ class CatalogueTopK:
     def __init__(self, engine: RecommendGraph, n_items: int, max_batch_size: int) -> None:
         self._engine = engine
         self._n_items = n_items
+        self._has_ranking_part = engine.has_ranking_part
         self.max_batch_size = max_batch_size
         self._nothing_excluded: IndexArray = np.array([[n_items]], dtype=np.int64)
 
@@ -72,9 +75,10 @@ class CatalogueTopK:
         rows, scores, ratings = self._engine.recommend(
             query.user.factors,
             query.user.bias,
-            _one_element(query.popularity_weight),
+            query.order.popularity,
             excluded,
             query.k,
+            query.order.weights if self._has_ranking_part else None,
         )
         return Ranking(rows[0], scores[0], ratings[0])
 
@@ -84,12 +88,20 @@ class CatalogueTopK:
             return [self.find(queries[0])]
         rankings: list[Ranking | None] = [None] * len(queries)
         shared = [i for i, query in enumerate(queries) if _may_share_run(query)]
-        for start in range(0, len(shared), self.max_batch_size):
-            positions = shared[start : start + self.max_batch_size]
-            run = self._find_in_one_run([queries[i] for i in positions])
-            for position, ranking in zip(positions, run, strict=True):
-                rankings[position] = ranking
+        for group in self._split_by_rating(queries, shared) if self._has_ranking_part else (shared,):
+            for start in range(0, len(group), self.max_batch_size):
+                positions = group[start : start + self.max_batch_size]
+                run = self._find_in_one_run([queries[i] for i in positions])
+                for position, ranking in zip(positions, run, strict=True):
+                    rankings[position] = ranking
         return [self.find(query) if found is None else found for query, found in zip(queries, rankings, strict=True)]
+
+    @staticmethod
+    def _split_by_rating(queries: Sequence[TopKQuery], positions: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Split queries by whether the rating logit counts: a network is run for a batch if it counts for any user."""
+        with_rating = [i for i in positions if queries[i].order.rating_weight]
+        without_rating = [i for i in positions if not queries[i].order.rating_weight]
+        return with_rating, without_rating
 
     def _find_in_one_run(self, queries: Sequence[TopKQuery]) -> list[Ranking]:
         """Run the engine once, with all queries padded to the most excluded rows and the largest k among them."""
@@ -100,9 +112,10 @@ class CatalogueTopK:
         rows, scores, ratings = self._engine.recommend(
             np.concatenate([query.user.factors for query in queries]),
             np.concatenate([query.user.bias for query in queries]),
-            np.array([query.popularity_weight for query in queries], dtype=np.float32),
+            np.array([query.order.popularity_weight for query in queries], dtype=np.float32),
             excluded,
             max(query.k for query in queries),
+            np.concatenate([query.order.weights for query in queries]) if self._has_ranking_part else None,
         )
         rankings = map(Ranking, rows, scores, ratings)
         return [

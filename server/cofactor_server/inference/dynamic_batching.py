@@ -22,6 +22,7 @@ import numpy as np
 from cofactor_server.arrays import NO_ROWS
 from cofactor_server.errors import DeadlineExceeded
 from cofactor_server.observability.call_timing import CALL_TIMING
+from cofactor_server.ranking.orders import BY_RATING, Order
 from cofactor_server.ranking.ranker import Ranking, TopK, TopKQuery, UserVector
 from cofactor_server.scheduling import let_others_run
 
@@ -145,10 +146,10 @@ class DynamicBatcher:
                 pending.error = error
 
 
-def batching_pays(top_k: TopK, n_factors: int, k: int = 10) -> bool:
+def batching_pays(top_k: TopK, n_factors: int, k: int = 10, order: Order = BY_RATING) -> bool:
     """Measure if a shared run saves each call more than a hand-over between threads costs on this machine."""
     user = UserVector(np.zeros((1, n_factors), dtype=np.float32), np.zeros(1, dtype=np.float32))
-    query = TopKQuery(user, 0.0, NO_ROWS, k)
+    query = TopKQuery(user, order, NO_ROWS, k)
     alone_s = min(_duration_s(top_k, [query]) for _ in range(_TRIALS))
     shared_s = min(_duration_s(top_k, [query] * _TRIAL_BATCH) for _ in range(_TRIALS)) / _TRIAL_BATCH
     return alone_s - shared_s > HANDOVER_S

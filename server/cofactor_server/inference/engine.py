@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 
 from cofactor_server.arrays import AnyArray, FloatArray, IndexArray
+from cofactor_server.errors import ModelRefused
 from cofactor_server.inference.execution_providers import CPU, CUDA, ProviderList
 from cofactor_server.inference.io_binding import BoundSession
 from cofactor_server.inference.memory_budget import floats_per_user
@@ -38,6 +39,7 @@ class Engine:
 
     Attributes:
         providers: execution providers of the recommend graph, the one that runs it first.
+        has_ranking_part: True if Recommend can order by a logit of its own, so that its graph takes order_weights.
     """
 
     def __init__(self, directory: VersionDirectory, providers: ProviderList, *, must_use_first: bool) -> None:
@@ -49,6 +51,7 @@ class Engine:
         loader = SessionLoader(directory, providers, must_use_first=must_use_first)
         sessions = {graph.name: loader.load(graph.name) for graph in directory.manifest.graphs}
         self.providers: list[str] = sessions["recommend"].get_providers()
+        self.has_ranking_part = _has_ranking_part(directory, sessions["recommend"])
         self._device_tables = loader.device_tables  # the sessions keep no reference to them
         self._output_names = {
             name: [output.name for output in session.get_outputs()] for name, session in sessions.items()
@@ -59,7 +62,9 @@ class Engine:
         if self.providers[0] == CUDA:
             # Only on a device: the CPU gains nothing from bound memory, and computes padded users like any others.
             bound = BoundSession(sessions["recommend"], RECOMMEND_OUTPUTS, DEVICE)
-            sessions["recommend"] = self._shape_buckets = ShapeBuckets(bound, int(directory.manifest.item_count))
+            sessions["recommend"] = self._shape_buckets = ShapeBuckets(
+                bound, int(directory.manifest.item_count), has_ranking_part=self.has_ranking_part
+            )
         self._sessions = {name: TimedSession(session) for name, session in sessions.items()}
         self._predict = self._sessions["predict"]
         self._recommend = self._sessions["recommend"]
@@ -118,15 +123,25 @@ class Engine:
         popularity_weight: FloatArray,
         excluded_rows: IndexArray,
         k: int,
+        order_weights: FloatArray | None = None,
     ) -> tuple[IndexArray, FloatArray, FloatArray]:
-        """Find the best k items of each user: (B, d), (B,), (B,), (B, E) -> item_rows, scores, ratings, each (B, k)."""
-        inputs = {
+        """Find the best k items of each user.
+
+        (B, d), (B,), (B,), (B, E), k, (B, 2) -> item_rows, scores, ratings, each (B, k).
+
+        order_weights holds the weights of the rating logit and of the ranking logit. Versions without a ranking part do
+        not read it.
+        """
+        inputs: dict[str, AnyArray] = {
             "user_factors": user_factors,
             "user_bias": user_bias,
             "popularity_weight": popularity_weight,
             "excluded_rows": excluded_rows,
             "k": _one_element(k),
         }
+        if self.has_ranking_part:
+            assert order_weights is not None
+            inputs["order_weights"] = order_weights
         floats = len(user_bias) * (self._floats_per_user + FLOATS_PER_RESULT * k)
         keeps_memory = self._shape_buckets is not None or floats <= MAX_ARENA_FLOATS
         options = () if keeps_memory else (_SHRINK_ARENA,)
@@ -160,6 +175,17 @@ class Engine:
             inputs["profile"] = profile
         factors, bias, fitted = self._embed_user.run(("user_factors", "user_bias", "fitted"), inputs)
         return factors, bias, self._scale.clip(fitted)
+
+
+def _has_ranking_part(directory: VersionDirectory, recommend: onnxruntime.InferenceSession) -> bool:
+    """Return True if graph recommend takes the weights of an order; raises ModelRefused if the manifest disagrees."""
+    takes_weights = any(value.name == "order_weights" for value in recommend.get_inputs())
+    if takes_weights != (directory.manifest.ranking_factor_count > 0):
+        raise ModelRefused(
+            f"model {directory.label} refused: its graph recommend and its manifest disagree about a ranking part; "
+            "export it again"
+        )
+    return takes_weights
 
 
 @lru_cache(maxsize=64)

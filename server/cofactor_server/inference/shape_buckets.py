@@ -29,9 +29,13 @@ class ShapeBuckets:
     Users are padded with zeros, excluded rows with n_items (the unknown item), and k with further results.
     """
 
-    def __init__(self, session: GraphSession, n_items: int) -> None:
+    def __init__(self, session: GraphSession, n_items: int, *, has_ranking_part: bool = False) -> None:
         self._session = session
         self._n_items = n_items
+        self._has_ranking_part = has_ranking_part
+        self._user_inputs = ["user_factors", "user_bias", "popularity_weight"]
+        if has_ranking_part:
+            self._user_inputs.append("order_weights")
 
     def run(self, outputs: Sequence[str], inputs: dict[str, AnyArray]) -> list[AnyArray]:
         """Run the graph like onnxruntime does. Every output is (B, k)."""
@@ -43,7 +47,7 @@ class ShapeBuckets:
             "k": np.array([min(padded_length(k, LENGTHS), self._n_items)], dtype=np.int64),
         }
         padded["excluded_rows"][:n_users, :n_excluded] = inputs["excluded_rows"]
-        for name in ("user_factors", "user_bias", "popularity_weight"):
+        for name in self._user_inputs:
             array = inputs[name]
             padded[name] = np.zeros((batch_size, *array.shape[1:]), dtype=np.float32)
             padded[name][:n_users] = array
@@ -52,7 +56,9 @@ class ShapeBuckets:
     def warm_up(self, outputs: Sequence[str], n_factors: int, max_batch_size: int) -> None:
         """Run once with every shape of calls that have up to `max_batch_size` users and short lists."""
         sizes = [size for size in BATCH_SIZES if size <= padded_length(max_batch_size, BATCH_SIZES)]
-        for n_users, n_excluded, k in itertools.product(sizes, LENGTHS, LENGTHS[:2]):
+        # A network is run only if the rating logit has a weight.
+        rating_weights = (0, 1) if self._has_ranking_part else (1,)
+        for n_users, n_excluded, k, weight in itertools.product(sizes, LENGTHS, LENGTHS[:2], rating_weights):
             inputs: dict[str, AnyArray] = {
                 "user_factors": np.zeros((n_users, n_factors), dtype=np.float32),
                 "user_bias": np.zeros(n_users, dtype=np.float32),
@@ -60,4 +66,6 @@ class ShapeBuckets:
                 "excluded_rows": np.full((n_users, n_excluded), self._n_items, dtype=np.int64),
                 "k": np.array([min(k, self._n_items)], dtype=np.int64),
             }
+            if self._has_ranking_part:
+                inputs["order_weights"] = np.full((n_users, 2), weight, dtype=np.float32)
             self.run(outputs, inputs)

@@ -1,295 +1,248 @@
-"""Explain a prediction by what each rated item contributes to it."""
+"""Explain a prediction, and the place of an item in a list, by what each rated item contributes to it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from cofactor.v1.manifest_pb2 import Manifest
 from cofactor_server.arrays import NO_ROWS, FloatArray, IndexArray, typed_table
-from cofactor_server.ranking.ranker import Predictor, UserVector
+from cofactor_server.ranking.item_scorer import ItemScorer
+from cofactor_server.ranking.orders import Order
+from cofactor_server.ranking.prediction_parts import ExplanationGraphs, ItemTerms, PredictionParts, PredictionSplitter
+from cofactor_server.ranking.ranker import UserVector
+from cofactor_server.ranking.ranking_contributions import RankingModel, RankingParts, RankingTables
+from cofactor_server.ranking.rating_contributions import DotProductModel
+from cofactor_server.ranking.reasons import Reason, group_reasons
 from cofactor_server.ranking.user_vectors import History, UserVectors
 from cofactor_server.repository.version_directory import VersionDirectory
 
-# Models other than dot products are explained by leaving out one rated item at a time. Every item costs a fold-in, so
-# only those most similar to the explained item are left out.
-MAX_LEFT_OUT = 64
-_FOLD_INS_PER_RUN = 16
-# Items that the effect of a user on a network's logits is averaged over.
-_SAMPLED_ITEMS = 64
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreParts:
+    """The parts of the score that orders a list.
+
+    score = item_part + user_part + contributions of the reasons + other_part + unexplained.
+
+    Attributes:
+        score: rating_weight * rating logit + ranking_weight * ranking_logit + popularity.
+        order: the weights.
+        ranking_logit: logit of the ranking part; 0 without one.
+        popularity: part of the item's popularity.
+        item_part: score of the item for the average user, without what that user adds for all items alike.
+        user_part: what the user adds for all items alike.
+        reasons: rated items, each with those similar to it.
+        other_part: sum of the contributions of the ratings that are in no reason.
+        n_other_ratings: number of these.
+        unexplained: the rest.
+    """
+
+    score: float
+    order: Order
+    ranking_logit: float
+    popularity: float
+    item_part: float
+    user_part: float
+    reasons: Sequence[Reason]
+    other_part: float
+    n_other_ratings: int
+    unexplained: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """The parts of a logit.
-
-    score = global_bias + user_bias + item_bias + interaction, and
-    interaction = average_interaction + sum of contributions + other_contributions + unexplained.
+    """The parts of a prediction and of a place in a list.
 
     Attributes:
-        popularity: what Recommend adds to the score by default.
-        average_interaction: interaction of a user with the same profile and without ratings.
-        contributions: (m,) parallel to `item_rows` and `ratings`, largest absolute value first.
-        other_contributions: sum of the contributions that are not listed.
-        n_other_ratings: number of these.
+        history: the rated items, which `listed` and the reasons point into.
+        prediction: the parts of the prediction.
+        listed: (m,) positions of the rated items that contribute most to the prediction.
+        ranking: the parts of the score that orders the list.
     """
 
-    score: float
-    global_bias: float
-    user_bias: float
-    item_bias: float
-    interaction: float
-    popularity: float
-    average_interaction: float
-    item_rows: IndexArray
-    ratings: FloatArray
-    contributions: npt.NDArray[np.float64]
-    other_contributions: float
-    n_other_ratings: int
-    predicted_rating: float
+    history: History
+    prediction: PredictionParts
+    listed: IndexArray
+    ranking: ScoreParts
 
     @property
     def remainder(self) -> float:
         """Return the part of the interaction that the listed contributions leave."""
-        return self.interaction - float(np.sum(self.contributions))
+        return self.prediction.interaction - float(np.sum(self.prediction.contributions[self.listed]))
+
+    @property
+    def other_contributions(self) -> float:
+        """Return the sum of the contributions that are not listed."""
+        return float(np.sum(np.delete(self.prediction.contributions, self.listed)))
 
     @property
     def unexplained(self) -> float:
         """Return the part that follows neither from the average user nor from the ratings."""
-        return self.remainder - self.average_interaction - self.other_contributions
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ItemTerms:
-    """The parts of a ranking score that are the same for all users.
-
-    Attributes:
-        global_bias: added to every logit.
-        item_bias: (n_items + 1,), as the graphs add it.
-        item_effect: (n_items,), how much users like each item regardless of their taste; what Explain shows.
-        has_user_effect: True if the effect of a user is not the user's bias alone, because of a network.
-        popularity_weight: factor of the item's log popularity in the default ranking.
-        log_popularity: (n_items + 1,).
-    """
-
-    global_bias: float
-    item_bias: FloatArray
-    item_effect: FloatArray
-    has_user_effect: bool
-    popularity_weight: float
-    log_popularity: FloatArray
-
-    @property
-    def n_items(self) -> int:
-        """Return the number of items, which is also the item row that stands for padding."""
-        return len(self.item_bias) - 1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DotProductModel:
-    """The parameters of a dot-product model that explain its predictions.
-
-    Attributes:
-        item_terms: biases of the items.
-        item_factors: (n_items + 1, d).
-        rating_range: rating = low + (high - low) * sigmoid(logit); None if the logit is the rating.
-        prior_mean: (d + 1,) mean of the prior over user rows, the bias last.
-        prior_precision: (d + 1, d + 1) precision of that prior.
-    """
-
-    item_terms: ItemTerms
-    item_factors: FloatArray
-    rating_range: tuple[float, float] | None
-    prior_mean: FloatArray
-    prior_precision: FloatArray
-
-
-class ExplanationGraphs(Predictor, Protocol):
-    """The engine's predict and similarity graphs."""
-
-    def similarity(self, item_rows: IndexArray, candidate_rows: IndexArray) -> FloatArray:
-        """Compare items: item_rows (M,), candidate_rows (C,) -> cosines (C,)."""
+        return self.remainder - self.prediction.average_interaction - self.other_contributions
 
 
 class Explainer:
-    """Explains the predictions of one version.
-
-    A dot product that predicts ratings is explained exactly, from the normal equations of the fold-in at the user's
-    row. Other models are explained by leaving out one rated item at a time.
+    """Explains the predictions and the lists of one version.
 
     Args:
-        users: folds in the users with a rated item left out.
-        graphs: predict and compare items.
-        item_terms: biases and popularity of the items.
-        dot_product: None for models that cannot be explained exactly.
+        users: folds in users without ratings.
+        splitter: splits predictions.
+        scorer: scores and compares items.
+        ranking: the dot product that ranks; None in versions without one.
+        prior_mean: (d + 1,) the average user of a dot product that predicts ratings, the bias last; None otherwise.
     """
 
     def __init__(
-        self, users: UserVectors, graphs: ExplanationGraphs, item_terms: ItemTerms, dot_product: DotProductModel | None
+        self,
+        users: UserVectors,
+        splitter: PredictionSplitter,
+        scorer: ItemScorer,
+        ranking: RankingModel | None,
+        prior_mean: FloatArray | None,
     ) -> None:
         self._users = users
-        self._graphs = graphs
-        self._item_terms = item_terms
-        self._dot_product = dot_product
+        self._splitter = splitter
+        self._scorer = scorer
+        self._ranking = ranking
+        self._prior_mean = prior_mean
 
-    def explain(self, user: UserVector, history: History, item_row: int, n_contributions: int) -> Explanation:
-        """Explain the prediction of one item for a user with this history.
+    def explain(
+        self, user: UserVector, history: History, item_row: int, n_contributions: int, order: Order
+    ) -> Explanation:
+        """Explain the prediction of one item for a user with this history, and its place in a list of this order.
 
-        Raises NewUsersUnsupported if the model is not a dot product and cannot embed users.
+        Raises NewUsersUnsupported if that takes fold-ins and the model cannot embed users.
         """
-        logits, ratings = self._graphs.predict(user.factors, user.bias, np.array([item_row]))
         average = self._average_user(history)
-        user_bias = float(self._user_effects(user.factors, user.bias)[0])
-        if self._dot_product is None:
-            contributions = self._leave_out_one_by_one(history, item_row)
-        else:
-            contributions = contributions_of_ratings(self._dot_product, user, average, history, item_row)
-        order = np.argsort(-np.abs(contributions), kind="stable")
-        listed, others = order[:n_contributions], order[n_contributions:]
+        ranking = None
+        if self._ranking is not None:
+            columns = self._scorer.ranking_columns
+            ranking = self._ranking.explain(
+                user.factors[0, columns], average.factors[0, columns], history.item_rows, history.ratings, item_row
+            )
+        if self._scorer.has_ranking_part:
+            prediction = self._splitter.split(user, average, history, item_row)
+        else:  # in a ranking model the two scores have the same logit
+            prediction, ranking = self._splitter.split(user, average, history, item_row, ranking), None
+        listed = np.argsort(-np.abs(prediction.contributions), kind="stable")[:n_contributions]
+        score = self._split_score(prediction, ranking, user, item_row, order)
         return Explanation(
-            score=float(logits[0]),
-            global_bias=self._item_terms.global_bias,
-            user_bias=user_bias,
-            item_bias=float(self._item_terms.item_effect[item_row]),
-            interaction=self._interaction(float(logits[0]), user_bias, item_row),
-            popularity=self._item_terms.popularity_weight * float(self._item_terms.log_popularity[item_row]),
-            average_interaction=self._interaction_of(average, item_row),
-            item_rows=history.item_rows[listed],
-            ratings=history.ratings[listed],
-            contributions=contributions[listed],
-            other_contributions=float(np.sum(contributions[others])),
-            n_other_ratings=len(others),
-            predicted_rating=float(ratings[0]),
+            history, prediction, listed, self._with_reasons(score, prediction, ranking, history, n_contributions)
         )
 
     def _average_user(self, history: History) -> UserVector:
         """Return the user with the same profile and without ratings: the mean of the prior."""
-        if self._dot_product is not None and not history.profile.any():
-            mean = self._dot_product.prior_mean
-            return UserVector(mean[None, :-1], mean[-1:])
+        if self._prior_mean is not None and not history.profile.any():
+            return UserVector(self._prior_mean[None, :-1], self._prior_mean[-1:])
         return self._users.fold_in(replace(history, item_rows=NO_ROWS, ratings=np.zeros(0, dtype=np.float32))).vector
 
-    def _interaction_of(self, user: UserVector, item_row: int) -> float:
-        logits, _ = self._graphs.predict(user.factors, user.bias, np.array([item_row]))
-        return self._interaction(float(logits[0]), float(self._user_effects(user.factors, user.bias)[0]), item_row)
+    def _split_score(
+        self,
+        prediction: PredictionParts,
+        ranking: RankingParts | None,
+        user: UserVector,
+        item_row: int,
+        order: Order,
+    ) -> ScoreParts:
+        """Split the score into all parts but those that the ratings contribute, which stay in `unexplained`."""
+        popularity = order.popularity_weight * self._scorer.log_popularity(item_row)
+        item_part = order.rating_weight * (prediction.item_bias + prediction.average_interaction) + popularity
+        user_part = order.rating_weight * (prediction.global_bias + prediction.user_bias)
+        score, logit = order.rating_weight * prediction.score + popularity, 0.0
+        if ranking is not None:
+            logit = float(self._scorer.ranking_logits(user.factors, np.array([item_row]))[0])
+            item_part += order.ranking_weight * ranking.average
+            user_part += order.ranking_weight * ranking.of_all_items
+            score += order.ranking_weight * logit
+        rest = score - item_part - user_part
+        return ScoreParts(score, order, logit, popularity, item_part, user_part, (), 0.0, 0, rest)
 
-    def _interaction(self, logit: float, user_bias: float, item_row: int) -> float:
-        return logit - user_bias - float(self._item_terms.item_effect[item_row]) - self._item_terms.global_bias
-
-    def _user_effects(self, factors: FloatArray, bias: FloatArray) -> FloatArray:
-        """Return the part of a logit that depends on the user only: factors (B, d), bias (B,) -> (B,).
-
-        In a network it is the mean over a sample of the items of what the other parts leave of the user's logits.
-        """
-        if not self._item_terms.has_user_effect:
-            return bias
-        rows = np.unique(np.linspace(0, self._item_terms.n_items - 1, _SAMPLED_ITEMS).astype(np.int64))
-        logits, _ = self._graphs.predict(
-            np.repeat(factors, len(rows), axis=0), np.repeat(bias, len(rows)), np.tile(rows, len(factors))
-        )
-        rest = (
-            logits.reshape(len(factors), -1)
-            - self._item_terms.item_effect[rows]
-            - np.float32(self._item_terms.global_bias)
-        )
-        effects: FloatArray = rest.mean(axis=1)
-        return effects
-
-    def _leave_out_one_by_one(self, history: History, item_row: int) -> npt.NDArray[np.float64]:
-        """Return how the interaction drops when each rated item is left out -> (n,), 0 for items not left out."""
-        n_rated = len(history.item_rows)
-        contributions = np.zeros(n_rated)
-        if n_rated == 0:
-            return contributions
-        complete = self._interactions(history.item_rows[None], history, item_row)[0]
-        cosines = self._graphs.similarity(np.array([item_row]), history.item_rows)
-        left_out = np.argsort(-cosines, kind="stable")[:MAX_LEFT_OUT]
-        for start in range(0, len(left_out), _FOLD_INS_PER_RUN):
-            chunk = left_out[start : start + _FOLD_INS_PER_RUN]
-            item_rows = np.repeat(history.item_rows[None], len(chunk), axis=0)
-            item_rows[np.arange(len(chunk)), chunk] = self._item_terms.n_items  # padding
-            contributions[chunk] = complete - self._interactions(item_rows, history, item_row)
-        return contributions
-
-    def _interactions(self, item_rows: IndexArray, history: History, item_row: int) -> npt.NDArray[np.float64]:
-        """Fold in a user for each of item_rows (B, N) -> their interactions with one item (B,)."""
-        n_users = len(item_rows)
-        profile = np.repeat(history.profile, n_users, axis=0)
-        ratings = np.repeat(history.ratings[None], n_users, axis=0)
-        factors, bias, _ = self._users.fold_in_many(item_rows, ratings, profile)
-        logits, _ = self._graphs.predict(factors, bias, np.full(n_users, item_row))
-        effects = self._user_effects(factors, bias)
-        return np.array(
-            [self._interaction(float(logit), float(b), item_row) for logit, b in zip(logits, effects, strict=True)]
+    def _with_reasons(
+        self,
+        score: ScoreParts,
+        prediction: PredictionParts,
+        ranking: RankingParts | None,
+        history: History,
+        n_reasons: int,
+    ) -> ScoreParts:
+        contributions = score.order.rating_weight * prediction.contributions
+        if ranking is not None:
+            contributions = contributions + score.order.ranking_weight * ranking.contributions
+        reasons, others = group_reasons(contributions, self._scorer.unit_vectors(history.item_rows), n_reasons)
+        return replace(
+            score,
+            reasons=reasons,
+            other_part=float(np.sum(contributions[others])),
+            n_other_ratings=len(others),
+            unexplained=score.unexplained - float(np.sum(contributions)),
         )
 
 
-def build_explainer(directory: VersionDirectory, users: UserVectors, graphs: ExplanationGraphs) -> Explainer:
+def build_explainer(
+    directory: VersionDirectory, users: UserVectors, graphs: ExplanationGraphs, scorer: ItemScorer
+) -> Explainer:
     """Build the explainer of a version.
 
-    It explains exactly if the version is a dot product, predicts ratings and has the tables of the prior, which older
-    versions lack. The fold-in of a ranking model has other normal equations.
+    It explains predictions exactly if they are dot products and the version has the tables of the prior, which older
+    versions lack.
     """
     manifest, tables = directory.manifest, directory.tables
-    item_bias, has_effects = typed_table(tables, "item_bias", np.float32), "item_effect" in tables
+    has_effects = "item_effect" in tables
     item_terms = ItemTerms(
         manifest.global_bias,
-        item_bias,
-        typed_table(tables, "item_effect", np.float32) if has_effects else item_bias[:-1],
+        typed_table(tables, "item_effect" if has_effects else "item_bias", np.float32)[: manifest.item_count],
         has_effects and manifest.architecture != "dot-product",
-        manifest.default_popularity_weight,
-        typed_table(tables, "item_log_popularity", np.float32),
     )
+    dot_product = _dot_product(directory)
+    return Explainer(
+        users,
+        PredictionSplitter(users, graphs, item_terms, dot_product),
+        scorer,
+        _ranking_model(directory, scorer.ranking_columns),
+        None if dot_product is None or scorer.has_ranking_part else dot_product.prior_mean,
+    )
+
+
+def _dot_product(directory: VersionDirectory) -> DotProductModel | None:
+    """Return the dot product that predicts ratings; None if the version has none, or lacks its prior."""
+    manifest, tables = directory.manifest, directory.tables
     is_exact = manifest.architecture == "dot-product" and manifest.objective == "rating"
     if not is_exact or "user_prior_mean" not in tables:
-        return Explainer(users, graphs, item_terms, None)
+        return None
     rating_range = None
     if manifest.HasField("rating_range"):
         rating_range = (manifest.rating_range.low, manifest.rating_range.high)
-    dot_product = DotProductModel(
-        item_terms,
-        typed_table(tables, "item_factors", np.float32),
+    return DotProductModel(
+        manifest.global_bias,
+        typed_table(tables, "item_bias", np.float32),
+        typed_table(tables, "item_factors", np.float32)[:, : _n_rating_columns(manifest)],
         rating_range,
         typed_table(tables, "user_prior_mean", np.float32),
         typed_table(tables, "user_prior_precision", np.float32),
     )
-    return Explainer(users, graphs, item_terms, dot_product)
 
 
-def contributions_of_ratings(
-    model: DotProductModel, user: UserVector, average: UserVector, history: History, item_row: int
-) -> npt.NDArray[np.float64]:
-    """Return what each rated item contributes to the user's interaction with an item -> (n,).
+def _n_rating_columns(manifest: Manifest) -> int:
+    return int(manifest.item_factor_count - manifest.ranking_factor_count)
 
-    The fold-in finds the user row x that minimises the squared errors of the ratings plus the distance from the prior's
-    mean m, the average user. At x, H (x - m) = sum over ratings of a w (e + w a.(x - m)), where a are the rated item's
-    factors with a 1 for the bias, w is the slope of the rating at x, e is its error, and H = sum of w^2 a a' +
-    precision. An item's contribution is its term of that sum, times H^-1 and the factors of the explained item.
+
+def _ranking_model(directory: VersionDirectory, columns: slice) -> RankingModel | None:
+    """Return the ranking part of a version, or the whole of a ranking model; None for other versions.
+
+    columns are those of the users' and the items' factors that the dot product multiplies.
     """
-    n_rated = len(history.item_rows)
-    if n_rated == 0:
-        return np.zeros(0)
-    x = np.append(user.factors[0], user.bias[0]).astype(np.float64)
-    mean = np.append(average.factors[0], average.bias[0]).astype(np.float64)
-    basis = np.ones((n_rated, len(x)))
-    basis[:, :-1] = model.item_factors[history.item_rows]
-    logits = basis @ x + model.item_terms.item_bias[history.item_rows] + model.item_terms.global_bias
-    fitted, slopes = _ratings_and_slopes(logits, model.rating_range)
-    jacobian = basis * slopes[:, None]
-    hessian = jacobian.T @ jacobian + model.prior_precision
-    pull = history.ratings - fitted + jacobian @ (x - mean)
-    target = np.append(model.item_factors[item_row], 0.0).astype(np.float64)
-    contributions: npt.NDArray[np.float64] = (jacobian @ np.linalg.solve(hessian, target)) * pull
-    return contributions
-
-
-def _ratings_and_slopes(
-    logits: npt.NDArray[np.float64], rating_range: tuple[float, float] | None
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    if rating_range is None:
-        return logits, np.ones_like(logits)
-    low, high = rating_range
-    sigmoid = 1 / (1 + np.exp(-logits))
-    return low + (high - low) * sigmoid, (high - low) * sigmoid * (1 - sigmoid)
+    manifest, tables = directory.manifest, directory.tables
+    is_ranking_model = manifest.objective == "ranking" and manifest.architecture == "dot-product"
+    if not manifest.ranking_factor_count and not is_ranking_model:
+        return None
+    items = typed_table(tables, "item_factors", np.float32)[: manifest.item_count]
+    bias = items[:, -1] if manifest.ranking_factor_count else typed_table(tables, "item_bias", np.float32)[: len(items)]
+    prior = [
+        typed_table(tables, name, np.float32) if name in tables else None
+        for name in ("ranking_prior_mean", "ranking_prior_covariance")
+    ]
+    users = typed_table(tables, "user_factors", np.float32)[: manifest.user_count, columns]
+    scale = (manifest.rating_min, manifest.rating_max)
+    return RankingModel(RankingTables(users, items[:, columns], bias, prior[0], prior[1], scale))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from cofactor_server.arrays import NO_ROWS, AnyArray, FloatArray, IndexArray, no_rows, typed_table
+from cofactor_server.arrays import NO_ROWS, FloatArray, IndexArray, no_rows
 from cofactor_server.ranking.diversity import diversify
 from cofactor_server.ranking.filters import ALL_ITEMS, ItemSelection
+from cofactor_server.ranking.item_scorer import ItemScorer
+from cofactor_server.ranking.orders import BY_RATING, Order
 
 # Diversity reorders this many of the best items. The others follow by score.
 DIVERSITY_POOL = 256
@@ -29,12 +31,14 @@ class UserVector:
         bias: (1,).
         rated_rows: item rows that the user has rated, ascending and unique.
         is_fallback: True if this is the average user, served in place of an unknown one.
+        is_new: True unless the user is one of the training data; a version may have another order for new users.
     """
 
     factors: FloatArray
     bias: FloatArray
     rated_rows: IndexArray = field(default_factory=no_rows)
     is_fallback: bool = False
+    is_new: bool = False
 
 
 def always_active() -> bool:
@@ -51,7 +55,7 @@ class TopKQuery:
     """
 
     user: UserVector
-    popularity_weight: float
+    order: Order
     excluded_rows: IndexArray
     k: int
     is_active: Callable[[], bool] = always_active
@@ -100,7 +104,7 @@ class RankingQuery:
         offset: number of items on the pages before this one.
         page_size: largest number of items on this page.
         selection: items that may be returned.
-        popularity_weight: factor of log(rating count + 1), which is added to the logit.
+        order: weights of the logits and of popularity in the score.
         exclude_rated: True to exclude the items that the user has rated.
         diversity: weight from 0 to 1 of being unlike the items ranked before.
         min_rating: items with a lower predicted rating are excluded.
@@ -111,7 +115,7 @@ class RankingQuery:
     offset: int
     page_size: int
     selection: ItemSelection = ALL_ITEMS
-    popularity_weight: float = 0.0
+    order: Order = BY_RATING
     exclude_rated: bool = True
     diversity: float = 0.0
     min_rating: float | None = None
@@ -146,32 +150,18 @@ class TopK(Protocol):
         """Return the ranking for each query, in their order."""
 
 
-class Predictor(Protocol):
-    """The engine's predict graph."""
-
-    def predict(
-        self, user_factors: FloatArray, user_bias: FloatArray, item_rows: IndexArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Predict ratings: factors (B, d), bias (B,), item_rows (N,), B is N or 1 -> logits (N,), ratings (N,)."""
-
-
 class Ranker:
     """Answers ranking queries for one model version.
 
     Args:
         top_k: finds the best items where the whole catalogue is ranked.
-        predictor: scores single items where a query needs more than the best k.
-        tables: of the version: item_factors (n_items + 1, q), item_inverse_norms and item_log_popularity
-            (n_items + 1,).
+        scorer: scores single items where a query needs more than the best k.
     """
 
-    def __init__(self, top_k: TopK, predictor: Predictor, tables: Mapping[str, AnyArray]) -> None:
+    def __init__(self, top_k: TopK, scorer: ItemScorer) -> None:
         self._top_k = top_k
-        self._predictor = predictor
-        self._item_factors = typed_table(tables, "item_factors", np.float32)
-        self._inverse_norms = typed_table(tables, "item_inverse_norms", np.float32)
-        self._log_popularity = typed_table(tables, "item_log_popularity", np.float32)
-        self._n_items = len(self._log_popularity) - 1
+        self._scorer = scorer
+        self._n_items = scorer.n_items
 
     def rank(self, query: RankingQuery) -> Ranking:
         """Return one page of one user's ranking."""
@@ -204,8 +194,7 @@ class Ranker:
 
         That is so with an allow-list, and with a minimum rating unless the items are ordered by rating.
         """
-        is_ordered_by_rating = query.popularity_weight == 0
-        return query.selection.allowed_rows is not None or not (query.min_rating is None or is_ordered_by_rating)
+        return query.selection.allowed_rows is not None or not (query.min_rating is None or query.order.is_by_rating)
 
     def _top_k_query(self, query: RankingQuery) -> TopKQuery | None:
         """Return the query for the whole catalogue, or None if no items are left for this page."""
@@ -215,7 +204,7 @@ class Ranker:
             return None
         # With a minimum rating, one more item tells if there is a next page.
         k = min(query.depth + (query.min_rating is not None), available)
-        return TopKQuery(query.user, query.popularity_weight, excluded, k, query.is_active)
+        return TopKQuery(query.user, query.order, excluded, k, query.is_active)
 
     def _rank_selected(self, query: RankingQuery) -> Ranking:
         """Score every item that may be returned and rank the best."""
@@ -227,8 +216,7 @@ class Ranker:
             rows = np.setdiff1d(rows, excluded, assume_unique=True)
         if len(rows) == 0:
             return EMPTY_RANKING
-        logits, ratings = self._predictor.predict(query.user.factors, query.user.bias, rows)
-        scores = logits + np.float32(query.popularity_weight) * self._log_popularity[rows]
+        scores, ratings = self._scorer.score(query.user.factors, query.user.bias, query.order, rows)
         if query.min_rating is not None:
             passed = ratings >= query.min_rating
             rows, scores, ratings = rows[passed], scores[passed], ratings[passed]
@@ -247,7 +235,7 @@ class Ranker:
 
     def _diversify(self, query: RankingQuery, ranking: Ranking) -> Ranking:
         pool = ranking.rows[:DIVERSITY_POOL]
-        vectors = self._item_factors[pool] * self._inverse_norms[pool, None]
+        vectors = self._scorer.unit_vectors(pool)
         order = diversify(ranking.scores[:DIVERSITY_POOL], vectors, query.diversity, query.end)
         return ranking.take(np.concatenate([order, np.arange(len(pool), len(ranking.rows))]))
 

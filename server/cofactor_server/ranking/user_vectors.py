@@ -78,7 +78,7 @@ class UserVectors:
 
     def average(self) -> UserVector:
         """Return the average user, who stands for an unknown one."""
-        return UserVector(self._factors[-1:], self._bias[-1:], NO_ROWS, is_fallback=True)
+        return UserVector(self._factors[-1:], self._bias[-1:], NO_ROWS, is_fallback=True, is_new=True)
 
     def factors_and_biases(self, rows: IndexArray) -> tuple[FloatArray, FloatArray]:
         """Return factors (n, d) and biases (n,) of users of the training data, rows (n,)."""
@@ -97,7 +97,7 @@ class UserVectors:
         factors, bias, fitted = self.fold_in_many(history.item_rows[None], history.ratings[None], history.profile)
         error = fitted[0, : len(history.item_rows)] - history.ratings
         rmse = float(np.sqrt(np.mean(np.square(error)))) if len(error) else 0.0
-        return FoldedUser(UserVector(factors, bias, history.item_rows), rmse)
+        return FoldedUser(UserVector(factors, bias, history.item_rows, is_new=True), rmse)
 
     def fold_in_many(
         self, item_rows: IndexArray, ratings: FloatArray, profile: FloatArray

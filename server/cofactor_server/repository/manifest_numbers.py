@@ -17,6 +17,7 @@ _TIMES = (-62_135_596_800, 253_402_300_799)
 _FINITE_TABLES = (
     *("user_factors", "user_bias", "item_factors", "item_bias", "item_log_popularity", "item_inverse_norms"),
     *("item_effect", "rated.ratings", "user_prior_mean", "user_prior_precision"),
+    *("ranking_prior_mean", "ranking_prior_covariance"),
 )
 
 
@@ -24,6 +25,7 @@ def check_numbers(manifest: Manifest) -> None:
     """Raise ValueError that names the first field of a manifest whose value makes no sense."""
     for name in ("rating_min", "rating_max", "global_bias", "default_popularity_weight"):
         _check_size(name, getattr(manifest, name))
+    _check_ranking_part(manifest)
     if manifest.rating_min > manifest.rating_max:
         raise ValueError("manifest.json has a rating_min above its rating_max")
     if manifest.HasField("rating_range"):
@@ -40,6 +42,22 @@ def check_numbers(manifest: Manifest) -> None:
         raise ValueError("manifest.json has a negative rating_count")
     if not _TIMES[0] <= manifest.train_time.seconds <= _TIMES[1]:
         raise ValueError("manifest.json has a train_time outside the years 1 to 9999")
+
+
+def _check_ranking_part(manifest: Manifest) -> None:
+    """Raise ValueError for a ranking part without orders, and for orders that use a part that does not exist."""
+    if not 0 <= manifest.ranking_factor_count != 1:  # one column holds the biases
+        raise ValueError(f"manifest.json has the ranking_factor_count {manifest.ranking_factor_count}")
+    for field in ("default_order", "new_user_order"):
+        if manifest.HasField(field) != (manifest.ranking_factor_count > 0):
+            raise ValueError(f"manifest.json needs {field} if and only if it has a ranking part")
+        order = getattr(manifest, field)
+        for name in ("rating_weight", "ranking_weight", "popularity_weight"):
+            _check_size(f"{field}.{name}", getattr(order, name))
+        if min(order.rating_weight, order.ranking_weight) < 0:
+            raise ValueError(f"manifest.json has a negative weight of a logit in {field}")
+    for name in ("rating_popularity_slope", "ranking_popularity_slope"):
+        _check_size(name, getattr(manifest, name))
 
 
 def _check_size(field: str, value: float) -> None:

@@ -18,7 +18,8 @@ from cofactor_server.repository.manifest_numbers import check_numbers, check_tab
 from cofactor_server.repository.passing_errors import raise_if_passing
 from cofactor_server.repository.string_table import StringTable
 
-FORMAT_VERSION = 1
+# Format 2 has a ranking part, which a reader of format 1 would take for further factors of the predicted rating.
+FORMAT_VERSIONS = (1, 2)
 TABLES = "tables.bin"
 GOLDEN = "golden.npz"
 MANIFEST_CHECKSUM = "manifest.sha256"
@@ -126,9 +127,10 @@ def _read_manifest(path: Path) -> Manifest:
         raise ValueError("it has no manifest.json, so it was not published completely; publish it again") from None
     except (json_format.ParseError, UnicodeDecodeError):
         raise ValueError("manifest.json is not a valid manifest") from None
-    if manifest.format_version != FORMAT_VERSION:
+    if manifest.format_version not in FORMAT_VERSIONS:
+        readable = " and ".join(map(str, FORMAT_VERSIONS))
         raise ValueError(
-            f"its format version is {manifest.format_version}, and this server reads {FORMAT_VERSION}; export it again "
+            f"its format version is {manifest.format_version}, and this server reads {readable}; export it again "
             "with this release"
         )
     return manifest
@@ -196,7 +198,8 @@ def _layout(manifest: Manifest, tables: dict[str, AnyArray]) -> dict[str, tuple[
     """Return name -> (element type, shape) of the required tables; -1 stands for any length."""
     n_users, n_items = manifest.user_count, manifest.item_count
     d, q = manifest.user_factor_count, manifest.item_factor_count
-    if min(n_users, n_items, d, q) < 1:
+    d_rating = d - manifest.ranking_factor_count
+    if min(n_users, n_items, d_rating, q - manifest.ranking_factor_count) < 1:
         raise ValueError("manifest.json has no number of users, items or factors")
     layout: dict[str, tuple[str, tuple[int, ...]]] = {
         "user_factors": ("float32", (n_users + 1, d)),
@@ -222,8 +225,12 @@ def _layout(manifest: Manifest, tables: dict[str, AnyArray]) -> dict[str, tuple[
     if "item_effect" in tables:  # older versions lack it
         layout["item_effect"] = ("float32", (n_items,))
     if "user_prior_mean" in tables or "user_prior_precision" in tables:
-        layout["user_prior_mean"] = ("float32", (d + 1,))
-        layout["user_prior_precision"] = ("float32", (d + 1, d + 1))
+        layout["user_prior_mean"] = ("float32", (d_rating + 1,))
+        layout["user_prior_precision"] = ("float32", (d_rating + 1, d_rating + 1))
+    if "ranking_prior_mean" in tables or "ranking_prior_covariance" in tables:
+        r = manifest.ranking_factor_count - 1 if manifest.ranking_factor_count else d
+        layout["ranking_prior_mean"] = ("float32", (r,))
+        layout["ranking_prior_covariance"] = ("float32", (r, r))
     return layout
 
 

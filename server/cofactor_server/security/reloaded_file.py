@@ -12,6 +12,7 @@ from cofactor_server.errors import ConfigurationError
 
 _LOGGER = logging.getLogger(__name__)
 _CHECK_INTERVAL_S = 1.0
+_NO_STAMP = (-1,)  # of no file
 
 Content = TypeVar("Content", bound=Sized)
 
@@ -32,6 +33,8 @@ class ReloadedFile(Generic[Content]):
         self._stamp = file_stamp(path)  # before the content, or a change in between would go unseen
         self._problem = ""
         self._content = parse(path)
+        if not len(self._content):
+            _LOGGER.warning("%s: there are none in %s, so every call is refused", name, path)
         self._next_check = clock() + _CHECK_INTERVAL_S
 
     def content(self) -> Content:
@@ -46,7 +49,7 @@ class ReloadedFile(Generic[Content]):
     def reload(self) -> None:
         """Read the file now, also if it does not seem to have changed."""
         with self._reloading:
-            self._modified_ns = -1
+            self._stamp = _NO_STAMP
             self._reload_if_changed()
 
     def _reload_if_changed(self) -> None:

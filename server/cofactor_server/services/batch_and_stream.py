@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from cofactor.v1.recommender_pb2 import (
     BatchRecommendRequest,
@@ -21,6 +22,8 @@ from cofactor_server.services.response_messages import entry_error_message
 from cofactor_server.serving.loaded_version import LoadedVersion
 from cofactor_server.serving.registry import ModelRegistry
 from cofactor_server.serving.response_encoder import batch_response, stream_response
+
+_PAGE_SIZE = attrgetter("page_size")
 
 
 def batch_recommend(
@@ -52,7 +55,7 @@ def batch_recommend(
 
 
 def _check_response_size(version: LoadedVersion, requests: Sequence[RecommendRequest]) -> None:
-    largest = max(DEFAULT_PAGE_SIZE, *(entry.page_size for entry in requests))
+    largest = max(DEFAULT_PAGE_SIZE, *map(_PAGE_SIZE, requests))
     if not version.response_sizes.always_fit(len(requests), largest):
         pages = ((max(entry.page_size, 0) or DEFAULT_PAGE_SIZE, entry.return_items) for entry in requests)
         version.response_sizes.check_all(pages, "requests")

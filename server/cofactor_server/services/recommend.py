@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from cofactor.v1.recommender_pb2 import RecommendRequest, User
 from cofactor_server.errors import InvalidField, RatingsUnsupported, RequestError
 from cofactor_server.observability.counters import Metrics
-from cofactor_server.ranking.ranker import Ranking, RankingQuery, always_active
+from cofactor_server.ranking.orders import Order
+from cofactor_server.ranking.ranker import Ranking, RankingQuery, UserVector, always_active
 from cofactor_server.services.pagination import RequestedPage, find_page
 from cofactor_server.services.parsing.checks import check_number
 from cofactor_server.services.parsing.filters import UNFILTERED, ParsedFilter
@@ -19,8 +20,6 @@ from cofactor_server.serving.loaded_version import LoadedVersion
 from cofactor_server.serving.registry import ModelRegistry
 
 LARGEST_PENALTY = 10.0
-_PREDICTED_RATING = RecommendRequest.RANKING_PREDICTED_RATING
-_POPULARITY_CORRECTED = RecommendRequest.RANKING_POPULARITY_CORRECTED
 
 
 @dataclass(slots=True, eq=False)
@@ -118,7 +117,7 @@ class RecommendPipeline:
             page.offset,
             page_size,
             item_filter.selection,
-            _popularity_weight(version, request),
+            parse_order(version, vector, request.ranking, request.popularity_penalty),
             not request.include_rated,
             diversity,
             _min_rating(version, request),
@@ -172,19 +171,15 @@ class CoalescedRecommend:
         return self._pipeline.run_many(self._registry(), requests, with_model=True)
 
 
-def _popularity_weight(version: LoadedVersion, request: RecommendRequest) -> float:
-    """Return the weight of log(rating count + 1) in the score; the model has a default for RANKING_UNSPECIFIED."""
-    penalty = request.popularity_penalty and check_number(
-        request.popularity_penalty, "popularity_penalty", 0, LARGEST_PENALTY
-    )
-    ranking, default = request.ranking, version.manifest.default_popularity_weight
-    if ranking == 0:
-        return default - penalty
-    if ranking == _PREDICTED_RATING:
-        return -penalty
-    if ranking == _POPULARITY_CORRECTED:
-        return (default or 1.0) - penalty
-    raise InvalidField("ranking", f"{ranking} is not a ranking; use one that the API names")
+def parse_order(version: LoadedVersion, user: UserVector, ranking: int, penalty: float) -> Order:
+    """Return the order that a request asks for; raises InvalidField if there is none."""
+    orders = version.orders
+    order = (orders.new if user.is_new else orders.known).get(ranking)
+    if order is None:
+        raise InvalidField("ranking", f"{ranking} is not a ranking; use one that the API names")
+    if penalty:
+        return orders.penalised(order, check_number(penalty, "popularity_penalty", 0, LARGEST_PENALTY))
+    return order
 
 
 def _min_rating(version: LoadedVersion, request: RecommendRequest) -> float | None:

@@ -14,7 +14,7 @@ from cofactor_server.services.pagination import find_page
 from cofactor_server.services.parsing.filters import UNFILTERED
 from cofactor_server.services.parsing.requests import DEFAULT_CONTRIBUTIONS, RequestParser
 from cofactor_server.services.predict import predict
-from cofactor_server.services.recommend import CoalescedRecommend, RecommendPipeline
+from cofactor_server.services.recommend import CoalescedRecommend, RecommendPipeline, parse_order
 from cofactor_server.services.response_messages import embedding_response, explanation_response, scored_item_messages
 from cofactor_server.services.shadow import ShadowTraffic
 from cofactor_server.serving.registry import ModelRegistry
@@ -100,7 +100,9 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
         n_contributions = self._parser.page_size(request.max_contributions, "max_contributions", DEFAULT_CONTRIBUTIONS)
         item_row = self._parser.ids.item_row(version, request.item_id, "item_id")
         user, history = self._parser.users.parse_with_history(version, request.user)
-        return explanation_response(version, version.explainer.explain(user, history, item_row, n_contributions))
+        order = parse_order(version, user, request.ranking, request.popularity_penalty)
+        explanation = version.explainer.explain(user, history, item_row, n_contributions, order)
+        return explanation_response(version, explanation)
 
 
 def _caller_waits(context: grpc.ServicerContext) -> Callable[[], bool]:

@@ -75,28 +75,55 @@ def embedding_response(version: LoadedVersion, parsed: ParsedHistory, folded: Fo
 
 def explanation_response(version: LoadedVersion, explanation: Explanation) -> ExplainResponse:
     """Pack an explanation."""
-    ids = version.item_ids.ids
+    ids, prediction, history = version.item_ids.ids, explanation.prediction, explanation.history
     response = ExplainResponse(
-        score=explanation.score,
-        global_bias=explanation.global_bias,
-        user_bias=explanation.user_bias,
-        item_bias=explanation.item_bias,
-        interaction=explanation.interaction,
+        score=prediction.score,
+        global_bias=prediction.global_bias,
+        user_bias=prediction.user_bias,
+        item_bias=prediction.item_bias,
+        interaction=prediction.interaction,
         remainder=explanation.remainder,
-        ranking_score=explanation.score + explanation.popularity,
-        popularity=explanation.popularity,
-        average_interaction=explanation.average_interaction,
+        ranking_score=explanation.ranking.score,
+        popularity=explanation.ranking.popularity,
+        average_interaction=prediction.average_interaction,
         other_contributions=explanation.other_contributions,
-        other_rating_count=explanation.n_other_ratings,
+        other_rating_count=len(history.item_rows) - len(explanation.listed),
         unexplained=explanation.unexplained,
+        ranking=_score_message(version, explanation),
         model=version.served_model,
     )
     if version.predicts_ratings:
-        response.predicted_rating = explanation.predicted_rating
-    parts = zip(explanation.item_rows.tolist(), explanation.ratings.tolist(), explanation.contributions, strict=True)
-    for row, rating, contribution in parts:
-        response.contributions.add(item_id=ids[row], rating=rating, contribution=contribution)
+        response.predicted_rating = prediction.predicted_rating
+    for position in explanation.listed.tolist():
+        response.contributions.add(
+            item_id=ids[history.item_rows[position]],
+            rating=history.ratings[position],
+            contribution=prediction.contributions[position],
+        )
     return response
+
+
+def _score_message(version: LoadedVersion, explanation: Explanation) -> ExplainResponse.RankingScore:
+    ids, history, parts = version.item_ids.ids, explanation.history, explanation.ranking
+    message = ExplainResponse.RankingScore(
+        rating_weight=parts.order.rating_weight,
+        ranking_weight=parts.order.ranking_weight,
+        ranking_logit=parts.ranking_logit,
+        item_part=parts.item_part,
+        user_part=parts.user_part,
+        other_part=parts.other_part,
+        other_rating_count=parts.n_other_ratings,
+        unexplained=parts.unexplained,
+    )
+    for reason in parts.reasons:
+        message.reasons.add(
+            item_id=ids[history.item_rows[reason.position]],
+            rating=history.ratings[reason.position],
+            contribution=reason.contribution,
+            own_contribution=reason.own_contribution,
+            similar_rating_count=reason.n_similar,
+        )
+    return message
 
 
 def entry_error_message(index: int, error: RequestError) -> EntryError:

@@ -20,6 +20,8 @@ from cofactor_server.inference.top_k_choice import choose_top_k
 from cofactor_server.ranking.catalogue import Catalogue
 from cofactor_server.ranking.explanation import build_explainer
 from cofactor_server.ranking.filters import ItemFilters
+from cofactor_server.ranking.item_scorer import ItemScorer
+from cofactor_server.ranking.orders import Orders
 from cofactor_server.ranking.profile_encoder import ProfileEncoder
 from cofactor_server.ranking.ranker import Ranker
 from cofactor_server.ranking.similar_items import SimilarItems
@@ -41,6 +43,7 @@ class LoadedVersion:
         key: "name/version".
         manifest: the manifest of the version directory.
         predicts_ratings: True if the model was trained to predict ratings.
+        orders: the orders in which it can rank.
         coalesces_calls: True if calls should share runs before they have a thread; see TopKChoice.
         engine: runs the ONNX graphs.
         user_ids: maps user ids to rows and back.
@@ -69,6 +72,7 @@ class LoadedVersion:
         n_items = int(manifest.item_count)
         self.key = directory.label
         self.predicts_ratings = manifest.objective == "rating"
+        self.orders = Orders(manifest)
         self.engine = Engine(directory, providers, must_use_first=config.provider == "cuda")
         n_golden_tests = run_golden_tests(directory, self.engine)
         with _refuse_invalid_tables(directory):
@@ -80,11 +84,12 @@ class LoadedVersion:
         self.profile_encoder = ProfileEncoder(manifest.profile_features)
         self.users = UserVectors(directory.tables, self.engine, n_items, self.profile_encoder.n_columns)
 
-        choice = choose_top_k(directory, self.engine, config)
+        scorer = ItemScorer(self.engine, directory.tables, manifest.ranking_factor_count)
+        choice = choose_top_k(directory, self.engine, scorer, self.orders.known[0], config)
         self.coalesces_calls = choice.coalesces_calls
-        self.ranker = Ranker(choice.top_k, self.engine, directory.tables)
+        self.ranker = Ranker(choice.top_k, scorer)
         self.similar_items = SimilarItems(self.engine, n_items)
-        self.explainer = build_explainer(directory, self.users, self.engine)
+        self.explainer = build_explainer(directory, self.users, self.engine, scorer)
 
         self.served_model = model_pb2.ServedModel(
             name=manifest.name, version=manifest.version, execution_provider=self.engine.providers[0]
@@ -129,6 +134,7 @@ def _describe(manifest: Manifest, engine: Engine, profile_keys: list[str]) -> mo
         supports_new_users=engine.embeds_users,
         dataset=manifest.dataset,
         metrics_protocol=manifest.metrics_protocol,
+        has_ranking_part=engine.has_ranking_part,
     )
     model.load_time.FromSeconds(int(time.time()))
     return model

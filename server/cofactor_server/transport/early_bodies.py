@@ -140,18 +140,22 @@ def receive(
                 _server._abort(state, rpc_event.call, code, b"the method takes exactly one request message")
         return result
 
-    def ask() -> bool:
+    def ask() -> None:
+        operations = (_server.cygrpc.ReceiveMessageOperation(_server._EMPTY_FLAGS),)
+        rpc_event.call.start_server_batch(operations, on_received)
+        state.due.add(_server._RECEIVE_MESSAGE_TOKEN)
+
+    def ask_if_active() -> bool:
         with state.condition:
             if not _server._is_rpc_state_active(state):
                 return False
-            operations = (_server.cygrpc.ReceiveMessageOperation(_server._EMPTY_FLAGS),)
-            rpc_event.call.start_server_batch(operations, on_received)
-            state.due.add(_server._RECEIVE_MESSAGE_TOKEN)
+            ask()
             return True
 
-    is_taken = bodies.begin(state, rpc_event.call, ask)
-    if bodies.n_waiting:  # this call may wait, and end before its turn comes
-        state.callbacks.append(lambda: bodies.end(state))
-    if not is_taken:
+    if bodies.begin(state, rpc_event.call):
+        ask()  # grpcio holds state.condition
+        return
+    state.callbacks.append(lambda: bodies.end(state))  # the call may end before its turn comes
+    if not bodies.wait(state, rpc_event.call, ask_if_active):
         refused = pool if refusal is None else refusal.pool
         skip(run, (*arguments[:3], refusal.behavior if refusal else arguments[3], *arguments[4:]), refused)

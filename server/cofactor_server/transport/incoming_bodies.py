@@ -42,19 +42,17 @@ class Connected(Protocol):
         """End the call with a status."""
 
 
-@dataclass(slots=True)  # not frozen: that takes three times as long to create, for every call
-class IncomingBody:
-    """Body of a call.
+@dataclass(frozen=True, slots=True)
+class WaitingCall:
+    """Call whose body nobody has asked for yet.
 
     Attributes:
         call: the call.
         ask: asks gRPC for the body; returns False if the call has ended in the meantime.
-        since: when `ask` was called, or when the call began to wait for it, by time.monotonic().
     """
 
     call: Connected
     ask: Callable[[], bool]
-    since: float
 
 
 class IncomingBodies:
@@ -68,9 +66,11 @@ class IncomingBodies:
         """Take as many slots as messages of this size fit into MAX_INCOMING_BYTES, but a few in any case."""
         self._n_slots = max(_FEWEST_SLOTS, MAX_INCOMING_BYTES // max_message_bytes)
         self._lock = threading.Lock()
-        self._under_way: dict[Hashable, IncomingBody] = {}  # the oldest first
+        # Each with the time when it was asked for, by time.monotonic(); the oldest first. A pair and not a class: every
+        # call creates one.
+        self._under_way: dict[Hashable, tuple[Connected, float]] = {}
         self._giving_way: set[Hashable] = set()
-        self._waiting: dict[Hashable, IncomingBody] = {}
+        self._waiting: dict[Hashable, WaitingCall] = {}
         self._timer: threading.Timer | None = None
 
     def __len__(self) -> int:
@@ -81,37 +81,51 @@ class IncomingBodies:
         """Return the number of calls whose bodies nobody has asked for yet."""
         return len(self._waiting)
 
-    def begin(self, key: Hashable, call: Connected, ask: Callable[[], bool]) -> bool:
-        """Ask for the body of a call now, or when there is a free slot; return False if too many calls wait."""
-        body = IncomingBody(call, ask, time.monotonic())
+    def begin(self, key: Hashable, call: Connected) -> bool:
+        """Note that the body of a call is asked for now; return False if it has to wait() for a free slot."""
         with self._lock:
             if len(self._under_way) + len(self._giving_way) >= self._n_slots:
-                if len(self._waiting) >= MAX_WAITING:
-                    return False
-                self._waiting[key] = body
-                self._make_room()
-                return True
-            self._under_way[key] = body
-        if not ask():
-            self.end(key)
+                return False
+            self._under_way[key] = call, time.monotonic()
+            return True
+
+    def wait(self, key: Hashable, call: Connected, ask: Callable[[], bool]) -> bool:
+        """Ask for the body of a call when there is a free slot; return False if too many calls wait.
+
+        `ask` asks gRPC for the body, and returns False if the call has ended in the meantime.
+        """
+        with self._lock:
+            if len(self._waiting) >= MAX_WAITING:
+                return False
+            self._waiting[key] = WaitingCall(call, ask)
+            self._make_room()
+        self._ask_for_next()  # a slot may be free since begin()
         return True
 
     def end(self, key: Hashable) -> None:
         """Note that a body has come, or that its call has ended; ask for the next one."""
-        while True:
+        with self._lock:
+            if self._under_way.pop(key, None) is None:
+                self._giving_way.discard(key)
+            if not self._waiting:
+                return
+            self._waiting.pop(key, None)
+        self._ask_for_next()
+
+    def _ask_for_next(self) -> None:
+        """Ask for the body of the call whose turn it is, if there is a free slot for it."""
+        is_asked = False
+        while not is_asked:
             with self._lock:
-                if self._under_way.pop(key, None) is None:
-                    self._giving_way.discard(key)
-                if not self._waiting:
-                    return
-                self._waiting.pop(key, None)
                 if not self._waiting or len(self) >= self._n_slots:
                     return
                 key = self._next()
                 waited = self._waiting.pop(key)
-                body = self._under_way[key] = IncomingBody(waited.call, waited.ask, time.monotonic())
-            if body.ask():
-                return
+                self._under_way[key] = waited.call, time.monotonic()
+            is_asked = waited.ask()
+            if not is_asked:
+                with self._lock:
+                    self._under_way.pop(key, None)
 
     def _next(self) -> Hashable:
         """Return the call whose turn it is, of those that wait."""
@@ -120,7 +134,7 @@ class IncomingBodies:
 
     def _counts(self) -> Counter[Any]:
         """Return the number of bodies under way by connection."""
-        return Counter(body.call.peer() for body in self._under_way.values())
+        return Counter(call.peer() for call, _ in self._under_way.values())
 
     def _make_room(self) -> None:
         """End calls that have to give way to those that wait; look again later while any waits."""
@@ -132,7 +146,8 @@ class IncomingBodies:
                 break
             patience = PATIENCE_S
             self._giving_way.add(key)
-            self._under_way.pop(key).call.cancel(*_TOO_SLOW)
+            call, _ = self._under_way.pop(key)
+            call.cancel(*_TOO_SLOW)
         if self._waiting and self._timer is None:
             self._timer = threading.Timer(PATIENCE_WITH_MANY_S, self._on_timer)
             self._timer.daemon = True
@@ -145,14 +160,16 @@ class IncomingBodies:
 
     def _slowest(self, now: float, patience_with_many: float) -> Hashable | None:
         """Return the call that has to give way, None if all have time left."""
-        key, oldest = next(iter(self._under_way.items()), (None, None))
-        if oldest is None or now - oldest.since < patience_with_many:
+        if not self._under_way:
+            return None
+        oldest, (_, since) = next(iter(self._under_way.items()))
+        if now - since < patience_with_many:
             return None
         counts = self._counts()
         connection, most = counts.most_common(1)[0]
-        if min(counts[body.call.peer()] for body in self._waiting.values()) + 1 < most:
-            candidates = (key for key, body in self._under_way.items() if body.call.peer() == connection)
+        if min(counts[waiting.call.peer()] for waiting in self._waiting.values()) + 1 < most:
+            candidates = (key for key, (call, _) in self._under_way.items() if call.peer() == connection)
             candidate = next(candidates)
-            if now - self._under_way[candidate].since >= patience_with_many:
+            if now - self._under_way[candidate][1] >= patience_with_many:
                 return candidate
-        return key if now - oldest.since >= PATIENCE_S else None
+        return oldest if now - since >= PATIENCE_S else None

@@ -14,6 +14,7 @@ from cofactor_server.arrays import NO_ROWS
 from cofactor_server.errors import DeadlineExceeded
 from cofactor_server.inference.catalogue_top_k import MAX_SHARED_EXCLUSIONS, MAX_SHARED_RESULTS, CatalogueTopK
 from cofactor_server.inference.dynamic_batching import DynamicBatcher, batching_pays
+from cofactor_server.ranking.orders import BY_RATING, Order
 from cofactor_server.ranking.ranker import TopKQuery, UserVector, best_positions
 from tests.support.waiting import until
 
@@ -25,6 +26,8 @@ ITEMS = np.random.default_rng(1).normal(size=(N_ITEMS, N_FACTORS)).astype(np.flo
 class NumpyGraph:
     """Recommend graph in numpy: correct by construction, as slow as a test needs, and counting its runs."""
 
+    has_ranking_part = False
+
     def __init__(self, seconds=0.0):
         self.batches = []
         self.seconds = seconds
@@ -32,7 +35,7 @@ class NumpyGraph:
         self.gate.set()
         self.fails_for = None
 
-    def recommend(self, user_factors, user_bias, popularity_weight, excluded_rows, k):
+    def recommend(self, user_factors, user_bias, popularity_weight, excluded_rows, k, order_weights):
         self.batches.append(len(user_factors))
         if self.fails_for is not None and np.any(user_factors[:, 0] == self.fails_for):
             raise RuntimeError("poison")
@@ -49,7 +52,9 @@ def query(seed, **fields):
     random = np.random.default_rng(seed)
     user = UserVector(random.normal(size=(1, N_FACTORS)).astype(np.float32), random.normal(size=1).astype(np.float32))
     excluded = np.unique(random.integers(0, N_ITEMS, random.integers(0, 60)))
-    return TopKQuery(user, float(random.normal()), excluded, int(random.integers(1, 40)), **fields)
+    return TopKQuery(
+        user, Order(popularity_weight=float(random.normal())), excluded, int(random.integers(1, 40)), **fields
+    )
 
 
 def same(one, other):
@@ -88,15 +93,17 @@ def test_a_query_with_very_many_exclusions_or_results_runs_alone():
     runs = []
 
     class Graph:
-        def recommend(self, user_factors, user_bias, popularity_weight, excluded_rows, k):
+        has_ranking_part = False
+
+        def recommend(self, user_factors, user_bias, popularity_weight, excluded_rows, k, order_weights):
             runs.append((*excluded_rows.shape, k))
             rows = np.zeros((len(user_factors), k), dtype=np.int64)
             return rows, rows.astype(np.float32), rows.astype(np.float32)
 
     user = UserVector(np.zeros((1, 2), np.float32), np.zeros(1, np.float32))
-    long = TopKQuery(user, 0.0, np.arange(MAX_SHARED_EXCLUSIONS + 1), 3)
-    deep = TopKQuery(user, 0.0, np.arange(5), MAX_SHARED_RESULTS + 1)
-    short = TopKQuery(user, 0.0, np.arange(5), 3)
+    long = TopKQuery(user, BY_RATING, np.arange(MAX_SHARED_EXCLUSIONS + 1), 3)
+    deep = TopKQuery(user, BY_RATING, np.arange(5), MAX_SHARED_RESULTS + 1)
+    short = TopKQuery(user, BY_RATING, np.arange(5), 3)
     rankings = CatalogueTopK(Graph(), n_items, 16).find_many([short, long, deep, short])
     assert sorted(runs) == [(1, 5, MAX_SHARED_RESULTS + 1), (1, MAX_SHARED_EXCLUSIONS + 1, 3), (2, 5, 3)]
     assert [len(ranking.rows) for ranking in rankings] == [3, 3, MAX_SHARED_RESULTS + 1, 3]
@@ -169,5 +176,5 @@ def test_batching_pays_if_a_shared_run_saves_more_than_a_hand_over_costs(monkeyp
 
 
 def test_an_empty_exclusion_is_allowed():
-    ranking = CatalogueTopK(NumpyGraph(), N_ITEMS, 4).find(TopKQuery(query(1).user, 0.0, NO_ROWS, 3))
+    ranking = CatalogueTopK(NumpyGraph(), N_ITEMS, 4).find(TopKQuery(query(1).user, BY_RATING, NO_ROWS, 3))
     assert len(ranking.rows) == 3

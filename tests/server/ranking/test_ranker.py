@@ -10,6 +10,8 @@ import pytest
 
 from cofactor_server.ranking.diversity import diversify
 from cofactor_server.ranking.filters import ALL_ITEMS, ItemSelection
+from cofactor_server.ranking.item_scorer import ItemScorer
+from cofactor_server.ranking.orders import Order
 from cofactor_server.ranking.ranker import Ranker, Ranking, RankingQuery, UserVector, best_positions
 
 N = 40
@@ -29,7 +31,7 @@ class NumpyEngine:
 
     def find(self, query):
         self.depths.append(query.k)
-        scores = LOGITS + np.float32(query.popularity_weight) * POPULARITY
+        scores = LOGITS + np.float32(query.order.popularity_weight) * POPULARITY
         scores[query.excluded_rows] = -1e30
         rows = np.argsort(-scores, kind="stable")[: query.k]
         assert 1 <= query.k <= N - len(query.excluded_rows)
@@ -47,7 +49,7 @@ def ranker(engine=None):
         "item_inverse_norms": 1 / np.linalg.norm(factors, axis=1),
         "item_log_popularity": np.append(POPULARITY, np.float32(0)),
     }
-    return Ranker(engine, engine, tables)
+    return Ranker(engine, ItemScorer(engine, tables))
 
 
 def user(*rated):
@@ -72,8 +74,8 @@ def test_equal_scores_are_ranked_by_row_with_and_without_an_allow_list(allowed):
 @pytest.mark.parametrize("rated", [(), (0, 1, 5, 39), tuple(range(N))])
 def test_pages_of_any_size_add_up_to_the_same_ranking(diversity, min_rating, weight, allowed, rated):
     fields = {
-        "user": user(*rated), "diversity": diversity, "min_rating": min_rating, "popularity_weight": weight,
-        "selection": ItemSelection(allowed),
+        "user": user(*rated), "diversity": diversity, "min_rating": min_rating, "selection": ItemSelection(allowed),
+        "order": Order(popularity_weight=weight),
     }  # fmt: skip
     core = ranker()
     whole = core.rank(query(page_size=N, **fields))
@@ -96,7 +98,11 @@ def test_pages_of_any_size_add_up_to_the_same_ranking(diversity, min_rating, wei
 def test_rank_many_equals_rank_one_by_one():
     queries = [
         query(
-            user=user(*range(n)), page_size=1 + n, offset=n % 3, popularity_weight=float(n % 2), diversity=0.2 * (n % 4)
+            user=user(*range(n)),
+            page_size=1 + n,
+            offset=n % 3,
+            order=Order(popularity_weight=float(n % 2)),
+            diversity=0.2 * (n % 4),
         )
         for n in range(N)
     ] + [query(selection=ItemSelection(np.arange(5))), query(user=user(*range(N)))]

@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cofactor.v1 import catalog_pb2, recommender_pb2
 from cofactor_server.errors import ConfigurationError
+from cofactor_server.security import reloaded_file
 from cofactor_server.security.authentication import AuthenticatedClient, Authenticator
 from cofactor_server.security.json_web_tokens import JsonWebTokens
 from cofactor_server.security.static_tokens import StaticTokens
@@ -155,7 +156,19 @@ def test_a_token_file_that_becomes_empty_admits_nobody(tmp_path, empty, caplog) 
     now[0] = 2.0
     assert tokens.verify("one") is None
     assert "tokens reloaded: there are none, so every call is refused" in caplog.text
+    caplog.clear()
     assert StaticTokens(path).verify("one") is None
+    assert f"tokens: there are none in {path}, so every call is refused" in caplog.text
+
+
+def test_a_reload_reads_a_file_that_does_not_seem_to_have_changed(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(reloaded_file, "file_stamp", lambda path: (1,))
+    path = tmp_path / "tokens.toml"
+    path.write_text(entry("web", "one", "*"))
+    tokens = StaticTokens(path, clock=lambda: 0.0)
+    path.write_text(entry("web", "two", "*"))
+    tokens.reload()
+    assert tokens.verify("two") is not None
 
 
 def test_a_token_file_is_read_again_if_its_size_and_time_stay_the_same(tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""Every RPC answers for every architecture, with and without profiles, and for every kind of user."""
+"""Every RPC answers for every architecture, with and without ranking part and profiles, and for every kind of user."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ ARCHITECTURES = {
     "hybrid": ("hybrid", "rating"),
     "ranking": ("dot-product", "ranking"),
 }
+# With a ranking part: every architecture, and one network and one dot product with profiles.
+TWO_PARTS = {"two-part": "dot-product", "two-part-net": "neural-network", "two-part-hybrid": "hybrid"}
 MODELS = [f"{name}{suffix}" for name in ARCHITECTURES for suffix in ("", "-profiles")]
+MODELS += [*TWO_PARTS, "two-part-profiles", "two-part-net-profiles"]
 RATINGS = [Rating(item_id=f"i{row:03}", rating=1 + row % 5) for row in range(0, 60, 5)]
 PROFILE = {"age": "45", "mood": "strict"}
 USERS = ["known user", "embedding", "history", "history with profile"]
@@ -39,8 +42,12 @@ LOW, HIGH = 0.5, 5.0
 
 
 def export(models, name, *, has_profiles):
-    architecture, objective = ARCHITECTURES[name]
-    model, dataset = synthetic.make_model(architecture, objective=objective), synthetic.make_dataset()
+    dataset, objective = synthetic.make_dataset(), "rating"
+    if name in TWO_PARTS:
+        model = synthetic.make_two_part_model(TWO_PARTS[name])
+    else:
+        architecture, objective = ARCHITECTURES[name]
+        model = synthetic.make_model(architecture, objective=objective)
     if has_profiles:
         # The prior of a ranking model knows only the trained rows, so the answers follow these.
         generosity = model.user_factors[:-1, 0] if objective == "ranking" else None
@@ -49,14 +56,25 @@ def export(models, name, *, has_profiles):
 
 
 @pytest.fixture(scope="module")
-def every_model(tmp_path_factory, connect_to, versions, dot_version, net_version, hybrid_version, profile_version):
+def every_model(
+    tmp_path_factory,
+    connect_to,
+    versions,
+    dot_version,
+    net_version,
+    hybrid_version,
+    profile_version,
+    two_part_version,
+    two_part_hybrid_version,
+):
     """Return the stubs of a server that has every architecture."""
     models = tmp_path_factory.mktemp("every")
-    for version in (dot_version, net_version, hybrid_version):
+    for version in (dot_version, net_version, hybrid_version, two_part_version, two_part_hybrid_version):
         versions.copy(version, models)
     versions.copy(profile_version, models, "dot-profiles")
-    export(models, "ranking", has_profiles=False)
-    for name in ("net", "hybrid", "ranking"):
+    for name in ("ranking", "two-part-net"):
+        export(models, name, has_profiles=False)
+    for name in ("net", "hybrid", "ranking", "two-part", "two-part-net"):
         export(models, name, has_profiles=True)
     with connect_to(models) as api:
         yield api
@@ -122,6 +140,10 @@ def explain(api, model, user, *, rates):
     parts = response.global_bias + response.user_bias + response.item_bias + response.interaction
     assert response.score == pytest.approx(parts, abs=1e-4)
     assert response.HasField("predicted_rating") == rates
+    ranking = response.ranking
+    parts = ranking.item_part + ranking.user_part + sum(reason.contribution for reason in ranking.reasons)
+    assert response.ranking_score == pytest.approx(parts + ranking.other_part + ranking.unexplained, abs=1e-4)
+    assert (ranking.ranking_weight != 0) == model.name.startswith("two-part")
 
 
 def similar_items(api, model, _user, *, rates):
@@ -169,4 +191,6 @@ def test_the_versions_have_the_profiles_that_their_names_say(every_model, name):
     description = every_model.catalog.GetModel(catalog_pb2.GetModelRequest(model=ModelRef(name=name))).model
     assert list(description.profile_keys) == (["age", "mood"] if name.endswith("-profiles") else [])
     assert description.objective == ("ranking" if name.startswith("ranking") else "rating")
-    assert description.architecture == ARCHITECTURES[name.removesuffix("-profiles")][0]
+    base = name.removesuffix("-profiles")
+    assert description.architecture == (TWO_PARTS[base] if base in TWO_PARTS else ARCHITECTURES[base][0])
+    assert description.has_ranking_part == (base in TWO_PARTS)

@@ -31,7 +31,7 @@ def complete(capsys, tmp_path):
     ("typed", "expected"),
     [
         (("ev",), ["evaluate"]),
-        (("train", "--split-"), ["--split-seed"]),
+        (("train", "--split-"), ["--split-seed", "--split-column", "--split-name"]),
         (("evaluate", "--objective", "ra"), ["rating", "ranking"]),
         (("train", "--items", "ra"), ["ratings.csv"]),
     ],

@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment, and I/O errors anywhere: one line, the right exit code, nothing half written."""
+"""Ctrl-C and SIGTERM at any moment, and I/O errors anywhere: one line, the right exit code, nothing half written."""
 
 import errno
 import os
@@ -41,9 +41,14 @@ def is_exporting(process, output):
 
 
 @pytest.mark.parametrize(
+    ("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+@pytest.mark.parametrize(
     ("moment", "epochs"), [(is_importing, MANY_EPOCHS), (is_training, MANY_EPOCHS), (is_exporting, ("--epochs", "1"))]
 )
-def test_ctrl_c_ends_with_one_line_and_leaves_only_a_finished_training(moment, epochs, ratings, tmp_path):
+def test_a_signal_ends_with_one_line_and_leaves_only_a_finished_training(
+    moment, epochs, number, status, word, ratings, tmp_path
+):
     output = tmp_path / "models"
     command = [*COMMAND, "train", "--dataset", str(ratings), "--output", str(output)]
     with (tmp_path / "log").open("wb") as log:
@@ -51,21 +56,21 @@ def test_ctrl_c_ends_with_one_line_and_leaves_only_a_finished_training(moment, e
         command += ["--device", "cpu", *epochs]
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.PIPE, text=True, env=environment)
     try:
-        until(lambda: moment(process, output), 60)
-        process.send_signal(signal.SIGINT)
-        errors = process.communicate(timeout=60)[1]
+        until(lambda: moment(process, output), 180)
+        process.send_signal(number)
+        errors = process.communicate(timeout=180)[1]
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == status
     assert "Traceback" not in errors
     last_line, left = errors.splitlines()[-1], [path for path in output.rglob("*") if path.is_file()]
     if moment is is_exporting:
         (saved,) = left
         assert last_line == (
-            f"interrupted: the trained model is kept, and `cofactor-train export {saved}` repeats the export"
+            f"{word}: the trained model is kept, and `cofactor-train export {saved}` repeats the export"
         )
     else:
-        assert (last_line, left) == ("interrupted", [])
+        assert (last_line, left) == (word, [])
 
 
 def test_a_closed_output_is_one_line(ratings):

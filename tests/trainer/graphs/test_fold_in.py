@@ -188,6 +188,10 @@ def test_rare_answers_and_missing_ones_have_no_column():
     columns = encode_profiles(model.features, profiles)
     assert not columns[0, 2:].any()
     assert not columns[-1].any()
+    # A missing answer changes nothing for the others.
+    given = profiles["mood"][1:-1]
+    expected = np.column_stack([given == "generous", given == "strict"])
+    assert np.array_equal(columns[1:-1, 2:], expected)
 
 
 def test_fewer_users_than_factors_give_an_invertible_prior():

@@ -69,9 +69,9 @@ def newton_steps_in_float64(model, prior, rows, ratings, n_steps):
     precision = np.linalg.inv(prior.covariance)
     normal = weights.sum() * centred.T @ (average[:, None] * centred) + precision
     user = prior.mean.copy()
-    for _ in range(n_steps):
+    for step in range(n_steps):
         gradient = weights @ factors[rows] - weights.sum() * softmax(user) @ factors - precision @ (user - prior.mean)
-        user += np.linalg.solve(normal, gradient)
+        user += (1.0 if step == 0 else 0.7) * np.linalg.solve(normal, gradient)
     return user
 
 
@@ -86,21 +86,21 @@ def test_the_row_is_exact_for_many_factors_and_every_number_of_ratings(n_rated):
     item_rows, ratings = history(n_items, n_rated)
     found = fold_in(item_rows, ratings)[0][0].numpy()
     expected = newton_steps_in_float64(
-        model, priors.ranking, item_rows[0].numpy(), ratings[0].numpy().astype(np.float64), 2
+        model, priors.ranking, item_rows[0].numpy(), ratings[0].numpy().astype(np.float64), 3
     )
     assert np.abs(found - expected).max() < 2e-5 * np.abs(expected).max()
     spreads = model.item_factors[:-1] @ np.stack([found - expected, expected], 1)
     assert np.ptp(spreads[:, 0]) < 2e-5 * np.ptp(spreads[:, 1])
 
 
-def test_two_steps_come_nearer_to_the_mode_than_one():
+def test_more_steps_come_nearer_to_the_mode_than_one():
     model = ranking_model(n_items=400)
     _, priors = fold_in_of(model, make_dataset(40, 400))
     rows = np.argsort(-(model.item_factors[:-1] @ model.item_factors[5]))[:15]
-    one, two, mode = (
-        newton_steps_in_float64(model, priors.ranking, rows, np.full(15, 5.0), steps) for steps in (1, 2, 60)
+    one, three, mode = (
+        newton_steps_in_float64(model, priors.ranking, rows, np.full(15, 5.0), steps) for steps in (1, 3, 60)
     )
-    assert np.linalg.norm(two - mode) < 0.6 * np.linalg.norm(one - mode)
+    assert np.linalg.norm(three - mode) < 0.5 * np.linalg.norm(one - mode)
 
 
 def test_only_the_average_users_best_items_are_in_the_softmax_of_a_large_catalogue(monkeypatch):

@@ -7,7 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cofactor_trainer.__main__ import main
+from cofactor_trainer.data.splits import random_split
 from cofactor_trainer.errors import InputError
+from cofactor_trainer.evaluation.baselines import fit_biases
+from cofactor_trainer.evaluation.error_groups import errors_by_popularity, errors_by_rating
+from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
+from cofactor_trainer.evaluation.lorenz_curve import lorenz_curve
+from cofactor_trainer.export.held_out_measures import HeldOutMeasures, measure_held_out, read_measures
 from cofactor_trainer.export.version_reader import read_version
 from cofactor_trainer.report import statistics, write_report
 from tests.support import synthetic
@@ -90,7 +97,7 @@ def test_predict_returns_the_ratings_of_the_model(dot_version):
 
 def test_errors_are_computed_by_group():
     true = np.array([1, 1, 5, 5], np.float32)
-    errors = statistics.errors_by_rating(np.array([2, 2, 4, 5], np.float32), true)
+    errors = errors_by_rating(np.array([2, 2, 4, 5], np.float32), true)
     assert errors.labels == ["1", "5"]
     np.testing.assert_allclose(errors.rmse, [1, np.sqrt(0.5)])
     np.testing.assert_allclose(errors.mean_error, [1, -0.5])
@@ -101,15 +108,68 @@ def test_errors_are_computed_by_group():
 )
 def test_popularity_groups_include_their_ends(count, label):
     one = np.ones(1, np.float32)
-    assert statistics.errors_by_popularity(np.array([count]), one, one).labels == [label]
+    assert errors_by_popularity(np.array([count]), one, one).labels == [label]
 
 
 def test_a_lorenz_curve_is_the_diagonal_for_equal_shares_and_a_step_for_a_single_holder():
-    even = statistics.lorenz_curve(np.arange(10), np.ones(10))
+    even = lorenz_curve(np.arange(10), np.ones(10))
     np.testing.assert_allclose(even.population, even.held)
-    assert statistics.lorenz_curve(np.array([3, 9, 1]), np.array([0, 5, 0])).held_by(1 / 3) == pytest.approx(1)
+    assert lorenz_curve(np.array([3, 9, 1]), np.array([0, 5, 0])).held_by(1 / 3) == pytest.approx(1)
 
 
 def test_points_on_a_line_have_one_component():
     _, share = statistics.principal_components(np.outer(np.arange(5), [1, 2, 3]).astype(np.float32))
     np.testing.assert_allclose(share, [1, 0], atol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def dense_split():
+    """Return a split of 30 users who rated 80 items each, so that new users can be judged."""
+    random = np.random.default_rng(3)
+    user_rows, item_rows = (rows.ravel().astype(np.int32) for rows in np.mgrid[:30, :80])
+    ratings = synthetic.make_dataset(n_users=30, n_items=80)
+    taste = random.normal(size=(30, 1)) @ random.normal(size=(1, 80)) + random.normal(size=80)
+    values = np.clip(np.round(3 + taste.ravel() * 2) / 2, ratings.rating_min, ratings.rating_max).astype(np.float32)
+    return random_split(
+        replace(ratings, user_rows=user_rows, item_rows=item_rows, ratings=values, timestamps=None), 0.25
+    )
+
+
+def test_the_measures_are_those_of_the_model_and_of_the_baselines(dense_split):
+    model = fit_biases(dense_split.train)
+    measures = measure_held_out(model, dense_split)
+    errors, ranking = evaluate_ratings(model, dense_split), evaluate_ranking(model, dense_split)
+    assert measures.models["this model"]["rmse"] == measures.models["user and item biases"]["rmse"] == errors.rmse
+    by_rating = measures.models["this model, ordered by predicted rating"]
+    assert by_rating == {name: pytest.approx(getattr(ranking, name)) for name in by_rating}
+    assert {"popularity", "item means", "user and item biases"} < set(measures.models)
+    assert "rmse" not in measures.models["popularity"] or measures.models["popularity"]["rmse"] > errors.rmse
+    total = sum(measures.by_rating.counts)
+    assert total == sum(measures.by_popularity.counts) == dense_split.validation.n_ratings
+    assert measures.new_users.n_users == 30
+    assert measures.new_users.rmse[-1] < measures.new_users.rmse[0]
+
+
+def test_measures_survive_their_file(dense_split):
+    measures = measure_held_out(fit_biases(dense_split.train), dense_split)
+    assert HeldOutMeasures.from_json(json.loads(json.dumps(measures.to_json()))).to_json() == measures.to_json()
+
+
+def test_a_version_that_was_trained_again_shows_what_the_judged_model_was_measured_at(tmp_path):
+    (tmp_path / "r.csv").write_text("user_id,item_id,rating\n" + _table(), encoding="utf-8")
+    flags = ["--dataset", str(tmp_path / "r.csv"), "--device", "cpu", "--epochs", "1", "--version", "1"]
+    assert main(["train", *flags, "--output", str(tmp_path / "models"), "--name", "m"]) == 0
+    version, page = tmp_path / "models" / "m" / "1", tmp_path / "page.html"
+    measures = read_measures(version)
+    assert main(["report", str(version), "--html", str(page)]) == 0
+    html = page.read_text(encoding="utf-8")
+    for heading in ("Compared with baselines", "Error by rating", "Error by popularity", "New users"):
+        assert f"<h2>{heading}</h2>" in html
+    assert "<td>user and item biases</td>" in html
+    assert f"<td>{measures.models['this model']['ndcg']:.4f}</td>" in html
+    assert "the exported model was then trained on all" in html
+
+
+def _table():
+    """Return ratings of 12 users for 90 items, all but every seventh."""
+    return "".join(f"u{u},i{i},{1 + (u * i) % 5}\n" for u in range(12) for i in range(90) if (u + i) % 7)

@@ -14,8 +14,15 @@ from cofactor_trainer.data import movielens
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.dataset_builder import RatingScale
 from cofactor_trainer.data.download import ARCHIVES, fetch
-from cofactor_trainer.data.rating_files import ColumnNames, FileOptions, read_ratings
-from cofactor_trainer.data.splits import Split, per_user_last_split, per_user_split, random_split, time_split
+from cofactor_trainer.data.rating_files import ColumnNames, FileOptions, PredefinedParts, read_ratings
+from cofactor_trainer.data.splits import (
+    Split,
+    per_user_last_split,
+    per_user_split,
+    predefined_split,
+    random_split,
+    time_split,
+)
 from cofactor_trainer.data.table_files import is_parquet, is_text
 from cofactor_trainer.errors import InputError
 
@@ -31,7 +38,11 @@ _SPLITS: dict[str, Callable[[RatingsDataset, float, int], Split]] = {
     "per-user": per_user_split,
     "per-user-last": lambda dataset, fraction, _: per_user_last_split(dataset, fraction),
     "time": lambda dataset, fraction, _: time_split(dataset, fraction),
+    "predefined": lambda dataset, _, __: predefined_split(dataset),
 }
+# Each says in its own way which ratings a predefined split holds out.
+_PREDEFINED_FILE_FLAGS = ("validation_ratings", "split_column", "held_out_value")
+_PREDEFINED_FLAGS = (*_PREDEFINED_FILE_FLAGS, "split_name")
 
 
 def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +68,29 @@ def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
     )
     split.add_argument(
         "--split-seed", type=parse_seed, default=42, metavar="N", help="seed of the split (default: %(default)s)"
+    )
+    _add_predefined_flags(parser)
+
+
+def _add_predefined_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("with --split predefined, one of")
+    group.add_argument(
+        "--validation-ratings",
+        type=Path,
+        metavar="FILE",
+        help="file of the held-out ratings, with the columns of the dataset, which is then the train part",
+    )
+    group.add_argument("--split-column", metavar="NAME", help="column of the dataset that says train or test")
+    group.add_argument(
+        "--split-name",
+        metavar="NAME",
+        help="MovieLens 100k, 1M or 10M: u1 to u5, ua, ub, r1 to r5, ra or rb, from the files NAME.base or NAME.train, "
+        "and NAME.test",
+    )
+    group.add_argument(
+        "--held-out-value",
+        metavar="VALUE",
+        help="with --split-column: hold out the ratings with this value, such as the number of a fold",
     )
 
 
@@ -102,23 +136,25 @@ def load_dataset(arguments: argparse.Namespace) -> RatingsDataset:
     Raises:
         InputError: the ratings are unusable, or a flag does not apply to them.
     """
+    _check_predefined_flags(arguments)
     name: str = arguments.dataset
     path = Path(name)
     if name == "ml-latest-small" and not path.exists():
-        _reject_flags(arguments, name, *_FILE_FLAGS, "by_title")
+        _reject_flags(arguments, name, *_FILE_FLAGS, *_PREDEFINED_FLAGS, "by_title")
         return movielens.load_embedded_small()
     if name in ARCHIVES and not path.exists():
         _reject_flags(arguments, name, *_FILE_FLAGS, *(() if name == "ml-100k" else ("by_title",)))
+        _reject_flags(arguments, name, *_PREDEFINED_FILE_FLAGS)
         path = fetch(name, arguments.data_dir)
     if path.is_dir():
-        _reject_flags(arguments, f"the directory {name}", *_FILE_FLAGS)
-        return movielens.load_folder(path, by_title=arguments.by_title)
+        _reject_flags(arguments, f"the directory {name}", *_FILE_FLAGS, *_PREDEFINED_FILE_FLAGS)
+        return movielens.load_folder(path, by_title=arguments.by_title, split_name=arguments.split_name)
     return _load_file(path, arguments)
 
 
 def _load_file(path: Path, arguments: argparse.Namespace) -> RatingsDataset:
     if path.exists():
-        _reject_flags(arguments, f"the file {arguments.dataset}", "by_title")
+        _reject_flags(arguments, f"the file {arguments.dataset}", "by_title", "split_name")
         if all(table is None or is_parquet(table) for table in (path, arguments.items, arguments.users)):
             _reject_flags(arguments, "Parquet", "encoding")
         if not is_text(path):
@@ -133,7 +169,25 @@ def _load_file(path: Path, arguments: argparse.Namespace) -> RatingsDataset:
         items_path=arguments.items,
         users_path=arguments.users,
         scale=None if arguments.scale is None else RatingScale(*arguments.scale),
+        parts=PredefinedParts(arguments.split_column, arguments.held_out_value, arguments.validation_ratings),
     )
+
+
+def _check_predefined_flags(arguments: argparse.Namespace) -> None:
+    """Check that --split predefined comes with one way to say which ratings are held out, and these only with it."""
+    if arguments.split != "predefined":
+        _reject_flags(arguments, f"--split {arguments.split}", *_PREDEFINED_FLAGS)
+        return
+    ways = ("validation_ratings", "split_column", "split_name")
+    flags = [f"--{way.replace('_', '-')}" for way in ways if getattr(arguments, way) is not None]
+    if len(flags) != 1:
+        given = f"has {' and '.join(flags)}" if flags else "does not say which ratings are held out"
+        raise InputError(
+            f"--split predefined {given}: give one of --validation-ratings FILE, --split-column NAME and, for "
+            "MovieLens, --split-name NAME"
+        )
+    if arguments.held_out_value is not None and arguments.split_column is None:
+        raise InputError(f"--held-out-value does not apply to {flags[0]}: leave it out, or use --split-column")
 
 
 def _file_options(arguments: argparse.Namespace) -> FileOptions:

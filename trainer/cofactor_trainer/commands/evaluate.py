@@ -14,6 +14,7 @@ from rich.table import Table
 
 from cofactor_trainer.architectures.recipes import Recipe
 from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, print_dataset, require_split
+from cofactor_trainer.commands.metrics_protocol import evaluation_protocol
 from cofactor_trainer.commands.recipe_flags import add_recipe_flags, recipe_from_flags, resolve_device
 from cofactor_trainer.commands.small_tables import warn_of_small_table
 from cofactor_trainer.data.dataset import RatingsDataset
@@ -37,6 +38,7 @@ _TITLES = {
     "hit_rate": "HitRate@{k}",
     "coverage": "coverage",
     "popularity_lift": "popularity lift",
+    "first_item_share": "share of the most frequent first item",
 }
 
 
@@ -82,11 +84,18 @@ def run(arguments: argparse.Namespace) -> int:
         model = add_ranking_part(model, split.train, recipe, seed=arguments.seed, device=device)
         results.append(evaluate_with_baselines(model, recipe.name, split, arguments.top))
     means = {name: _mean([result[name] for result in results]) for name in results[0]}
+    # Every model ranks for the same users.
+    protocol = evaluation_protocol(arguments, splits, means["popularity"].get("n_users", 0.0))
+    for metrics in means.values():
+        metrics.pop("n_users", None)
     if arguments.json:
-        print(json.dumps({"k": arguments.top, "splits": len(results), "measures": means}, indent=2))
+        output = {"k": arguments.top, "splits": len(results), "protocol": asdict(protocol), "measures": means}
+        print(json.dumps(output, indent=2))
         return 0
     console = Console()
     print_dataset(console, dataset, None if arguments.folds else splits[0].validation.n_ratings)
+    for line in protocol.lines():
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
     _print(console, means, arguments, recipe)
     return 0
 
@@ -115,11 +124,13 @@ def _ranking(
         metrics = asdict(evaluate_ranking(model, split, k, order=order, popularity_weight=popularity_weight))
     except InputError:
         return {}
-    return {name: value for name, value in metrics.items() if name not in ("k", "n_users")}
+    return {name: value for name, value in metrics.items() if name != "k"}
 
 
 def _splits(dataset: RatingsDataset, arguments: argparse.Namespace) -> Sequence[Split]:
     if arguments.folds is not None:
+        if arguments.split == "predefined":
+            raise InputError("--folds makes splits of its own: leave it out, or leave out --split predefined")
         return list(k_folds(dataset, arguments.folds, arguments.split_seed))
     return [require_split(dataset, arguments)]
 

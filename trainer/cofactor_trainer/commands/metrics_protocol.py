@@ -1,10 +1,15 @@
-"""Say on which ratings the metrics of a version were measured."""
+"""Say how metrics were measured: on which ratings, and what counts."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from cofactor_trainer.data.splits import Split
+from cofactor_trainer.evaluation.evaluate import relevance_threshold
 from cofactor_trainer.export.version_writer import MetricsProtocol
 
 
@@ -24,8 +29,84 @@ def describe_protocol(arguments: argparse.Namespace, split: Split | None, *, ref
         trained_on = f"the exported model was then trained on all {n_ratings:,}"
     else:
         trained_on = f"the exported model was trained on the other {split.train.n_ratings:,}"
-    chosen = _HELD_OUT[arguments.split].format(seed=arguments.split_seed)
+    chosen = describe_choice(arguments, split)
     return MetricsProtocol(f"measured on {n_held_out:,} of {n_ratings:,} ratings, {chosen}; {trained_on}", refitted)
+
+
+def describe_choice(arguments: argparse.Namespace, split: Split) -> str:
+    """Say how the held-out ratings of a split were chosen."""
+    return _HELD_OUT[arguments.split].format(seed=arguments.split_seed, origin=split.train.held_out_by)
+
+
+@dataclass(frozen=True)
+class EvaluationProtocol:
+    """How `cofactor-train evaluate` measured; counts are means over the splits.
+
+    Attributes:
+        held_out: how the held-out ratings were chosen, with the seed.
+        training_seed: seed of the trainings.
+        n_train: number of ratings to train on.
+        n_held_out: number of held-out ratings, all of which count in the errors.
+        n_of_unknown_users: held-out ratings by users that the train part lacks.
+        n_of_unknown_items: held-out ratings of items that the train part lacks.
+        relevance_threshold: lowest rating of a relevant item.
+        candidates: the items that are ordered.
+        n_items: number of items in the train part.
+        n_ranked_users: users with a relevant held-out item, over whom the ranking metrics are means.
+        k: number of recommendations that count.
+    """
+
+    held_out: str
+    training_seed: int
+    n_train: float
+    n_held_out: float
+    n_of_unknown_users: float
+    n_of_unknown_items: float
+    relevance_threshold: float
+    candidates: str
+    n_items: float
+    n_ranked_users: float
+    k: int
+
+    def lines(self) -> list[str]:
+        """Return the protocol as lines for people."""
+        lines = [
+            f"protocol: {self.n_held_out:,.0f} of {self.n_held_out + self.n_train:,.0f} ratings, {self.held_out}; "
+            f"trained on the other {self.n_train:,.0f} with seed {self.training_seed}",
+            f"errors: all {self.n_held_out:,.0f} held-out ratings, {self.n_of_unknown_users:,.0f} of them by unknown "
+            f"users and {self.n_of_unknown_items:,.0f} of unknown items (not in the train part)",
+        ]
+        if self.n_ranked_users:
+            lines.append(
+                f"ranking: the first {self.k} of {self.candidates} ({self.n_items:,.0f} items); relevant from a rating "
+                f"of {self.relevance_threshold:g}; mean of {self.n_ranked_users:,.0f} users with a relevant item"
+            )
+        return lines
+
+
+def evaluation_protocol(
+    arguments: argparse.Namespace, splits: Sequence[Split], n_ranked_users: float
+) -> EvaluationProtocol:
+    """Describe how the flags of `cofactor-train evaluate` made it measure."""
+    if arguments.folds is None:
+        held_out = describe_choice(arguments, splits[0])
+    else:
+        held_out = f"each held out once in {arguments.folds} random folds (seed {arguments.split_seed})"
+    unknown_users = [np.sum(split.validation.user_rows == split.train.n_users) for split in splits]
+    unknown_items = [np.sum(split.validation.item_rows == split.train.n_items) for split in splits]
+    return EvaluationProtocol(
+        held_out=held_out,
+        training_seed=arguments.seed,
+        n_train=float(np.mean([split.train.n_ratings for split in splits])),
+        n_held_out=float(np.mean([split.validation.n_ratings for split in splits])),
+        n_of_unknown_users=float(np.mean(unknown_users)),
+        n_of_unknown_items=float(np.mean(unknown_items)),
+        relevance_threshold=relevance_threshold(splits[0]),
+        candidates="all items that the user has not rated in the train part",
+        n_items=float(np.mean([split.train.n_items for split in splits])),
+        n_ranked_users=n_ranked_users,
+        k=arguments.top,
+    )
 
 
 # How the ratings were chosen, by --split.
@@ -34,4 +115,5 @@ _HELD_OUT = {
     "per-user": "held out at random from each user (seed {seed})",
     "per-user-last": "the latest of each user",
     "time": "the latest of all",
+    "predefined": "held out by {origin}",
 }

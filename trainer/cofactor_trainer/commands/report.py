@@ -8,6 +8,7 @@ from typing import Any
 
 from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, split_dataset
 from cofactor_trainer.errors import MissingExtraError
+from cofactor_trainer.export.held_out_measures import read_measures
 from cofactor_trainer.export.version_reader import read_version
 
 
@@ -16,9 +17,9 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "report",
         help="write an HTML page about a version",
-        description="Write an HTML page about a version. Name the ratings with the flags that it was trained with; "
-        "--validation-fraction 0 leaves out the parts that need held-out ratings. They are also left out for a version "
-        "that was trained again on all ratings, which is the default of train.",
+        description="Write an HTML page about a version. A version keeps what was measured on its held-out ratings, so "
+        "the flags for ratings matter only for versions that older trainers exported: name the ratings as in their "
+        "training, or leave out what needs them with --validation-fraction 0.",
     )
     parser.add_argument("version", type=Path, metavar="VERSION", help="version directory, models/NAME/VERSION")
     parser.add_argument(
@@ -35,10 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise MissingExtraError("the report", error.name or "plotly", "report") from error
     version = read_version(arguments.version)
+    needs_ratings = read_measures(version.path) is None and not version.manifest.refitted
     split = None
-    if version.manifest.refitted:
-        print("the version was trained again on all ratings, so the page has no errors: see --export judged of train")
-    elif arguments.validation_fraction:
+    if needs_ratings and arguments.validation_fraction:
         split = split_dataset(load_dataset(arguments), arguments)
     path = arguments.html or Path(f"{version.manifest.name}-{version.manifest.version}.html")
     write_report(version, None if split is None else split.validation, path)

@@ -17,6 +17,7 @@ from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.splits import Split, in_rows_of
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
+from cofactor_trainer.export.held_out_measures import measure_held_out
 from cofactor_trainer.export.version_writer import MetricsProtocol
 from cofactor_trainer.scoring.trained_model import TrainedModel
 from cofactor_trainer.training.console_observer import ConsoleObserver
@@ -79,7 +80,10 @@ class Trainer:
         result = self._train_to_measure(split.train, split.validation)
         metrics = manifest_metrics(result, split)
         refits = self.flags.export == "refitted"
-        protocol = describe_protocol(self.flags, split, refitted=refits)
+        protocol = replace(
+            describe_protocol(self.flags, split, refitted=refits),
+            measures=measure_held_out(result.model, split).to_json(),
+        )
         if not refits:
             rated = in_rows_of(dataset, split.train)
             return TrainedVersion(result.model, split.train, rated, metrics, result.history, protocol)
@@ -153,11 +157,11 @@ class Trainer:
         checkpoint: Path | None,
         resume: bool,
     ) -> TrainedModel:
-        if self.recipe.ranking is None:
+        if not self.recipe.ranking:
             return model
         self._print("training the ranking part")
         path = None if checkpoint is None else ranking_checkpoint(checkpoint)
-        with self._observer(None if logs is None else logs / "ranking", self.recipe.ranking) as observer:
+        with self._observer(None if logs is None else logs / "ranking", self.recipe.ranking[0]) as observer:
             return add_ranking_part(
                 model,
                 train_ratings,
@@ -166,7 +170,7 @@ class Trainer:
                 device=self.device,
                 observer=observer,
                 checkpoint=path,
-                resume=resume and path is not None and path.exists(),
+                resume=resume,
             )
 
     @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cofactor_trainer.data.dataset import Float32Array, Float64Array
+from cofactor_trainer.data.dataset import BoolArray, Float32Array, Float64Array
 from cofactor_trainer.data.delimited_text import TextFormat, line_of_record
 from cofactor_trainer.data.table_files import is_text
 from cofactor_trainer.data.times import BadTimeError, parse_times
@@ -18,6 +18,9 @@ from cofactor_trainer.errors import InputError
 # Single precision, and the squares of errors, have room for it.
 MAX_RATING = 1e9
 _MAX_WHOLE_FLOAT = 2.0**53
+# Words for the parts of a split, in lower case.
+_TRAIN_WORDS = ("train", "training", "base", "0", "false")
+_HELD_OUT_WORDS = ("validation", "valid", "val", "test", "1", "true")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,31 @@ class CheckedBatch:
             raise self._error(f"{values[record]:g} is not a rating: remove the row", record, name)
         return values.astype(np.float32)
 
+    def held_out(self, name: str, value: str | None) -> BoolArray:
+        """Return True where a column says that a rating is held out, (n,).
+
+        With ``value`` those ratings are held out that have this value. Without, the column must have words such as
+        "train" and "test", 0 and 1, or false and true.
+        """
+        texts = pc.utf8_trim_whitespace(_whole_numbers(self._column(name)).cast(pa.string())).fill_null("")
+        missing = pc.index(pc.equal(texts, ""), True).as_py()
+        if missing >= 0:
+            raise self._error("the part of the split is missing", missing, name)
+        if value is not None:
+            return _as_mask(pc.equal(texts, value))
+        words = pc.utf8_lower(texts)
+        is_held_out = _as_mask(pc.is_in(words, pa.array(_HELD_OUT_WORDS)))
+        is_known = is_held_out | _as_mask(pc.is_in(words, pa.array(_TRAIN_WORDS)))
+        if not is_known.all():
+            record = int(np.argmin(is_known))
+            text = texts[record].as_py()[:64]
+            raise self._error(
+                f"{text!r} is neither train nor test: name the value of the held-out part with --held-out-value",
+                record,
+                name,
+            )
+        return is_held_out
+
     def times(self, name: str) -> tuple[Float64Array, bool] | None:
         """Return what `parse_times` makes of a column, or None if there is no such column."""
         if name not in self.records.schema.names:
@@ -107,6 +135,11 @@ class CheckedBatch:
         if not is_text(self.path):
             return InputError(f"row {record + 1}: {message}", self.path, column=column)
         return InputError(message, self.path, line=line_of_record(self.path, self.text_format, record), column=column)
+
+
+def _as_mask(values: pa.Array) -> BoolArray:
+    mask: BoolArray = values.to_numpy(zero_copy_only=False).astype(bool)
+    return mask
 
 
 def _is_text(column: pa.Array) -> bool:

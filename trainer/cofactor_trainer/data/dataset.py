@@ -53,6 +53,8 @@ class RatingsDataset:
         timestamps: (n_ratings,) seconds since 1970, or None.
         timestamps_problem: why the times of the ratings cannot be read; None if they can, or if there are none.
         notes: lines to print about how the files were read.
+        held_out: (n_ratings,), True where a predefined split holds a rating out; None without such a split.
+        held_out_by: the origin of a predefined split, such as "split u1 of MovieLens 100k"; "" without one.
         rating_min: lowest rating of the scale.
         rating_max: highest rating of the scale.
         profiles: one row per user in the order of user_ids, one column per sign-up answer, or None.
@@ -70,6 +72,8 @@ class RatingsDataset:
     profiles: pd.DataFrame | None = None
     timestamps_problem: str | None = None
     notes: tuple[str, ...] = ()
+    held_out: BoolArray | None = None
+    held_out_by: str = ""
 
     @property
     def n_users(self) -> int:
@@ -101,6 +105,7 @@ class RatingsDataset:
             item_rows=self.item_rows[selected],
             ratings=self.ratings[selected],
             timestamps=None if self.timestamps is None else self.timestamps[selected],
+            held_out=None if self.held_out is None else self.held_out[selected],
         )
 
 

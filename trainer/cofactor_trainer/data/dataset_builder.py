@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from cofactor_trainer.data.dataset import Float32Array, Float64Array, RatingsDataset, RowArray
-from cofactor_trainer.data.duplicates import without_duplicates
+from cofactor_trainer.data.dataset import BoolArray, Float32Array, Float64Array, RatingsDataset, RowArray
+from cofactor_trainer.data.duplicates import last_of_each_pair, without_duplicates
 from cofactor_trainer.data.id_index import IdIndexBuilder
 from cofactor_trainer.data.item_descriptions import ItemDescription, build_catalogue
 from cofactor_trainer.data.plausibility import warn_of_similar_ids
@@ -35,12 +35,14 @@ class RatingsChunk:
         item_ids: (n,) strings, dictionary encoded.
         ratings: (n,), finite.
         timestamps: (n,) numbers since 1970 in a unit of time that is the same for the file, or None.
+        held_out: (n,), True where a predefined split holds a rating out; None without such a split.
     """
 
     user_ids: pa.DictionaryArray
     item_ids: pa.DictionaryArray
     ratings: Float32Array
     timestamps: Float64Array | None
+    held_out: BoolArray | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ def build_dataset(
     source: Path | None = None,
     times: TimeReader | None = None,
     keep_duplicates: bool = False,
+    held_out_by: str = "",
 ) -> RatingsDataset:
     """Collect chunks of ratings into a dataset.
 
@@ -73,6 +76,7 @@ def build_dataset(
         source: the file to name in errors.
         times: reader of the times of the chunks.
         keep_duplicates: keep all ratings of a user and item, not only the latest one.
+        held_out_by: the origin of a predefined split.
 
     Raises:
         InputError: there are no ratings, there is only one user or item, all ratings are equal, or a rating is
@@ -95,6 +99,8 @@ def build_dataset(
         rating_min=float(ratings.min() if scale is None else np.float32(scale.low)),
         rating_max=float(ratings.max() if scale is None else np.float32(scale.high)),
         profiles=None if profiles is None else profiles.reindex(collected.user_ids).reset_index(drop=True),
+        held_out=collected.held_out if len(collected.held_out) else None,
+        held_out_by=held_out_by,
     )
     _check(dataset, source)
     warn_of_similar_ids("user", dataset.user_ids)
@@ -104,7 +110,7 @@ def build_dataset(
 
 @dataclass(frozen=True)
 class _CollectedRatings:
-    """The ratings of all chunks; timestamps (0,) if the chunks have none."""
+    """The ratings of all chunks; timestamps and held_out are (0,) if the chunks have none."""
 
     user_ids: list[str]
     user_rows: RowArray
@@ -112,18 +118,21 @@ class _CollectedRatings:
     item_rows: RowArray
     ratings: Float32Array
     timestamps: Float64Array
+    held_out: BoolArray
 
 
 def _collect(chunks: Iterable[RatingsChunk]) -> _CollectedRatings:
     users, items = IdIndexBuilder(), IdIndexBuilder()
     user_codes, item_codes = _GrowingArray(np.int32), _GrowingArray(np.int32)
-    ratings, timestamps = _GrowingArray(np.float32), _GrowingArray(np.float64)
+    ratings, timestamps, held_out = _GrowingArray(np.float32), _GrowingArray(np.float64), _GrowingArray(np.bool_)
     for chunk in chunks:
         user_codes.append(_add_ids(users, chunk.user_ids))
         item_codes.append(_add_ids(items, chunk.item_ids))
         ratings.append(chunk.ratings)
         if chunk.timestamps is not None:
             timestamps.append(chunk.timestamps)
+        if chunk.held_out is not None:
+            held_out.append(chunk.held_out)
     # Arrow's pool holds the memory of freed chunks, hundreds of megabytes: return it to the system.
     pa.default_memory_pool().release_unused()
     user_ids, user_row_of_code = users.build()
@@ -135,6 +144,7 @@ def _collect(chunks: Iterable[RatingsChunk]) -> _CollectedRatings:
         item_row_of_code[item_codes.values()],
         ratings.values(),
         timestamps.values(),
+        held_out.values(),
     )
 
 
@@ -166,11 +176,28 @@ class _GrowingArray(Generic[Number]):
 
 
 def _drop_duplicates(dataset: RatingsDataset) -> RatingsDataset:
-    distinct = without_duplicates(dataset)
+    distinct = without_duplicates(dataset) if dataset.held_out is None else _without_duplicates_in_parts(dataset)
     if distinct.n_ratings < dataset.n_ratings:
         n_dropped = dataset.n_ratings - distinct.n_ratings
         later = "in a later row" if dataset.timestamps is None else "later"
         logger.warning("dropped %d ratings, because the same user rated the same item again %s", n_dropped, later)
+    return distinct
+
+
+def _without_duplicates_in_parts(dataset: RatingsDataset) -> RatingsDataset:
+    """Keep the latest rating of every pair in each part of a predefined split, and warn of pairs in both parts."""
+    n_users, held_out = dataset.n_users + 1, dataset.held_out
+    # In the held-out part, number the users from n_users on: pairs of different parts then differ.
+    users = dataset.user_rows + n_users * np.asarray(held_out, np.int64)
+    is_last = last_of_each_pair(users, dataset.item_rows, dataset.n_items, dataset.timestamps)
+    distinct = dataset if is_last is None else dataset.select_ratings(is_last)
+    is_single = last_of_each_pair(distinct.user_rows, distinct.item_rows, distinct.n_items)
+    if is_single is not None:
+        logger.warning(
+            "%d held-out ratings are of a user and an item that are also in the train part, so their errors are too "
+            "low: remove them from one of the parts",
+            distinct.n_ratings - int(is_single.sum()),
+        )
     return distinct
 
 

@@ -14,7 +14,10 @@ def without_duplicates(dataset: RatingsDataset) -> RatingsDataset:
 
 
 def last_of_each_pair(
-    user_rows: RowArray, item_rows: RowArray, n_items: int, timestamps: Float64Array | Int64Array | None = None
+    user_rows: RowArray | Int64Array,
+    item_rows: RowArray,
+    n_items: int,
+    timestamps: Float64Array | Int64Array | None = None,
 ) -> BoolArray | None:
     """Mark the latest rating of every (user, item) pair, (n_ratings,); return None if every pair occurs once.
 
@@ -33,7 +36,7 @@ def last_of_each_pair(
     return is_last
 
 
-def _pair_numbers(user_rows: RowArray, item_rows: RowArray, n_items: int) -> Int64Array:
+def _pair_numbers(user_rows: RowArray | Int64Array, item_rows: RowArray, n_items: int) -> Int64Array:
     """Number every (user, item) pair uniquely, (n_ratings,)."""
     numbers = user_rows.astype(np.int64)
     numbers *= n_items + 1

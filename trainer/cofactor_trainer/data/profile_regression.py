@@ -104,9 +104,10 @@ def _columns(feature: manifest_pb2.ProfileFeature, answers: pd.Series) -> Float6
         values = answers.to_numpy(dtype=np.float64, na_value=np.nan)
         standardised = np.nan_to_num((values - feature.numeric.mean) / feature.numeric.scale)
         return np.column_stack([standardised, standardised**2]).clip(*COLUMN_RANGE)
-    texts = answers.astype(str).to_numpy(dtype=str)
-    is_equal = texts[:, None] == np.array(feature.categorical.categories)[None]
-    one_hot: Float64Array = (is_equal & ~answers.isna().to_numpy()[:, None]).astype(np.float64)
+    categories = list(feature.categorical.categories)
+    # The code of an answer that is missing or not a category is -1.
+    codes = pd.Index(categories).get_indexer(pd.Index(answers.astype(str).where(answers.notna())))
+    one_hot: Float64Array = (codes[:, None] == np.arange(len(categories))).astype(np.float64)
     return one_hot
 
 

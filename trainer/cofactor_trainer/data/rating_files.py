@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,27 @@ class FileOptions:
     users_id_column: str | None = None
 
 
+@dataclass(frozen=True)
+class PredefinedParts:
+    """How files say which ratings are held out: by a column, or in a file of their own.
+
+    Attributes:
+        column: column of the ratings that has the part, or None.
+        value: value of the held-out part in that column; None for words such as "train" and "test".
+        path: file of the held-out ratings, with the same columns as the ratings, or None.
+    """
+
+    column: str | None = None
+    value: str | None = None
+    path: Path | None = None
+
+    def describe(self) -> str:
+        """Say where the parts come from."""
+        if self.path is not None:
+            return f"the file {self.path.name}"
+        return f"column {self.column}" + ("" if self.value is None else f" where it is {self.value}")
+
+
 def read_ratings(
     path: Path,
     columns: ColumnNames | None = None,
@@ -75,8 +97,9 @@ def read_ratings(
     users_path: Path | None = None,
     scale: RatingScale | None = None,
     options: FileOptions | None = None,
+    parts: PredefinedParts | None = None,
 ) -> RatingsDataset:
-    """Read the ratings of one file.
+    """Read the ratings of one file, or of one file for each part of a predefined split.
 
     Args:
         path: a file of delimited text, JSON lines (.jsonl) or Parquet; text may be in a .gz or .zip file.
@@ -86,6 +109,7 @@ def read_ratings(
         users_path: table with the user column; every other column is a sign-up answer.
         scale: lowest and highest possible rating; None for the range that the ratings span.
         options: how to read the files.
+        parts: how the files say which ratings are held out; None if they do not.
 
     Raises:
         InputError: a file is unusable; the message names the line and the column.
@@ -94,18 +118,23 @@ def read_ratings(
     text_format, names = detect_table(path, columns, options)
     items = items_path and read_items(items_path, options.items_id_column or names.item, options.encoding)
     profiles = users_path and read_profiles(users_path, options.users_id_column or names.user, options.encoding)
-    reader = _RatingsReader(path, names, text_format, options.missing)
+    times, parts = TimeReader(), parts or PredefinedParts()
+    readers = [_RatingsReader(path, names, text_format, options.missing, times, parts)]
+    if parts.path is not None:
+        held_out_format, held_out_names = detect_table(parts.path, columns, options)
+        readers.append(_RatingsReader(parts.path, held_out_names, held_out_format, options.missing, times, parts))
     dataset = build_dataset(
         path.name,
-        reader.chunks(),
+        chain.from_iterable(reader.chunks() for reader in readers),
         items=items.descriptions if items else None,
         profiles=profiles.frame if profiles else None,
         scale=scale,
         source=path,
-        times=reader.times,
+        times=times,
+        held_out_by="" if parts == PredefinedParts() else parts.describe(),
     )
     warn_of_odd_ratings(dataset.ratings)
-    notes = [reader.describe()]
+    notes = [reader.describe() for reader in readers]
     if items:
         notes.append(match_items(items, dataset.catalogue.item_ids))
     if profiles:
@@ -158,33 +187,56 @@ def guess_columns(header: Sequence[str]) -> ColumnNames:
     return ColumnNames(**found)
 
 
-def read_chunks(path: Path, columns: ColumnNames, text_format: TextFormat, times: TimeReader) -> Iterator[RatingsChunk]:
-    """Yield the ratings of a file in chunks; ``times`` reads their times."""
-    first_record = 0
+def read_chunks(
+    path: Path,
+    columns: ColumnNames,
+    text_format: TextFormat,
+    times: TimeReader,
+    parts: PredefinedParts | None = None,
+) -> Iterator[RatingsChunk]:
+    """Yield the ratings of a file in chunks; ``times`` reads their times, ``parts`` says which are held out."""
+    first_record, parts = 0, parts or PredefinedParts()
+    required = (columns.user, columns.item, columns.rating, *(() if parts.column is None else (parts.column,)))
     for records in read_batches(path, text_format):
-        check_columns(records, path, (columns.user, columns.item, columns.rating), text_format)
+        check_columns(records, path, required, text_format)
         batch = CheckedBatch(records, path, text_format, first_record)
         yield RatingsChunk(
             user_ids=batch.ids(columns.user),
             item_ids=batch.ids(columns.item),
             ratings=batch.ratings(columns.rating),
             timestamps=times.read(lambda batch=batch: batch.times(columns.timestamp)),  # type: ignore[misc]
+            held_out=_held_out(batch, path, parts),
         )
         first_record += records.num_rows
+
+
+def _held_out(batch: CheckedBatch, path: Path, parts: PredefinedParts) -> BoolArray | None:
+    """Mark the held-out ratings of a batch; None without a predefined split."""
+    if parts.column is not None:
+        return batch.held_out(parts.column, parts.value)
+    return None if parts.path is None else np.full(batch.records.num_rows, path == parts.path)
 
 
 class _RatingsReader:
     """Reads the ratings of a file and notes how it did."""
 
-    def __init__(self, path: Path, columns: ColumnNames, text_format: TextFormat, missing: tuple[float, ...]) -> None:
-        self.times = TimeReader()
+    def __init__(
+        self,
+        path: Path,
+        columns: ColumnNames,
+        text_format: TextFormat,
+        missing: tuple[float, ...],
+        times: TimeReader,
+        parts: PredefinedParts,
+    ) -> None:
+        self._times, self._parts = times, parts
         self._path, self._columns, self._format = path, columns, text_format
         self._missing = np.array(missing, np.float32)
         self._n_missing = 0
 
     def chunks(self) -> Iterator[RatingsChunk]:
         """Yield the ratings in chunks, without those that stand for "no rating"."""
-        for chunk in read_chunks(self._path, self._columns, self._format, self.times):
+        for chunk in read_chunks(self._path, self._columns, self._format, self._times, self._parts):
             is_missing = np.isin(chunk.ratings, self._missing)
             self._n_missing += int(is_missing.sum())
             yield _select(chunk, ~is_missing) if is_missing.any() else chunk
@@ -198,7 +250,7 @@ class _RatingsReader:
             kind = "JSON lines" if is_json(self._path) else "Parquet"
         columns = self._columns
         used = f"user {columns.user}, item {columns.item}, rating {columns.rating}"
-        time = self.times.describe()
+        time = self._times.describe()
         used += ", no times" if time == "none" else f", time {columns.timestamp} ({time})"
         missing = f"; {self._n_missing:,} ratings left out as missing" if len(self._missing) else ""
         return f"ratings: {self._path.name}, {kind}; columns: {used}{missing}"
@@ -211,4 +263,5 @@ def _select(chunk: RatingsChunk, selected: BoolArray) -> RatingsChunk:
         item_ids=chunk.item_ids.filter(mask),
         ratings=chunk.ratings[selected],
         timestamps=None if chunk.timestamps is None else chunk.timestamps[selected],
+        held_out=None if chunk.held_out is None else chunk.held_out[selected],
     )

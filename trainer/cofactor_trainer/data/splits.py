@@ -63,6 +63,21 @@ def time_split(dataset: RatingsDataset, fraction: float = 0.2) -> Split:
     return split_by_mask(dataset, validates)
 
 
+def predefined_split(dataset: RatingsDataset) -> Split:
+    """Hold out the ratings that the files of the dataset say."""
+    held_out = dataset.held_out
+    if held_out is None:
+        raise InputError(
+            f"{dataset.name} says of no rating that it is held out: name the file of the held-out ratings with "
+            "--validation-ratings, the column of the parts with --split-column, or a split of MovieLens with "
+            "--split-name"
+        )
+    if held_out.all() or not held_out.any():
+        part = "to train on" if held_out.all() else "held out"
+        raise InputError(f"{dataset.name} has no ratings {part}, by {dataset.held_out_by}: correct the split")
+    return split_by_mask(dataset, held_out)
+
+
 def k_folds(dataset: RatingsDataset, n_folds: int, seed: int = 42) -> Iterator[Split]:
     """Divide the ratings into ``n_folds`` random parts and yield one split per part, which that part validates."""
     if not 2 <= n_folds <= dataset.n_ratings:
@@ -105,6 +120,7 @@ def split_by_mask(dataset: RatingsDataset, validates: BoolArray) -> Split:
         user_rows=new_user_rows[dataset.user_rows],
         item_rows=new_item_rows[dataset.item_rows],
         profiles=None if dataset.profiles is None else dataset.profiles.iloc[used_users].reset_index(drop=True),
+        held_out=None,
     )
     return Split(train=renumbered.select_ratings(~validates), validation=renumbered.select_ratings(validates))
 

@@ -23,6 +23,14 @@ def fit_popularity(train: RatingsDataset) -> TrainedModel:
     return _biases_only("ranking", np.zeros(train.n_users + 1), np.log1p(counts), 0.0)
 
 
+def fit_item_means(train: RatingsDataset) -> TrainedModel:
+    """Fit the mean rating of every item, the same for all users; an item with few ratings is drawn to the mean."""
+    mean = float(train.ratings.mean(dtype=np.float64))
+    sums = np.bincount(train.item_rows, train.ratings.astype(np.float64) - mean, train.n_items + 1)
+    item_bias = sums / (np.bincount(train.item_rows, minlength=train.n_items + 1) + _ITEM_RIDGE)
+    return _biases_only("rating", np.zeros(train.n_users + 1), item_bias, mean)
+
+
 def fit_biases(train: RatingsDataset) -> TrainedModel:
     """Fit the mean rating plus an offset for the user and one for the item, by ridge regression.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from cofactor_trainer.data.dataset import Float32Array, Int64Array, RowArray
+from cofactor_trainer.data.dataset import BoolArray, Float32Array, Int64Array, RowArray
 from cofactor_trainer.data.splits import Split
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.evaluation.metrics import RankingMetrics, RatingMetrics, ranking_metrics, rating_metrics
@@ -28,6 +29,23 @@ def relevance_threshold(split: Split) -> float:
     return low + 0.75 * (high - low)
 
 
+@dataclass(frozen=True)
+class JudgedRecommendations:
+    """The first k recommendations of every user who has a relevant item held out.
+
+    Attributes:
+        user_rows: (n_users,).
+        item_rows: (n_users, k), best first; -1 where a user has fewer.
+        hits: (n_users, k), True where the item is relevant.
+        n_relevant: number of relevant items of every user, (n_users,), at least 1.
+    """
+
+    user_rows: Int64Array
+    item_rows: Int64Array
+    hits: BoolArray
+    n_relevant: Int64Array
+
+
 def evaluate_ranking(
     model: TrainedModel,
     split: Split,
@@ -38,6 +56,25 @@ def evaluate_ranking(
     threshold: float | None = None,
 ) -> RankingMetrics:
     """Measure how many relevant held-out items are among the first k recommendations.
+
+    The arguments and errors are those of `judge_recommendations`.
+    """
+    judged = judge_recommendations(
+        model, split, k, order=order, popularity_weight=popularity_weight, threshold=threshold
+    )
+    return ranking_metrics(judged.item_rows, judged.hits, judged.n_relevant, split.train.item_rating_counts())
+
+
+def judge_recommendations(
+    model: TrainedModel,
+    split: Split,
+    k: int = 10,
+    *,
+    order: Order | None = None,
+    popularity_weight: float = 0.0,
+    threshold: float | None = None,
+) -> JudgedRecommendations:
+    """Recommend to every user who has a relevant item held out, and mark the relevant recommendations.
 
     Every item is a candidate that the user has not rated in the train part. Metrics on a sample of the candidates would
     not be consistent with these: W. Krichene and S. Rendle, On sampled metrics for item recommendation, 2020.
@@ -72,7 +109,7 @@ def evaluate_ranking(
         is_relevant[relevant.indices(block)] = True
         recommended.append(rows)
         hits.append(np.take_along_axis(is_relevant, np.maximum(rows, 0), 1) & (rows >= 0))
-    return ranking_metrics(np.concatenate(recommended), np.concatenate(hits), relevant.counts[users], counts)
+    return JudgedRecommendations(users, np.concatenate(recommended), np.concatenate(hits), relevant.counts[users])
 
 
 def top_k_rows(scores: Float32Array, k: int) -> Int64Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from cofactor_trainer.data.dataset import BoolArray, Float32Array, Int64Array
 
@@ -44,6 +45,7 @@ class RankingMetrics:
         popularity_lift: mean rating count of the recommended items, divided by that of the rated items. Above 1,
             popular items become more popular (H. Abdollahpouri et al., The unfairness of popularity bias in
             recommendation, 2019).
+        first_item_share: share of the users whose first recommendation is the item that is first most often.
         n_users: number of users who have a relevant item held out.
     """
 
@@ -54,6 +56,7 @@ class RankingMetrics:
     hit_rate: float
     coverage: float
     popularity_lift: float
+    first_item_share: float
     n_users: int
 
 
@@ -80,18 +83,26 @@ def ranking_metrics(
         item_rating_counts: number of training ratings of every item, (n_items,).
     """
     n_users, k = recommended.shape
-    discounts = 1 / np.log2(np.arange(k) + 2)
-    best_gains = np.cumsum(discounts)[np.minimum(n_relevant, k) - 1]
     first_hits = np.where(hits.any(1), 1 / (hits.argmax(1) + 1), 0)
     given = recommended[recommended >= 0]
     rated_popularity = np.average(item_rating_counts, weights=item_rating_counts)
     return RankingMetrics(
         k=k,
         recall=float(np.mean(hits.sum(1) / n_relevant)),
-        ndcg=float(np.mean((hits * discounts).sum(1) / best_gains)),
+        ndcg=float(ndcg_by_user(hits, n_relevant).mean()),
         mrr=float(first_hits.mean()),
         hit_rate=float(hits.any(1).mean()),
         coverage=len(np.unique(given)) / len(item_rating_counts),
         popularity_lift=float(item_rating_counts[given].mean() / rated_popularity),
+        first_item_share=float(np.unique(recommended[:, 0], return_counts=True)[1].max() / n_users),
         n_users=n_users,
     )
+
+
+def ndcg_by_user(hits: BoolArray, n_relevant: Int64Array) -> npt.NDArray[np.float64]:
+    """Return each user's NDCG: hits (n_users, k), n_relevant (n_users,), at least 1 -> (n_users,)."""
+    k = hits.shape[1]
+    discounts = 1 / np.log2(np.arange(k) + 2)
+    best_gains = np.cumsum(discounts)[np.minimum(n_relevant, k) - 1]
+    ndcg: npt.NDArray[np.float64] = (hits * discounts).sum(1) / best_gains
+    return ndcg

@@ -82,8 +82,8 @@ def kept_until_exported(path: Path | None) -> Iterator[None]:
         hint = f"the trained model is kept, and `{command}` repeats the export"
     try:
         yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(hint) from None
+    except KeyboardInterrupt as interruption:
+        raise type(interruption)(hint) from None
     except (TrainerError, ValueError) as error:
         raise ExportError(f"{error}; {hint}") from error
     except OSError as error:

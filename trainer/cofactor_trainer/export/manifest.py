@@ -44,6 +44,11 @@ def check_names(name: str, version: str) -> None:
         )
 
 
+def default_popularity_weight(model: TrainedModel) -> float:
+    """Return the weight of log(rating count + 1) in the order of a model's recommendations."""
+    return 1.0 if model.objective == "rating" and not model.n_ranking_factors else 0.0
+
+
 def create_manifest(model: TrainedModel, dataset: RatingsDataset, name: str, version: str) -> manifest_pb2.Manifest:
     """Create a manifest with everything that is known before the files are written."""
     manifest = manifest_pb2.Manifest(
@@ -62,7 +67,7 @@ def create_manifest(model: TrainedModel, dataset: RatingsDataset, name: str, ver
         global_bias=model.global_bias,
         dataset=dataset.name,
         producer=f"cofactor {installed_version('cofactor')}, torch {torch.__version__}",
-        default_popularity_weight=1.0 if model.objective == "rating" and not model.n_ranking_factors else 0.0,
+        default_popularity_weight=default_popularity_weight(model),
     )
     if model.rating_range is not None:
         manifest.rating_range.low, manifest.rating_range.high = model.rating_range

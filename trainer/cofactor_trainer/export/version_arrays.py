@@ -10,14 +10,14 @@ import numpy.typing as npt
 from cofactor_trainer.data.dataset import RatingsDataset, row_counts
 from cofactor_trainer.export.table_file import encode_strings
 from cofactor_trainer.graphs.scorer import precompute_item_hidden
-from cofactor_trainer.graphs.user_prior import UserPrior
+from cofactor_trainer.graphs.user_prior import UserPriors
 from cofactor_trainer.scoring.ranking_part import similarity_columns
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-def model_arrays(model: TrainedModel, prior: UserPrior) -> Arrays:
+def model_arrays(model: TrainedModel, priors: UserPriors) -> Arrays:
     """Build the arrays that training learnt."""
     compared = model.item_factors[:, similarity_columns(model)]
     norms = np.sqrt(np.einsum("ij,ij->i", compared, compared))
@@ -27,9 +27,12 @@ def model_arrays(model: TrainedModel, prior: UserPrior) -> Arrays:
         "item_factors": model.item_factors,
         "item_bias": model.item_bias,
         "item_inverse_norms": np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0),
-        "user_prior_mean": prior.mean,
-        "user_prior_precision": prior.precision,
+        "user_prior_mean": priors.main.mean,
+        "user_prior_precision": priors.main.precision,
     }
+    if priors.ranking is not None:
+        arrays["ranking_prior_mean"] = priors.ranking.mean
+        arrays["ranking_prior_covariance"] = priors.ranking.covariance
     if model.layers:
         arrays["item_hidden"] = precompute_item_hidden(model).numpy()
     return {name: np.asarray(array, dtype=np.float32) for name, array in arrays.items()}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from google.protobuf import json_format
@@ -17,6 +18,7 @@ from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.export.ann_index_builder import INDEX_FILE, write_index
 from cofactor_trainer.export.atomic_directory import create_directory_atomically, sync_directory
+from cofactor_trainer.export.held_out_measures import MEASURES_FILE
 from cofactor_trainer.export.item_effects import item_effects
 from cofactor_trainer.export.manifest import (
     check_names,
@@ -41,7 +43,7 @@ from cofactor_trainer.graphs.item_columns import build_item_columns
 from cofactor_trainer.graphs.onnx_writer import tables_by_initializer, write_graph
 from cofactor_trainer.graphs.ranking_prior import estimate_priors
 from cofactor_trainer.graphs.top_k import LARGE_CATALOGUE_ITEMS
-from cofactor_trainer.graphs.user_prior import UserPrior, UserPriors
+from cofactor_trainer.graphs.user_prior import UserPriors
 from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
 
@@ -118,6 +120,8 @@ def export_version(
         manifest.epochs.extend(epoch_entry(result) for result in history)
         if protocol is not None:
             manifest.metrics_protocol, manifest.refitted = protocol.text, protocol.refitted
+            if protocol.measures is not None:
+                _write_synced(temporary / MEASURES_FILE, json.dumps(protocol.measures))
         _write_files(temporary, manifest, model, dataset, rated_arrays(dataset if rated is None else rated), options)
     return target
 
@@ -137,10 +141,12 @@ class MetricsProtocol:
     Attributes:
         text: one sentence for people.
         refitted: True if the exported model was trained on the held-out ratings too, after the metrics were measured.
+        measures: HeldOutMeasures.to_json(), for the report; None without held-out ratings.
     """
 
     text: str
     refitted: bool
+    measures: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -187,7 +193,7 @@ def _write_files(
     options: _Options,
 ) -> None:
     priors = estimate_priors(model, dataset)
-    arrays = _graph_arrays(model, dataset, priors.main, options.quantize_to)
+    arrays = _graph_arrays(model, dataset, priors, options.quantize_to)
     manifest.embedding_space = embedding_space_id(model, arrays)
     catalogue = catalogue_arrays(dataset)
     catalogue["item_effect"] = item_effects(model, catalogue["item_rating_counts"])
@@ -222,10 +228,10 @@ def _index_orders(model: TrainedModel, manifest: manifest_pb2.Manifest) -> list[
 
 
 def _graph_arrays(
-    model: TrainedModel, dataset: RatingsDataset, prior: UserPrior, quantize_to: Quantization | None
+    model: TrainedModel, dataset: RatingsDataset, priors: UserPriors, quantize_to: Quantization | None
 ) -> Arrays:
     """Build the arrays that graphs read."""
-    arrays = model_arrays(model, prior)
+    arrays = model_arrays(model, priors)
     arrays["item_log_popularity"] = log_popularity(dataset)
     if quantize_to is not None:
         arrays |= quantize_items(*(arrays[name] for name in ("user_factors", *SCORE_TABLES)))

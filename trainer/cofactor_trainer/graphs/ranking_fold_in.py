@@ -1,9 +1,9 @@
 """Fold a new user into the ranking of a version.
 
 The rated items count as draws from a softmax over the catalogue, the more the higher their rating. The row maximises
-the posterior under a Gaussian prior over rows. Two Newton steps find it. The first starts at the average user, the
-second where the first ended: without it, a user who likes one thing only would still be ranked by the average user's
-softmax.
+the posterior under a Gaussian prior over rows. Three Newton steps find it. The first starts at the average user, the
+others where the one before ended: without them, a user who likes one thing only would still be ranked by the average
+user's softmax.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from cofactor_trainer.scoring.ranking_part import ranking_factors
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
 # Weights of the lowest and the highest rating of the scale.
-LOWEST_WEIGHT, HIGHEST_WEIGHT = 0.14, 1.82
+LOWEST_WEIGHT, HIGHEST_WEIGHT = 0.15, 1.95
+# All steps have the curvature of the average user. Full steps after the first would overshoot for unusual users.
+STEP_LENGTHS = (1.0, 0.7, 0.7)
 # The softmax runs over this many of the average user's best items: the others have no visible share of it.
 SOFTMAX_ITEMS = 16_384
 # Items whose covariance is summed at a time.
@@ -121,8 +123,8 @@ class RankingFoldIn(Prior):
         if profile is not None:
             start = profile.clamp(*COLUMN_RANGE) @ self.profile_shift
         step = torch.zeros_like(pull)
-        for _ in range(2):
-            step = step + self._newton_step(step, start, pull, total)
+        for length in STEP_LENGTHS:
+            step = step + length * self._newton_step(step, start, pull, total)
         return (start + step) @ self.prior_root.t() + self.prior_mean
 
     def _newton_step(self, position: Tensor, start: Tensor, pull: Tensor, total: Tensor) -> Tensor:

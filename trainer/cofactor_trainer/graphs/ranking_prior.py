@@ -15,15 +15,13 @@ from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import Int64Array, RatingsDataset
 from cofactor_trainer.data.profile_regression import Float64Array, ProfileModel, fit_profile_model
 from cofactor_trainer.graphs.prior_estimation import MAX_USERS, estimate_rating_prior
-from cofactor_trainer.graphs.ranking_fold_in import RankingSpace
+from cofactor_trainer.graphs.ranking_fold_in import STEP_LENGTHS, RankingSpace
 from cofactor_trainer.graphs.user_prior import UserPrior, UserPriors, prior_of_trained_rows, regularise
 from cofactor_trainer.scoring.ranking_part import ranking_factors, rating_part
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
 # Weights of the lowest and the highest rating, as in training.
 LOWEST_WEIGHT, HIGHEST_WEIGHT = 0.1, 1.3
-# Newton steps to the mode of a user's posterior; those after the first are shorter, so that none overshoots.
-STEP_LENGTHS = (1.0, 0.7, 0.7, 0.7)
 _USERS_AT_ONCE = 512
 
 
@@ -86,7 +84,7 @@ def _covariance_of_users(space: RankingSpace, dataset: RatingsDataset) -> Float6
         pull, total = (histories @ items).numpy(), np.bincount(indices[0], weights[chosen])[:, None]
         precision = total * space.curvature + 1
         mode = np.zeros_like(pull)
-        for length in STEP_LENGTHS:
+        for length in (*STEP_LENGTHS, STEP_LENGTHS[-1]):
             shares = mode @ space.items.T + space.logits
             np.exp(shares - shares.max(1, keepdims=True), out=shares)
             shares /= shares.sum(1, keepdims=True)

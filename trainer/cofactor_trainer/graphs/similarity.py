@@ -13,7 +13,7 @@ from cofactor_trainer.graphs.top_k import mask_excluded, top_k_rows
 class ItemCosine(nn.Module):
     """Cosine of items with the mean unit vector of other items.
 
-    With a ranking part, items are compared by its columns but the last, the bias.
+    Items are compared by all their factors. The last column of a ranking part is a bias and takes no part.
     """
 
     item_factors: Tensor
@@ -22,7 +22,6 @@ class ItemCosine(nn.Module):
     def __init__(self, scorer: Scorer, item_inverse_norms: Tensor) -> None:
         super().__init__()
         self.n_items = scorer.n_items
-        self.n_others = scorer.item_factors.shape[1] - scorer.n_ranking if scorer.n_ranking else 0
         self.has_bias_column = scorer.n_ranking > 0
         self.register_buffer("item_factors", scorer.item_factors)
         self.register_buffer("item_inverse_norms", item_inverse_norms)
@@ -30,11 +29,11 @@ class ItemCosine(nn.Module):
     def query(self, item_rows: Tensor) -> Tensor:
         """Return the mean of the items' unit vectors, scaled to length 1: (M,) -> (1, q).
 
-        It is 0 if the unit vectors cancel out, and in the columns that are not compared.
+        It is 0 if the unit vectors cancel out, and in the column that is not compared.
         """
         vectors = gather_rows(self.item_factors, item_rows)
         if self.has_bias_column:
-            vectors = functional.pad(vectors[:, self.n_others : -1], (self.n_others, 1))
+            vectors = functional.pad(vectors[:, :-1], (0, 1))
         units = vectors * gather_rows(self.item_inverse_norms, item_rows)[:, None]
         mean = units.mean(0, keepdim=True)
         norm = (mean * mean).sum(1, keepdim=True).sqrt()

@@ -9,8 +9,10 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 
 from cofactor.v1 import manifest_pb2
+from cofactor_trainer.evaluation.error_groups import Float64Array, GroupErrors
+from cofactor_trainer.evaluation.lorenz_curve import LorenzCurve
+from cofactor_trainer.evaluation.new_users import NewUserErrors
 from cofactor_trainer.report.map_labels import OTHER_GENRES, choose_labels
-from cofactor_trainer.report.statistics import Float64Array, GroupErrors, LorenzCurve, NewUserErrors
 
 _LAYOUT = {
     "template": "plotly_white",

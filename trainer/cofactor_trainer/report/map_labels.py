@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cofactor_trainer.report.statistics import Float64Array
+from cofactor_trainer.evaluation.error_groups import Float64Array
 
 # The map in pixels, and the size of a label on it.
 _WIDTH, _HEIGHT = 900.0, 540.0

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
 
 from cofactor_trainer.data.dataset import Int64Array, RatingsDataset
+from cofactor_trainer.evaluation.error_groups import GroupErrors, errors_by_popularity, errors_by_rating
+from cofactor_trainer.evaluation.lorenz_curve import LorenzCurve, lorenz_curve
+from cofactor_trainer.evaluation.new_users import NewUserErrors
+from cofactor_trainer.export.held_out_measures import HeldOutMeasures, read_measures
 from cofactor_trainer.export.version_reader import ExportedVersion
 from cofactor_trainer.report import figures, statistics
 from cofactor_trainer.report.map_labels import group_by_genre
@@ -48,19 +52,30 @@ class Section:
 def build_sections(version: ExportedVersion, validation: RatingsDataset | None) -> list[Section]:
     """Build all sections in order.
 
-    The sections about prediction errors are left out without held-out ratings, and for a ranking model.
+    The measures on held-out ratings are those in the version. A version without them is judged on the held-out ratings,
+    if these are given and it is a rating model.
     """
-    held_out = validation if version.manifest.objective == "rating" else None
+    held_out = validation if version.manifest.objective == "rating" and not version.manifest.refitted else None
+    measures = read_measures(version.path)
+    new_users, squared_error = None, None
+    if measures is not None:
+        errors = _held_out_measures(measures, version.manifest.metrics_protocol)
+        new_users, squared_error = measures.new_users, measures.squared_error
+    elif held_out is not None:
+        errors = _rating_errors(version, held_out)
+        new_users = statistics.new_user_errors(version, held_out)
+        squared_error = statistics.squared_error_by_user(version, held_out)
+    else:
+        errors = [_no_errors()] if version.manifest.refitted else []
     return [
         _loss_curves(version),
-        *([_no_errors()] if version.manifest.refitted else []),
-        *([] if held_out is None else _rating_errors(version, held_out)),
+        *errors,
+        *([] if new_users is None else [_new_users(new_users)]),
         _best_and_worst_liked(version),
         _item_map(version),
         _nearest_neighbours(version),
         _rating_table(version),
-        _representation_bias(version, held_out),
-        *([] if held_out is None else _new_users(version, held_out)),
+        _representation_bias(version, squared_error),
     ]
 
 
@@ -88,17 +103,67 @@ def _loss_curves(version: ExportedVersion) -> Section:
 def _no_errors() -> Section:
     return Section(
         "Errors",
-        "The metrics above were measured on held-out ratings. Afterwards the model was trained again on all ratings, "
-        "so no rating is left to show its errors on. For errors by rating, by popularity and for new users, train "
-        "with --export judged and report on that version.",
+        "This version was trained again on all ratings, so no rating is left to show its errors on, and it was "
+        "exported before versions kept more than the metrics above. Train again to see errors by rating, by popularity "
+        "and for new users.",
     )
 
 
 def _rating_errors(version: ExportedVersion, validation: RatingsDataset) -> list[Section]:
     predicted = version.predict(validation.user_rows, validation.item_rows)
     counts = np.append(version.tables["item_rating_counts"], 0)[validation.item_rows]
-    by_rating = statistics.errors_by_rating(predicted, validation.ratings)
-    by_popularity = statistics.errors_by_popularity(counts, predicted, validation.ratings)
+    return _group_errors(
+        errors_by_rating(predicted, validation.ratings), errors_by_popularity(counts, predicted, validation.ratings)
+    )
+
+
+def _held_out_measures(measures: HeldOutMeasures, protocol: str) -> list[Section]:
+    groups = []
+    if measures.by_rating is not None and measures.by_popularity is not None:
+        groups = _group_errors(measures.by_rating, measures.by_popularity)
+    return [_baselines(measures, protocol), *groups]
+
+
+def _baselines(measures: HeldOutMeasures, protocol: str) -> Section:
+    titles = {
+        "rmse": "RMSE",
+        "mae": "MAE",
+        "ndcg": f"NDCG@{measures.k}",
+        "recall": f"recall@{measures.k}",
+        "coverage": f"coverage@{measures.k}",
+        "first_item_share": "same first item",
+    }
+    models = measures.models
+    shown = [name for name in titles if any(name in values for values in models.values())]
+    as_percent = ("coverage", "first_item_share")
+
+    def cell(values: Mapping[str, float], name: str) -> str:
+        if name not in values:
+            return "-"
+        return f"{values[name]:.1%}" if name in as_percent else f"{values[name]:.4f}"
+
+    text = f"{protocol[:1].upper()}{protocol[1:]}. " if protocol else ""
+    text += "Errors of predicted ratings (lower is better). " if "rmse" in shown else ""
+    if "ndcg" in shown:
+        n_users = max(int(values.get("n_users", 0)) for values in models.values())
+        text += (
+            f"The quality of the first {measures.k} recommendations for {n_users:,} users (higher is better): an item "
+            f"counts if the user gave it {measures.relevant_from:g} or more and that rating was held out. Coverage is "
+            f"the share of the catalogue among these recommendations. The last column is the share of the users whose "
+            "list begins with the most frequent first item: 100% means that all lists begin alike. "
+        )
+        if len([name for name in models if name.startswith("this model")]) > 1:
+            text += "The model's own order adds the popularity of the items to the predicted rating. "
+    text += "A model that is no better than the baselines has learnt nothing about single users."
+    return Section(
+        "Compared with baselines",
+        text,
+        columns=("", *(titles[name] for name in shown)),
+        rows=[(model, *(cell(values, name) for name in shown)) for model, values in models.items()],
+    )
+
+
+def _group_errors(by_rating: GroupErrors, by_popularity: GroupErrors) -> list[Section]:
     return [
         Section(
             "Error by rating",
@@ -210,16 +275,15 @@ def _rating_table(version: ExportedVersion) -> Section:
     )
 
 
-def _representation_bias(version: ExportedVersion, validation: RatingsDataset | None) -> Section:
+def _representation_bias(version: ExportedVersion, squared_error: LorenzCurve | None) -> Section:
     per_user = np.diff(version.tables["rated.offsets"])
     per_item = version.tables["item_rating_counts"]
     exposures = statistics.count_exposures(version)
-    by_user, by_item = statistics.lorenz_curve(per_user, per_user), statistics.lorenz_curve(per_item, per_item)
-    exposed = statistics.lorenz_curve(per_item, exposures)
+    by_user, by_item = lorenz_curve(per_user, per_user), lorenz_curve(per_item, per_item)
+    exposed = lorenz_curve(per_item, exposures)
     curves = {"ratings, by user": by_user, "ratings, by item": by_item, "places in the first ten, by item": exposed}
-    if validation is not None:
-        squared = statistics.squared_error_by_user(version, validation)
-        curves["held-out squared error, by user"] = statistics.lorenz_curve(per_user, squared)
+    if squared_error is not None:
+        curves["held-out squared error, by user"] = squared_error
     return Section(
         "Representation bias",
         "A few very active users determine most of what the model learns, and recommendations influence future "
@@ -230,19 +294,14 @@ def _representation_bias(version: ExportedVersion, validation: RatingsDataset | 
     )
 
 
-def _new_users(version: ExportedVersion, validation: RatingsDataset) -> list[Section]:
-    errors = statistics.new_user_errors(version, validation)
-    if errors is None:
-        return []
-    return [
-        Section(
-            "New users",
-            f"Error on the held-out ratings of {errors.n_users} users who were folded in from a few of their ratings, "
-            "as if they were new. The item factors were trained with the ratings of these users, so the error is "
-            "slightly lower than for a really new user.",
-            figures.new_user_curve(errors),
-        )
-    ]
+def _new_users(errors: NewUserErrors) -> Section:
+    return Section(
+        "New users",
+        f"Error on the held-out ratings of {errors.n_users} users who were folded in from a few of their ratings, "
+        "as if they were new. The item factors were trained with the ratings of these users, so the error is "
+        "slightly lower than for a really new user.",
+        figures.new_user_curve(errors),
+    )
 
 
 def _most_rated(version: ExportedVersion, n: int) -> Int64Array:

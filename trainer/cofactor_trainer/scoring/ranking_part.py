@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,9 @@ from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 def join_ranking_part(rating: TrainedModel, ranking: TrainedModel, order: Order, new_user_order: Order) -> TrainedModel:
     """Append the factors of a ranking model to those of a rating model, as its ranking part.
 
+    The ranking factors of the items are scaled to the size of their other factors, and those of the users the other way
+    round. That changes no logit, and lets both parts count alike where items are compared.
+
     Args:
         rating: model that predicts ratings.
         ranking: dot product with item biases, of the same users and items.
@@ -21,14 +25,32 @@ def join_ranking_part(rating: TrainedModel, ranking: TrainedModel, order: Order,
         new_user_order: best order for users who were folded in.
     """
     ones = np.ones((len(ranking.user_factors), 1), np.float32)
+    scale = _size(rating.item_factors) / _size(ranking.item_factors)
     return replace(
         rating,
-        user_factors=np.hstack([rating.user_factors, ranking.user_factors, ones]),
-        item_factors=np.hstack([rating.item_factors, ranking.item_factors, ranking.item_bias[:, None]]),
+        user_factors=np.hstack([rating.user_factors, ranking.user_factors / scale, ones]),
+        item_factors=np.hstack([rating.item_factors, ranking.item_factors * scale, ranking.item_bias[:, None]]),
         n_ranking_factors=ranking.n_dot_factors + 1,
         order=order,
         new_user_order=new_user_order,
     )
+
+
+def mean_ranking(models: Sequence[TrainedModel]) -> TrainedModel:
+    """Return a model whose scores are the means of the scores of ranking models."""
+    return replace(
+        models[0],
+        user_factors=np.hstack([model.user_factors / np.float32(len(models)) for model in models]),
+        item_factors=np.hstack([model.item_factors for model in models]),
+        item_bias=np.mean([model.item_bias for model in models], axis=0),
+        n_dot_factors=sum(model.n_dot_factors for model in models),
+    )
+
+
+def _size(factors: Float32Array) -> np.float32:
+    """Return the root mean square length of the factors of the known items; 1 if all are 0."""
+    square = np.einsum("ij,ij->i", factors[:-1], factors[:-1]).mean(dtype=np.float64)
+    return np.float32(np.sqrt(square) or 1.0)
 
 
 def reduce_rank(model: TrainedModel, n_factors: int) -> TrainedModel:
@@ -75,10 +97,8 @@ def rating_part(model: TrainedModel) -> TrainedModel:
 
 
 def similarity_columns(model: TrainedModel) -> slice:
-    """Return the columns of the item factors that tell how similar items are: those of the ranking part, if any."""
-    if not model.n_ranking_factors:
-        return slice(0, model.item_factors.shape[1])
-    return slice(model.n_item_columns, model.item_factors.shape[1] - 1)
+    """Return the columns of the item factors that tell how similar items are: all but the bias of the ranking."""
+    return slice(0, model.item_factors.shape[1] - (model.n_ranking_factors > 0))
 
 
 def ranking_factors(model: TrainedModel) -> tuple[Float32Array, Float32Array]:

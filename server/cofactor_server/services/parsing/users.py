@@ -132,7 +132,7 @@ class UserParser:
             check_number(float(factors[0, index]), f"{field}[{index}]", -LARGEST_FACTOR, LARGEST_FACTOR)
         check_number(embedding.bias, "user.embedding.bias", -LARGEST_FACTOR, LARGEST_FACTOR)
         rated_rows, _ = self._ids.known_item_rows(version, embedding.rated_item_ids, "user.embedding.rated_item_ids")
-        return UserVector(factors, np.array([embedding.bias], dtype=np.float32), rated_rows)
+        return UserVector(factors, np.array([embedding.bias], dtype=np.float32), rated_rows, is_new=True)
 
 
 def _unknown_user(version: LoadedVersion, user_id: str, policy: int) -> UserVector:
