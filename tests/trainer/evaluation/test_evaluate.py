@@ -182,7 +182,8 @@ def test_evaluate_compares_the_recipe_with_the_baselines(capsys):
     assert list(measures) == ["popularity", "biases only", "dot-bias", by_rating, corrected]
     assert measures["dot-bias"]["mse"] < measures["biases only"]["mse"] < 0.80
     assert measures["dot-bias"]["ndcg"] > measures[corrected]["ndcg"] > measures[by_rating]["ndcg"]
-    assert set(measures["popularity"]) == {"recall", "ndcg", "mrr", "hit_rate", "coverage", "popularity_lift"}
+    ranking = {"recall", "ndcg", "mrr", "hit_rate", "coverage", "popularity_lift", "first_item_share"}
+    assert set(measures["popularity"]) == ranking
 
 
 def test_evaluate_prints_a_table_that_fits_80_columns(capsys):
