@@ -87,7 +87,7 @@ def bpr(split: Split) -> TrainedModel:
     S. Rendle et al., BPR: Bayesian personalized ranking from implicit feedback, UAI 2009.
     """
     model = BayesianPersonalizedRanking(
-        factors=64, learning_rate=0.01, regularization=0.05, iterations=300, num_threads=1, random_state=0
+        factors=64, learning_rate=0.01, regularization=0.05, iterations=150, num_threads=1, random_state=0
     )
     model.fit(_interactions(split), show_progress=False)
     return as_model(np.asarray(model.user_factors), np.asarray(model.item_factors))

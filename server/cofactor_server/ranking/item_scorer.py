@@ -42,7 +42,7 @@ class ItemScorer:
         self._ranking_factors = factors[:, factors.shape[1] - n_ranking_factors :]
         # Of users and of items, without the column of the biases; all columns without a ranking part.
         self._without_bias = slice(-n_ranking_factors or None, -1 if n_ranking_factors else None)
-        self._compared_factors = factors[:, self._without_bias]
+        self._compared_factors = factors[:, : self._without_bias.stop]
         self.n_items = len(self._log_popularity) - 1
 
     @property

@@ -1,12 +1,12 @@
 """Compute what each rated item contributes to the logit by which a version ranks.
 
-The fold-in of a ranking counts the rated items as draws from a softmax over the catalogue, and takes two Newton steps
-from the average user. In coordinates x in which the prior is a standard Gaussian, a step ends at
+The fold-in of a ranking counts the rated items as draws from a softmax over the catalogue, and takes Newton steps from
+the average user. In coordinates x in which the prior is a standard Gaussian, a full step ends at
 
     x' = (W C + 1)^-1 (sum over the ratings of w (f - mean item at x) + W C x),
 
 where f are a rated item's factors, w is the weight of its rating, W is the sum of the weights, and C is the covariance
-of the items' factors under the softmax of the average user. So the last step is a sum over the ratings.
+of the items' factors under the softmax of the average user. So the end of every step is a sum over the ratings.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ import numpy.typing as npt
 from cofactor_server.arrays import FloatArray, IndexArray
 from cofactor_server.ranking.directions import Float64Array, split_vector
 
-# Weights of the lowest and the highest rating of the scale, those of the graph embed_user.
-LOWEST_WEIGHT, HIGHEST_WEIGHT = 0.14, 1.82
+# Weights of the lowest and the highest rating of the scale, and lengths of the steps, those of the graph embed_user. If
+# a version was written with others, the difference is split like what training learnt beyond the fold-in.
+LOWEST_WEIGHT, HIGHEST_WEIGHT = 0.15, 1.95
+STEP_LENGTHS = (1.0, 0.7, 0.7)
 # The softmax runs over this many of the average user's best items, as in the graph.
 SOFTMAX_ITEMS = 16_384
 # Items that the covariance is computed over. More do not visibly change it, and take seconds.
@@ -137,10 +139,13 @@ class RankingModel:
         weights = LOWEST_WEIGHT + (HIGHEST_WEIGHT - LOWEST_WEIGHT) * shares
         items = self._tables.item_factors[item_rows].astype(np.float64) @ space.root
         damping = weights.sum() * space.curvature + 1
-        first = weights @ (items - space.mean_item(start)) / damping
-        # The last term of the step, spread over the ratings by their weights.
-        centre = space.mean_item(start + first) - space.curvature * first
-        return weights, (items - centre) / damping
+        directions = np.zeros_like(items)
+        for length in STEP_LENGTHS:
+            position = weights @ directions
+            # The term W C x is spread over the ratings by their weights.
+            end = (items - space.mean_item(start + position) + space.curvature * position) / damping
+            directions = (1 - length) * directions + length * end
+        return weights, directions
 
     @cached_property
     def _space(self) -> _Space:

@@ -22,10 +22,12 @@ from cofactor_server.inference.catalogue_top_k import CatalogueTopK
 from cofactor_server.inference.engine import Engine
 from cofactor_server.inference.execution_providers import CPU
 from cofactor_server.ranking.item_scorer import ItemScorer
-from cofactor_server.ranking.orders import Order
+from cofactor_server.ranking.orders import Order, Orders
 from cofactor_server.ranking.ranker import TopKQuery, UserVector
 from cofactor_server.repository.version_directory import open_version_directory
 from cofactor_server.server import create_server
+from cofactor_trainer.export.version_writer import export_version
+from tests.support import synthetic
 from tests.support.expected import ratings_of
 
 N_ITEMS = 6000
@@ -61,8 +63,9 @@ class BothTopK:
     def __init__(self, version):
         self.directory = open_version_directory(version)
         engine = Engine(self.directory, [CPU], must_use_first=True)
+        scorer = ItemScorer(engine, self.directory.tables, self.directory.manifest.ranking_factor_count)
         self.exact = CountingTopK(CatalogueTopK(engine, N_ITEMS, 16))
-        self.approximate = ApproximateTopK(self.directory, self.exact, ItemScorer(engine, self.directory.tables))
+        self.approximate = ApproximateTopK(self.directory, self.exact, scorer)
 
     def query(self, row, k=10, weight=1.0, excluded=None):
         tables = self.directory.tables
@@ -295,3 +298,39 @@ def test_an_index_without_a_checksum_is_refused(indexed_version, tmp_path, versi
     versions.write(version, manifest)
     with pytest.raises(ModelRefused, match=r"manifest.json has no checksum of candidates.faiss"):
         open_version_directory(version)
+
+
+@pytest.fixture(scope="module")
+def two_part_index(tmp_path_factory):
+    """Return the approximate and the exact top k of a version with a ranking part."""
+    model = synthetic.make_two_part_model(n_users=N_USERS, n_items=N_ITEMS)
+    dataset = synthetic.make_dataset(n_users=N_USERS, n_items=N_ITEMS, ratings_per_user=40)
+    models = tmp_path_factory.mktemp("two-part-index")
+    return BothTopK(
+        export_version(model, dataset, models, "two-part", "1", metrics={}, hyperparameters={}, approximate=True)
+    )
+
+
+def test_the_index_serves_both_orders_of_a_version_with_a_ranking_part(two_part_index):
+    orders = Orders(two_part_index.directory.manifest)
+    found = 0
+    for row in range(30):
+        query = two_part_index.query(row)
+        query.order = (orders.known if row % 2 else orders.new)[0]
+        approximate, exact = two_part_index.from_index(query), two_part_index.exact.find(query)
+        found += len(set(approximate.rows) & set(exact.rows))
+        score = dict(zip(exact.rows.tolist(), exact.scores.tolist(), strict=True))
+        for item, value in zip(approximate.rows.tolist(), approximate.scores.tolist(), strict=True):
+            if item in score:
+                assert value == pytest.approx(score[item], abs=1e-4)
+    assert found >= 0.9 * 300
+
+
+def test_an_order_that_the_index_was_not_measured_with_is_exact(two_part_index):
+    before = two_part_index.exact.n_queries
+    orders = Orders(two_part_index.directory.manifest)
+    for order in (orders.known[2], orders.known[1], orders.penalised(orders.known[0], 0.5)):
+        query = two_part_index.query(3)
+        query.order = order
+        two_part_index.approximate.find(query)
+    assert two_part_index.exact.n_queries == before + 3

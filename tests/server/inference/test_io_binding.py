@@ -36,7 +36,7 @@ def session_of(directory, graph="recommend", tables=None):
     return onnxruntime.InferenceSession(str(directory.graph_path(graph)), options, providers=[CPU])
 
 
-@pytest.fixture(scope="module", params=["dot_version", "net_version", "hybrid_version"])
+@pytest.fixture(scope="module", params=["dot_version", "net_version", "hybrid_version", "two_part_hybrid_version"])
 def directory(request):
     return open_version_directory(request.getfixturevalue(request.param))
 
@@ -46,13 +46,19 @@ def session(directory):
     return session_of(directory)
 
 
+def has_ranking_part(directory):
+    return directory.manifest.ranking_factor_count > 0
+
+
 def inputs_of(directory, seed, n_users=None, n_excluded=None, k=None):
     """Return inputs with other users, exclusions and popularity weights for every seed."""
     random = np.random.default_rng(seed)
     n_users = n_users or int(random.integers(1, 40))
     rows = random.integers(0, synthetic.N_USERS, n_users)
     n_excluded = n_excluded or int(random.integers(1, 60))
-    return {
+    # A batch with no rating weight at all leaves the network out.
+    weights = random.uniform(0, 1, (n_users, 2)).astype(np.float32) * np.array([seed % 2, 1], dtype=np.float32)
+    return ({"order_weights": weights} if has_ranking_part(directory) else {}) | {
         "user_factors": directory.tables["user_factors"][rows],
         "user_bias": directory.tables["user_bias"][rows],
         "popularity_weight": random.normal(size=n_users).astype(np.float32),
@@ -145,7 +151,7 @@ class RecordingSession:
 
 def test_padding_does_not_change_the_outputs(directory, session):
     recording = RecordingSession(session)
-    buckets = ShapeBuckets(recording, N_ITEMS)
+    buckets = ShapeBuckets(recording, N_ITEMS, has_ranking_part=has_ranking_part(directory))
     for seed in range(40):
         inputs = inputs_of(directory, seed)
         assert_same(buckets.run(RECOMMEND_OUTPUTS, inputs), session.run(RECOMMEND_OUTPUTS, inputs))
@@ -156,7 +162,7 @@ def test_padding_does_not_change_the_outputs(directory, session):
 
 
 def test_inputs_larger_than_every_bucket_are_run_too(directory, session):
-    buckets = ShapeBuckets(session, N_ITEMS)
+    buckets = ShapeBuckets(session, N_ITEMS, has_ranking_part=has_ranking_part(directory))
     inputs = inputs_of(directory, 1, n_users=70, n_excluded=1500, k=N_ITEMS)
     outputs = buckets.run(RECOMMEND_OUTPUTS, inputs)
     expected = session.run(RECOMMEND_OUTPUTS, inputs)
@@ -167,7 +173,7 @@ def test_inputs_larger_than_every_bucket_are_run_too(directory, session):
 
 def test_after_the_warm_up_no_call_has_a_new_shape(directory, session):
     recording = RecordingSession(session)
-    buckets = ShapeBuckets(recording, N_ITEMS)
+    buckets = ShapeBuckets(recording, N_ITEMS, has_ranking_part=has_ranking_part(directory))
     buckets.warm_up(RECOMMEND_OUTPUTS, directory.manifest.user_factor_count, 32)
     warm_shapes = set(recording.shapes)
     for seed in range(40):
@@ -192,7 +198,8 @@ def test_sessions_read_the_shared_tables(directory):
         RECOMMEND_OUTPUTS, {**inputs, "excluded_rows": np.full_like(inputs["excluded_rows"], N_ITEMS)}
     )
     exact = own.run(RECOMMEND_OUTPUTS, {**inputs, "excluded_rows": np.full_like(inputs["excluded_rows"], N_ITEMS)})
-    np.testing.assert_allclose(outputs[1], exact[1] + 2, atol=1e-5)
+    rating_weights = inputs["order_weights"][:, :1] if has_ranking_part(directory) else 1
+    np.testing.assert_allclose(outputs[1], exact[1] + 2 * rating_weights, atol=1e-5)
 
 
 def test_all_graphs_share_one_copy_of_each_table(directory):

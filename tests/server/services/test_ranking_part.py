@@ -171,9 +171,8 @@ def test_users_of_different_orders_share_a_batch(two_parts, part_name):
         assert score_by_id(entry.response) == pytest.approx(alone, abs=1e-5)
 
 
-def test_similar_items_and_diversity_compare_the_ranking_part(two_parts):
-    model = model_of("two-part")
-    vectors = model.item_factors[:-1, model.n_item_columns : -1]
+def test_similar_items_and_diversity_compare_all_columns_but_the_bias(two_parts):
+    vectors = model_of("two-part").item_factors[:-1, :-1]
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     request = SimilarItemsRequest(model=ModelRef(name="two-part"), item_ids=["i007"], page_size=1)
     nearest = two_parts.recommender.SimilarItems(request).results[0]

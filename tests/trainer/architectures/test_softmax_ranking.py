@@ -9,14 +9,16 @@ import torch
 
 from cofactor_trainer.__main__ import main
 from cofactor_trainer.architectures import softmax_ranking
-from cofactor_trainer.architectures.batches import user_batches
+from cofactor_trainer.architectures.batches import rating_tensors, user_batches
 from cofactor_trainer.architectures.factory import build_model
+from cofactor_trainer.architectures.optimizer import FlatAdamW
 from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.data.splits import per_user_split
 from cofactor_trainer.evaluation import validation_loss as losses
 from cofactor_trainer.evaluation.evaluate import evaluate_ranking
 from cofactor_trainer.evaluation.validation_loss import validation_loss
 from cofactor_trainer.scoring.numpy_scorer import predict_all_logits
+from cofactor_trainer.scoring.ranking_part import mean_ranking, reduce_rank
 from cofactor_trainer.training.train import train
 from tests.support.synthetic import make_dataset, make_model
 
@@ -161,3 +163,55 @@ def test_the_objective_chooses_the_recipe_and_must_match_a_named_one(tmp_path, c
     assert (tmp_path / "ranking").is_dir()
     assert main(["train", *common, "--objective", "ranking", "--recipe", "fast"]) == 2
     assert "recipe fast is for the objective rating" in capsys.readouterr().err
+
+
+def test_the_gradients_by_hand_equal_those_of_autograd(monkeypatch):
+    """The sampled softmax uses autograd; with every item in the sample it is the same loss."""
+    dataset = make_dataset(60, 50, ratings_per_user=10)
+    recipe = replace(RECIPE, side_information=True, history_weights=(0.7, 1.3), history_power=0.6)
+    torch.manual_seed(0)
+    model = build_model(recipe, dataset, None)
+    assert model.features.shape[1] > 0
+    optimiser = FlatAdamW(model.decay_groups())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+
+    def gradients():
+        torch.manual_seed(1)
+        optimiser.zero_grad()
+        batch = next(iter(model.batches(*rating_tensors(dataset, "cpu"), 16)))
+        loss = float(model.accumulate_gradient(*batch))
+        return loss, {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+    loss, by_hand = gradients()
+    monkeypatch.setattr(softmax_ranking, "SAMPLED_FROM_ITEMS", 0)
+    monkeypatch.setattr(model, "_candidates", lambda *_: (torch.arange(50), torch.zeros(())))
+    expected_loss, by_autograd = gradients()
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    for name, expected in by_autograd.items():
+        assert expected.abs().max() > 0, name
+        assert torch.allclose(by_hand[name], expected, atol=1e-5 * float(expected.abs().max())), name
+
+
+def test_the_mean_of_rankings_and_its_reduction_keep_the_scores():
+    first, second = (make_model(objective="ranking", rating_range=None, seed=seed) for seed in (1, 2))
+    users = np.arange(40)
+    expected = (predict_all_logits(first, users) + predict_all_logits(second, users)) / 2
+    expected -= (first.user_bias[:-1, None] + first.global_bias + second.user_bias[:-1, None] + second.global_bias) / 2
+
+    def centred(scores):
+        return scores - scores.mean(1, keepdims=True)
+
+    mean = mean_ranking([first, second])
+    assert mean.n_dot_factors == 16
+    for model in (mean, reduce_rank(mean, 16)):
+        assert np.allclose(centred(predict_all_logits(model, users)), centred(expected), atol=1e-5)
+    # Half of the factors are the best approximation by as many.
+    half = reduce_rank(mean, 8)
+    assert half.item_factors.shape[1] == 8
+    exact = centred(mean.user_factors[:-1] @ mean.item_factors[:-1].T)
+    exact -= exact.mean(0)
+    values = np.linalg.svd(exact, compute_uv=False)
+    error = centred(predict_all_logits(half, users)) - centred(expected)
+    assert np.linalg.norm(error - error.mean(0)) == pytest.approx(np.linalg.norm(values[8:]), rel=1e-4)

@@ -56,9 +56,9 @@ def test_a_signal_ends_with_one_line_and_leaves_only_a_finished_training(
         command += ["--device", "cpu", *epochs]
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.PIPE, text=True, env=environment)
     try:
-        until(lambda: moment(process, output), 60)
+        until(lambda: moment(process, output), 180)
         process.send_signal(number)
-        errors = process.communicate(timeout=60)[1]
+        errors = process.communicate(timeout=180)[1]
     finally:
         process.kill()
     assert process.returncode == status

@@ -178,10 +178,12 @@ def test_every_rating_is_held_out_in_exactly_one_fold(timed):
 def test_evaluate_compares_the_recipe_with_the_baselines(capsys):
     assert main(["evaluate", "--recipe", "dot-bias", "--epochs", "3", "--json", "--device", "cpu"]) == 0
     measures = json.loads(capsys.readouterr().out)["measures"]
-    assert list(measures) == ["popularity", "biases only", "dot-bias", "dot-bias, popularity-corrected"]
+    by_rating, corrected = "dot-bias, by rating", "dot-bias, popularity-corrected"
+    assert list(measures) == ["popularity", "biases only", "dot-bias", by_rating, corrected]
     assert measures["dot-bias"]["mse"] < measures["biases only"]["mse"] < 0.80
-    assert measures["dot-bias, popularity-corrected"]["ndcg"] > measures["dot-bias"]["ndcg"]
-    assert set(measures["popularity"]) == {"recall", "ndcg", "mrr", "hit_rate", "coverage", "popularity_lift"}
+    assert measures["dot-bias"]["ndcg"] > measures[corrected]["ndcg"] > measures[by_rating]["ndcg"]
+    ranking = {"recall", "ndcg", "mrr", "hit_rate", "coverage", "popularity_lift", "first_item_share"}
+    assert set(measures["popularity"]) == ranking
 
 
 def test_evaluate_prints_a_table_that_fits_80_columns(capsys):

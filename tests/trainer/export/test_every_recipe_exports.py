@@ -34,8 +34,7 @@ def trained(name, dataset):
     recipe = RECIPES[name]
     recipe = replace(recipe, epochs=21 if recipe.model == "blend" else 2, batch_size=min(recipe.batch_size, 64))
     torch.manual_seed(0)
-    if recipe.ranking is not None:
-        recipe = replace(recipe, ranking=replace(recipe.ranking, epochs=2))
+    recipe = replace(recipe, ranking=tuple(replace(member, epochs=2) for member in recipe.ranking))
     result = train(dataset, None, recipe, allow_misfit_range=True)
     return replace(result, model=add_ranking_part(result.model, dataset, recipe))
 

@@ -59,8 +59,8 @@ class Recipe:
         batch_size: ratings per step; for the model "ranking", users per step.
         steps_per_epoch: most steps in an epoch, reached with larger batches; None for no limit. Each step of a model
             with implicit feedback passes over all ratings, so its steps must not grow with the ratings.
-        min_steps_per_epoch: fewest steps in an epoch, reached with smaller batches of at least 16 ratings; None for no
-            limit. A table of 2,000 ratings would otherwise be learnt in two steps an epoch.
+        min_steps_per_epoch: fewest steps in an epoch, reached with smaller batches of at least 16 ratings, or users to
+            rank; None for no limit. A table of 2,000 ratings would otherwise be learnt in two steps an epoch.
         learning_rate: highest learning rate of the schedule.
         schedule: "one-cycle" or "constant".
         weight_decay: weight decay of the factors, decoupled from the gradient.
@@ -70,7 +70,9 @@ class Recipe:
         own_weight_decay: weight decay of the users' own vectors in a ranking; None for that of the factors.
         side_information: True to learn from genres, release years and profiles, in models with implicit feedback.
         side_weight_decay: weight decay of the vectors of those features.
-        ranking: recipe of the ranking part, which orders the recommendations; None for none.
+        history_weights: weights of the lowest and of the highest rating in the history that a ranking sums up.
+        history_power: a sum over n rated items is divided by n to this power, in a ranking.
+        ranking: recipes of the ranking part, which orders the recommendations; the mean of their models is used.
         rating_weight: weight of the logit of the rating in the order; that of the ranking logit is 1.
         new_user_rating_weight: the same for new users.
     """
@@ -99,7 +101,9 @@ class Recipe:
     own_weight_decay: float | None = None
     side_information: bool = False
     side_weight_decay: float = 5.0
-    ranking: Recipe | None = None
+    history_weights: Range = (0.1, 1.3)
+    history_power: float = 0.5
+    ranking: tuple[Recipe, ...] = ()
     rating_weight: float = 0.25
     new_user_rating_weight: float = 0.5
 
@@ -153,13 +157,13 @@ class Recipe:
         return replace(self, **settings)
 
     def hyperparameters(self) -> dict[str, str]:
-        """Return all settings as text, for the manifest; those of the ranking part begin with "ranking."."""
+        """Return all settings as text, for the manifest; those of the ranking part begin with a name."""
         settings = {
             field.name: _as_text(getattr(self, field.name)) for field in fields(self) if field.name != "ranking"
         }
-        if self.ranking is None:
-            return settings
-        return settings | {f"ranking.{name}": text for name, text in self.ranking.hyperparameters().items()}
+        for member in self.ranking:
+            settings |= {f"{member.name}.{name}": text for name, text in member.hyperparameters().items()}
+        return settings
 
 
 def resolve_range(recipe: Recipe, dataset: RatingsDataset, *, allow_misfit: bool = False) -> Range | None:
@@ -211,9 +215,18 @@ _RANKING_PART = replace(
     name="ranking-part",
     n_exported_factors=50,
     epochs=15,
+    min_steps_per_epoch=8,
     learning_rate=2e-2,
     weight_decay=4.5,
     own_weight_decay=1.0,
+)
+
+# Models that err in different ways: their mean orders better than any of them.
+_RANKING_BLEND = (
+    replace(_RANKING_PART, name="ranking-1", n_exported_factors=64, history_power=0.6),
+    replace(_RANKING_PART, name="ranking-2", n_factors=100, epochs=30, weight_decay=4.0, side_information=True),
+    replace(_RANKING_PART, name="ranking-3", side_information=True, history_weights=(0.7, 1.3)),
+    replace(_RANKING_PART, name="ranking-4", history_weights=(0.7, 1.3)),
 )
 
 # docs/decisions/0003-recipes.md records what was tried.
@@ -231,7 +244,7 @@ _DOT_BIAS = Recipe(
     adapts_weight_decay=True,
     bias_weight_decay=0.05,
     side_information=True,
-    ranking=_RANKING_PART,
+    ranking=(_RANKING_PART,),
 )
 
 _NEURAL_NET = replace(
@@ -246,7 +259,7 @@ _NEURAL_NET = replace(
 _HYBRID = replace(
     _NEURAL_NET, name="hybrid", model="hybrid", weight_decay=2.25, embedding_dropout=0.5, network_weight_decay=0.5
 )
-_BEST = Recipe("best", "blend", n_factors=128, rating_range="auto", epochs=150, ranking=_RANKING_PART)
+_BEST = Recipe("best", "blend", n_factors=128, rating_range="auto", epochs=150, ranking=_RANKING_BLEND)
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (

@@ -124,7 +124,7 @@ def _print(console: Console, results: Mapping[str, Metrics], arguments: argparse
     console.print(f"recipe {recipe.name}, {splits}, seed {arguments.seed}")
     table = Table("")
     for name in results:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for key, title in _TITLES.items():
         values = (f"{metrics[key]:.4f}" if key in metrics else "-" for metrics in results.values())
         table.add_row(title.format(k=arguments.top), *values)

@@ -57,7 +57,7 @@ def recipe_from_flags(arguments: argparse.Namespace) -> Recipe:
         )
     changes: dict[str, Any] = {name: value for name in _SETTINGS if (value := getattr(arguments, name)) is not None}
     if arguments.no_ranking_part:
-        changes["ranking"] = None
+        changes["ranking"] = ()
     if arguments.rating_range == "auto":
         changes["rating_range"] = "auto"
     elif arguments.rating_range is not None:

@@ -197,11 +197,11 @@ class Trainer:
         checkpoint: Path | None,
         resume: bool,
     ) -> TrainedModel:
-        if self.recipe.ranking is None:
+        if not self.recipe.ranking:
             return model
         self._print("training the ranking part")
         path = None if checkpoint is None else ranking_checkpoint(checkpoint)
-        with self._observer(None if logs is None else logs / "ranking", self.recipe.ranking) as observer:
+        with self._observer(None if logs is None else logs / "ranking", self.recipe.ranking[0]) as observer:
             return add_ranking_part(
                 model,
                 train_ratings,
@@ -210,7 +210,7 @@ class Trainer:
                 device=self.device,
                 observer=observer,
                 checkpoint=path,
-                resume=resume and path is not None and path.exists(),
+                resume=resume,
             )
 
     @contextmanager

@@ -32,12 +32,18 @@ class Users(NamedTuple):
         """Return the weights of popularity as a column, (B, 1)."""
         return self.popularity_weight[:, None]
 
+    def weighted_items(self, values: Tensor) -> Tensor:
+        """Multiply a table of items, (n,), by the weight of the rating logit -> (n,) or (B, n).
+
+        The table keeps its shape, so that the graph reads it from tables.bin.
+        """
+        return values if self.order_weights is None else self.order_weights[:, :1] * values
+
     def weighted(self, logits: Tensor) -> Tensor:
-        """Multiply rating logits or parts of them, (n,) of all users or (B, ...), by their weight in the order."""
+        """Multiply rating logits or parts of them, (B, ...), by their weight in the order."""
         if self.order_weights is None:
             return logits
-        weights = self.order_weights[:, :1]
-        return logits * (weights if logits.ndim < 3 else weights[:, None])
+        return logits * self.order_weights[:, :1].reshape(-1, *[1] * (logits.ndim - 1))
 
 
 class Recommend(nn.Module):
@@ -76,7 +82,7 @@ class Recommend(nn.Module):
 
         The scores lack the terms that are equal for all items of a user.
         """
-        scores = users.popularity * self.item_log_popularity + users.weighted(self.scorer.item_bias)
+        scores = users.popularity * self.item_log_popularity + users.weighted_items(self.scorer.item_bias)
         query = self.query(users)
         if query is not None:
             scores = functional.linear(query, self.scorer.item_factors) + scores

@@ -43,7 +43,7 @@ class RecommendFromCandidates(Recommend):
         rough = users.weighted(self._rough_network(users))
         if query is not None:
             rough = functional.linear(query, scorer.item_factors) + rough
-        rough = rough + (users.popularity * self.item_log_popularity + users.weighted(scorer.item_bias[None]))
+        rough = rough + (users.popularity * self.item_log_popularity + users.weighted_items(scorer.item_bias))
         n_candidates = (k * CANDIDATES_PER_RESULT + self.n_candidates).clamp(max=scorer.n_items)
         candidates, rough = top_k_rows(mask_excluded(rough, excluded_rows, scorer.n_items), n_candidates)
         # In the order of rows, so that equal scores stay in that order.

@@ -59,7 +59,7 @@ def build_sections(version: ExportedVersion, validation: RatingsDataset | None) 
     measures = read_measures(version.path)
     new_users, squared_error = None, None
     if measures is not None:
-        errors = _held_out_measures(measures)
+        errors = _held_out_measures(measures, version.manifest.metrics_protocol)
         new_users, squared_error = measures.new_users, measures.squared_error
     elif held_out is not None:
         errors = _rating_errors(version, held_out)
@@ -117,14 +117,14 @@ def _rating_errors(version: ExportedVersion, validation: RatingsDataset) -> list
     )
 
 
-def _held_out_measures(measures: HeldOutMeasures) -> list[Section]:
+def _held_out_measures(measures: HeldOutMeasures, protocol: str) -> list[Section]:
     groups = []
     if measures.by_rating is not None and measures.by_popularity is not None:
         groups = _group_errors(measures.by_rating, measures.by_popularity)
-    return [_baselines(measures), *groups]
+    return [_baselines(measures, protocol), *groups]
 
 
-def _baselines(measures: HeldOutMeasures) -> Section:
+def _baselines(measures: HeldOutMeasures, protocol: str) -> Section:
     titles = {
         "rmse": "RMSE",
         "mae": "MAE",
@@ -142,7 +142,8 @@ def _baselines(measures: HeldOutMeasures) -> Section:
             return "-"
         return f"{values[name]:.1%}" if name in as_percent else f"{values[name]:.4f}"
 
-    text = "Errors of predicted ratings (lower is better). " if "rmse" in shown else ""
+    text = f"{protocol[:1].upper()}{protocol[1:]}. " if protocol else ""
+    text += "Errors of predicted ratings (lower is better). " if "rmse" in shown else ""
     if "ndcg" in shown:
         n_users = max(int(values.get("n_users", 0)) for values in models.values())
         text += (
@@ -151,6 +152,8 @@ def _baselines(measures: HeldOutMeasures) -> Section:
             f"the share of the catalogue among these recommendations. The last column is the share of the users whose "
             "list begins with the most frequent first item: 100% means that all lists begin alike. "
         )
+        if len([name for name in models if name.startswith("this model")]) > 1:
+            text += "The model's own order adds the popularity of the items to the predicted rating. "
     text += "A model that is no better than the baselines has learnt nothing about single users."
     return Section(
         "Compared with baselines",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,6 +33,17 @@ def join_ranking_part(rating: TrainedModel, ranking: TrainedModel, order: Order,
         n_ranking_factors=ranking.n_dot_factors + 1,
         order=order,
         new_user_order=new_user_order,
+    )
+
+
+def mean_ranking(models: Sequence[TrainedModel]) -> TrainedModel:
+    """Return a model whose scores are the means of the scores of ranking models."""
+    return replace(
+        models[0],
+        user_factors=np.hstack([model.user_factors / np.float32(len(models)) for model in models]),
+        item_factors=np.hstack([model.item_factors for model in models]),
+        item_bias=np.mean([model.item_bias for model in models], axis=0),
+        n_dot_factors=sum(model.n_dot_factors for model in models),
     )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from cofactor_trainer.architectures.recipes import Recipe, resolve_range
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.errors import RecipeError
+from cofactor_trainer.scoring.trained_model import TrainedModel
 from cofactor_trainer.training.blend import train_blend
 from cofactor_trainer.training.epochs import TrainingResult
 from cofactor_trainer.training.loop import train_by_gradient_descent
 from cofactor_trainer.training.observer import Observer
+from cofactor_trainer.training.shrinkage import FEWEST_RATINGS, MOST_RATINGS, shrink_to_biases
 from cofactor_trainer.training.task import TrainingTask
 
 
@@ -53,6 +56,8 @@ def train(
     if patience is not None and (patience < 1 or validation is None):
         raise RecipeError("early stopping needs held-out ratings and a patience of at least 1 epoch")
     rating_range = resolve_range(recipe, train_ratings, allow_misfit=allow_misfit_range)
+    is_small = FEWEST_RATINGS <= train_ratings.n_ratings < MOST_RATINGS
+    is_shrunk = is_small and recipe.adapts_weight_decay and rating_range is not None
     recipe = recipe.adapted_to(train_ratings.n_ratings)
     task = TrainingTask(train_ratings, validation, recipe, rating_range, seed, device)
     if recipe.model == "blend":
@@ -61,6 +66,17 @@ def train(
                 f"recipe {recipe.name} has no epochs to stop at: leave out the patience and the checkpoint"
             )
         return train_blend(task, observer)
-    return train_by_gradient_descent(
+    result = train_by_gradient_descent(
         task, observer, patience=patience, checkpoint=checkpoint, resume=resume, n_epochs=n_epochs
     )
+    return _shrunk(result, task) if is_shrunk else result
+
+
+def _shrunk(result: TrainingResult, task: TrainingTask) -> TrainingResult:
+    """Shrink the model of a small table towards biases alone."""
+
+    def train_part(ratings: RatingsDataset) -> TrainedModel:
+        part = replace(task, ratings=ratings, validation=None)
+        return train_by_gradient_descent(part, n_epochs=result.best_epoch).model
+
+    return replace(result, model=shrink_to_biases(result.model, task.ratings, train_part, task.seed))
