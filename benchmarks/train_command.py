@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.datasets import ml_100k_folder
@@ -62,7 +63,7 @@ def run(command: Sequence[str], environment: dict[str, str]) -> Run:
         raise SystemExit(f"error: {' '.join(command[1:4])} failed with {process.returncode}")
     seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     phases: dict[str, float] = {}
-    for (begin, name), (end, _) in zip(lines, [*lines[1:], (seconds, "")], strict=True):
+    for (begin, name), (end, _) in pairwise([*lines, (seconds, "")]):
         phases[name] = phases.get(name, 0.0) + end - begin
     used = sum(getattr(after, name) - getattr(before, name) for name in ("ru_utime", "ru_stime"))
     return Run(seconds, used, phases)
