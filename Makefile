@@ -1,7 +1,7 @@
 # Build, test and release Cofactor. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-faults test-floors check format proto check-proto lock audit sbom image image-trainer clean
+.PHONY: help demo serve test test-faults test-floors check format proto check-proto templates check-templates lock audit sbom image image-trainer clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -24,7 +24,7 @@ $(UV):
 $(INSTALLED): $(UV) $(LOCK) pyproject.toml
 	@echo "setting up $(VENV) (the first time downloads torch: several GB)"
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
-	@VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes $(LOCK)
+	@VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --compile-bytecode --require-hashes $(LOCK)
 	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -48,7 +48,7 @@ test-floors: $(UV) ## Test the client with the oldest and the newest dependencie
 	  PYTHONPATH=proto:client eval "$(UV) run --quiet --no-project --isolated --python $(PYTHON) $$libraries \
 	    python tests/compatibility/round_trip.py" || exit 1; done
 
-check: $(INSTALLED) check-proto ## Lint, check types and the API style, and compare the generated code with proto/
+check: $(INSTALLED) check-proto check-templates ## Lint, check types and the API style, and compare what is generated with its sources
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -71,6 +71,12 @@ check-proto: $(INSTALLED) ## Compare the generated Python stubs with proto/
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call generate,$$fresh) \
 	  && diff -r --exclude='*.proto' --exclude=__pycache__ --exclude=py.typed proto/cofactor "$$fresh/cofactor" \
 	  || { echo "error: the generated code does not match proto/; run 'make proto' and commit the result"; exit 1; }
+
+templates: $(INSTALLED) ## Trace the graphs of the usual models, for exports to fill in
+	@$(BIN)/python -m tools.graph_templates
+
+check-templates: $(INSTALLED) ## Compare the templates of the graphs with fresh traces
+	@$(BIN)/python -m tools.graph_templates --check
 
 COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --upgrade --quiet --custom-compile-command 'make lock'

@@ -6,7 +6,8 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,21 +19,6 @@ from cofactor_trainer.interruption import (
     raise_once_when_interrupted,
 )
 
-try:
-    with exit_when_interrupted():  # the imports take seconds
-        import shtab
-        from rich.console import Console
-        from rich.logging import RichHandler
-
-        from cofactor_trainer.commands import evaluate, export, lr_find, publish, report, search, train
-        from cofactor_trainer.commands.flag_values import join_negative_values
-except ModuleNotFoundError as error:
-    if (error.name or "cofactor").startswith("cofactor"):
-        raise  # a broken installation or a mistake in an import, not a missing extra
-    print(f"error: {MissingExtraError('cofactor-train', error.name or '', 'trainer')}", file=sys.stderr)
-    sys.exit(2)
-
-_COMMANDS = ("train", "evaluate", "lr-find", "search", "report", "export", "publish")
 _GLOBAL_FLAGS = ("-h", "--help", "--version", "--print-completion")
 
 
@@ -41,9 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns 2 for an error that the user can fix, 130 after Ctrl-C, and 143 after SIGTERM.
     """
+    try:
+        with exit_when_interrupted():  # the imports take seconds
+            parsed, run = _load(sys.argv[1:] if arguments is None else arguments)
+    except MissingExtraError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     with raise_once_when_interrupted():
         try:
-            status = _run(arguments)
+            status = run(parsed)
             sys.stdout.flush()  # here an error can still be reported
             return status
         except TrainerError as error:
@@ -66,19 +58,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-    words = join_negative_values(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] not in (*_COMMANDS, *_GLOBAL_FLAGS):
+def _load(arguments: Sequence[str]) -> tuple[argparse.Namespace, Callable[[argparse.Namespace], int]]:
+    """Parse the flags and import the module of the sub-command; no other sub-command's libraries are imported.
+
+    Raises:
+        MissingExtraError: a library is not installed.
+    """
+    try:
+        parsed = _parse(arguments)
+        if parsed.command == "train":  # its output is for people; that of the others may be JSON
+            print("starting: importing torch and pandas", flush=True)
+        module = import_module(f"cofactor_trainer.commands.{parsed.command.replace('-', '_')}")
+    except ModuleNotFoundError as error:
+        if (error.name or "cofactor").startswith("cofactor"):
+            raise  # a broken installation or a mistake in an import, not a missing extra
+        raise MissingExtraError("cofactor-train", error.name or "", "trainer") from error
+    _log_to_stderr()
+    return parsed, module.run
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    from cofactor_trainer.commands.flag_values import join_negative_values
+    from cofactor_trainer.commands.parsers import PARSERS
+
+    words = join_negative_values(arguments)
+    if not words or words[0] not in (*PARSERS, *_GLOBAL_FLAGS):
         words.insert(0, "train")
-    parsed = _parser().parse_args(words)
-    # Warnings go to stderr, because stdout may be JSON.
+    return _parser().parse_args(words)
+
+
+def _log_to_stderr() -> None:
+    """Print warnings to stderr, because stdout may be JSON."""
+    from rich.console import Console
+    from rich.logging import RichHandler
+
     handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
-    status: int = parsed.run(parsed)
-    return status
 
 
 def _parser() -> argparse.ArgumentParser:
+    import shtab
+
+    from cofactor_trainer.commands.parsers import add_parsers
+
     parser = argparse.ArgumentParser(
         prog="cofactor-train",
         description="Train recommenders and export them to ONNX. Without a command, train.",
@@ -86,8 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cofactor-train {_version()}")
     shtab.add_argument_to(parser, help="print the completion script of a shell")
     commands = parser.add_subparsers(dest="command", required=True)
-    for module in (train, evaluate, lr_find, search, report, export, publish):
-        module.add_parser(commands)
+    add_parsers(commands)
     for command in commands.choices.values():
         for action in command._actions:
             if action.type is Path:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cofactor_trainer.__main__ import main
 from cofactor_trainer.architectures.recipes import find_recipe
-from cofactor_trainer.commands import train as train_command
+from cofactor_trainer.commands.parsers import add_parsers
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags
 from cofactor_trainer.commands.two_trainings import Trainer, refit_checkpoint
 from cofactor_trainer.data.rating_files import read_ratings
@@ -51,7 +51,7 @@ def flags(*words):
 
 def command_parser():
     parser = argparse.ArgumentParser()
-    train_command.add_parser(parser.add_subparsers())
+    add_parsers(parser.add_subparsers())
     return parser
 
 
@@ -82,6 +82,20 @@ def test_the_exported_model_is_trained_on_all_ratings(ratings, split, recipe):
     )
     assert f"training on {n_ratings - n_held_out:,} ratings, measuring on {n_held_out:,} others\n" in output
     assert f"training again on all {n_ratings:,} ratings for 3 epochs, to export\n" in output
+
+
+@pytest.mark.parametrize("recipe", ["dot-bias", "ranking"])
+def test_two_trainings_side_by_side_give_the_same_version(ratings, split, recipe, monkeypatch):
+    serial, _ = train_version(ratings, split, "--recipe", recipe)
+    monkeypatch.setattr("cofactor_trainer.commands.two_trainings.FEWEST_SIDE_BY_SIDE", 0)
+    monkeypatch.setattr("cofactor_trainer.commands.two_trainings.has_second_processor", lambda: True)
+    parallel, output = train_version(ratings, split, "--recipe", recipe)
+    assert_same_model(parallel.model, serial.model)
+    assert parallel.metrics == serial.metrics
+    assert f"on all {ratings.n_ratings:,} ratings for 3 epochs, in a second process\n" in output
+    assert re.search(r"trained again: train loss \d\.\d{4} in epoch 3", output)
+    _, output = train_version(ratings, split, "--recipe", recipe, "--patience", "3")
+    assert "second process" not in output
 
 
 def test_the_metrics_are_those_of_the_model_that_had_not_seen_the_held_out_ratings(ratings, split):

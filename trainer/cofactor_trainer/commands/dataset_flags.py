@@ -1,4 +1,8 @@
-"""Declare the flags that name the ratings and their split, and load what they name."""
+"""Declare the flags that name the ratings and their split, and load what they name.
+
+The modules that read files are imported when they are needed: they import pandas and pyarrow, which `--help` does not
+need.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,13 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from cofactor_trainer.commands.flag_values import parse_delimiter, parse_numbers, parse_pair, parse_seed
-from cofactor_trainer.data import movielens
 from cofactor_trainer.data.dataset import RatingsDataset
-from cofactor_trainer.data.dataset_builder import RatingScale
 from cofactor_trainer.data.download import ARCHIVES, fetch
-from cofactor_trainer.data.rating_files import ColumnNames, FileOptions, PredefinedParts, read_ratings
 from cofactor_trainer.data.splits import (
     Split,
     per_user_last_split,
@@ -23,8 +25,10 @@ from cofactor_trainer.data.splits import (
     random_split,
     time_split,
 )
-from cofactor_trainer.data.table_files import is_parquet, is_text
 from cofactor_trainer.errors import InputError
+
+if TYPE_CHECKING:
+    from cofactor_trainer.data.rating_files import ColumnNames, FileOptions
 
 _ENCODING = "utf-8"
 # MovieLens defines all of these itself.
@@ -136,6 +140,8 @@ def load_dataset(arguments: argparse.Namespace) -> RatingsDataset:
     Raises:
         InputError: the ratings are unusable, or a flag does not apply to them.
     """
+    from cofactor_trainer.data import movielens
+
     _check_predefined_flags(arguments)
     name: str = arguments.dataset
     path = Path(name)
@@ -153,6 +159,10 @@ def load_dataset(arguments: argparse.Namespace) -> RatingsDataset:
 
 
 def _load_file(path: Path, arguments: argparse.Namespace) -> RatingsDataset:
+    from cofactor_trainer.data.dataset_builder import RatingScale
+    from cofactor_trainer.data.rating_files import PredefinedParts, read_ratings
+    from cofactor_trainer.data.table_files import is_parquet, is_text
+
     if path.exists():
         _reject_flags(arguments, f"the file {arguments.dataset}", "by_title", "split_name")
         if all(table is None or is_parquet(table) for table in (path, arguments.items, arguments.users)):
@@ -191,6 +201,8 @@ def _check_predefined_flags(arguments: argparse.Namespace) -> None:
 
 
 def _file_options(arguments: argparse.Namespace) -> FileOptions:
+    from cofactor_trainer.data.rating_files import FileOptions
+
     return FileOptions(
         encoding=arguments.encoding or _ENCODING,
         delimiter=arguments.delimiter,
@@ -209,6 +221,8 @@ def _reject_flags(arguments: argparse.Namespace, dataset: str, *flags: str) -> N
 
 
 def _parse_columns(text: str) -> ColumnNames:
+    from cofactor_trainer.data.rating_files import ColumnNames
+
     names = [name.strip() for name in text.split(",")]
     if len(names) not in (3, 4) or not all(names):
         raise InputError(f"--columns is {text!r}: give USER,ITEM,RATING or USER,ITEM,RATING,TIME")

@@ -6,16 +6,15 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from cofactor_trainer.architectures.recipes import Recipe
-from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, print_dataset, require_split
+from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset, require_split
 from cofactor_trainer.commands.metrics_protocol import evaluation_protocol
-from cofactor_trainer.commands.recipe_flags import add_recipe_flags, recipe_from_flags, resolve_device
+from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
 from cofactor_trainer.commands.small_tables import warn_of_small_table
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.splits import Split, k_folds
@@ -40,27 +39,6 @@ _TITLES = {
     "popularity_lift": "popularity lift",
     "first_item_share": "share of the most frequent first item",
 }
-
-
-def add_parser(commands: Any) -> None:
-    """Declare the sub-command."""
-    parser = commands.add_parser(
-        "evaluate",
-        help="compare a recipe with baselines",
-        description="Train a recipe on a part of the ratings and measure it on the rest. Compare it with popularity "
-        "and with a model of biases only.",
-    )
-    add_dataset_flags(parser)
-    add_recipe_flags(parser)
-    group = parser.add_argument_group("evaluation")
-    group.add_argument(
-        "--folds", type=int, metavar="N", help="cross-validate: average over N splits, each rating held out once"
-    )
-    group.add_argument(
-        "--top", type=int, default=10, metavar="K", help="recommendations to measure (default: %(default)s)"
-    )
-    group.add_argument("--json", action="store_true", help="print the metrics as JSON")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

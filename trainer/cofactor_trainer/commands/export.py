@@ -11,30 +11,6 @@ from cofactor_trainer.errors import InputError
 from cofactor_trainer.export.finished_training import FinishedTraining, kept_until_exported, read_training
 
 
-def add_parser(commands: Any) -> None:
-    """Declare the sub-command."""
-    parser = commands.add_parser(
-        "export",
-        help="repeat an export that failed",
-        description="Export a model that was trained, but whose export failed. The training saved it as "
-        "models/NAME/VERSION.trained.npz; the file is removed when the version is complete.",
-    )
-    parser.add_argument("file", type=Path, metavar="FILE", help="saved training, models/NAME/VERSION.trained.npz")
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="model repository (default: the one that FILE was saved in)"
-    )
-    parser.add_argument("--name", metavar="NAME", help="name of the model (default: as it was trained)")
-    parser.add_argument("--version", metavar="V", help="version of the model (default: as it was trained)")
-    parser.add_argument("--quantize", choices=("int8", "none"), help="as for train (default: as it was trained)")
-    parser.add_argument(
-        "--approximate",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="as for train (default: as it was trained)",
-    )
-    parser.set_defaults(run=run)
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Read the training, export it and remove the file."""
     training = _with_flags(read_training(arguments.file), arguments)

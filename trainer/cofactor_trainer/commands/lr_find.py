@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, print_dataset, split_dataset
-from cofactor_trainer.commands.recipe_flags import add_recipe_flags, recipe_from_flags, resolve_device
+from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset, split_dataset
+from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
 from cofactor_trainer.errors import InputError, MissingExtraError
 from cofactor_trainer.export.atomic_directory import replace_text
 from cofactor_trainer.training.lr_finder import LearningRateCurve, find_learning_rate
 
 _PRINTED_ROWS = 12
 _BAR_WIDTH = 40
-
-
-def add_parser(commands: Any) -> None:
-    """Declare the sub-command."""
-    parser = commands.add_parser(
-        "lr-find",
-        help="find a learning rate",
-        description="Train some steps with a rising learning rate, print the loss at each and suggest a rate.",
-    )
-    add_dataset_flags(parser)
-    add_recipe_flags(parser)
-    group = parser.add_argument_group("range test")
-    group.add_argument("--steps", type=int, default=300, metavar="N", help="steps to train (default: %(default)s)")
-    group.add_argument("--plot", type=Path, metavar="FILE.html", help="plot the curve (needs the report extra)")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

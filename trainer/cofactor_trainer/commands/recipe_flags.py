@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import torch
-
 from cofactor_trainer.architectures.recipes import DEFAULT_RECIPE, RECIPES, Recipe, find_recipe
 from cofactor_trainer.commands.flag_values import parse_pair, parse_seed
 from cofactor_trainer.errors import InputError
@@ -72,6 +70,8 @@ def recipe_from_flags(arguments: argparse.Namespace) -> Recipe:
 
 def resolve_device(name: str) -> str:
     """Return a device that works; "auto" is CUDA if there is any, else the CPU."""
+    import torch  # it takes seconds, and `--help` declares flags only
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -4,29 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, split_dataset
+from cofactor_trainer.commands.dataset_flags import load_dataset, split_dataset
 from cofactor_trainer.errors import MissingExtraError
 from cofactor_trainer.export.held_out_measures import read_measures
 from cofactor_trainer.export.version_reader import read_version
-
-
-def add_parser(commands: Any) -> None:
-    """Declare the sub-command."""
-    parser = commands.add_parser(
-        "report",
-        help="write an HTML page about a version",
-        description="Write an HTML page about a version. A version keeps what was measured on its held-out ratings, so "
-        "the flags for ratings matter only for versions that older trainers exported: name the ratings as in their "
-        "training, or leave out what needs them with --validation-fraction 0.",
-    )
-    parser.add_argument("version", type=Path, metavar="VERSION", help="version directory, models/NAME/VERSION")
-    parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="where to write the page (default: NAME-VERSION.html)"
-    )
-    add_dataset_flags(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

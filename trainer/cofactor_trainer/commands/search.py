@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, print_dataset, require_split
-from cofactor_trainer.commands.recipe_flags import add_recipe_flags, recipe_from_flags, resolve_device
+from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset, require_split
+from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.training.hyperparameter_search import Trial, search_hyperparameters
 
@@ -20,27 +18,6 @@ _FLAGS = {
     "batch_size": "--batch-size",
     "n_factors": "--factors",
 }
-
-
-def add_parser(commands: Any) -> None:
-    """Declare the sub-command."""
-    parser = commands.add_parser(
-        "search",
-        help="search for better hyper-parameters",
-        description="Vary the rates, epochs, batch size and factors of a recipe (needs the search extra).",
-    )
-    add_dataset_flags(parser)
-    add_recipe_flags(parser)
-    group = parser.add_argument_group("search")
-    group.add_argument(
-        "--trials",
-        type=int,
-        default=30,
-        metavar="N",
-        help="number of trials, earlier ones of the study included (default: %(default)s)",
-    )
-    group.add_argument("--study", type=Path, metavar="FILE", help="save the trials here and continue from them")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,13 +7,12 @@ import logging
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from cofactor_trainer.architectures.recipes import Recipe, resolve_range
-from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, print_dataset, split_dataset
-from cofactor_trainer.commands.recipe_flags import add_recipe_flags, recipe_from_flags, resolve_device
+from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset, split_dataset
+from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
 from cofactor_trainer.commands.small_tables import warn_of_small_table
 from cofactor_trainer.commands.two_trainings import TrainedVersion, Trainer
 from cofactor_trainer.data.duplicates import without_duplicates
@@ -31,58 +30,6 @@ from cofactor_trainer.export.version_writer import version_of_time
 logger = logging.getLogger(__name__)
 
 
-def add_parser(commands: Any) -> None:
-    """Declare the sub-command."""
-    parser = commands.add_parser(
-        "train", help="train a model and export it for the server", description="Train a model and export it."
-    )
-    add_dataset_flags(parser)
-    add_recipe_flags(parser)
-    _add_output_flags(parser)
-    _add_long_training_flags(parser)
-    parser.set_defaults(run=run)
-
-
-def _add_output_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("output")
-    group.add_argument(
-        "--output", type=Path, default=Path("models"), metavar="DIR", help="model repository (default: %(default)s)"
-    )
-    group.add_argument("--name", metavar="NAME", help="name of the model (default: the recipe's name)")
-    group.add_argument("--version", metavar="V", help="version of the model (default: the UTC time)")
-    group.add_argument(
-        "--export",
-        choices=("refitted", "judged"),
-        default="refitted",
-        help="refitted: train a second time, on all ratings, and export that model; judged: export the model that was "
-        "measured on the held-out ratings and has not seen them (default: %(default)s)",
-    )
-    group.add_argument(
-        "--quantize",
-        choices=("int8",),
-        help="choose candidates with 8-bit item factors and score them exactly: for large catalogues (dot products "
-        "only)",
-    )
-    group.add_argument(
-        "--approximate",
-        action="store_true",
-        help="add an index, so that servers can search part of the catalogue only: for millions of items (dot products "
-        "only; needs the approximate extra)",
-    )
-
-
-def _add_long_training_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("long training")
-    group.add_argument("--patience", type=int, metavar="N", help="stop after N epochs without a lower validation loss")
-    group.add_argument("--checkpoint", type=Path, metavar="FILE", help="save the state of training after every epoch")
-    group.add_argument(
-        "--tensorboard", type=Path, metavar="DIR", help="log every epoch for TensorBoard (needs the tracking extra)"
-    )
-    group.add_argument(
-        "--resume", action="store_true", help="continue from --checkpoint, to the result of an uninterrupted run"
-    )
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Load the ratings, train on a part of them, measure on the rest, train again on all of them, export."""
     console = Console()
@@ -90,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     name: str = recipe.name if arguments.name is None else arguments.name
     _check_flags(arguments, recipe, name)
     trainer = Trainer(console, recipe, resolve_device(arguments.device), arguments)
+    console.print(f"reading {arguments.dataset}", soft_wrap=True, markup=False, highlight=False)
     dataset = load_dataset(arguments)
     resolve_range(recipe, dataset, allow_misfit=arguments.allow_misfit_range)
     split = split_dataset(dataset, arguments)
@@ -99,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     _create_model_directory(arguments.output / name)
     version = trainer.train_version(dataset, split)
     console.print(f"metrics: {version.protocol.text}", soft_wrap=True)
+    console.print("exporting, and comparing every graph with torch")
     path = _export(version, recipe, name, arguments)
     console.print(f"exported: {path}")
     return 0

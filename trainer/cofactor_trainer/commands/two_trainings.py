@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -24,10 +26,15 @@ from cofactor_trainer.training.console_observer import ConsoleObserver
 from cofactor_trainer.training.epochs import EpochResult, TrainingResult
 from cofactor_trainer.training.observer import CompositeObserver, Observer
 from cofactor_trainer.training.ranking_part import add_ranking_part
+from cofactor_trainer.training.second_process import SecondProcess, has_second_processor, in_second_process
 from cofactor_trainer.training.tensorboard import TensorBoardObserver
+from cofactor_trainer.training.threads import is_threaded
 from cofactor_trainer.training.train import train
 
 logger = logging.getLogger(__name__)
+
+# A training on fewer ratings takes less than a second.
+FEWEST_SIDE_BY_SIDE = 20_000
 
 
 @dataclass(frozen=True)
@@ -77,19 +84,51 @@ class Trainer:
             )
         n_train, n_held_out = split.train.n_ratings, split.validation.n_ratings
         self._print(f"training on {n_train:,} ratings, measuring on {n_held_out:,} others")
-        result = self._train_to_measure(split.train, split.validation)
-        metrics = manifest_metrics(result, split)
         refits = self.flags.export == "refitted"
-        protocol = replace(
-            describe_protocol(self.flags, split, refitted=refits),
-            measures=measure_held_out(result.model, split).to_json(),
-        )
-        if not refits:
-            rated = in_rows_of(dataset, split.train)
-            return TrainedVersion(result.model, split.train, rated, metrics, result.history, protocol)
-        self._print(f"training again on all {dataset.n_ratings:,} ratings for {result.best_epoch} epochs, to export")
-        model = self._train_again(dataset, result.best_epoch).model
+        with self._second_training(dataset, refits) as second:
+            result = self._train_to_measure(split.train, split.validation)
+            self._print(f"measuring on the {n_held_out:,} others")
+            metrics = manifest_metrics(result, split)
+            protocol = replace(
+                describe_protocol(self.flags, split, refitted=refits),
+                measures=measure_held_out(result.model, split).to_json(),
+            )
+            if not refits:
+                rated = in_rows_of(dataset, split.train)
+                return TrainedVersion(result.model, split.train, rated, metrics, result.history, protocol)
+            model = self._wait_for(second) if second else self._train_again(dataset, result.best_epoch).model
         return TrainedVersion(model, dataset, dataset, metrics, result.history, protocol)
+
+    @contextmanager
+    def _second_training(self, dataset: RatingsDataset, refits: bool) -> Iterator[SecondProcess[TrainingResult] | None]:
+        """Train on all ratings while the block runs, if that takes less time than to do it afterwards."""
+        if not (refits and self._can_train_side_by_side(dataset.n_ratings)):
+            yield None
+            return
+        n_epochs = self.recipe.epochs
+        self._print(f"training again on all {dataset.n_ratings:,} ratings for {n_epochs} epochs, in a second process")
+        quiet = replace(self, console=Console(file=io.StringIO()))
+        with in_second_process(partial(quiet._train_again, dataset, n_epochs)) as second:
+            yield second
+
+    def _can_train_side_by_side(self, n_ratings: int) -> bool:
+        """Return True if a second training would not wait for the first, nor for its number of epochs."""
+        flags = self.flags
+        return (
+            self.device == "cpu"
+            and self.recipe.model != "blend"
+            and n_ratings >= FEWEST_SIDE_BY_SIDE
+            and not is_threaded(self.recipe.batch_size_for(n_ratings))
+            and (flags.patience, flags.checkpoint, flags.tensorboard) == (None, None, None)
+            and has_second_processor()
+        )
+
+    def _wait_for(self, second: SecondProcess[TrainingResult]) -> TrainedModel:
+        if not second.is_done:
+            self._print("waiting for the second process")
+        result = second.result()
+        self._print(f"trained again: train loss {result.history[-1].train_loss:.4f} in epoch {len(result.history)}")
+        return result.model
 
     def _print(self, line: str) -> None:
         self.console.print(line, soft_wrap=True)
@@ -112,6 +151,7 @@ class Trainer:
 
     def _train_again(self, dataset: RatingsDataset, n_epochs: int) -> TrainingResult:
         """Train on all ratings, for as many epochs as the measured model was trained."""
+        self._print(f"training again on all {dataset.n_ratings:,} ratings for {n_epochs} epochs, to export")
         checkpoint = None if self.flags.checkpoint is None else refit_checkpoint(self.flags.checkpoint)
         return self._train(
             dataset,

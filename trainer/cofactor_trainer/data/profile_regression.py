@@ -117,7 +117,7 @@ def _leave_one_out_error(columns: Float64Array, target: Float64Array, penalty: f
     D. M. Allen, The relationship between variable selection and data augmentation, 1974.
     """
     inverse = np.linalg.inv(columns.T @ columns + penalty * np.eye(columns.shape[1]))
-    leverage = np.einsum("ij,jk,ik->i", columns, inverse, columns)
+    leverage = ((columns @ inverse) * columns).sum(1)
     residual = target - columns @ (inverse @ (columns.T @ target))
     return float(np.square(residual / (1 - leverage)[:, None]).mean())
 

@@ -31,6 +31,7 @@ from cofactor_trainer.graphs.scorer import Scorer
 from cofactor_trainer.scoring.numpy_scorer import predict_ratings
 from cofactor_trainer.scoring.ranking_part import rating_part
 from cofactor_trainer.scoring.trained_model import BY_RATING, Order, TrainedModel
+from cofactor_trainer.training.threads import one_thread
 
 MEASURES_FILE = "measures.json"
 # Rankings are measured on a sample of the users: of 162,000 users of MovieLens 25M, all would take minutes.
@@ -164,7 +165,7 @@ def _new_users(model: TrainedModel, train: RatingsDataset, held_out: RatingsData
 
     def embed(item_rows: Int64Array, ratings: Float32Array) -> tuple[Float32Array, Float32Array]:
         nonlocal fold_in
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread():
             # Not before it is needed: the prior takes a pass over all ratings.
             fold_in = fold_in or EmbedRatingUser(scorer, estimate_rating_prior(model, train))
             profile = torch.zeros(len(item_rows), fold_in.n_profile_columns) if fold_in.n_profile_columns else None

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import Float32Array, RatingsDataset
@@ -23,6 +22,8 @@ from cofactor_trainer.training.epochs import EpochResult
 # Versions with a ranking part have the second format: a server that reads the first one would order by ratings alone.
 FORMAT_VERSION = 1
 RANKING_PART_FORMAT = 2
+MANIFEST_FILE = "manifest.json"
+SEAL_FILE = "manifest.sha256"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -51,6 +52,8 @@ def default_popularity_weight(model: TrainedModel) -> float:
 
 def create_manifest(model: TrainedModel, dataset: RatingsDataset, name: str, version: str) -> manifest_pb2.Manifest:
     """Create a manifest with everything that is known before the files are written."""
+    import torch  # it takes seconds, and publishing needs only the names of this module
+
     manifest = manifest_pb2.Manifest(
         format_version=RANKING_PART_FORMAT if model.n_ranking_factors else FORMAT_VERSION,
         name=name,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cofactor_trainer.errors import InputError, MissingExtraError
 from cofactor_trainer.export.atomic_directory import create_directory_atomically
+from cofactor_trainer.export.manifest import MANIFEST_FILE, SEAL_FILE
 from cofactor_trainer.export.signing import SIGNATURE_FILE, sign_version
 from cofactor_trainer.export.version_reader import read_version
-from cofactor_trainer.export.version_writer import MANIFEST_FILE, SEAL_FILE
 
 
 def publish_version(version: Path, repository: str, sign_key: Path | None = None) -> str:

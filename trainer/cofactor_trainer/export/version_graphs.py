@@ -36,6 +36,7 @@ from cofactor_trainer.graphs.scorer import Scorer
 from cofactor_trainer.graphs.top_k import LARGE_CATALOGUE_ITEMS
 from cofactor_trainer.graphs.user_prior import UserPriors
 from cofactor_trainer.scoring.trained_model import TrainedModel
+from cofactor_trainer.training.threads import one_thread
 
 # Tables that only graphs of large or quantized catalogues read.
 LARGE_TABLES = ("item_columns", "item_codes", "item_code_basis", "item_code_steps")
@@ -71,10 +72,11 @@ def build_graphs(
     scale = dataset.rating_min, dataset.rating_max
     fold_in = build_fold_in(model, scorer, priors, scale)
     units = output_units(model, dataset)
-    histories = [
-        find_stable_history(history, fold_in, scorer.n_items, units)
-        for history in sampler.sample_embed_user(dataset, priors.main.profile)
-    ]
+    with one_thread():
+        histories = [
+            find_stable_history(history, fold_in, scorer.n_items, units)
+            for history in sampler.sample_embed_user(dataset, priors.main.profile)
+        ]
     graphs["embed_user"] = GraphCheck(
         embed_user_spec(fold_in), histories, fold_in, compute_exactly=partial(_embed_exactly, fold_in)
     )

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from google.protobuf import json_format
 
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import Float32Array, Int64Array, RowArray
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.export.manifest import FORMAT_VERSION, RANKING_PART_FORMAT, check_names
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class ExportedVersion:
         return ratings
 
     def _session(self, graph: str) -> onnxruntime.InferenceSession:
+        import onnxruntime  # publishing a version runs no graph
+
         if graph not in self._sessions:
             path = self.path / f"{graph}.onnx"
             self._sessions[graph] = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from cofactor_trainer.export.atomic_directory import create_directory_atomically
 from cofactor_trainer.export.held_out_measures import MEASURES_FILE
 from cofactor_trainer.export.item_effects import item_effects
 from cofactor_trainer.export.manifest import (
+    MANIFEST_FILE,
+    SEAL_FILE,
     check_names,
     create_manifest,
     describe_orders,
@@ -29,7 +32,7 @@ from cofactor_trainer.export.manifest import (
     file_entry,
 )
 from cofactor_trainer.export.table_file import write_tables
-from cofactor_trainer.export.verification.parity import verify_graph
+from cofactor_trainer.export.verification.parity import GraphCheck, ParityError, verify_graph
 from cofactor_trainer.export.version_arrays import (
     Arrays,
     catalogue_arrays,
@@ -46,10 +49,11 @@ from cofactor_trainer.graphs.top_k import LARGE_CATALOGUE_ITEMS
 from cofactor_trainer.graphs.user_prior import UserPriors
 from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
+from cofactor_trainer.training.threads import one_thread
+
+logger = logging.getLogger(__name__)
 
 TABLES_FILE = "tables.bin"
-MANIFEST_FILE = "manifest.json"
-SEAL_FILE = "manifest.sha256"
 GOLDEN_FILE = "golden.npz"
 
 # Tables that the score of an item is computed from.
@@ -192,7 +196,8 @@ def _write_files(
     rated: Arrays,
     options: _Options,
 ) -> None:
-    priors = estimate_priors(model, dataset)
+    with one_thread():
+        priors = estimate_priors(model, dataset)
     arrays = _graph_arrays(model, dataset, priors, options.quantize_to)
     manifest.embedding_space = embedding_space_id(model, arrays)
     catalogue = catalogue_arrays(dataset)
@@ -257,13 +262,34 @@ def _write_graphs(
     golden: Arrays = {}
     for name, check in build_graphs(model, dataset, priors, arrays).items():
         path = directory / f"{name}.onnx"
-        write_graph(check.spec, path, tables, TABLES_FILE)
-        for number, (inputs, outputs) in enumerate(verify_graph(path, check)):
+        for number, (inputs, outputs) in enumerate(_write_verified(check, path, tables)):
             golden |= {f"{name}/{number}/in/{key}": value for key, value in inputs.items()}
             golden |= {f"{name}/{number}/out/{key}": value for key, value in outputs.items()}
         manifest.graphs.add(name=name, path=path.name, tables=tables_by_initializer(path, manifest.tables))
         manifest.metrics.update({metric: measure(path) for metric, measure in check.recalls.items()})
     return golden
+
+
+def _write_verified(
+    check: GraphCheck, path: Path, tables: Mapping[str, manifest_pb2.Table]
+) -> list[tuple[Arrays, Arrays]]:
+    """Write a graph and verify it. If it is wrong and was made from a template, trace it and verify it again.
+
+    Returns:
+        The inputs and outputs of every golden input.
+
+    Raises:
+        ParityError: the traced graph computes something else than torch.
+    """
+    is_from_template = write_graph(check.spec, path, tables, TABLES_FILE)
+    try:
+        return verify_graph(path, check)
+    except ParityError as error:
+        if not is_from_template:
+            raise
+        logger.warning("the graph of a template is not used, and torch is traced instead: %s", error)
+    write_graph(check.spec, path, tables, TABLES_FILE, allow_template=False)
+    return verify_graph(path, check)
 
 
 def _write_synced(path: Path, content: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from cofactor_trainer.data.profile_regression import COLUMN_RANGE
 from cofactor_trainer.graphs.scorer import Scorer, gather_rows
@@ -63,7 +64,7 @@ class Prior(nn.Module):
 
     def unwhiten(self, whitened: Tensor, mean: Tensor) -> Tensor:
         """Convert whitened rows to rows: (B, D) -> (B, D)."""
-        return whitened @ self.prior_root.t() + mean
+        return functional.linear(whitened, self.prior_root) + mean
 
 
 class EmbedRatingUser(Prior):
@@ -72,10 +73,13 @@ class EmbedRatingUser(Prior):
     steps has the length of every Gauss-Newton step; iterations is the number of conjugate gradients in each.
     """
 
+    identity: Tensor
+
     def __init__(
         self, scorer: Scorer, prior: UserPrior, steps: tuple[float, ...] | None = None, iterations: int = 6
     ) -> None:
         super().__init__(prior)
+        self.register_buffer("identity", torch.eye(len(self.prior_mean)))
         self.scorer = scorer
         self.steps = steps or (DOT_STEPS if scorer.network is None else NETWORK_STEPS)
         self.iterations = iterations
@@ -104,14 +108,13 @@ class EmbedRatingUser(Prior):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute graph embed_user; docs/model-format.md has the shapes."""
         given = (item_rows != self.scorer.n_items).float()
-        identity = torch.eye(len(self.prior_mean))
         whitened = torch.zeros_like(ratings[:, :1]) * self.prior_mean
         mean = self.mean_given(profile)
         for length in self.steps:
             fitted, basis = self.linearise(self.unwhiten(whitened, mean), item_rows, given)
             transposed = basis.transpose(1, 2)
             gradient = transposed @ ((ratings - fitted) * given)[:, :, None] - whitened[:, :, None]
-            change = conjugate_gradients(transposed @ basis + identity, gradient, self.iterations)
+            change = conjugate_gradients(transposed @ basis + self.identity, gradient, self.iterations)
             whitened = whitened + (change[:, :, 0] if length == 1 else length * change[:, :, 0])
         user = self.unwhiten(whitened, mean)
         logits, _ = self.logits_and_jacobian(user, item_rows)

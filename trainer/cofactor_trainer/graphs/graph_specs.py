@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cofactor_trainer.graphs.graph_switch import Condition
+from cofactor_trainer.graphs.graph_spec import Condition, GraphSpec
 from cofactor_trainer.graphs.item_columns import SimilarItemsColumnwise
-from cofactor_trainer.graphs.onnx_writer import GraphSpec
 from cofactor_trainer.graphs.predict import Predict
 from cofactor_trainer.graphs.ranking_fold_in import FoldIn
 from cofactor_trainer.graphs.recommend import Recommend

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 
-# "one row": the first dimension of the first input is 1. "no rating weight": the first column of the input
-# order_weights is 0 everywhere.
-Condition = Literal["one row", "no rating weight"]
+from cofactor_trainer.graphs.graph_spec import Condition
 
 
 def switch_graphs(condition: Condition, special: ir.Model, general: ir.Model) -> ir.Model:

@@ -1,55 +1,29 @@
-"""Export torch modules as ONNX files whose tables are external data."""
+"""Write graphs as ONNX files whose tables are external data."""
 
 from __future__ import annotations
 
-import logging
 import math
 import os
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import onnx
-import onnx_ir as ir
-import torch
-from torch import Tensor, nn
 
 from cofactor.v1 import manifest_pb2
-from cofactor_trainer.graphs.graph_switch import Condition, switch_graphs
-
-OPSET = 18
-
-
-@dataclass(frozen=True)
-class GraphSpec:
-    """A torch module and how to export it.
-
-    Attributes:
-        module: module to export.
-        inputs: example inputs by name; every free dimension is at least 2.
-        dynamic_axes: names of the free dimensions, {input: {axis: name}}.
-        outputs: output names.
-        broadcast_axes: names of axes that are traced as equal to another axis but may also be 1, {input: {axis: name}}.
-        special: a condition, and the module to run instead of `module` where it holds; None to always run `module`.
-    """
-
-    module: nn.Module
-    inputs: Mapping[str, Tensor]
-    dynamic_axes: Mapping[str, Mapping[int, str]]
-    outputs: Sequence[str]
-    broadcast_axes: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
-    special: tuple[Condition, nn.Module] | None = None
+from cofactor_trainer.graphs.graph_spec import GraphSpec, OnnxGraph
+from cofactor_trainer.graphs.templates.instantiation import graph_from_template
 
 
-def table_slice_name(table: str, start: int) -> str:
-    """Return the name of a buffer that holds some rows of a table, beginning at row start."""
-    return f"{table}_from_{start}"
-
-
-def write_graph(spec: GraphSpec, path: Path, tables: Mapping[str, manifest_pb2.Table], tables_file: str) -> None:
+def write_graph(
+    spec: GraphSpec,
+    path: Path,
+    tables: Mapping[str, manifest_pb2.Table],
+    tables_file: str,
+    *,
+    allow_template: bool = True,
+) -> bool:
     """Export a graph to path.
 
     Args:
@@ -57,31 +31,27 @@ def write_graph(spec: GraphSpec, path: Path, tables: Mapping[str, manifest_pb2.T
         path: file to write.
         tables: tables by name. A buffer with the name of a table, or of a slice of one, refers to tables_file.
         tables_file: name of the file that holds the tables.
+        allow_template: False to trace the graph even if there is a template.
+
+    Returns:
+        True if the graph was made from a template.
 
     Raises:
         ValueError: a buffer does not fit its table, or a free dimension has become constant.
     """
-    model = _trace(spec)
-    if spec.special is not None:
-        condition, module = spec.special
-        special = _single_user_spec(spec, module) if condition == "one row" else replace(spec, module=module)
-        model = switch_graphs(condition, _trace(special), model)
-    for name, initializer in list(model.graph.initializers.items()):
-        if not initializer.uses():
-            del model.graph.initializers[name]
-            continue
-        table_name, _, start = name.rpartition(".")[2].partition("_from_")
-        if table_name in tables:
-            _refer_to_table(initializer, tables[table_name], int(start or 0), tables_file)
-    _merge_equal_references(model)
-    _name_dimensions(model, spec)
-    proto = ir.to_proto(model)
-    _strip_metadata(proto)
+    graph = graph_from_template(spec) if allow_template else None
+    is_from_template = graph is not None
+    if graph is None:
+        from cofactor_trainer.graphs.tracing import trace  # torch's exporter takes seconds to import
+
+        graph = trace(spec)
+    proto = _store_initializers(graph, tables, tables_file)
     with path.open("wb") as file:
         file.write(proto.SerializeToString())
         file.flush()
         os.fsync(file.fileno())
     onnx.checker.check_model(path)
+    return is_from_template
 
 
 def tables_by_initializer(path: Path, tables: Iterable[manifest_pb2.Table]) -> dict[str, str]:
@@ -96,115 +66,59 @@ def tables_by_initializer(path: Path, tables: Iterable[manifest_pb2.Table]) -> d
     return found
 
 
-def _single_user_spec(spec: GraphSpec, module: nn.Module) -> GraphSpec:
-    """Specify the module for a batch of one: the first dimension of the first input is 1 and no longer free."""
-    batch = spec.dynamic_axes[next(iter(spec.inputs))][0]
-    inputs = {
-        name: value[:1] if spec.dynamic_axes.get(name, {}).get(0) == batch else value
-        for name, value in spec.inputs.items()
-    }
-    dynamic_axes = {
-        name: {axis: dimension for axis, dimension in axes.items() if dimension != batch}
-        for name, axes in spec.dynamic_axes.items()
-    }
-    return replace(spec, module=module, inputs=inputs, dynamic_axes=dynamic_axes)
+def _store_initializers(
+    graph: OnnxGraph, tables: Mapping[str, manifest_pb2.Table], tables_file: str
+) -> onnx.ModelProto:
+    """Return the graph with its initializers; those that are tables, or parts of one, refer to tables_file.
+
+    Where both branches of a graph read a part of a table, one initializer is stored for both.
+    """
+    proto = onnx.ModelProto()
+    proto.CopyFrom(graph.proto)
+    first: dict[tuple[Any, ...], str] = {}
+    merged: dict[str, str] = {}
+    for name, value in graph.initializers.items():
+        table_name, _, start = name.rpartition(".")[2].partition("_from_")
+        if table_name not in tables:
+            proto.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+            continue
+        reference = _reference(name, value, tables[table_name], int(start or 0), tables_file)
+        shared = first.setdefault((*(entry.value for entry in reference.external_data), value.shape), name)
+        if shared == name:
+            proto.graph.initializer.append(reference)
+        else:
+            merged[name] = shared
+    for node in _nodes(proto.graph):
+        for position, name in enumerate(node.input):
+            if name in merged:
+                node.input[position] = merged[name]
+    return proto
 
 
-def _trace(spec: GraphSpec) -> ir.Model:
-    names = sorted({name for axes in spec.dynamic_axes.values() for name in axes.values()})
-    dimensions = {name: torch.export.Dim(name) for name in names}
-    shapes = tuple(
-        {axis: dimensions[dimension] for axis, dimension in spec.dynamic_axes.get(name, {}).items()}
-        for name in spec.inputs
-    )
-    with _quiet_exporter():
-        program = torch.onnx.export(
-            spec.module.eval(),
-            tuple(spec.inputs.values()),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=list(spec.inputs),
-            output_names=list(spec.outputs),
-            dynamic_shapes=shapes,
-            verbose=False,
-        )
-    assert program is not None
-    return program.model
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Silence the warnings of torch's exporter."""
-    exporter = logging.getLogger("torch.onnx")
-    level = exporter.level
-    exporter.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        exporter.setLevel(level)
-
-
-def _refer_to_table(initializer: ir.Value, table: manifest_pb2.Table, start: int, tables_file: str) -> None:
-    """Make an initializer refer to its rows of the table in tables_file, beginning at row start."""
-    tensor = initializer.const_value
-    assert tensor is not None
-    n_rows, *row = tensor.shape.numpy()
+def _reference(
+    name: str, value: npt.NDArray[Any], table: manifest_pb2.Table, start: int, tables_file: str
+) -> onnx.TensorProto:
+    """Return an initializer that refers to its rows of the table in tables_file, beginning at row start."""
+    n_rows, *row = value.shape
     # A vector may be referred to as a column: ONNX Runtime would copy it to reshape it in the graph.
     if math.prod(row) != math.prod(table.shape[1:]) or start + n_rows > table.shape[0]:
-        raise ValueError(f"initializer {initializer.name} is not a part of the table {table.name}")
-    offset = table.offset + start * tensor.nbytes // n_rows
-    initializer.const_value = ir.ExternalTensor(
-        tables_file,
-        offset,
-        tensor.nbytes,
-        tensor.dtype,
-        shape=ir.Shape([n_rows, *row]),
-        name=initializer.name or "",
+        raise ValueError(f"initializer {name} is not a part of the table {table.name}")
+    tensor = onnx.TensorProto(
+        name=name,
+        data_type=onnx.helper.np_dtype_to_tensor_dtype(value.dtype),
+        dims=value.shape,
+        data_location=onnx.TensorProto.EXTERNAL,
     )
+    offset = table.offset + start * value.nbytes // n_rows
+    for key, entry in (("location", tables_file), ("offset", offset), ("length", value.nbytes)):
+        tensor.external_data.add(key=key, value=str(entry))
+    return tensor
 
 
-def _merge_equal_references(model: ir.Model) -> None:
-    """Keep one initializer for each part of a table, where both branches of a graph have one."""
-    first: dict[tuple[int | None, int | None], ir.Value] = {}
-    for name, initializer in list(model.graph.initializers.items()):
-        tensor = initializer.const_value
-        if not isinstance(tensor, ir.ExternalTensor):
-            continue
-        shared = first.setdefault((tensor.offset, tensor.length), initializer)
-        if shared is not initializer and shared.shape == initializer.shape:
-            initializer.replace_all_uses_with(shared)
-            del model.graph.initializers[name]
-
-
-def _name_dimensions(model: ir.Model, spec: GraphSpec) -> None:
-    for value in model.graph.inputs:
-        assert value.shape is not None
-        name = value.name or ""
-        for axis, dimension in {**spec.dynamic_axes.get(name, {}), **spec.broadcast_axes.get(name, {})}.items():
-            if isinstance(value.shape[axis], int):
-                raise ValueError(f"dimension {axis} of input {name} has become constant: len() of a tensor does that")
-            value.shape[axis] = dimension
-
-
-def _strip_metadata(proto: onnx.ModelProto) -> None:
-    """Remove the source file and line that torch records for every node, with paths of this machine.
-
-    Inferred shapes are removed too: they hold torch's names of dimensions, and ONNX Runtime infers them again.
-    """
-    del proto.metadata_props[:]
-    del proto.graph.value_info[:]
-    _strip_graph_metadata(proto.graph)
-
-
-def _strip_graph_metadata(graph: onnx.GraphProto) -> None:
-    del graph.metadata_props[:]
-    parts: list[Any] = [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
-    for part in parts:
-        del part.metadata_props[:]
-        part.doc_string = ""
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes of a graph and of its branches."""
     for node in graph.node:
+        yield node
         for attribute in node.attribute:
-            if attribute.HasField("g"):  # a branch
-                _strip_graph_metadata(attribute.g)
+            if attribute.HasField("g"):
+                yield from _nodes(attribute.g)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from cofactor_trainer.data.dataset import Float32Array, Int64Array
 from cofactor_trainer.data.profile_regression import COLUMN_RANGE, Float64Array
@@ -125,14 +126,14 @@ class RankingFoldIn(Prior):
         step = torch.zeros_like(pull)
         for length in STEP_LENGTHS:
             step = step + length * self._newton_step(step, start, pull, total)
-        return (start + step) @ self.prior_root.t() + self.prior_mean
+        return functional.linear(start + step, self.prior_root, self.prior_mean)
 
     def _newton_step(self, position: Tensor, start: Tensor, pull: Tensor, total: Tensor) -> Tensor:
         """Return the step from a position, relative to the start, which is the mean of the prior given the profile.
 
         position, start and pull (B, r), total (B, 1) -> (B, r).
         """
-        shares = torch.softmax((start + position) @ self.softmax_items.t() + self.softmax_logits, 1)
+        shares = torch.softmax(functional.linear(start + position, self.softmax_items, self.softmax_logits), 1)
         gradient = pull - total * (shares @ self.softmax_items) - position
         return gradient / (total * self.curvature + 1)
 

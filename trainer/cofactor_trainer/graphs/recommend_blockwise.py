@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cofactor_trainer.graphs.onnx_writer import table_slice_name
+from cofactor_trainer.graphs.graph_spec import table_slice_name
 from cofactor_trainer.graphs.recommend import Recommend, Users
 from cofactor_trainer.graphs.scorer import Scorer
 from cofactor_trainer.graphs.top_k import EXCLUDED_SCORE

@@ -21,7 +21,7 @@ from cofactor_trainer.export.verification.tolerances import (
     TOLERANCE,
     relative_difference,
 )
-from cofactor_trainer.graphs.onnx_writer import GraphSpec
+from cofactor_trainer.graphs.graph_spec import GraphSpec
 
 Arrays = dict[str, npt.NDArray[Any]]
 Compute = Callable[..., Tensor | tuple[Tensor, ...]]
