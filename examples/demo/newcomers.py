@@ -24,8 +24,8 @@ def show_newcomers(client: Client, names: tuple[str, str] = OPPOSITES) -> None:
     pairs = zip(films, others, strict=True)
     rows = [(str(rank), *(film.title for film in pair)) for rank, pair in enumerate(pairs, start=1)]
     show_table("Recommend, for two new users side by side", ("#", *columns), rows, text_columns=columns)
-    both_rated = [f"{title} {first[title]:g} and {second[title]:g}" for title in first if title in second]
-    console.print(Text("  both rated: " + (", ".join(both_rated) or "no film")), soft_wrap=True)
+    both_rated = [f"{title} {first[title]:g}/{second[title]:g}" for title in first if title in second]
+    console.print(Text("  rated by both: " + (", ".join(both_rated) or "no film")), soft_wrap=True)
     n_shared = len({film.item_id for film in films} & {film.item_id for film in others})
     console.print(f"  films in both lists: {n_shared} of {len(films)}")
 

@@ -111,7 +111,7 @@ def _explain(client: Client, scored: ScoredItem) -> None:
     rows.append(("unexplained", "", f"{explanation.unexplained:+.3f}"))
     rows.append(("score", "", f"{explanation.score:+.3f}"))
     rows.append(("score in the list of Recommend", "", f"{explanation.ranking_score:+.3f}"))
-    show_table(f"Explain, why {scored.title} for user {USER}", ("part", "rated", "adds"), rows)
+    show_table(f"Explain, the predicted rating of {scored.title} for user {USER}", ("part", "rated", "adds"), rows)
 
 
 def _embed_new_user(client: Client) -> UserEmbedding:
