@@ -207,7 +207,6 @@ def test_a_version_leaves_out_every_rated_item_and_is_judged_only_on_ratings_it_
     page = tmp_path / "report.html"
     assert main(["report", str(version.path), "--html", str(page), "--dataset", str(table)]) == 0
     html = page.read_text(encoding="utf-8")
-    assert ("<h2>Error by rating</h2>" in html) == (export == "judged")
-    assert ("trained again on all ratings" in html) == (export == "refitted")
+    # The errors are those that the judged model had, also after it was trained again.
+    assert "<h2>Error by rating</h2>" in html
     assert version.manifest.metrics_protocol in html
-    assert ("has no errors" in capsys.readouterr().out) == (export == "refitted")
