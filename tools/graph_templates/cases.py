@@ -64,6 +64,9 @@ class Kind:
         return " ".join([part for part in parts if part] + ["ranking part"] * self.has_ranking)
 
 
+# Widest hidden layers. The exporter transposes weights of up to 8192 numbers, and leaves larger ones to the graph.
+WIDEST_FIRST, WIDEST = 128, 63
+
 KINDS = (
     Kind("dot-product"),
     Kind("dot-product", has_ranking=True),
@@ -92,6 +95,11 @@ class SizeSampler:
         place = {"most items": "anywhere", "most factors": "most"}.get(self._place, self._place)
         return self._draw(place, self._sizes.fewest, self._sizes.most)
 
+    def width(self, most: int) -> int:
+        """Draw the width of a hidden layer."""
+        place = {"most items": "anywhere", "most factors": "most"}.get(self._place, self._place)
+        return self._draw(place, self._sizes.fewest, most)
+
     def _draw(self, place: str, fewest: int, most: int) -> int:
         if place in ("fewest", "most"):
             return fewest if place == "fewest" else most
@@ -111,7 +119,8 @@ def make_model(kind: Kind, sampler: SizeSampler) -> TrainedModel:
     n_user_net, n_item_net, layers = 0, 0, []
     if kind.n_layers:
         n_user_net, n_item_net = sampler.size(), sampler.size()
-        widths = [n_user_net + n_item_net, *(sampler.size() for _ in range(kind.n_layers - 1)), 1]
+        hidden = [sampler.width(WIDEST_FIRST if not number else WIDEST) for number in range(kind.n_layers - 1)]
+        widths = [n_user_net + n_item_net, *hidden, 1]
         layers = [Layer(sampler.numbers(out, n), sampler.numbers(out)) for n, out in itertools.pairwise(widths)]
     low, width, bias = sampler.random.random(3).tolist()
     model = TrainedModel(

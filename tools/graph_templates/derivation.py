@@ -56,13 +56,13 @@ class Parameters:
             if len(set(numbers)) == 1:
                 self.conditions["fixed"][name] = numbers[0]
                 continue
-            form = self.find(numbers)
-            if form is not None:
-                self.conditions["dependent"][name] = form
-                continue
-            self._free[name] = numbers
             if all(isinstance(number, int) for number in numbers):
                 self.conditions["sizes"][name] = [min(numbers), max(numbers)]
+            form = self.find(numbers)
+            if form is None:
+                self._free[name] = numbers
+            else:
+                self.conditions["dependent"][name] = form
 
     def derive(self, values: Values, what: str) -> LinearForm:
         """Return the sum of parameters that has these values in the traces.

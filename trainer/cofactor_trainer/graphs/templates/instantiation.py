@@ -49,8 +49,8 @@ def graph_from_template(spec: GraphSpec, folder: Path = FOLDER) -> OnnxGraph | N
 def holds(conditions: Mapping[str, Any], numbers: Mapping[str, Number]) -> bool:
     """Return True if a template holds for the parameters.
 
-    Some parameters must have the value that they had when the template was traced. Some depend on others. The others
-    must be between the smallest and the largest value that the template was traced with.
+    Some parameters must have the value that they had when the template was traced. The sizes must be between the
+    smallest and the largest that it was traced with, and some of the parameters depend on others.
     """
     return (
         all(numbers[name] == value for name, value in conditions["fixed"].items())
