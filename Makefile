@@ -48,7 +48,7 @@ test-floors: $(UV) ## Test the client with the oldest and the newest dependencie
 	  PYTHONPATH=proto:client eval "$(UV) run --quiet --no-project --isolated --python $(PYTHON) $$libraries \
 	    python tests/compatibility/round_trip.py" || exit 1; done
 
-check: $(INSTALLED) check-proto check-templates ## Lint, check types and the API style, and compare what is generated with its sources
+check: $(INSTALLED) check-proto ## Lint, check types and the API style, and compare the generated code with proto/
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -75,7 +75,7 @@ check-proto: $(INSTALLED) ## Compare the generated Python stubs with proto/
 templates: $(INSTALLED) ## Trace the graphs of the usual models, for exports to fill in
 	@$(BIN)/python -m tools.graph_templates
 
-check-templates: $(INSTALLED) ## Compare the templates of the graphs with fresh traces
+check-templates: $(INSTALLED) ## Compare all templates of the graphs with fresh traces (minutes)
 	@$(BIN)/python -m tools.graph_templates --check
 
 COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

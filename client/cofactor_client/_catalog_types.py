@@ -91,6 +91,8 @@ class Model:
         dataset: name of the dataset it was trained on.
         metrics_protocol: which ratings the metrics were measured on, and which ones the model was trained on; empty if
             the version does not say.
+        has_ranking_part: True if the model has a part of its own for the order of recommendations, beside the one that
+            predicts ratings.
     """
 
     name: str
@@ -114,6 +116,7 @@ class Model:
     supports_new_users: bool
     dataset: str
     metrics_protocol: str = ""
+    has_ranking_part: bool = False
 
 
 @dataclass(frozen=True)

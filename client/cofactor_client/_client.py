@@ -9,7 +9,7 @@ from cofactor_client import _bulk
 from cofactor_client import _request_messages as build
 from cofactor_client import _response_parsing as parse
 from cofactor_client._catalog_client import CatalogClient
-from cofactor_client._request_types import ItemFilter, ModelLike, RecommendOptions, UserLike, UserOrRequest
+from cofactor_client._request_types import ItemFilter, ModelLike, Ranking, RecommendOptions, UserLike, UserOrRequest
 from cofactor_client._response_types import (
     EntryError,
     Explanation,
@@ -334,14 +334,26 @@ class Client(CatalogClient):
         item_id: str,
         *,
         max_contributions: int = 5,
+        ranking: Ranking | None = None,
+        popularity_penalty: float = 0.0,
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> Explanation:
-        """Explain which rated items raised or lowered a prediction. `user` is an id or a history, not an embedding.
+        """Explain which rated items raised or lowered a prediction, and the item's place in the list.
+
+        `user` is an id or a history, not an embedding. `ranking` and `popularity_penalty` are those of the `recommend`
+        whose list is explained. `max_contributions` is also the largest number of reasons.
 
         >>> e = client.explain("1", "10")
         >>> abs(e.global_bias + e.user_bias + e.item_bias + e.interaction - e.score) < 1e-4
         True
         """
-        request = build.explain(self._resolve_model(model), user, item_id, max_contributions)
+        request = build.explain(
+            self._resolve_model(model),
+            user,
+            item_id,
+            max_contributions,
+            ranking=ranking,
+            popularity_penalty=popularity_penalty,
+        )
         return parse.explanation(self._transport.call(self._transport.recommender.Explain, request, timeout))

@@ -11,6 +11,7 @@ from cofactor_client._request_types import (
     ItemFilter,
     ModelLike,
     Order,
+    Ranking,
     RatingHistory,
     RecommendOptions,
     UserEmbedding,
@@ -192,11 +193,26 @@ def embed_new_user(
     )
 
 
-def explain(model: ModelLike, user: UserLike, item_id: str, max_contributions: int) -> recommender_pb2.ExplainRequest:
-    """Build a request for the explanation of one prediction."""
-    return recommender_pb2.ExplainRequest(
-        model=_model_ref(model), user=_user(user), item_id=item_id, max_contributions=max_contributions
+def explain(
+    model: ModelLike,
+    user: UserLike,
+    item_id: str,
+    max_contributions: int,
+    *,
+    ranking: Ranking | None,
+    popularity_penalty: float,
+) -> recommender_pb2.ExplainRequest:
+    """Build a request for the explanation of one prediction and of the item's place in the list."""
+    request = recommender_pb2.ExplainRequest(
+        model=_model_ref(model),
+        user=_user(user),
+        item_id=item_id,
+        max_contributions=max_contributions,
+        popularity_penalty=popularity_penalty,
     )
+    if ranking is not None:
+        request.ranking = _choice(_RANKINGS, ranking, "ranking")
+    return request
 
 
 def top_items(model: ModelLike, order: Order, k: int, page_token: str) -> catalog_pb2.ListTopItemsRequest:

@@ -135,9 +135,11 @@ class RecommendOptions(TypedDict, total=False):
         filter: conditions on the items that may be returned.
         include_rated: True to return items that the user has rated as well; default False.
         diversity: 0 (the default) ranks by score alone; towards 1 the results differ more from each other.
-        popularity_penalty: 0 (the default) to 10; this times log(rating count + 1) is subtracted from each score.
+        popularity_penalty: 0 (the default) to 10; 1 takes off what popularity adds to the score of the average user. In
+            models without a ranking part, this times log(rating count + 1) is subtracted from each score.
         unknown_user: "error" (the default), or "popular" to recommend for the average user and set `is_fallback`.
-        ranking: "popularity-corrected" (the default of a rating model) or "predicted-rating".
+        ranking: "popularity-corrected" or "predicted-rating"; by default the best order that the model has, which is
+            "popularity-corrected" for a rating model without a ranking part.
         min_predicted_rating: leave out items whose predicted rating is lower.
         return_items: False to leave out titles and attributes; default True.
     """

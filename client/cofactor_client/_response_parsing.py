@@ -23,6 +23,8 @@ from cofactor_client._response_types import (
     Explanation,
     NewUser,
     Predictions,
+    RankingReason,
+    RankingScore,
     Recommendations,
     ScoredItem,
     SimilarItems,
@@ -105,6 +107,7 @@ def explanation(response: recommender_pb2.ExplainResponse) -> Explanation:
         other_contributions=response.other_contributions,
         other_rating_count=response.other_rating_count,
         unexplained=response.unexplained,
+        ranking=_ranking_score(response.ranking) if response.HasField("ranking") else None,
     )
 
 
@@ -157,6 +160,7 @@ def _model(model: model_pb2.Model) -> Model:
         supports_new_users=model.supports_new_users,
         dataset=model.dataset,
         metrics_protocol=model.metrics_protocol,
+        has_ranking_part=model.has_ranking_part,
     )
 
 
@@ -185,6 +189,23 @@ def _scored_item(scored: recommender_pb2.ScoredItem) -> ScoredItem:
         score=scored.score,
         predicted_rating=scored.predicted_rating if scored.HasField("predicted_rating") else None,
         item=_item(scored.item) if scored.HasField("item") else None,
+    )
+
+
+def _ranking_score(ranking: recommender_pb2.ExplainResponse.RankingScore) -> RankingScore:
+    return RankingScore(
+        rating_weight=ranking.rating_weight,
+        ranking_weight=ranking.ranking_weight,
+        ranking_logit=ranking.ranking_logit,
+        item_part=ranking.item_part,
+        user_part=ranking.user_part,
+        reasons=tuple(
+            RankingReason(r.item_id, r.rating, r.contribution, r.own_contribution, r.similar_rating_count)
+            for r in ranking.reasons
+        ),
+        other_part=ranking.other_part,
+        other_rating_count=ranking.other_rating_count,
+        unexplained=ranking.unexplained,
     )
 
 

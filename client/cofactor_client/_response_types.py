@@ -156,8 +156,58 @@ class Contribution:
 
 
 @dataclass(frozen=True)
+class RankingReason:
+    """A rated item as a reason for the place of an item in the list, together with similar rated items.
+
+    Attributes:
+        item_id: the rated item.
+        rating: the user's rating of it.
+        contribution: the amount that this rating and those that `similar_rating_count` counts add to the ranking score.
+        own_contribution: the part of `contribution` that comes from this rating alone.
+        similar_rating_count: number of ratings of similar items that move the score in the same direction and are no
+            reasons of their own.
+    """
+
+    item_id: str
+    rating: float
+    contribution: float
+    own_contribution: float
+    similar_rating_count: int
+
+
+@dataclass(frozen=True)
+class RankingScore:
+    """The parts of the score that orders the list.
+
+    The ranking score is the sum of item_part, user_part, the contributions of `reasons`, other_part and unexplained. It
+    is also rating_weight * `Explanation.score` + ranking_weight * ranking_logit + `Explanation.popularity`.
+
+    Attributes:
+        rating_weight: weight of `Explanation.score`.
+        ranking_weight: weight of ranking_logit; 0 if the model has no ranking part.
+        ranking_logit: logit of the model's ranking part; 0 if it has none.
+        item_part: the score for the average user, or for a user with the same profile and without ratings.
+        user_part: the same for all items; it does not change their order.
+        reasons: the ratings that move the item up or down the list, largest absolute contribution first.
+        other_part: sum of the contributions of the ratings that are in no reason.
+        other_rating_count: number of these ratings.
+        unexplained: the part that does not follow from the ratings.
+    """
+
+    rating_weight: float
+    ranking_weight: float
+    ranking_logit: float
+    item_part: float
+    user_part: float
+    reasons: tuple[RankingReason, ...]
+    other_part: float
+    other_rating_count: int
+    unexplained: float
+
+
+@dataclass(frozen=True)
 class Explanation:
-    """The parts of a prediction.
+    """The parts of a prediction, and of the score that orders the list.
 
     Attributes:
         score: global_bias + user_bias + item_bias + interaction, before the sigmoid.
@@ -170,12 +220,13 @@ class Explanation:
             average_interaction + other_contributions + unexplained.
         predicted_rating: on the model's scale; None for a ranking model.
         model: the model that computed the response.
-        ranking_score: score + popularity, which orders the results of `recommend` by default.
-        popularity: depends on the item's rating count only.
+        ranking_score: the score that orders the results of `recommend` with the same `ranking` and popularity_penalty.
+        popularity: the part of `ranking_score` that depends on the item's rating count only.
         average_interaction: `interaction` of a user with the same profile and without ratings.
         other_contributions: sum of the contributions of the rated items that are not listed.
         other_rating_count: number of these items.
         unexplained: the part that follows neither from the average user nor from the ratings.
+        ranking: the parts of `ranking_score`; None from a server that does not send them, such as 0.1.
     """
 
     score: float
@@ -193,3 +244,4 @@ class Explanation:
     other_contributions: float = 0.0
     other_rating_count: int = 0
     unexplained: float = 0.0
+    ranking: RankingScore | None = None

@@ -11,7 +11,7 @@ from cofactor_client import _request_messages as build
 from cofactor_client import _response_parsing as parse
 from cofactor_client._aio_catalog_client import AsyncCatalogClient
 from cofactor_client._aio_transport import iterate_pages
-from cofactor_client._request_types import ItemFilter, ModelLike, RecommendOptions, UserLike, UserOrRequest
+from cofactor_client._request_types import ItemFilter, ModelLike, Ranking, RecommendOptions, UserLike, UserOrRequest
 from cofactor_client._response_types import (
     EntryError,
     Explanation,
@@ -295,11 +295,24 @@ class AsyncClient(AsyncCatalogClient):
         item_id: str,
         *,
         max_contributions: int = 5,
+        ranking: Ranking | None = None,
+        popularity_penalty: float = 0.0,
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> Explanation:
-        """Explain which rated items raised or lowered a prediction. `user` is an id or a history, not an embedding."""
-        request = build.explain(self._resolve_model(model), user, item_id, max_contributions)
+        """Explain which rated items raised or lowered a prediction, and the item's place in the list.
+
+        `user` is an id or a history, not an embedding. `ranking` and `popularity_penalty` are those of the `recommend`
+        whose list is explained. `max_contributions` is also the largest number of reasons.
+        """
+        request = build.explain(
+            self._resolve_model(model),
+            user,
+            item_id,
+            max_contributions,
+            ranking=ranking,
+            popularity_penalty=popularity_penalty,
+        )
         return parse.explanation(await self._transport.call(self._transport.recommender.Explain, request, timeout))
 
 

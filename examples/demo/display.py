@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -43,13 +43,15 @@ def show_scored(title: str, results: Iterable[ScoredItem], score_name: str) -> N
     show_table(title, ("#", "title", "year", "genres", "predicted", score_name), rows)
 
 
-def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table with a title, without the columns that are empty."""
+def show_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], text_columns: Collection[str] = TEXT_COLUMNS
+) -> None:
+    """Print a table with a title, without the columns that are empty. Columns of text are aligned to the left."""
     console.print(Text(f"\n{title}", style="bold"))
     filled = [column for column in range(len(columns)) if any(row[column] for row in rows)]
     table = Table(box=None, padding=(0, 0, 0, 2), header_style="dim")
     for name in (columns[column] for column in filled):
-        is_text = name in TEXT_COLUMNS
+        is_text = name in text_columns
         table.add_column(name, justify="left" if is_text else "right", min_width=0 if is_text else len(name))
     for row in rows:
         table.add_row(*(Text(_shorten(row[column])) for column in filled))

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from cofactor_client import Client, EntryError, Item, ItemFilter, ScoredItem, UserEmbedding, recommend_request
 from examples.demo.display import console, show_items, show_scored, show_table
+from examples.demo.newcomers import show_newcomers
 
 USER = "15"
 FIVE_RATINGS = (
@@ -36,6 +37,7 @@ def tour(client: Client, held_out: pd.DataFrame) -> None:
     show_scored(f"SimilarItems, most similar to {toy_story.title}", similar, "cosine")
     _explain(client, top.results[0])
     new_user = _embed_new_user(client)
+    show_newcomers(client)
     _batch(client, new_user)
     _stream(client, held_out["user_id"].unique().tolist())
 
@@ -108,9 +110,8 @@ def _explain(client: Client, scored: ScoredItem) -> None:
     rows.append((others, "", f"{explanation.other_contributions:+.3f}"))
     rows.append(("unexplained", "", f"{explanation.unexplained:+.3f}"))
     rows.append(("score", "", f"{explanation.score:+.3f}"))
-    rows.append(("popularity", "", f"{explanation.popularity:+.3f}"))
-    rows.append(("ranking score", "", f"{explanation.ranking_score:+.3f}"))
-    show_table(f"Explain, why {scored.title} for user {USER}", ("part", "rated", "adds"), rows)
+    rows.append(("score in the list of Recommend", "", f"{explanation.ranking_score:+.3f}"))
+    show_table(f"Explain, the predicted rating of {scored.title} for user {USER}", ("part", "rated", "adds"), rows)
 
 
 def _embed_new_user(client: Client) -> UserEmbedding:
@@ -122,10 +123,8 @@ def _embed_new_user(client: Client) -> UserEmbedding:
     for title, rating in FIVE_RATINGS:
         console.print(Text(f"  {rating:g}  {films[title].title}"))
     n_factors = len(new_user.embedding.factors)
-    console.print(f"  gives {n_factors} factors, which fit the ratings with an RMSE of {new_user.fit_rmse:.2f}")
+    console.print(f"  gives {n_factors} factors; predictions from them fit the ratings, RMSE {new_user.fit_rmse:.2f}")
     show_scored("Recommend, for that new user", client.recommend(new_user.embedding, 10), "score")
-    opposite = client.embed_new_user({item_id: 6 - rating for item_id, rating in ratings.items()})
-    show_scored("Recommend, for a new user with the opposite ratings", client.recommend(opposite.embedding, 5), "score")
     return new_user.embedding
 
 

@@ -23,22 +23,29 @@ SPLIT_SEED = 42
 
 
 def ensure_model(name: str, recipe: str) -> None:
-    """Train and export a model, unless a previous run did and its version directory is intact. Prints its accuracy."""
+    """Train and export a model, unless a previous run did. Prints its accuracy.
+
+    A version directory that is damaged, or that an older release exported without a ranking part, is moved aside.
+    """
     from cofactor_server.errors import ModelRefused
     from cofactor_server.repository.version_directory import open_version_directory
 
     path = MODELS / name / VERSION
     try:
         version_directory = open_version_directory(path)
-        n_files = len(version_directory.manifest.files)
-        console.print(f"{name}: trained by a previous run, the checksums of its {n_files} files are right")
+        fault = "" if version_directory.manifest.ranking_factor_count else "has no ranking part"
     except ModelRefused:
+        fault = "damaged"
+    if fault:
         if path.exists():
-            damaged = path.with_name(f".damaged-{time.time_ns()}")
-            path.rename(damaged)
-            console.print(f"{name}: damaged, moved to {damaged.name}")
+            replaced = path.with_name(f".replaced-{time.time_ns()}")
+            path.rename(replaced)
+            console.print(f"{name}: {fault}, moved to {replaced.name}")
         _train(name, recipe)
         version_directory = open_version_directory(path)
+    else:
+        n_files = len(version_directory.manifest.files)
+        console.print(f"{name}: trained by a previous run, the checksums of its {n_files} files are right")
     show_parity(path)
     console.print(f"{name}: held-out RMSE {version_directory.manifest.metrics['rmse']:.4f}")
 

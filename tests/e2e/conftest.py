@@ -52,7 +52,7 @@ def served(tmp_path_factory):
     models = folder / "models"
     words = ["--dataset", "ml-latest-small", "--recipe", "dot-bias", "--output", models, "--name", "films"]
     train = [sys.executable, "-m", "cofactor_trainer", *words, "--split-seed", "42", "--export", "judged"]
-    done = subprocess.run(train, check=False, capture_output=True, text=True, timeout=250)
+    done = subprocess.run(train, check=False, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     split = random_split(load_embedded_small(), 0.2, 42)
     serve = [sys.executable, "-m", "cofactor_server", "--models", models, "--port", "0"]

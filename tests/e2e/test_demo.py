@@ -1,9 +1,13 @@
 """The trained, exported and served model predicts and recommends well, and the demo shows every RPC."""
 
+import json
+
 import numpy as np
 import pandas as pd
+import pytest
 
 from cofactor_client import EntryError, ItemFilter, recommend_request
+from examples.demo.newcomers import NEWCOMERS, OPPOSITES, show_newcomers
 from examples.demo.tour import tour
 from examples.demo.training import show_parity
 
@@ -120,9 +124,34 @@ def test_the_demo_shows_a_response_of_every_rpc(served, client, capsys):
         assert any(line.startswith(rpc) for line in lines), rpc
     start = lines.index("Recommend, for that new user")
     assert [int(line.split()[0]) for line in lines[start + 2 : start + 12]] == list(range(1, 11))
+    assert any(line.startswith("  films in both lists: ") for line in lines)
     assert "USER_NOT_FOUND" in shown
     assert "Star Wars: Episode IV - A New Hope" in shown
     assert "[bold]" not in shown
+
+
+@pytest.mark.parametrize("names", [OPPOSITES, ("sci-fi", "star trek"), ("sci-fi", "sci-fi")])
+def test_the_demo_shows_two_newcomers_side_by_side(served, client, capsys, names):
+    """Every newcomer has a column with the films of that person, and the number of shared films is right."""
+    show_newcomers(client, names)
+    lines = capsys.readouterr().out.splitlines()
+    people = json.loads(NEWCOMERS.read_text(encoding="utf-8"))
+    rated = pd.concat([served.trained_on, served.held_out])["item_id"].value_counts()
+    columns = []
+    for name in names:
+        ratings = {}
+        for title, rating in people[name]["ratings"].items():
+            of_title = [film.item_id for film in client.iter_search_items(title) if film.title == title]
+            ratings[max(of_title, key=rated.__getitem__)] = rating
+        page = client.recommend(client.embed_new_user(ratings).embedding, 10)
+        columns.append([film.item_id for film in page])
+        start = next(number for number, line in enumerate(lines) if f"for the {name} fan" in line)
+        for film, line in zip(page, lines[start + 1 : start + 11], strict=True):
+            assert line[lines[start].rindex(f"for the {name} fan") :].startswith(film.title[:39])
+    n_shared = len(set(columns[0]) & set(columns[1]))
+    assert lines[-1] == f"  films in both lists: {n_shared} of 10"
+    if names == OPPOSITES:
+        assert n_shared <= 2
 
 
 def test_the_demo_shows_how_close_the_graphs_are_to_torch(served, capsys):

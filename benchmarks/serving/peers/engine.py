@@ -27,7 +27,10 @@ class Engine:
         )
         self._factors = tables.array("user_factors")
         self._bias = tables.array("user_bias")
+        order = tables.manifest.get("defaultOrder")
         self._weight = np.float32(tables.manifest.get("defaultPopularityWeight", 0.0))
+        # The input of versions with a ranking part; others have none.
+        self._order = None if order is None else [order.get("ratingWeight", 0.0), order.get("rankingWeight", 0.0)]
         self._item_ids = tables.strings("item_ids")
         self._user_rows = {user_id: row for row, user_id in enumerate(tables.strings("user_ids"))}
         self._padding = len(self._item_ids)
@@ -41,16 +44,16 @@ class Engine:
         excluded = np.full((len(rows), max(1, *map(len, rated), 1)), self._padding, dtype=np.int64)
         for line, items in zip(excluded, rated, strict=True):
             line[: len(items)] = items
-        item_rows, scores, _ = self._session.run(
-            None,
-            {
-                "user_factors": self._factors[rows],
-                "user_bias": self._bias[rows],
-                "popularity_weight": np.full(len(rows), self._weight, dtype=np.float32),
-                "excluded_rows": excluded,
-                "k": np.array([k], dtype=np.int64),
-            },
-        )
+        inputs = {
+            "user_factors": self._factors[rows],
+            "user_bias": self._bias[rows],
+            "popularity_weight": np.full(len(rows), self._weight, dtype=np.float32),
+            "excluded_rows": excluded,
+            "k": np.array([k], dtype=np.int64),
+        }
+        if self._order is not None:
+            inputs["order_weights"] = np.tile(np.float32(self._order), (len(rows), 1))
+        item_rows, scores, _ = self._session.run(None, inputs)
         ids = self._item_ids
         return [
             ([ids[row] for row in line], line_scores)

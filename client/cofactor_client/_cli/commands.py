@@ -123,13 +123,24 @@ def top(client: Client, arguments: Namespace) -> Output:
 def explain(client: Client, arguments: Namespace) -> Output:
     """Run `cofactor explain USER ITEM`."""
     item = find_items(client, [arguments.item])[arguments.item]
-    explanation = client.explain(arguments.user, item.item_id, max_contributions=arguments.k)
+    explanation = client.explain(
+        arguments.user,
+        item.item_id,
+        max_contributions=arguments.k,
+        ranking=arguments.ranking,
+        popularity_penalty=arguments.popularity_penalty,
+    )
+    ranking = explanation.ranking
 
     def show() -> Iterator[RenderableType]:
         predicted = explanation.predicted_rating
         rating = "" if predicted is None else f": predicted rating {predicted:.2f}"
         yield Text(f"{item.title or item.item_id}{rating}", style="bold")
-        items = items_by_id(client, [part.item_id for part in explanation.contributions])
+        rated_ids = [part.item_id for part in explanation.contributions]
+        rated_ids += [reason.item_id for reason in ranking.reasons] if ranking else []
+        items = items_by_id(client, list(dict.fromkeys(rated_ids)))
+        if ranking is not None:
+            yield tables.ranking_table(ranking, explanation.ranking_score, items)
         yield tables.explanation_table(explanation, items)
         yield tables.served_by(explanation.model)
 

@@ -99,12 +99,18 @@ def item_filter(arguments: argparse.Namespace) -> ItemFilter:
     )
 
 
-def add_ranking_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that change how recommendations are ranked."""
+def add_score_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the options that change the score by which recommendations are ranked. Returns their group."""
     group = parser.add_argument_group("ranking")
     group.add_argument("--ranking", choices=get_args(Ranking), help="default: the model's own")
-    group.add_argument("--diversity", metavar="0..1", type=float, default=0.0, help="make results differ more")
     group.add_argument("--popularity-penalty", metavar="0..10", type=float, default=0.0, help="prefer rarer items")
+    return group
+
+
+def add_ranking_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that change how recommendations are ranked."""
+    group = add_score_options(parser)
+    group.add_argument("--diversity", metavar="0..1", type=float, default=0.0, help="make results differ more")
     group.add_argument("--min-rating", metavar="R", type=float, help="leave out items with a lower predicted rating")
     group.add_argument("--include-rated", action="store_true", help="return items that the user has rated, too")
     group.add_argument(

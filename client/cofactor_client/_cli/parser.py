@@ -106,6 +106,7 @@ def _explain_arguments(parser: argparse.ArgumentParser) -> None:
     _add_user(parser)
     parser.add_argument("item", metavar="ITEM", help="item id or title")
     options.add_count_option(parser, default=5)
+    options.add_score_options(parser)
 
 
 def _model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -141,7 +142,12 @@ _SUBCOMMANDS = (
     _Subcommand("embed", "embed a new user from ratings, without training", _embed_arguments, commands.embed),
     _Subcommand("search", "find items by words of their title", _search_arguments, commands.search),
     _Subcommand("top", "list the best, worst or most rated items", _top_arguments, commands.top),
-    _Subcommand("explain", "show how rated items add up to a prediction", _explain_arguments, commands.explain),
+    _Subcommand(
+        "explain",
+        "show how rated items add up to a prediction and a place in the list",
+        _explain_arguments,
+        commands.explain,
+    ),
     _Subcommand("model", "describe the served model", _model_arguments, commands.model),
     _Subcommand("load", "measure throughput and latency of Recommend under load", _load_arguments, commands.load),
 )

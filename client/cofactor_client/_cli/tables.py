@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from rich import box
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from cofactor_client._catalog_types import Item, Model, ModelDescription, ServedModel
 from cofactor_client._cli.load_generator import LoadResult
-from cofactor_client._response_types import Explanation, ScoredItem
+from cofactor_client._response_types import Contribution, Explanation, RankingReason, RankingScore, ScoredItem
 
 _ITEM_COLUMNS = ("title", "year", "genres", "ratings")
 _NUMBERS = {"#", "year", "ratings", "rated", "predicted", "score", "similarity", "bias", "adds", "users", "items"}
@@ -50,26 +50,63 @@ def load_table(result: LoadResult) -> Table:
     return _table(("load", ""), rows)
 
 
+def ranking_table(ranking: RankingScore, ranking_score: float, items: Mapping[str, Item]) -> Table:
+    """Build a table of the parts that add up to the score that orders recommendations, the reasons among them."""
+    rows: list[tuple[str | Text, ...]] = [
+        ("item, for the average user", "", f"{ranking.item_part:+.3f}"),
+        ("user, for all items alike", "", f"{ranking.user_part:+.3f}"),
+    ]
+    for reason in ranking.reasons:
+        similar = reason.similar_rating_count
+        rows.append(_because_of(reason, items, f" and {similar:,} similar" if similar else ""))
+    rows += [
+        (f"{ranking.other_rating_count:,} other ratings", "", f"{ranking.other_part:+.3f}"),
+        ("unexplained", "", f"{ranking.unexplained:+.3f}"),
+        ("ranking score", "", f"{ranking_score:+.3f}"),
+    ]
+    return _table(("place in the list", "rated", "adds"), rows)
+
+
 def explanation_table(explanation: Explanation, items: Mapping[str, Item]) -> Table:
-    """Build a table of the parts that add up to the score that orders recommendations."""
+    """Build a table of the parts that add up to the logit of the prediction, and of the score that it is a part of."""
     rows: list[tuple[str | Text, ...]] = [
         ("global bias", "", f"{explanation.global_bias:+.3f}"),
         ("user bias", "", f"{explanation.user_bias:+.3f}"),
         ("item bias", "", f"{explanation.item_bias:+.3f}"),
         ("average taste for it", "", f"{explanation.average_interaction:+.3f}"),
     ]
-    for part in explanation.contributions:
-        item = items.get(part.item_id)
-        title = item.title if item and item.title else part.item_id
-        rows.append((_text(f"because of {title}"), f"{part.rating:g}", f"{part.contribution:+.3f}"))
+    rows += [_because_of(part, items) for part in explanation.contributions]
     others = f"{explanation.other_rating_count:,} other ratings"
     rows.append((others, "", f"{explanation.other_contributions:+.3f}"))
     rest = explanation.remainder - explanation.average_interaction - explanation.other_contributions
     rows.append(("unexplained", "", f"{rest:+.3f}"))
     rows.append(("score", "", f"{explanation.score:+.3f}"))
-    rows.append(("popularity", "", f"{explanation.popularity:+.3f}"))
-    rows.append(("ranking score", "", f"{explanation.score + explanation.popularity:+.3f}"))
+    rows += _ranking_rows(explanation)
     return _table(("part", "rated", "adds"), rows)
+
+
+def _ranking_rows(explanation: Explanation) -> Iterator[tuple[str, str, str]]:
+    """Yield the terms of the ranking score, which servers of 0.1 do not send."""
+    ranking = explanation.ranking
+    if ranking is None:
+        return
+    if (ranking.rating_weight, ranking.ranking_weight) != (1.0, 0.0):
+        yield f"{ranking.rating_weight:.3g} * score", "", f"{ranking.rating_weight * explanation.score:+.3f}"
+        yield (
+            f"{ranking.ranking_weight:.3g} * ranking part",
+            "",
+            f"{ranking.ranking_weight * ranking.ranking_logit:+.3f}",
+        )
+    yield "popularity", "", f"{explanation.popularity:+.3f}"
+    yield "ranking score", "", f"{explanation.ranking_score:+.3f}"
+
+
+def _because_of(
+    part: Contribution | RankingReason, items: Mapping[str, Item], suffix: str = ""
+) -> tuple[str | Text, ...]:
+    item = items.get(part.item_id)
+    title = item.title if item and item.title else part.item_id
+    return _text(f"because of {title}{suffix}"), f"{part.rating:g}", f"{part.contribution:+.3f}"
 
 
 def description_table(description: ModelDescription) -> Table:
@@ -85,6 +122,7 @@ def description_table(description: ModelDescription) -> Table:
         "rating scale": f"{model.rating_min:g} to {model.rating_max:g}",
         "runs on": ", ".join(model.execution_providers),
         "new users": "yes" if model.supports_new_users else "no",
+        "ranking part": "yes" if model.has_ranking_part else "no",
         "profile": ", ".join(model.profile_keys),
         "metrics": ", ".join(f"{name} {value:.4f}" for name, value in sorted(model.metrics.items())),
         "measured": model.metrics_protocol.removeprefix("measured "),

@@ -11,6 +11,8 @@ from cofactor_server.inference.catalogue_top_k import CatalogueTopK
 from cofactor_server.inference.dynamic_batching import DynamicBatcher
 from cofactor_server.inference.engine import Engine
 from cofactor_server.inference.execution_providers import CPU
+from cofactor_server.ranking.item_scorer import ItemScorer
+from cofactor_server.ranking.orders import BY_RATING
 from cofactor_server.repository.version_directory import open_version_directory
 
 
@@ -22,7 +24,8 @@ def choose(monkeypatch):
         monkeypatch.setattr(top_k_choice, "batching_pays", lambda *_: pays)
         directory = open_version_directory(version)
         engine = Engine(directory, [CPU], must_use_first=True)
-        return top_k_choice.choose_top_k(directory, engine, ServerConfig(models="", provider="cpu", **settings))
+        config = ServerConfig(models="", provider="cpu", **settings)
+        return top_k_choice.choose_top_k(directory, engine, ItemScorer(engine, directory.tables), BY_RATING, config)
 
     return choose
 

@@ -12,7 +12,7 @@ from cofactor_trainer.__main__ import main
 from cofactor_trainer.architectures.recipes import find_recipe
 from cofactor_trainer.commands.parsers import add_parsers
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags
-from cofactor_trainer.commands.two_trainings import Trainer, refit_checkpoint
+from cofactor_trainer.commands.two_trainings import Trainer, ranking_checkpoint, refit_checkpoint
 from cofactor_trainer.data.rating_files import read_ratings
 from cofactor_trainer.data.splits import random_split
 from cofactor_trainer.export.version_reader import read_version
@@ -136,26 +136,33 @@ def test_a_shorter_training_follows_the_schedule_of_the_whole_one(ratings):
     assert first.best_epoch == 2
 
 
-@pytest.mark.parametrize(("killed_in", "after"), [("first", 2), ("between", 3), ("second", 5)])
+# Each training has 3 epochs of the rating part, then 15 of the ranking part.
+@pytest.mark.parametrize(
+    ("killed_in", "after"),
+    [("first", 2), ("first, ranking", 8), ("between", 18), ("second", 20), ("second, ranking", 25)],
+)
 def test_a_run_killed_in_either_training_resumes_to_the_same_model(
     ratings, split, tmp_path, killed_in, after, monkeypatch
 ):
     whole, _ = train_version(ratings, split)
-    words = ("--checkpoint", str(tmp_path / "run.pt"))
+    checkpoint = tmp_path / "run.pt"
+    words = ("--checkpoint", str(checkpoint))
     _interrupt(monkeypatch, after)
     with pytest.raises(KeyboardInterrupt):
         train_version(ratings, split, *words)
     monkeypatch.undo()
-    assert refit_checkpoint(tmp_path / "run.pt").exists() == (killed_in == "second")
-    resumed, output = train_version(ratings, split, *words, "--resume")
+    assert refit_checkpoint(checkpoint).exists() == killed_in.startswith("second")
+    assert ranking_checkpoint(checkpoint).exists() == (killed_in != "first")
+    # Each of the 36 epochs is trained once in all.
+    seen = _interrupt(monkeypatch, 36 - after + 1)
+    resumed, _ = train_version(ratings, split, *words, "--resume")
+    assert len(seen) == 36 - after
     assert resumed.metrics == whole.metrics
     assert_same_model(resumed.model, whole.model)
-    # Each of the six epochs is trained once in all.
-    assert after + len(re.findall(r"^ +\d+ +\d\.\d{4} ", output, re.MULTILINE)) == 6
 
 
 def _interrupt(monkeypatch, n_epochs):
-    """Interrupt the process after so many epochs, of both trainings together, whose checkpoints are written."""
+    """Interrupt the process after so many epochs, of all trainings together -> the results of the epochs so far."""
     show, seen = ConsoleObserver.on_epoch, []
 
     def on_epoch(self, result):
@@ -165,6 +172,7 @@ def _interrupt(monkeypatch, n_epochs):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(ConsoleObserver, "on_epoch", on_epoch)
+    return seen
 
 
 def test_a_new_run_does_not_continue_the_second_training_of_an_earlier_one(ratings, split, tmp_path, monkeypatch):
@@ -199,7 +207,6 @@ def test_a_version_leaves_out_every_rated_item_and_is_judged_only_on_ratings_it_
     page = tmp_path / "report.html"
     assert main(["report", str(version.path), "--html", str(page), "--dataset", str(table)]) == 0
     html = page.read_text(encoding="utf-8")
-    assert ("<h2>Error by rating</h2>" in html) == (export == "judged")
-    assert ("trained again on all ratings" in html) == (export == "refitted")
+    # The errors are those that the judged model had, also after it was trained again.
+    assert "<h2>Error by rating</h2>" in html
     assert version.manifest.metrics_protocol in html
-    assert ("has no errors" in capsys.readouterr().out) == (export == "refitted")

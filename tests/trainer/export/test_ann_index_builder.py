@@ -100,7 +100,7 @@ def test_all_clusters_are_probed_if_no_number_reaches_the_target():
 def test_the_exact_rankings_leave_out_rated_items(tables):
     sample = draw_recall_sample(tables, ORDERS)
     user, order = 5, ORDERS[1]
-    scores = tables["item_factors"][:-1] @ sample.factors[user] + tables["item_bias"][:-1]
+    scores = tables["item_factors"][:-1] @ sample.factors[order][user] + tables["item_bias"][:-1]
     scores = scores + order.popularity_weight * tables["item_log_popularity"][:-1]
     scores = np.sort(np.delete(scores, sample.rated[user]))[::-1]
     assert len(sample.rated[user]) > 10

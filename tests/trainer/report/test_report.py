@@ -12,11 +12,12 @@ from cofactor_trainer.data.splits import random_split
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.evaluation.baselines import fit_biases
 from cofactor_trainer.evaluation.error_groups import errors_by_popularity, errors_by_rating
-from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
+from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings, top_k_rows
 from cofactor_trainer.evaluation.lorenz_curve import lorenz_curve
 from cofactor_trainer.export.held_out_measures import HeldOutMeasures, measure_held_out, read_measures
 from cofactor_trainer.export.version_reader import read_version
 from cofactor_trainer.report import statistics, write_report
+from cofactor_trainer.scoring.numpy_scorer import score_all
 from tests.support import synthetic
 
 HEADINGS = [
@@ -31,7 +32,7 @@ HEADINGS = [
 ]
 
 
-@pytest.fixture(params=["dot_version", "net_version", "hybrid_version"])
+@pytest.fixture(params=["dot_version", "net_version", "hybrid_version", "two_part_version"])
 def version(request):
     return read_version(request.getfixturevalue(request.param))
 
@@ -173,3 +174,14 @@ def test_a_version_that_was_trained_again_shows_what_the_judged_model_was_measur
 def _table():
     """Return ratings of 12 users for 90 items, all but every seventh."""
     return "".join(f"u{u},i{i},{1 + (u * i) % 5}\n" for u in range(12) for i in range(90) if (u + i) % 7)
+
+
+def test_exposures_follow_the_default_order(two_part_version):
+    version = read_version(two_part_version)
+    model = synthetic.make_two_part_model()
+    scores = score_all(model, np.arange(len(model.user_bias) - 1), model.order)
+    offsets, rated = version.tables["rated.offsets"], version.tables["rated.item_rows"]
+    for user, user_scores in enumerate(scores):
+        user_scores[rated[offsets[user] : offsets[user + 1]]] = -np.inf
+    best = top_k_rows(scores, 10)
+    assert statistics.count_exposures(version).tolist() == np.bincount(best.ravel(), minlength=scores.shape[1]).tolist()

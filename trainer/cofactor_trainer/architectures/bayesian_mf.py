@@ -83,8 +83,6 @@ class MatrixSide:
 class GibbsSampler:
     """Draws samples of the model from its posterior; the same seed draws the same samples."""
 
-    noise_precision = NOISE_PRECISION
-
     def __init__(
         self, train: RatingsDataset, user_features: Float32Array, item_features: Float32Array, k: int, seed: int
     ) -> None:
@@ -98,29 +96,16 @@ class GibbsSampler:
 
     def sweep(self) -> None:
         """Draw every vector and every noise factor once, given all others."""
-        precision = self.precision_by_rating()
+        precision = np.float32(NOISE_PRECISION) * self.users.noise[self.users.rows] * self.items.noise[self.items.rows]
         self._draw_side(self.users, self.items, precision)
         self._draw_side(self.items, self.users, precision)
         errors = np.square(self._errors())
         self.train_error = float(errors.mean(dtype=np.float64))
         for side, other in ((self.users, self.items), (self.items, self.users)):
-            weighted = errors * np.float32(self.noise_precision) * other.noise[other.rows]
+            weighted = errors * np.float32(NOISE_PRECISION) * other.noise[other.rows]
             total = np.bincount(side.rows, weighted, minlength=side.n_rows)
             rate = NOISE_STRENGTH + 0.5 * total
             side.noise = self._random.gamma(NOISE_STRENGTH + np.diff(side.starts) / 2, 1 / rate).astype(np.float32)
-
-    def precision_by_rating(self) -> Float32Array:
-        """Return the noise precision of every rating in the current sample, (n_ratings,)."""
-        precision: Float32Array = np.float32(self.noise_precision) * self.users.noise[self.users.rows]
-        return precision * self.items.noise[self.items.rows]
-
-    def predictions(self) -> Float32Array:
-        """Return the mean rating of every user and item in the current sample, (n_users, n_items)."""
-        users, items = self.collapse()
-        means: Float32Array = users[:, :-1] @ items[:, :-1].T
-        means += users[:, -1:] + items[:, -1]
-        means += np.float32(self.mean)
-        return means
 
     def collapse(self) -> tuple[Float32Array, Float32Array]:
         """Return the current sample as plain vectors, (n_users, k + 1) and (n_items, k + 1), the bias last."""

@@ -201,7 +201,8 @@ class Trainer:
             return model
         self._print("training the ranking part")
         path = None if checkpoint is None else ranking_checkpoint(checkpoint)
-        with self._observer(None if logs is None else logs / "ranking", self.recipe.ranking[0]) as observer:
+        logs = None if logs is None else logs / "ranking"
+        with self._observer(logs, self.recipe.ranking[0], lists_epochs=False) as observer:
             return add_ranking_part(
                 model,
                 train_ratings,
@@ -214,12 +215,12 @@ class Trainer:
             )
 
     @contextmanager
-    def _observer(self, logs: Path | None, recipe: Recipe) -> Iterator[Observer]:
-        """Show the epochs on the console, and log them where the flags say so."""
+    def _observer(self, logs: Path | None, recipe: Recipe, *, lists_epochs: bool = True) -> Iterator[Observer]:
+        """Show the training on the console, and log its epochs where the flags say so."""
         observers: list[Observer] = []
         if logs is not None:
             observers.append(TensorBoardObserver(logs, recipe, self.flags.seed))
-        with ConsoleObserver(self.console) as table:
+        with ConsoleObserver(self.console, lists_epochs=lists_epochs) as table:
             yield CompositeObserver([table, *observers])
 
 

@@ -41,6 +41,23 @@ class ExportedVersion:
         ids = self.strings("item_ids")
         return [title or item_id for title, item_id in zip(self.strings("item_titles"), ids, strict=True)]
 
+    @property
+    def compared_factors(self) -> Float32Array:
+        """Factors that tell how similar items are, (n_items + 1, m): all columns but the bias of a ranking part."""
+        factors: Float32Array = self.tables["item_factors"]
+        return factors[:, :-1] if self.manifest.ranking_factor_count else factors
+
+    def default_order(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the inputs of graph recommend that say how to order the items of one user by default."""
+        manifest = self.manifest
+        if not manifest.ranking_factor_count:
+            return {"popularity_weight": np.array([manifest.default_popularity_weight], np.float32)}
+        order = manifest.default_order
+        return {
+            "popularity_weight": np.array([order.popularity_weight], np.float32),
+            "order_weights": np.array([[order.rating_weight, order.ranking_weight]], np.float32),
+        }
+
     def strings(self, name: str) -> list[str]:
         """Decode the strings of a pair of tables, `<name>.bytes` and `<name>.offsets`."""
         text = self.tables[f"{name}.bytes"].tobytes()

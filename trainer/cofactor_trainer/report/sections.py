@@ -208,7 +208,7 @@ def _best_and_worst_liked(version: ExportedVersion) -> Section:
 def _item_map(version: ExportedVersion) -> Section:
     counts = version.tables["item_rating_counts"]
     rows = _most_rated(version, _MAPPED_ITEMS)
-    coordinates, share = statistics.principal_components(version.tables["item_factors"][rows])
+    coordinates, share = statistics.principal_components(version.compared_factors[rows])
     return Section(
         "Map of the items",
         f"The {len(rows)} most rated items on the first two principal components of their factors. Items that are "

@@ -62,9 +62,9 @@ def count_exposures(version: ExportedVersion, seed: int = 0) -> Int64Array:
             "recommend",
             user_factors=version.tables["user_factors"][row : row + 1],
             user_bias=version.tables["user_bias"][row : row + 1],
-            popularity_weight=np.array([version.manifest.default_popularity_weight], np.float32),
             excluded_rows=np.append(excluded, n_items)[None],
             k=np.array([min(_LIST_LENGTH, n_items)]),
+            **version.default_order(),
         )
         exposures[outputs["item_rows"][0][outputs["scores"][0] > -1e29]] += 1
     return exposures[:n_items]

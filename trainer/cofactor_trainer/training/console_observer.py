@@ -14,10 +14,11 @@ _BAR_UPDATES = 200
 
 
 class ConsoleObserver:
-    """Observer that prints one line per epoch and, on a terminal, draws a progress bar."""
+    """Observer that prints one line per epoch, unless lists_epochs is False, and on a terminal draws a progress bar."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, lists_epochs: bool = True) -> None:
         self._console = console
+        self._lists_epochs = lists_epochs
         self._progress = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -31,7 +32,8 @@ class ConsoleObserver:
         self._next_update = 0
 
     def __enter__(self) -> ConsoleObserver:
-        self._console.print(_HEADER, style="bold")
+        if self._lists_epochs:
+            self._console.print(_HEADER, style="bold")
         self._progress.start()
         return self
 
@@ -48,6 +50,8 @@ class ConsoleObserver:
 
     def on_epoch(self, result: EpochResult) -> None:
         """Print the line of the epoch."""
+        if not self._lists_epochs:
+            return
         validation = "-" if result.validation_loss is None else f"{result.validation_loss:.4f}"
         rmse = "-" if result.rmse is None else f"{result.rmse:.4f}"
         line = f"{result.epoch:>6}{result.train_loss:>13.4f}{validation:>18}{rmse:>10}{result.seconds:>8.2f} s"
