@@ -71,10 +71,6 @@ KINDS = (
     Kind("dot-product"),
     Kind("dot-product", has_ranking=True),
     Kind("dot-product", has_range=False, objective="ranking"),
-    Kind("neural-network", 3),
-    Kind("neural-network", 3, has_ranking=True),
-    Kind("hybrid", 3),
-    Kind("hybrid", 3, has_ranking=True),
 )
 
 
