@@ -49,16 +49,18 @@ class Run:
     phases: dict[str, float] = field(default_factory=dict)
 
 
+def _phase_of(line: str) -> str:
+    """Return the name of the phase that a line begins: its first two words, without the path of the ratings."""
+    words = line.split(":")[0].split()[:2]
+    return words[0] if words[0] == "reading" else " ".join(words)
+
+
 def run(command: Sequence[str], environment: dict[str, str]) -> Run:
     """Run a command and time it and the lines that begin its phases."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
-        lines = [
-            (time.perf_counter() - started, " ".join(line.split(":")[0].split()[:2]))
-            for line in process.stdout
-            if line.startswith(PHASES)
-        ]
+        lines = [(time.perf_counter() - started, _phase_of(line)) for line in process.stdout if line.startswith(PHASES)]
     if process.returncode:
         raise SystemExit(f"error: {' '.join(command[1:4])} failed with {process.returncode}")
     seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -107,7 +109,9 @@ def table(found: dict[str, list[Run]]) -> list[str]:
         )
     lines += ["", "| phase, seconds | with templates | without |", "|---|---|---|"]
     for phase in found[TRAIN][0].phases:
-        with_, without = (statistics.median(one.phases[phase] for one in found[name]) for name in (TRAIN, WITHOUT))
+        with_, without = (
+            statistics.median(one.phases.get(phase, 0.0) for one in found[name]) for name in (TRAIN, WITHOUT)
+        )
         lines.append(f"| {phase} | {with_:.2f} | {without:.2f} |")
     return lines
 
