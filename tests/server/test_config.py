@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import grpc
 import pytest
 
-from cofactor_server.__main__ import main
 from cofactor_server.config import ServerConfig, load_config, suspicious_variables, to_toml
 from cofactor_server.errors import ConfigurationError
 from cofactor_server.server import create_server
@@ -161,6 +162,9 @@ def test_a_variable_that_is_nearly_a_setting_that_protects_the_server_is_found()
         (["--host", "0.0.0.0", "--insecure-plaintext", "--tokens", "missing.toml"], False),
     ],
 )
-def test_a_server_without_tokens_that_others_can_reach_says_so(flags, is_said, tmp_path, capfd):
-    assert main(["--models", str(tmp_path), *flags]) == 2  # there are no models: the server does not start
-    assert ("everybody who reaches the port may make every call" in capfd.readouterr().err) is is_said
+def test_a_server_without_tokens_that_others_can_reach_says_so(flags, is_said, tmp_path):
+    # A process of its own: the command sets up logging for good.
+    command = [sys.executable, "-m", "cofactor_server", "--models", str(tmp_path), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2  # there are no models: the server does not start
+    assert ("everybody who reaches the port may make every call" in done.stderr) is is_said
