@@ -78,8 +78,8 @@ def test_tables_with_an_invalid_type_or_offset_are_refused(dot_version, tmp_path
 
 def test_a_version_of_another_format_is_refused(dot_version, tmp_path):
     manifest = json.loads((dot_version / "manifest.json").read_text(encoding="utf-8"))
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"formatVersion": 2}), encoding="utf-8")
-    with pytest.raises(InputError, match="format version 2 is not 1"):
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"formatVersion": 3}), encoding="utf-8")
+    with pytest.raises(InputError, match="format version 3 is not 1 or 2"):
         read_version(tmp_path)
 
 

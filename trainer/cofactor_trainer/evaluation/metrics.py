@@ -93,7 +93,7 @@ def ranking_metrics(
         mrr=float(first_hits.mean()),
         hit_rate=float(hits.any(1).mean()),
         coverage=len(np.unique(given)) / len(item_rating_counts),
-        popularity_lift=float(item_rating_counts[given].mean() / rated_popularity),
+        popularity_lift=float(item_rating_counts[given].mean() / rated_popularity) if len(given) else 0.0,
         first_item_share=float(np.unique(recommended[:, 0], return_counts=True)[1].max() / n_users),
         n_users=n_users,
     )
