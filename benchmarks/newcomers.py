@@ -48,7 +48,7 @@ OURS, STRONGEST = "**Cofactor**", "EASE on rating weights"
 
 @dataclass(frozen=True)
 class Persona:
-    """What an invented newcomer's list is judged by.
+    """Hold what an invented newcomer's list is judged by.
 
     Attributes:
         hits: mean number of films of the person's genre, over the people who have one.

@@ -43,7 +43,7 @@ HEAD = "| | Recall@10 | NDCG@10 | MRR | coverage | commonest first | different f
 
 @dataclass(frozen=True)
 class Measured:
-    """What one row reached.
+    """Hold what one row reached.
 
     Attributes:
         means: measures by name, means over the splits.

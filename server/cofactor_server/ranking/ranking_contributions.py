@@ -51,7 +51,7 @@ class RankingParts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RankingTables:
-    """What a version ranks by.
+    """Hold the arrays that a version ranks by.
 
     Attributes:
         user_factors: (n_users, r), of the users of the training data.

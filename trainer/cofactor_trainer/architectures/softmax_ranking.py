@@ -143,7 +143,7 @@ class SoftmaxRanking(RatingModel):
         """Do the same with a softmax over all items.
 
         The histories are rows of a dense matrix, so that the gradients are matrix products. Derived by hand: autograd
-        would store a vector for every rating, which takes four times as long.
+        would store a vector for every rating, which takes twice as long.
         """
         n_users, n_items = len(users), len(self.item_bias)
         histories = torch.zeros(n_users, n_items, device=weights.device)

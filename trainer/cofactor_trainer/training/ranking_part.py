@@ -61,6 +61,6 @@ def add_ranking_part(
     ranking = mean_ranking(members)
     if recipe.ranking[0].n_exported_factors is not None:
         ranking = reduce_rank(ranking, recipe.ranking[0].n_exported_factors)
-    # A network's rating of every item costs more than it improves the order.
+    # A network would have to rate the whole catalogue for every list.
     weight, new_user_weight = (0.0, 0.0) if model.layers else (recipe.rating_weight, recipe.new_user_rating_weight)
     return join_ranking_part(model, ranking, Order(weight, 1.0), Order(new_user_weight, 1.0))

@@ -28,7 +28,7 @@ class UnknownAttributeError(Exception):
 
 @dataclass
 class GraphParameters:
-    """What decides a graph.
+    """Hold everything that decides a graph.
 
     Attributes:
         signature: everything but the numbers, in order.
