@@ -21,7 +21,7 @@ from tests.support.checking_clients import Clients, connect
 from tests.support.figures import FULL, SEED, figures
 from tests.support.lateness import assert_on_time
 from tests.support.server_process import ServerProcess, free_port
-from tests.support.waiting import until
+from tests.support.waiting import files_below, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
@@ -259,7 +259,7 @@ def is_answered(stub: recommender_pb2_grpc.RecommenderServiceStub, request: reco
 
 
 def private_copies(folder) -> list[str]:
-    return sorted(path.relative_to(folder).parts[0] for path in folder.rglob("tables.bin"))
+    return [path.relative_to(folder).parts[0] for path in files_below(folder) if path.name == "tables.bin"]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

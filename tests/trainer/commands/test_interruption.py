@@ -14,7 +14,7 @@ from cofactor_trainer.data.download import fetch
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.export.atomic_directory import replace_text
 from cofactor_trainer.training.checkpoints import Checkpoint, write_checkpoint
-from tests.support.waiting import until
+from tests.support.waiting import files_below, until
 
 COMMAND = (sys.executable, "-m", "cofactor_trainer")
 MANY_EPOCHS = ("--epochs", "1000000")
@@ -37,7 +37,7 @@ def is_training(process, output):
 
 
 def is_exporting(process, output):
-    return any(output.rglob(".*.tmp/*.onnx"))
+    return any(path.suffix == ".onnx" and path.parent.suffix == ".tmp" for path in files_below(output))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_signal_ends_with_one_line_and_leaves_only_a_finished_training(
         process.kill()
     assert process.returncode == status
     assert "Traceback" not in errors
-    last_line, left = errors.splitlines()[-1], [path for path in output.rglob("*") if path.is_file()]
+    last_line, left = errors.splitlines()[-1], files_below(output)
     if moment is is_exporting:
         (saved,) = left
         assert last_line == (
