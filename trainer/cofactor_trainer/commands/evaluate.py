@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from cofactor_trainer.architectures.recipes import Recipe
-from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset, require_split
+from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset
 from cofactor_trainer.commands.metrics_protocol import evaluation_protocol
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
 from cofactor_trainer.commands.small_tables import warn_of_small_table
+from cofactor_trainer.commands.split_flags import require_split
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.splits import Split, k_folds
 from cofactor_trainer.errors import InputError

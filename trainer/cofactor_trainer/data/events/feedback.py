@@ -36,8 +36,8 @@ class EventSettings:
         weights: weight of one event by type; 0 leaves a type out. None to weigh all types 1.
         negative: types that say that the user does not want the item.
         half_life: age in seconds after which an event counts half; 0 if the age does not count.
-        weight_cap: largest weight of an item for a user; 0 for no limit, None for the weight of the heaviest type, or for
-            no limit with log_weights.
+        weight_cap: largest weight of an item for a user; 0 for no limit; None for the weight of the heaviest type, or
+            for no limit with log_weights.
         log_weights: True to take log(1 + sum) instead of the sum of a user's events of an item.
     """
 
@@ -81,8 +81,8 @@ class EventFeedback:
 
         type weight * count * 0.5^(age / half_life),
 
-    then log(1 + sum) if log_weights is set, then at most weight_cap. The age is the newest time of the data set minus the
-    time of the event. An item that the user has a negative event of has no weight.
+    then log(1 + sum) if log_weights is set, then at most weight_cap. The age is the newest time of the data set minus
+    the time of the event. An item that the user has a negative event of has no weight.
 
     Attributes:
         types: sorted by name.
