@@ -48,7 +48,7 @@ def event_folds(events: RatingsDataset, folds: Callable[[RatingsDataset], Iterat
     """Yield one split per mask of held-out pairs that ``folds`` yields."""
     pairs, pair_of_event = _pairs(events)
     for mask in folds(pairs):
-        chosen = mask[pair_of_event]
+        chosen = mask[pair_of_event] & (events.ratings > 0)
         yield split_events(events, lambda _, chosen=chosen: chosen, by_pair=False)  # type: ignore[misc]
 
 
