@@ -66,7 +66,16 @@ class EventSettings:
         return 1.0 if self.weights is None else self.weights.get(event_type)
 
     def describe(self, types: tuple[EventType, ...], newest_time: float | None) -> EventFeedback:
-        """Return the settings as they apply to the types of a table."""
+        """Return the settings as they apply to the types of a table, whose newest time is None if it has no times.
+
+        Raises:
+            InputError: the half-life needs times.
+        """
+        if self.half_life and newest_time is None:
+            raise InputError(
+                "--half-life needs times, but the table has none: name their column with --columns, or leave out "
+                "--half-life"
+            )
         cap = self.weight_cap
         if cap is None:
             cap = 0.0 if self.log_weights else max(kind.weight for kind in types)
