@@ -184,6 +184,7 @@ def document(plays: Table, films: Table, latest: Table, verdicts: Sequence[str],
     n_users = len(np.unique(next(iter(latest.measured.values())).users))
     tables = ("\n".join(part) for part in (plays.lines, films.lines, latest.lines, verdicts))
     play_lines, film_lines, latest_lines, targets = tables
+    named_seeds = ", ".join(map(str, seeds))
     return f"""# Events
 
 Recommendations of versions that learnt from events, beside other ways to learn from the same events. Every held-out
@@ -199,8 +200,7 @@ recommendations count. All figures are means over the users who have an item hel
 ## Plays of artists: last.fm
 
 1,892 users, 17,632 artists, 92,834 pairs with the number of plays (HetRec 2011). A random 20 % of each user's artists is
-held out, seeds {", ".join(map(str, seeds))}. Cofactor reads the file with its default settings, in which every artist
-of a user weighs the same, however often it was played. ALS, BM25 and EASE see log(1 + plays); BPR knows no weights. EASE
+held out, seeds {named_seeds}. Cofactor reads the file with its default settings, in which every artist of a user weighs the same, however often it was played. ALS, BM25 and EASE see log(1 + plays); BPR knows no weights. EASE
 leaves out artists with fewer than 3 listeners.
 
 {HEAD}
