@@ -9,26 +9,39 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from cofactor_trainer.commands.event_flags import (
+    add_event_flags,
+    check_event_flags,
+    event_settings,
+    file_options,
+    learns_from_events,
+    load_events,
+    parse_named_columns,
+)
 from cofactor_trainer.commands.flag_values import parse_delimiter, parse_numbers, parse_pair, parse_seed
-from cofactor_trainer.data.dataset import RatingsDataset
+from cofactor_trainer.data.dataset import BoolArray, RatingsDataset
 from cofactor_trainer.data.download import ARCHIVES, fetch
+from cofactor_trainer.data.events.splits import split_events
 from cofactor_trainer.data.splits import (
     Split,
-    per_user_last_split,
-    per_user_split,
-    predefined_split,
-    random_split,
-    time_split,
+    last_mask,
+    per_user_last_mask,
+    per_user_mask,
+    predefined_mask,
+    random_mask,
+    split_by_mask,
+    time_mask,
 )
 from cofactor_trainer.errors import InputError
 
 if TYPE_CHECKING:
-    from cofactor_trainer.data.rating_files import ColumnNames, FileOptions
+    from cofactor_trainer.data.rating_files import ColumnNames
 
 _ENCODING = "utf-8"
 # MovieLens defines all of these itself.
@@ -37,13 +50,17 @@ _FILE_FLAGS = (
     *("columns", "encoding", "items", "users", "scale", "missing", "items_id_column", "users_id_column"),
     *_TEXT_FLAGS,
 )
-_SPLITS: dict[str, Callable[[RatingsDataset, float, int], Split]] = {
-    "random": random_split,
-    "per-user": per_user_split,
-    "per-user-last": lambda dataset, fraction, _: per_user_last_split(dataset, fraction),
-    "time": lambda dataset, fraction, _: time_split(dataset, fraction),
-    "predefined": lambda dataset, _, __: predefined_split(dataset),
+# Functions of a dataset, the fraction to hold out and a seed.
+_SPLITS: dict[str, Callable[..., BoolArray]] = {
+    "random": random_mask,
+    "per-user": per_user_mask,
+    "per-user-last": lambda dataset, fraction, seed: per_user_last_mask(dataset, fraction),  # noqa: ARG005
+    "last": lambda dataset, fraction, seed: last_mask(dataset),  # noqa: ARG005
+    "time": lambda dataset, fraction, seed: time_mask(dataset, fraction),  # noqa: ARG005
+    "predefined": lambda dataset, fraction, seed: predefined_mask(dataset),  # noqa: ARG005
 }
+# Splits that hold out all events of a user and an item; the others choose single events.
+_SPLITS_OF_PAIRS = ("random", "per-user")
 # Each says in its own way which ratings a predefined split holds out.
 _PREDEFINED_FILE_FLAGS = ("validation_ratings", "split_column", "held_out_value")
 _PREDEFINED_FLAGS = (*_PREDEFINED_FILE_FLAGS, "split_name")
@@ -63,6 +80,7 @@ def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
     ratings.add_argument("--data-dir", type=Path, metavar="DIR", help="cache of downloads (default: the user's cache)")
     ratings.add_argument("--by-title", action="store_true", help="ml-100k: one item per title, as in published figures")
     _add_file_flags(parser)
+    add_event_flags(parser)
     split = parser.add_argument_group("split")
     split.add_argument(
         "--validation-fraction", type=float, default=0.2, metavar="F", help="ratings to hold out (default: %(default)s)"
@@ -101,7 +119,10 @@ def _add_predefined_flags(parser: argparse.ArgumentParser) -> None:
 def _add_file_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("if the dataset is a file")
     group.add_argument(
-        "--columns", metavar="USER,ITEM,RATING[,TIME]", help="names of its columns, or their numbers without a header"
+        "--columns",
+        metavar="USER,ITEM,RATING[,TIME]",
+        help="names of its columns, or their numbers without a header; of events: user=NAME,item=NAME and any of "
+        "event=NAME, count=NAME and time=NAME",
     )
     group.add_argument(
         "--delimiter",
@@ -135,17 +156,28 @@ def _add_file_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def load_dataset(arguments: argparse.Namespace) -> RatingsDataset:
-    """Load the ratings that the flags name.
+    """Load the ratings or events that the flags name; `weigh_events` and `split_dataset` weigh events.
 
     Raises:
-        InputError: the ratings are unusable, or a flag does not apply to them.
+        InputError: the ratings or events are unusable, or a flag does not apply to them.
     """
+    _check_predefined_flags(arguments)
+    check_event_flags(arguments)
+    dataset = _load(arguments)
+    if arguments.positive_from is None:
+        return dataset
+    from cofactor_trainer.data.events.from_ratings import events_from_ratings
+
+    return events_from_ratings(dataset, arguments.positive_from, event_settings(arguments))
+
+
+def _load(arguments: argparse.Namespace) -> RatingsDataset:
     from cofactor_trainer.data import movielens
 
-    _check_predefined_flags(arguments)
     name: str = arguments.dataset
     path = Path(name)
     if name == "ml-latest-small" and not path.exists():
+        _reject_events(arguments, name)
         _reject_flags(arguments, name, *_FILE_FLAGS, *_PREDEFINED_FLAGS, "by_title")
         return movielens.load_embedded_small()
     if name in ARCHIVES and not path.exists():
@@ -153,6 +185,7 @@ def load_dataset(arguments: argparse.Namespace) -> RatingsDataset:
         _reject_flags(arguments, name, *_PREDEFINED_FILE_FLAGS)
         path = fetch(name, arguments.data_dir)
     if path.is_dir():
+        _reject_events(arguments, name)
         _reject_flags(arguments, f"the directory {name}", *_FILE_FLAGS, *_PREDEFINED_FILE_FLAGS)
         return movielens.load_folder(path, by_title=arguments.by_title, split_name=arguments.split_name)
     return _load_file(path, arguments)
@@ -172,10 +205,12 @@ def _load_file(path: Path, arguments: argparse.Namespace) -> RatingsDataset:
     for table in ("items", "users"):
         if getattr(arguments, table) is None:
             _reject_flags(arguments, f"ratings without --{table}", f"{table}_id_column")
+    if learns_from_events(arguments) and arguments.positive_from is None:
+        return load_events(path, arguments)
     return read_ratings(
         path,
         None if arguments.columns is None else _parse_columns(arguments.columns),
-        options=_file_options(arguments),
+        options=file_options(arguments),
         items_path=arguments.items,
         users_path=arguments.users,
         scale=None if arguments.scale is None else RatingScale(*arguments.scale),
@@ -200,17 +235,11 @@ def _check_predefined_flags(arguments: argparse.Namespace) -> None:
         raise InputError(f"--held-out-value does not apply to {flags[0]}: leave it out, or use --split-column")
 
 
-def _file_options(arguments: argparse.Namespace) -> FileOptions:
-    from cofactor_trainer.data.rating_files import FileOptions
-
-    return FileOptions(
-        encoding=arguments.encoding or _ENCODING,
-        delimiter=arguments.delimiter,
-        has_header=True if arguments.header else False if arguments.no_header else None,
-        missing=arguments.missing or (),
-        items_id_column=arguments.items_id_column,
-        users_id_column=arguments.users_id_column,
-    )
+def _reject_events(arguments: argparse.Namespace, dataset: str) -> None:
+    if arguments.feedback == "events":
+        raise InputError(
+            f"{dataset} has ratings: turn them into events with --positive-from 4, or leave out --feedback"
+        )
 
 
 def _reject_flags(arguments: argparse.Namespace, dataset: str, *flags: str) -> None:
@@ -223,6 +252,13 @@ def _reject_flags(arguments: argparse.Namespace, dataset: str, *flags: str) -> N
 def _parse_columns(text: str) -> ColumnNames:
     from cofactor_trainer.data.rating_files import ColumnNames
 
+    named = parse_named_columns(text)
+    if named is not None:
+        if not {"user", "item", "rating"} <= named.keys() <= {"user", "item", "rating", "time"}:
+            raise InputError(
+                f"--columns is {text!r}: give user=NAME,item=NAME,rating=NAME and, if there are, time=NAME"
+            )
+        return ColumnNames(*(named[key] for key in ("user", "item", "rating")), named.get("time", "timestamp"))
     names = [name.strip() for name in text.split(",")]
     if len(names) not in (3, 4) or not all(names):
         raise InputError(f"--columns is {text!r}: give USER,ITEM,RATING or USER,ITEM,RATING,TIME")
@@ -235,7 +271,17 @@ def split_dataset(dataset: RatingsDataset, arguments: argparse.Namespace) -> Spl
     fraction: float = arguments.validation_fraction
     if not 0 <= fraction < 1:
         raise InputError(f"--validation-fraction is {fraction:g}: it must be at least 0 and below 1")
-    return _SPLITS[arguments.split](dataset, fraction, arguments.split_seed) if fraction else None
+    if not fraction:
+        return None
+    choose = partial(_SPLITS[arguments.split], fraction=fraction, seed=arguments.split_seed)
+    if dataset.events is None:
+        return split_by_mask(dataset, choose(dataset))
+    return split_events(
+        dataset,
+        choose,
+        by_pair=arguments.split in _SPLITS_OF_PAIRS,
+        keeps_repeats=getattr(arguments, "repeats", False),
+    )
 
 
 def require_split(dataset: RatingsDataset, arguments: argparse.Namespace) -> Split:
@@ -251,11 +297,25 @@ def print_dataset(console: Console, dataset: RatingsDataset, n_validation: int |
 
     n_validation is None if no number of held-out ratings is to be shown.
     """
+    if dataset.events is not None:
+        _print_events(console, dataset, n_validation)
+        return
     density = dataset.n_ratings / (dataset.n_users * dataset.n_items)
     held_out = "" if n_validation is None else f", {n_validation:,} of them held out"
     console.print(
         f"dataset: {dataset.name}, {dataset.n_ratings:,} ratings of {dataset.rating_min:g} to {dataset.rating_max:g} "
         f"by {dataset.n_users:,} users of {dataset.n_items:,} items ({density:.1%} of the table){held_out}",
+        soft_wrap=True,
+    )
+    for note in dataset.notes:
+        console.print(note, soft_wrap=True, markup=False, highlight=False)
+
+
+def _print_events(console: Console, dataset: RatingsDataset, n_validation: int | None) -> None:
+    """Print what was read of a table of events."""
+    held_out = "" if n_validation is None else f", {n_validation:,} pairs of a user and an item held out"
+    console.print(
+        f"dataset: {dataset.name}, events of {dataset.n_users:,} users and {dataset.n_items:,} items{held_out}",
         soft_wrap=True,
     )
     for note in dataset.notes:

@@ -80,11 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def evaluate_with_baselines(model: TrainedModel, name: str, split: Split, k: int) -> dict[str, Metrics]:
     """Return the metrics of the baselines and of a model, by name; each has only the metrics that apply to it."""
-    biases = fit_biases(split.train)
-    metrics = {
-        "popularity": _ranking(fit_popularity(split.train), split, k, 0.0),
-        "biases only": asdict(evaluate_ratings(biases, split)) | _ranking(biases, split, k, 0.0),
-    }
+    metrics = {"popularity": _ranking(fit_popularity(split.train), split, k, 0.0)}
+    if split.train.events is None:
+        biases = fit_biases(split.train)
+        metrics["biases only"] = asdict(evaluate_ratings(biases, split)) | _ranking(biases, split, k, 0.0)
     if model.objective == "ranking":
         return metrics | {name: _ranking(model, split, k, 0.0)}
     measured = {name: asdict(evaluate_ratings(model, split)) | _ranking(model, split, k, 0.0)}

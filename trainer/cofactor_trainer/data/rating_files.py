@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -168,13 +168,18 @@ def _has_header(first: Sequence[str], columns: ColumnNames | None) -> bool:
             return True
     else:
         position = 2
-        if {column_key(name) for names in KNOWN_NAMES.values() for name in names} & {column_key(n) for n in first}:
+        if names_a_column(first, KNOWN_NAMES):
             return True
     try:
         float(first[position].replace(",", "."))
     except (IndexError, ValueError):
         return True
     return False
+
+
+def names_a_column(record: Sequence[str], known: Mapping[str, Sequence[str]]) -> bool:
+    """Return True if a record has a usual name of a column, in any spelling."""
+    return bool({column_key(name) for names in known.values() for name in names} & {column_key(n) for n in record})
 
 
 def guess_columns(header: Sequence[str]) -> ColumnNames:
@@ -239,7 +244,7 @@ class _RatingsReader:
         for chunk in read_chunks(self._path, self._columns, self._format, self._times, self._parts):
             is_missing = np.isin(chunk.ratings, self._missing)
             self._n_missing += int(is_missing.sum())
-            yield _select(chunk, ~is_missing) if is_missing.any() else chunk
+            yield select_chunk(chunk, ~is_missing) if is_missing.any() else chunk
 
     def describe(self) -> str:
         """Say what was detected and used."""
@@ -256,7 +261,8 @@ class _RatingsReader:
         return f"ratings: {self._path.name}, {kind}; columns: {used}{missing}"
 
 
-def _select(chunk: RatingsChunk, selected: BoolArray) -> RatingsChunk:
+def select_chunk(chunk: RatingsChunk, selected: BoolArray) -> RatingsChunk:
+    """Return the selected ratings of a chunk: a mask (n,)."""
     mask = pa.array(selected)
     return RatingsChunk(
         user_ids=chunk.user_ids.filter(mask),

@@ -97,6 +97,17 @@ class TimeReader:
         self._low, self._high = min(self._low, values.min()), max(self._high, values.max())
         return values
 
+    def read_all(self, parse: Callable[[], tuple[Float64Array, bool] | None]) -> Float64Array | None:
+        """Parse the times of a chunk, every one of which must be a time.
+
+        Raises:
+            InputError: a value is not a time, or dates and numbers are mixed.
+        """
+        values = self.read(parse)
+        if self.problem is not None:
+            raise InputError(f"{self.problem}: correct it, or leave the column out of --columns")
+        return values
+
     def describe(self) -> str:
         """Say how the times were read, and their range."""
         if self.problem is not None:

@@ -93,7 +93,7 @@ def judge_recommendations(
     train, threshold = split.train, relevance_threshold(split) if threshold is None else threshold
     order = model.order if order is None else order
     relevant = _relevant_items(split, threshold)
-    rated = _ItemsByUser(train.user_rows, train.item_rows, train.n_users)
+    rated = _left_out(split)
     users = np.flatnonzero(relevant.counts).astype(np.int64)
     if not len(users):
         raise InputError(f"no held-out rating of a known user and item is {threshold:g} or more: nothing is relevant")
@@ -151,6 +151,16 @@ class _ItemsByUser:
         # Positions ends[i] - counts[i], ..., ends[i] - 1, one user after the other.
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return lines, self._items[np.repeat(ends - counts, counts) + within]
+
+
+def _left_out(split: Split) -> _ItemsByUser:
+    """Return the items that are no candidates: those of the train part, and those that users do not want."""
+    train = split.train
+    users, items = train.user_rows, train.item_rows
+    if train.dismissed is not None:
+        users = np.concatenate([users, train.dismissed.user_rows])
+        items = np.concatenate([items, train.dismissed.item_rows])
+    return _ItemsByUser(users, items, train.n_users)
 
 
 def _relevant_items(split: Split, threshold: float) -> _ItemsByUser:
