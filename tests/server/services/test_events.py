@@ -1,7 +1,7 @@
 """Events of new users on a real server.
 
-The models are a rating model whose manifest says that it learnt from events. So the embedding of events must be that of
-ratings with the same numbers as the weights of the items.
+Most models here are a rating model whose manifest says that it learnt from events. So the embedding of events must be
+that of ratings with the same numbers as the weights of the items. The model of the last tests did learn from events.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from cofactor.v1.recommender_pb2 import (
     StreamRecommendRequest,
     User,
 )
+from tests.support import shop
 from tests.support.calls import call, details_of
 from tests.support.expected import ids_of
 
@@ -217,3 +218,69 @@ def test_an_embedding_cannot_be_explained_because_it_lacks_the_events(api):
     user = User(embedding=embed(api, event("i005", "view")).embedding)
     with pytest.raises(grpc.RpcError, match="does not contain the events"):
         api.recommender.Explain(ExplainRequest(user=user, item_id="i001"))
+
+
+@pytest.fixture(scope="module")
+def shop_api(shop_version, connect_to):
+    """Return the stubs of a server with a model that learnt from the events of a shop."""
+    with connect_to(shop_version.parents[1]) as connection:
+        yield connection
+
+
+def history(*events):
+    return User(history=RatingHistory(events=events))
+
+
+@pytest.mark.parametrize(("item", "liked"), [("tea03", shop.TEA), ("tool03", shop.TOOLS)])
+def test_a_purchase_brings_items_of_its_half_of_the_shop(shop_api, item, liked):
+    found = ids_of(shop_api.recommender.Recommend(RecommendRequest(user=history(event(item, "purchase")))))
+    assert set(found) <= set(liked) - {item}
+
+
+def test_known_users_are_not_recommended_what_they_bought_viewed_or_returned(shop_api, shop_version):
+    rows = [line.split(",") for line in (shop_version.parents[1] / "events.csv").read_text().splitlines()[1:]]
+    seen = {item for user, item, *_ in rows if user == "c04"}
+    found = shop_api.recommender.Recommend(RecommendRequest(user=User(user_id="c04"), page_size=100))
+    assert set(ids_of(found)) == {*shop.TEA, *shop.TOOLS} - seen
+
+
+def explain(api, user, item_id, **fields):
+    return api.recommender.Explain(ExplainRequest(user=user, item_id=item_id, **fields))
+
+
+def test_an_explanation_names_the_items_of_the_events_with_their_weights(shop_api):
+    user = history(event("tea01", "view", 2), event("tea07", "purchase"), event("tea11", "return"))
+    listed = shop_api.recommender.Recommend(RecommendRequest(user=user, page_size=100)).results
+    response = explain(shop_api, user, "tea02")
+    parts = response.ranking
+    assert {(part.item_id, part.rating) for part in response.contributions} == {("tea01", 2), ("tea07", 3)}
+    assert not response.HasField("predicted_rating")
+    assert response.ranking_score == pytest.approx(next(r.score for r in listed if r.item_id == "tea02"), abs=1e-4)
+    total = parts.item_part + parts.user_part + sum(reason.contribution for reason in parts.reasons) + parts.other_part
+    assert abs(parts.unexplained) < 1e-4 < abs(sum(reason.contribution for reason in parts.reasons))
+    assert response.ranking_score == pytest.approx(total, abs=1e-4)
+
+
+def test_an_event_of_almost_no_weight_contributes_almost_nothing(shop_api):
+    """Only if Explain counts weights as the fold-in does, nothing of the other event is left for this one."""
+    response = explain(shop_api, history(event("tea01", "view", 1e-6), event("tool07", "purchase")), "tea02")
+    small, large = sorted(response.contributions, key=lambda part: abs(part.contribution))
+    assert (small.item_id, large.item_id) == ("tea01", "tool07")
+    assert abs(small.contribution) < 1e-5 * abs(large.contribution)
+
+
+def test_the_explanation_of_a_known_user_leaves_out_what_was_returned(shop_api, shop_version):
+    rows = [line.split(",") for line in (shop_version.parents[1] / "events.csv").read_text().splitlines()[1:]]
+    mine = [(item, kind) for user, item, kind, *_ in rows if user == "c04"]
+    returned = {item for item, kind in mine if kind == "return"}
+    response = explain(shop_api, User(user_id="c04"), "tea02", max_contributions=100)
+    assert {part.item_id for part in response.contributions} == {item for item, _ in mine} - returned
+    assert all(0 < part.rating <= 3 for part in response.contributions)
+
+
+def test_a_trained_version_describes_its_events(shop_api):
+    model = shop_api.catalog.GetModel(GetModelRequest()).model
+    assert [(kind.name, kind.weight, kind.negative) for kind in model.events.types] == [
+        ("purchase", 3, False), ("return", 0, True), ("view", 1, False),
+    ]  # fmt: skip
+    assert (model.objective, model.supports_new_users, model.rating_max) == ("ranking", True, 0)
