@@ -7,9 +7,7 @@ need.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,20 +22,15 @@ from cofactor_trainer.commands.event_flags import (
     load_events,
     parse_named_columns,
 )
-from cofactor_trainer.commands.flag_values import parse_delimiter, parse_numbers, parse_pair, parse_seed
-from cofactor_trainer.data.dataset import BoolArray, RatingsDataset
-from cofactor_trainer.data.download import ARCHIVES, fetch
-from cofactor_trainer.data.events.splits import split_events
-from cofactor_trainer.data.splits import (
-    Split,
-    last_mask,
-    per_user_last_mask,
-    per_user_mask,
-    predefined_mask,
-    random_mask,
-    split_by_mask,
-    time_mask,
+from cofactor_trainer.commands.flag_values import parse_delimiter, parse_numbers, parse_pair, reject_flags
+from cofactor_trainer.commands.split_flags import (
+    PREDEFINED_FILE_FLAGS,
+    PREDEFINED_FLAGS,
+    add_split_flags,
+    check_predefined_flags,
 )
+from cofactor_trainer.data.dataset import RatingsDataset
+from cofactor_trainer.data.download import ARCHIVES, fetch
 from cofactor_trainer.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,20 +43,6 @@ _FILE_FLAGS = (
     *("columns", "encoding", "items", "users", "scale", "missing", "items_id_column", "users_id_column"),
     *_TEXT_FLAGS,
 )
-# Functions of a dataset, the fraction to hold out and a seed.
-_SPLITS: dict[str, Callable[..., BoolArray]] = {
-    "random": random_mask,
-    "per-user": per_user_mask,
-    "per-user-last": lambda dataset, fraction, seed: per_user_last_mask(dataset, fraction),  # noqa: ARG005
-    "last": lambda dataset, fraction, seed: last_mask(dataset),  # noqa: ARG005
-    "time": lambda dataset, fraction, seed: time_mask(dataset, fraction),  # noqa: ARG005
-    "predefined": lambda dataset, fraction, seed: predefined_mask(dataset),  # noqa: ARG005
-}
-# Splits that hold out all events of a user and an item; the others choose single events.
-_SPLITS_OF_PAIRS = ("random", "per-user")
-# Each says in its own way which ratings a predefined split holds out.
-_PREDEFINED_FILE_FLAGS = ("validation_ratings", "split_column", "held_out_value")
-_PREDEFINED_FLAGS = (*_PREDEFINED_FILE_FLAGS, "split_name")
 
 
 def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
@@ -81,39 +60,7 @@ def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
     ratings.add_argument("--by-title", action="store_true", help="ml-100k: one item per title, as in published figures")
     _add_file_flags(parser)
     add_event_flags(parser)
-    split = parser.add_argument_group("split")
-    split.add_argument(
-        "--validation-fraction", type=float, default=0.2, metavar="F", help="ratings to hold out (default: %(default)s)"
-    )
-    split.add_argument(
-        "--split", choices=_SPLITS, default="random", help="how to choose the held-out ratings (default: %(default)s)"
-    )
-    split.add_argument(
-        "--split-seed", type=parse_seed, default=42, metavar="N", help="seed of the split (default: %(default)s)"
-    )
-    _add_predefined_flags(parser)
-
-
-def _add_predefined_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("with --split predefined, one of")
-    group.add_argument(
-        "--validation-ratings",
-        type=Path,
-        metavar="FILE",
-        help="file of the held-out ratings, with the columns of the dataset, which is then the train part",
-    )
-    group.add_argument("--split-column", metavar="NAME", help="column of the dataset that says train or test")
-    group.add_argument(
-        "--split-name",
-        metavar="NAME",
-        help="MovieLens 100k, 1M or 10M: u1 to u5, ua, ub, r1 to r5, ra or rb, from the files NAME.base or NAME.train, "
-        "and NAME.test",
-    )
-    group.add_argument(
-        "--held-out-value",
-        metavar="VALUE",
-        help="with --split-column: hold out the ratings with this value, such as the number of a fold",
-    )
+    add_split_flags(parser)
 
 
 def _add_file_flags(parser: argparse.ArgumentParser) -> None:
@@ -161,7 +108,7 @@ def load_dataset(arguments: argparse.Namespace) -> RatingsDataset:
     Raises:
         InputError: the ratings or events are unusable, or a flag does not apply to them.
     """
-    _check_predefined_flags(arguments)
+    check_predefined_flags(arguments)
     check_event_flags(arguments)
     dataset = _load(arguments)
     if arguments.positive_from is None:
@@ -178,15 +125,15 @@ def _load(arguments: argparse.Namespace) -> RatingsDataset:
     path = Path(name)
     if name == "ml-latest-small" and not path.exists():
         _reject_events(arguments, name)
-        _reject_flags(arguments, name, *_FILE_FLAGS, *_PREDEFINED_FLAGS, "by_title")
+        reject_flags(arguments, name, *_FILE_FLAGS, *PREDEFINED_FLAGS, "by_title")
         return movielens.load_embedded_small()
     if name in ARCHIVES and not path.exists():
-        _reject_flags(arguments, name, *_FILE_FLAGS, *(() if name == "ml-100k" else ("by_title",)))
-        _reject_flags(arguments, name, *_PREDEFINED_FILE_FLAGS)
+        reject_flags(arguments, name, *_FILE_FLAGS, *(() if name == "ml-100k" else ("by_title",)))
+        reject_flags(arguments, name, *PREDEFINED_FILE_FLAGS)
         path = fetch(name, arguments.data_dir)
     if path.is_dir():
         _reject_events(arguments, name)
-        _reject_flags(arguments, f"the directory {name}", *_FILE_FLAGS, *_PREDEFINED_FILE_FLAGS)
+        reject_flags(arguments, f"the directory {name}", *_FILE_FLAGS, *PREDEFINED_FILE_FLAGS)
         return movielens.load_folder(path, by_title=arguments.by_title, split_name=arguments.split_name)
     return _load_file(path, arguments)
 
@@ -197,14 +144,14 @@ def _load_file(path: Path, arguments: argparse.Namespace) -> RatingsDataset:
     from cofactor_trainer.data.table_files import is_parquet, is_text
 
     if path.exists():
-        _reject_flags(arguments, f"the file {arguments.dataset}", "by_title", "split_name")
+        reject_flags(arguments, f"the file {arguments.dataset}", "by_title", "split_name")
         if all(table is None or is_parquet(table) for table in (path, arguments.items, arguments.users)):
-            _reject_flags(arguments, "Parquet", "encoding")
+            reject_flags(arguments, "Parquet", "encoding")
         if not is_text(path):
-            _reject_flags(arguments, "Parquet" if is_parquet(path) else "JSON", *_TEXT_FLAGS)
+            reject_flags(arguments, "Parquet" if is_parquet(path) else "JSON", *_TEXT_FLAGS)
     for table in ("items", "users"):
         if getattr(arguments, table) is None:
-            _reject_flags(arguments, f"ratings without --{table}", f"{table}_id_column")
+            reject_flags(arguments, f"ratings without --{table}", f"{table}_id_column")
     if learns_from_events(arguments) and arguments.positive_from is None:
         return load_events(path, arguments)
     return read_ratings(
@@ -218,35 +165,11 @@ def _load_file(path: Path, arguments: argparse.Namespace) -> RatingsDataset:
     )
 
 
-def _check_predefined_flags(arguments: argparse.Namespace) -> None:
-    """Check that --split predefined comes with one way to say which ratings are held out, and these only with it."""
-    if arguments.split != "predefined":
-        _reject_flags(arguments, f"--split {arguments.split}", *_PREDEFINED_FLAGS)
-        return
-    ways = ("validation_ratings", "split_column", "split_name")
-    flags = [f"--{way.replace('_', '-')}" for way in ways if getattr(arguments, way) is not None]
-    if len(flags) != 1:
-        given = f"has {' and '.join(flags)}" if flags else "does not say which ratings are held out"
-        raise InputError(
-            f"--split predefined {given}: give one of --validation-ratings FILE, --split-column NAME and, for "
-            "MovieLens, --split-name NAME"
-        )
-    if arguments.held_out_value is not None and arguments.split_column is None:
-        raise InputError(f"--held-out-value does not apply to {flags[0]}: leave it out, or use --split-column")
-
-
 def _reject_events(arguments: argparse.Namespace, dataset: str) -> None:
     if arguments.feedback == "events":
         raise InputError(
             f"{dataset} has ratings: turn them into events with --positive-from 4, or leave out --feedback"
         )
-
-
-def _reject_flags(arguments: argparse.Namespace, dataset: str, *flags: str) -> None:
-    """Raise an `InputError` if one of the flags is set, because it would have no effect on the dataset."""
-    for flag in flags:
-        if getattr(arguments, flag) not in (None, False):
-            raise InputError(f"--{flag.replace('_', '-')} does not apply to {dataset}: leave it out")
 
 
 def _parse_columns(text: str) -> ColumnNames:
@@ -258,38 +181,12 @@ def _parse_columns(text: str) -> ColumnNames:
             raise InputError(
                 f"--columns is {text!r}: give user=NAME,item=NAME,rating=NAME and, if there are, time=NAME"
             )
-        return ColumnNames(*(named[key] for key in ("user", "item", "rating")), named.get("time", "timestamp"))
+        return ColumnNames(named["user"], named["item"], named["rating"], named.get("time", "timestamp"))
     names = [name.strip() for name in text.split(",")]
     if len(names) not in (3, 4) or not all(names):
         raise InputError(f"--columns is {text!r}: give USER,ITEM,RATING or USER,ITEM,RATING,TIME")
     columns = ColumnNames(*names[:3])
     return columns if len(names) == 3 else replace(columns, timestamp=names[3])
-
-
-def split_dataset(dataset: RatingsDataset, arguments: argparse.Namespace) -> Split | None:
-    """Split the ratings as the flags say; return None if no rating is held out."""
-    fraction: float = arguments.validation_fraction
-    if not 0 <= fraction < 1:
-        raise InputError(f"--validation-fraction is {fraction:g}: it must be at least 0 and below 1")
-    if not fraction:
-        return None
-    choose = partial(_SPLITS[arguments.split], fraction=fraction, seed=arguments.split_seed)
-    if dataset.events is None:
-        return split_by_mask(dataset, choose(dataset))
-    return split_events(
-        dataset,
-        choose,
-        by_pair=arguments.split in _SPLITS_OF_PAIRS,
-        keeps_repeats=getattr(arguments, "repeats", False),
-    )
-
-
-def require_split(dataset: RatingsDataset, arguments: argparse.Namespace) -> Split:
-    """Split the ratings as the flags say, for commands that cannot do without held-out ratings."""
-    split = split_dataset(dataset, arguments)
-    if split is None:
-        raise InputError("--validation-fraction is 0: it must be above 0, because the command needs held-out ratings")
-    return split
 
 
 def print_dataset(console: Console, dataset: RatingsDataset, n_validation: int | None) -> None:

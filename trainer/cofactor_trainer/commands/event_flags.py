@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from cofactor_trainer.data.events.columns import EventColumns
     from cofactor_trainer.data.rating_files import FileOptions
 
-_WEIGHT_FLAGS = ("events", "negative_events", "half_life", "weight_cap", "log_weights")
+_TYPE_FLAGS = ("events", "negative_events")
+_WEIGHT_FLAGS = (*_TYPE_FLAGS, "half_life", "weight_cap", "log_weights")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -26,13 +27,13 @@ def add_event_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--feedback",
         choices=("ratings", "events"),
-        help="what the rows of the dataset are (default: events if the file has users, items and events, but no ratings)",
+        help="what the rows of the dataset are (default: events if the file has users and items, but no ratings)",
     )
     group.add_argument(
         "--events",
         type=parse_weights,
         metavar="TYPE=W[,TYPE=W]",
-        help="weight of one event by type, such as purchase=5,cart=2,view=0.5; 0 leaves a type out (default: 1 for all)",
+        help="weight of one event by type, such as purchase=5,cart=2,view=0.5; 0 leaves it out (default: 1 for all)",
     )
     group.add_argument(
         "--negative-events",
@@ -58,7 +59,7 @@ def add_event_flags(parser: argparse.ArgumentParser) -> None:
         "--positive-from",
         type=_parse_threshold,
         metavar="RATING",
-        help="turn ratings into events: ratings from here on are events, items that are rated lower are not recommended",
+        help="turn ratings into events: those from here on are events, items that are rated lower are not recommended",
     )
 
 
@@ -88,16 +89,14 @@ def check_event_flags(arguments: argparse.Namespace) -> None:
             "--positive-from turns ratings into events, but --feedback events says that there are none: "
             "leave out one of them"
         )
-    is_event, names = learns_from_events(arguments), _WEIGHT_FLAGS
+    names: tuple[str, ...] = _WEIGHT_FLAGS
+    what = f"the ratings of {arguments.dataset}"
     if arguments.positive_from is not None:
-        is_event, names = False, ("events", "negative_events")
-    for name in () if is_event else names:
+        names, what = _TYPE_FLAGS, "ratings with --positive-from"
+    elif learns_from_events(arguments):
+        return
+    for name in names:
         if getattr(arguments, name) not in (None, False):
-            what = (
-                "ratings with --positive-from"
-                if arguments.positive_from is not None
-                else f"the ratings of {arguments.dataset}"
-            )
             raise InputError(
                 f"--{name.replace('_', '-')} does not apply to {what}: leave it out, or pass --feedback events if the "
                 "rows are events"
@@ -167,8 +166,8 @@ def _event_columns(text: str | None) -> EventColumns | None:
     named = parse_named_columns(text)
     if named is None:
         raise InputError(
-            f"--columns is {text!r}, which names the columns of ratings: for events give user=NAME,item=NAME and any of "
-            "event=NAME, count=NAME and time=NAME"
+            f"--columns is {text!r}, which names the columns of ratings: for events give user=NAME,item=NAME and any "
+            "of event=NAME, count=NAME and time=NAME"
         )
     return EventColumns.parse(named)
 
@@ -177,15 +176,13 @@ def parse_weights(text: str) -> dict[str, float]:
     """Parse weights by type such as "purchase=5,view=0.5"."""
     weights: dict[str, float] = {}
     for part in text.split(","):
-        name, equals, number = (word.strip() for word in part.rpartition("="))
+        name, equals, number = [word.strip() for word in part.rpartition("=")]
         try:
             weight = float(number)
         except ValueError:
             weight = math.nan
         if not (name and equals and 0 <= weight < 1e9):
-            raise argparse.ArgumentTypeError(
-                f"{part.strip()!r} is not a type with a weight from 0 on, such as purchase=5"
-            )
+            raise argparse.ArgumentTypeError(f"{part.strip()!r} is not a type with its weight, as in purchase=5")
         if name in weights:
             raise argparse.ArgumentTypeError(f"the type {name!r} has two weights: leave out one")
         weights[name] = weight

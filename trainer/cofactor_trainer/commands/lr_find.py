@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset, split_dataset
+from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
+from cofactor_trainer.commands.split_flags import split_dataset
 from cofactor_trainer.data.events.weights import weigh_events
 from cofactor_trainer.errors import InputError, MissingExtraError
 from cofactor_trainer.export.atomic_directory import replace_text

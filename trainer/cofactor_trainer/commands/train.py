@@ -11,9 +11,10 @@ from pathlib import Path
 from rich.console import Console
 
 from cofactor_trainer.architectures.recipes import Recipe, resolve_range
-from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset, split_dataset
+from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
 from cofactor_trainer.commands.small_tables import warn_of_small_table
+from cofactor_trainer.commands.split_flags import split_dataset
 from cofactor_trainer.commands.two_trainings import TrainedVersion, Trainer
 from cofactor_trainer.data.duplicates import without_duplicates
 from cofactor_trainer.data.events.weights import weigh_events, with_dismissed

@@ -80,8 +80,8 @@ class CheckedBatch:
         if not is_count.all():
             record = int(np.argmin(is_count))
             raise self._error(
-                f"{values[record]:g} is not a count above 0: remove the row, or give returns a type of their own and name "
-                "it with --negative-events",
+                f"{values[record]:g} is not a count above 0: remove the row, or give returns a type of their own and "
+                "name it with --negative-events",
                 record,
                 name,
             )

@@ -216,8 +216,8 @@ def _check_scale(dataset: RatingsDataset, source: Path | None) -> None:
     low, high = float(dataset.ratings.min()), float(dataset.ratings.max())
     if low == high:
         raise InputError(
-            f"all ratings are {low:g}, so there is nothing to learn from them as ratings: if they are clicks, plays or purchases, "
-            "pass --feedback events",
+            f"all ratings are {low:g}, so there is nothing to learn from them as ratings: if they are clicks, plays or "
+            "purchases, pass --feedback events",
             source,
         )
     if low < dataset.rating_min or high > dataset.rating_max:

@@ -27,6 +27,7 @@ KNOWN_NAMES = {
     "rating": ("rating", "score", "stars", "book_rating", "overall"),
     "timestamp": ("timestamp", "time", "unix_timestamp", "ts", "unix_review_time", "date", "datetime", "created_at"),
 }
+_IF_EVENTS = "; if the rows are events such as clicks or purchases, pass --feedback events"
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def read_chunks(
     first_record, parts = 0, parts or PredefinedParts()
     required = (columns.user, columns.item, columns.rating, *(() if parts.column is None else (parts.column,)))
     for records in read_batches(path, text_format):
-        check_columns(records, path, required, text_format)
+        check_columns(records, path, required, text_format, {columns.rating: _IF_EVENTS})
         batch = CheckedBatch(records, path, text_format, first_record)
         yield RatingsChunk(
             user_ids=batch.ids(columns.user),

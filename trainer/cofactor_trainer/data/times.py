@@ -18,6 +18,8 @@ Float64Array = npt.NDArray[np.float64]
 _EXPECTED = "neither a date in ISO 8601 nor a number of seconds since 1970"
 # The unit of numbers is chosen by their size: the largest time below is in the year 5138.
 _UNITS = ((1e11, "seconds", 1.0), (1e14, "milliseconds", 1e3), (1e17, "microseconds", 1e6), (1e20, "nanoseconds", 1e9))
+# With more numbers than this share a column has numbers, and its other values are the mistakes.
+_NUMBERS_SHARE = 0.5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_YEAR_SECONDS = 253_402_300_799.0
 
@@ -129,6 +131,9 @@ def _parse_texts(texts: pa.Array) -> tuple[Float64Array, bool]:
             return _date_seconds(texts.cast(kind)), True
         except pa.ArrowInvalid:
             continue
+    numbers = pd.to_numeric(pd.Series(texts.to_pylist(), dtype=object), errors="coerce").to_numpy(np.float64)
+    if np.isfinite(numbers).mean() > _NUMBERS_SHARE:
+        return numbers, False
     # Arrow is fast, but refuses a column in which only some times have a zone.
     dates = pd.to_datetime(pd.Series(texts.to_pylist(), dtype=object), format="ISO8601", utc=True, errors="coerce")
     return _date_seconds(pa.array(dates.dt.tz_localize(None)).cast(pa.timestamp("us"), safe=False)), True

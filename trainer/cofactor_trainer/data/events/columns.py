@@ -90,8 +90,8 @@ def is_event_table(path: Path, options: FileOptions) -> bool:
     has_rating = guess_columns(header).rating in header
     if found.event is not None and has_rating:
         raise InputError(
-            f"the table has both ratings (column {guess_columns(header).rating}) and events (column {found.event}): pass "
-            "--feedback events to learn from every row as an event, or --feedback ratings to learn from the ratings",
+            f"the table has both ratings (column {guess_columns(header).rating}) and events (column {found.event}): "
+            "pass --feedback events to learn from every row as an event, or --feedback ratings to learn from ratings",
             path,
             line=1 if is_text(path) else None,
         )

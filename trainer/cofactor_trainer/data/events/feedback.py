@@ -36,8 +36,8 @@ class EventSettings:
         weights: weight of one event by type; 0 leaves a type out. None to weigh all types 1.
         negative: types that say that the user does not want the item.
         half_life: age in seconds after which an event counts half; 0 if the age does not count.
-        weight_cap: largest weight of an item for a user; 0 for no limit, None for the weight of the heaviest type, or for
-            no limit with log_weights.
+        weight_cap: largest weight of an item for a user; 0 for no limit; None for the weight of the heaviest type, or
+            for no limit with log_weights.
         log_weights: True to take log(1 + sum) instead of the sum of a user's events of an item.
     """
 
@@ -66,7 +66,16 @@ class EventSettings:
         return 1.0 if self.weights is None else self.weights.get(event_type)
 
     def describe(self, types: tuple[EventType, ...], newest_time: float | None) -> EventFeedback:
-        """Return the settings as they apply to the types of a table."""
+        """Return the settings as they apply to the types of a table, whose newest time is None if it has no times.
+
+        Raises:
+            InputError: the half-life needs times.
+        """
+        if self.half_life and newest_time is None:
+            raise InputError(
+                "--half-life needs times, but the table has none: name their column with --columns, or leave out "
+                "--half-life"
+            )
         cap = self.weight_cap
         if cap is None:
             cap = 0.0 if self.log_weights else max(kind.weight for kind in types)
@@ -81,8 +90,8 @@ class EventFeedback:
 
         type weight * count * 0.5^(age / half_life),
 
-    then log(1 + sum) if log_weights is set, then at most weight_cap. The age is the newest time of the data set minus the
-    time of the event. An item that the user has a negative event of has no weight.
+    then log(1 + sum) if log_weights is set, then at most weight_cap. The age is the newest time of the data set minus
+    the time of the event. An item that the user has a negative event of has no weight.
 
     Attributes:
         types: sorted by name.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -125,11 +125,11 @@ class _FoundTypes:
 
     def __init__(self, settings: EventSettings) -> None:
         self._settings = settings
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, float] = defaultdict(float)
         self._has_types = False
 
     def weigh(self, types: pa.DictionaryArray | None, counts: np.ndarray) -> tuple[Float32Array, BoolArray]:
-        """Return the weight of every event times its count, 0 for a negative one, and a mask of the events that are used.
+        """Return the weight of every event times its count, 0 for a negative one, and a mask of the used ones.
 
         types (n,) or None for a table without types, counts (n,) -> (n,), (n,).
         """
@@ -161,8 +161,8 @@ class _FoundTypes:
         named = [*(settings.weights or {}), *settings.negative]
         if named and not self._has_types:
             raise InputError(
-                "the table has no column of event types, so --events and --negative-events do not apply: name the column "
-                "with --columns user=NAME,item=NAME,event=NAME, or leave the flags out",
+                "the table has no column of event types, so --events and --negative-events do not apply: name the "
+                "column with --columns user=NAME,item=NAME,event=NAME, or leave the flags out",
                 path,
             )
         for name in named:
@@ -171,8 +171,8 @@ class _FoundTypes:
         unknown = [name for name in self._counts if settings.weight_of(name) is None]
         if unknown:
             raise InputError(
-                f"--events has no weight for the type {unknown[0]!r}: the types are {listed}; give it a weight, or 0 to "
-                "leave it out",
+                f"--events has no weight for the type {unknown[0]!r}: the types are {listed}; give it a weight, or 0 "
+                "to leave it out",
                 path,
             )
         types = [

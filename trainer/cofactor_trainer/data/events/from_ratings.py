@@ -37,7 +37,7 @@ def events_from_ratings(
         events=feedback,
     )
     note = (
-        f"events: {n_positive:,} of {ratings.n_ratings:,} ratings, those from {threshold:g} on; the others are items that "
-        "are not recommended"
+        f"events: {n_positive:,} of {ratings.n_ratings:,} ratings, those from {threshold:g} on; the items of the "
+        "others are not recommended"
     )
     return replace(events, notes=(*ratings.notes, note, *describe_events(events, {})))

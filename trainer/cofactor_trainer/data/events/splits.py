@@ -1,7 +1,7 @@
 """Split events into a train part and a validation part.
 
-Splits at random hold out all events of a pair of a user and an item, so that no pair is in both parts. Splits by time hold
-out events; the pairs of the train part are then left out of the validation part, unless consumption repeats.
+Splits at random hold out all events of a pair of a user and an item, so that no pair is in both parts. Splits by time
+hold out events; the pairs of the train part are then left out of the validation part, unless consumption repeats.
 """
 
 from __future__ import annotations
@@ -48,13 +48,14 @@ def event_folds(events: RatingsDataset, folds: Callable[[RatingsDataset], Iterat
     """Yield one split per mask of held-out pairs that ``folds`` yields."""
     pairs, pair_of_event = _pairs(events)
     for mask in folds(pairs):
-        chosen = mask[pair_of_event]
+        chosen = mask[pair_of_event] & (events.ratings > 0)
         yield split_events(events, lambda _, chosen=chosen: chosen, by_pair=False)  # type: ignore[misc]
 
 
 def _mask_of_pairs(events: RatingsDataset, choose: Choose) -> BoolArray:
     pairs, pair_of_event = _pairs(events)
-    return choose(pairs)[pair_of_event]
+    mask: BoolArray = choose(pairs)[pair_of_event]
+    return mask
 
 
 def _pairs(events: RatingsDataset) -> tuple[RatingsDataset, np.ndarray]:

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 _HEAVY_SHARE = 0.01
 # One user with more of all rows than this is rather a robot, or a login that many share.
 _SUSPICIOUS_SHARE = 0.05
-_FEWEST_ROWS = 1_000
+_FEWEST_ROWS, _FEWEST_USERS = 1_000, 40
 _LIKELY_NEGATIVE = frozenset(
     ("return", "returned", "refund", "refunded", "cancel", "cancelled", "dislike", "unlike", "skip", "remove", "hide")
 )
@@ -31,8 +31,8 @@ def describe_events(events: RatingsDataset, left_out: Mapping[str, float]) -> li
     n_pairs = len(distinct_pairs(events)[0])
     lines = [
         f"types: {_types(feedback, left_out)}",
-        f"{n_rows:,} rows by {events.n_users:,} users of {events.n_items:,} items{_span(events)}; {n_pairs:,} pairs of a "
-        f"user and an item, {n_rows - n_pairs:,} rows ({1 - n_pairs / n_rows:.0%}) repeat one",
+        f"{n_rows:,} rows by {events.n_users:,} users of {events.n_items:,} items{_span(events)}; {n_pairs:,} pairs of "
+        f"a user and an item, {n_rows - n_pairs:,} rows ({1 - n_pairs / n_rows:.0%}) repeat one",
         _heaviest(events),
         f"weights: {describe_weights(feedback)}",
     ]
@@ -84,15 +84,18 @@ def _day(seconds: float) -> str:
 
 def _heaviest(events: RatingsDataset) -> str:
     """Say which share of the rows the heaviest users have, and warn of a user who is not one person."""
-    counts = np.sort(row_counts(events.user_rows, events.n_users + 1)[: events.n_users])[::-1]
-    n_heavy = max(1, round(events.n_users * _HEAVY_SHARE))
-    largest = counts[0] / events.n_ratings
-    if largest > _SUSPICIOUS_SHARE and events.n_ratings >= _FEWEST_ROWS and events.n_users >= 1 / _SUSPICIOUS_SHARE * 2:
-        user = events.user_ids[int(np.argmax(row_counts(events.user_rows, events.n_users + 1)[: events.n_users]))]
+    counts = row_counts(events.user_rows, events.n_users + 1)[: events.n_users]
+    heaviest = int(counts.argmax())
+    share = counts[heaviest] / events.n_ratings
+    if share > _SUSPICIOUS_SHARE and events.n_ratings >= _FEWEST_ROWS and events.n_users >= _FEWEST_USERS:
         logger.warning(
             "user %r has %.0f %% of all rows: remove them if this is a robot, a test or a login that many people share",
-            user,
-            largest * 100,
+            events.user_ids[heaviest],
+            share * 100,
         )
-    share = counts[:n_heavy].sum() / events.n_ratings
-    return f"rows per user: median {np.median(counts):g}, most {counts[0]:,}; the heaviest {n_heavy:,} users (1%) have {share:.0%}"
+    n_heavy = max(1, round(events.n_users * _HEAVY_SHARE))
+    heavy_share = np.sort(counts)[-n_heavy:].sum() / events.n_ratings
+    return (
+        f"rows per user: median {np.median(counts):g}, most {counts[heaviest]:,}; the heaviest {n_heavy:,} users have "
+        f"{heavy_share:.0%} of the rows"
+    )

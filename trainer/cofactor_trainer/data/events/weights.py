@@ -19,7 +19,7 @@ def weigh_events(events: RatingsDataset) -> RatingsDataset:
     event of become dismissed pairs. A data set of ratings, or of events that are weighed, stays as it is.
 
     Raises:
-        InputError: all events are negative, or the half-life needs times and there are none.
+        InputError: all events are negative.
     """
     feedback = events.events
     if feedback is None or feedback.is_weighed:
@@ -91,11 +91,7 @@ def _decayed(events: RatingsDataset, feedback: EventFeedback) -> Float64Array:
     weights = events.ratings.astype(np.float64)
     if not feedback.half_life:
         return weights
-    if events.timestamps is None:
-        raise InputError(
-            f"--half-life needs times, but {events.name} has none: name their column with --columns, or leave out "
-            "--half-life"
-        )
+    assert events.timestamps is not None, "EventSettings.describe checks that there are times"
     ages = events.timestamps.max() - events.timestamps
     decayed: Float64Array = weights * np.exp2(-ages / feedback.half_life)
     return decayed
