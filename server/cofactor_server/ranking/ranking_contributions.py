@@ -114,8 +114,10 @@ class RankingModel:
 
         The contributions of users who were folded in are exact. The trained row of a known user is not quite the sum of
         the terms of the fold-in: the rest is split into small multiples of the same directions, as if the ratings had
-        other weights. Contributions are to the distance from the average user's mean item, because what a user adds for
-        all items alike does not change the order.
+        other weights. In a version that learnt from events the rest stays unexplained: split on MovieLens 100k, ratings
+        from 4 on as events, it left half of the distance unexplained instead of a fifth, and gave the items large
+        contributions of opposite signs. Contributions are to the distance from the average user's mean item, because
+        what a user adds for all items alike does not change the order.
         """
         tables, space = self._tables, self._space
         item = tables.item_factors[item_row].astype(np.float64)
@@ -124,8 +126,10 @@ class RankingModel:
         distance = item - space.centre
         start = np.linalg.solve(space.root, mean - space.mean)
         weights, directions = self._directions(item_rows, ratings, start)
-        rest = np.linalg.solve(space.root, change) - weights @ directions
-        multiples = weights + split_vector(rest, directions)
+        multiples = weights
+        if tables.draws_per_weight is None:
+            rest = np.linalg.solve(space.root, change) - weights @ directions
+            multiples = weights + split_vector(rest, directions)
         contributions = (directions @ (space.root.T @ distance)) * multiples
         return RankingParts(
             average=float(item @ mean) + float(tables.item_bias[item_row]),

@@ -276,6 +276,7 @@ def test_the_explanation_of_a_known_user_leaves_out_what_was_returned(shop_api, 
     response = explain(shop_api, User(user_id="c04"), "tea02", max_contributions=100)
     assert {part.item_id for part in response.contributions} == {item for item, _ in mine} - returned
     assert all(0 < part.rating <= 3 for part in response.contributions)
+    assert all(part.contribution > 0 for part in response.contributions)  # for another tea
 
 
 def test_a_trained_version_describes_its_events(shop_api):
