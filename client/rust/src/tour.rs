@@ -165,7 +165,11 @@ impl Tour {
         let embedded = call!(self.recommender.embed_new_user(new_user(model, item_ids)))?;
         let embedding = embedded.embedding.ok_or(Failure::Response("EmbedNewUser answered without an embedding"))?;
         let (bias, fit) = (number(embedding.bias), number(embedded.fit_rmse));
-        println!("embed {} {bias} {fit} {}", embedding.factors.len(), embedded.used_rating_count + embedded.used_event_count);
+        println!(
+            "embed {} {bias} {fit} {}",
+            embedding.factors.len(),
+            embedded.used_rating_count + embedded.used_event_count
+        );
         Ok(embedding)
     }
 
@@ -234,13 +238,8 @@ impl Tour {
             println!("because {} {} {}", rated.item_id, number(rated.rating), number(rated.contribution));
         }
         let ranking = explanation.ranking.ok_or(Failure::Response("Explain answered without ranking"))?;
-        let parts = [
-            explanation.ranking_score,
-            ranking.item_part,
-            ranking.user_part,
-            ranking.other_part,
-            ranking.unexplained,
-        ];
+        let parts =
+            [explanation.ranking_score, ranking.item_part, ranking.user_part, ranking.other_part, ranking.unexplained];
         println!("ranking {}", parts.map(number).join(" "));
         for reason in ranking.reasons {
             let (rating, contribution) = (number(reason.rating), number(reason.contribution));
