@@ -18,7 +18,9 @@ from cofactor_trainer.commands.event_flags import (
     check_event_flags,
     event_settings,
     file_options,
+    is_demo_shop,
     learns_from_events,
+    load_demo,
     load_events,
     parse_named_columns,
 )
@@ -52,9 +54,9 @@ def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
         "--dataset",
         default="ml-latest-small",
         metavar="WHAT",
-        help="ml-latest-small (comes with the demo extra); ml-100k, ml-1m, ml-20m or ml-25m (downloaded); the "
-        "directory of an unpacked MovieLens; or a .csv, .tsv, .jsonl or .parquet file, text also in .gz or .zip "
-        "(default: %(default)s)",
+        help="ml-latest-small (comes with the demo extra); ml-100k, ml-1m, ml-20m or ml-25m (downloaded); demo-shop "
+        "(generated events); the directory of an unpacked MovieLens; or a .csv, .tsv, .jsonl or .parquet file, text "
+        "also in .gz or .zip (default: %(default)s)",
     )
     ratings.add_argument("--data-dir", type=Path, metavar="DIR", help="cache of downloads (default: the user's cache)")
     ratings.add_argument("--by-title", action="store_true", help="ml-100k: one item per title, as in published figures")
@@ -127,6 +129,9 @@ def _load(arguments: argparse.Namespace) -> RatingsDataset:
         _reject_events(arguments, name)
         reject_flags(arguments, name, *_FILE_FLAGS, *PREDEFINED_FLAGS, "by_title")
         return movielens.load_embedded_small()
+    if is_demo_shop(arguments):
+        reject_flags(arguments, name, *_FILE_FLAGS, *PREDEFINED_FLAGS, "by_title")
+        return load_demo(arguments)
     if name in ARCHIVES and not path.exists():
         reject_flags(arguments, name, *_FILE_FLAGS, *(() if name == "ml-100k" else ("by_title",)))
         reject_flags(arguments, name, *PREDEFINED_FILE_FLAGS)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TYPE_FLAGS = ("events", "negative_events")
 _WEIGHT_FLAGS = (*_TYPE_FLAGS, "half_life", "weight_cap", "log_weights")
+DEMO_SHOP = "demo-shop"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -67,6 +68,8 @@ def learns_from_events(arguments: argparse.Namespace) -> bool:
     """Return True if the dataset that the flags name has events, or ratings that become events."""
     if arguments.positive_from is not None or arguments.feedback is not None:
         return arguments.positive_from is not None or arguments.feedback == "events"
+    if is_demo_shop(arguments):
+        return True
     path = Path(arguments.dataset)
     if not path.is_file():
         return False
@@ -76,6 +79,25 @@ def learns_from_events(arguments: argparse.Namespace) -> bool:
     from cofactor_trainer.data.events.columns import is_event_table
 
     return is_event_table(path, file_options(arguments))
+
+
+def is_demo_shop(arguments: argparse.Namespace) -> bool:
+    """Return True if the flags name the generated shop."""
+    return arguments.dataset == DEMO_SHOP and not Path(DEMO_SHOP).exists()
+
+
+def load_demo(arguments: argparse.Namespace) -> RatingsDataset:
+    """Load the generated shop.
+
+    Raises:
+        InputError: the flags ask for ratings.
+    """
+    from cofactor_trainer.data.events.demo_shop import load_demo_shop
+
+    if arguments.feedback == "ratings" or arguments.positive_from is not None:
+        flag = "--feedback ratings" if arguments.feedback == "ratings" else "--positive-from"
+        raise InputError(f"{flag} is for ratings, but {DEMO_SHOP} has events: leave it out")
+    return load_demo_shop(event_settings(arguments))
 
 
 def check_event_flags(arguments: argparse.Namespace) -> None:

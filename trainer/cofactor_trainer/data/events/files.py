@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -18,7 +18,7 @@ from cofactor_trainer.data.dataset_builder import RatingsChunk, check_sides, col
 from cofactor_trainer.data.events.columns import EventColumns, EventTable, detect_event_table
 from cofactor_trainer.data.events.feedback import EventSettings, EventType
 from cofactor_trainer.data.events.summary import describe_events
-from cofactor_trainer.data.item_descriptions import build_catalogue
+from cofactor_trainer.data.item_descriptions import ItemDescription, build_catalogue
 from cofactor_trainer.data.plausibility import warn_of_similar_ids
 from cofactor_trainer.data.rating_files import FileOptions, PredefinedParts, select_chunk
 from cofactor_trainer.data.side_tables import match_items, match_profiles, read_items, read_profiles
@@ -53,47 +53,65 @@ def read_events(
         InputError: a file is unusable; the message names the line and the column.
     """
     options, settings, parts = options or FileOptions(), settings or EventSettings(), parts or PredefinedParts()
-    table, times, found = detect_event_table(path, columns, options), TimeReader(), _FoundTypes(settings)
+    table, times, found = detect_event_table(path, columns, options), TimeReader(), FoundTypes(settings)
     items = items_path and read_items(items_path, options.items_id_column or table.columns.item, options.encoding)
     profiles = users_path and read_profiles(users_path, options.users_id_column or table.columns.user, options.encoding)
     sources = [(path, table)]
     if parts.path is not None:
         sources.append((parts.path, detect_event_table(parts.path, columns, options)))
-    collected = collect(chain.from_iterable(_read_chunks(*source, times, found, parts) for source in sources))
-    types = found.types(path)
+    chunks = chain.from_iterable(_read_chunks(*source, times, found, parts) for source in sources)
+    dataset = build_events(path.name, chunks, found, items=items.descriptions if items else None, source=path)
+    notes = [_describe(path, table, times), *dataset.notes]
+    if items:
+        notes.append(match_items(items, dataset.catalogue.item_ids))
+    if profiles:
+        frame = profiles.frame.reindex(list(dataset.user_ids)).reset_index(drop=True)
+        dataset = replace(dataset, profiles=frame)
+        notes.append(match_profiles(profiles, dataset.user_ids))
+    held_out_by = "" if parts == PredefinedParts() else parts.describe()
+    return replace(dataset, notes=tuple(notes), held_out_by=held_out_by)
+
+
+def build_events(
+    name: str,
+    chunks: Iterable[RatingsChunk],
+    found: FoundTypes,
+    *,
+    items: Mapping[str, ItemDescription] | None = None,
+    source: Path | None = None,
+) -> RatingsDataset:
+    """Collect chunks of events, whose ratings are the weights that ``found`` gave, into a dataset.
+
+    Raises:
+        InputError: there are no events, there is only one user or item, or the types are not those of the settings.
+    """
+    collected = collect(chunks)
+    types = found.types(source)
     if not len(collected.ratings):
-        raise InputError("the file has no events", path)
+        raise InputError("the file has no events", source)
     has_times = len(collected.timestamps) == len(collected.ratings)
     timestamps = to_seconds(collected.timestamps) if has_times else None
     dataset = RatingsDataset(
-        name=path.name,
+        name=name,
         user_ids=collected.user_ids,
-        catalogue=build_catalogue(collected.item_ids, items.descriptions if items else {}),
+        catalogue=build_catalogue(collected.item_ids, items or {}),
         user_rows=collected.user_rows,
         item_rows=collected.item_rows,
         ratings=collected.ratings,
         timestamps=timestamps,
-        timestamps_problem=times.problem,
         rating_min=0.0,
         rating_max=0.0,
-        profiles=None if not profiles else profiles.frame.reindex(collected.user_ids).reset_index(drop=True),
         held_out=collected.held_out if len(collected.held_out) else None,
-        held_out_by="" if parts == PredefinedParts() else parts.describe(),
-        events=settings.describe(types, None if timestamps is None else float(timestamps.max())),
+        events=found.settings.describe(types, None if timestamps is None else float(timestamps.max())),
     )
-    check_sides(dataset, path, "events")
+    check_sides(dataset, source, "events")
     warn_of_similar_ids("user", dataset.user_ids)
     warn_of_similar_ids("item", collected.item_ids)
-    notes = [_describe(path, table, times), *describe_events(dataset, found.left_out())]
-    if items:
-        notes.append(match_items(items, dataset.catalogue.item_ids))
-    if profiles:
-        notes.append(match_profiles(profiles, dataset.user_ids))
-    return replace(dataset, notes=tuple(notes))
+    return replace(dataset, notes=tuple(describe_events(dataset, found.left_out())))
 
 
 def _read_chunks(
-    path: Path, table: EventTable, times: TimeReader, found: _FoundTypes, parts: PredefinedParts
+    path: Path, table: EventTable, times: TimeReader, found: FoundTypes, parts: PredefinedParts
 ) -> Iterator[RatingsChunk]:
     """Yield the events of a file in chunks, each with its weight times its count; types of weight 0 are left out."""
     columns, first_record = table.columns, 0
@@ -120,11 +138,11 @@ def _held_out(batch: CheckedBatch, path: Path, parts: PredefinedParts) -> BoolAr
     return None if parts.path is None else np.full(batch.records.num_rows, path == parts.path)
 
 
-class _FoundTypes:
+class FoundTypes:
     """Weighs events by their types, and counts the types."""
 
     def __init__(self, settings: EventSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._counts: dict[str, float] = defaultdict(float)
         self._has_types = False
 
@@ -141,21 +159,21 @@ class _FoundTypes:
         for name, total in zip(names, np.bincount(codes, counts, len(names)), strict=True):
             self._counts[name] += float(total)
         # Unknown types are an error, but only after the whole file is read: the message lists all types.
-        known = [self._settings.weight_of(name) for name in names]
+        known = [self.settings.weight_of(name) for name in names]
         is_used = np.array(
-            [bool(weight) or name in self._settings.negative for name, weight in zip(names, known, strict=True)]
+            [bool(weight) or name in self.settings.negative for name, weight in zip(names, known, strict=True)]
         )
         weights = np.array([weight or 0.0 for weight in known])[codes] * counts
         return weights.astype(np.float32), is_used[codes]
 
-    def types(self, path: Path) -> tuple[EventType, ...]:
+    def types(self, path: Path | None) -> tuple[EventType, ...]:
         """Return the types of the file that are used.
 
         Raises:
             InputError: the settings name a type that the file lacks, or the file has a type that they do not name.
         """
         settings, listed = (
-            self._settings,
+            self.settings,
             ", ".join(f"{name} ({count:,.0f})" for name, count in sorted(self._counts.items())),
         )
         named = [*(settings.weights or {}), *settings.negative]
@@ -189,7 +207,7 @@ class _FoundTypes:
         return {name: count for name, count in self._counts.items() if self._is_left_out(name)}
 
     def _is_left_out(self, name: str) -> bool:
-        return name not in self._settings.negative and not self._settings.weight_of(name)
+        return name not in self.settings.negative and not self.settings.weight_of(name)
 
 
 def _describe(path: Path, table: EventTable, times: TimeReader) -> str:
