@@ -1,7 +1,7 @@
 # Build, test and release Cofactor. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-faults test-floors check format proto check-proto templates check-templates lock audit sbom image image-trainer clean
+.PHONY: help demo serve test test-faults test-images test-floors check format proto check-proto templates check-templates lock audit sbom image image-trainer clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
