@@ -6,6 +6,7 @@ BUILDAH_ISOLATION and STORAGE_DRIVER too.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -74,8 +75,7 @@ def imports(container: str, *modules: str) -> None:
 
 
 def entry_point(container: str) -> list[str]:
-    found = buildah("inspect", "--format", '{{join .OCIv1.Config.Entrypoint "\\n"}}', container)
-    return found.splitlines()
+    return json.loads(buildah("inspect", container))["OCIv1"]["config"]["Entrypoint"]
 
 
 def test_the_server_answers_as_an_unprivileged_user_and_stops_when_asked(server, dot_version, tmp_path) -> None:
