@@ -8,6 +8,8 @@
 # The server's image has ONNX Runtime for the CPU and the extras jwt, s3, signing and telemetry. With
 # --build-arg REQUIREMENTS=requirements/server-approximate.txt it has faiss too; with requirements/server-cuda.txt it has
 # ONNX Runtime for CUDA, and runs with --gpus all.
+# The locks name every package, so pip does not look for dependencies: old versions of it refuse `pydantic[email]` in a
+# lock with hashes. `pip check` proves that nothing is missing.
 ARG BASE=docker.io/library/python:3.12-slim
 
 FROM ${BASE} AS wheel
@@ -18,20 +20,22 @@ COPY trainer/ trainer/
 COPY server/ server/
 COPY client/cofactor_client/ client/cofactor_client/
 RUN python3 -m venv /opt/hatchling \
- && /opt/hatchling/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r build.txt \
+ && /opt/hatchling/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes -r build.txt \
  && /opt/hatchling/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 FROM ${BASE} AS trainer-environment
 COPY requirements/trainer.txt requirements/trainer.txt
 RUN python3 -m venv /opt/cofactor \
- && /opt/cofactor/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/trainer.txt
+ && /opt/cofactor/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes -r requirements/trainer.txt
 COPY --from=wheel /build/dist/ dist/
 RUN /opt/cofactor/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps dist/*.whl \
+ && /opt/cofactor/bin/pip check \
  && /opt/cofactor/bin/pip uninstall --yes --quiet pip
 
 FROM ${BASE} AS trainer
 COPY --from=trainer-environment /opt/cofactor /opt/cofactor
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin cofactor
+RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* \
+ && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin cofactor
 USER 10001
 # HOME is for the caches of libraries, whichever user runs it.
 ENV PATH=/opt/cofactor/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
@@ -43,14 +47,16 @@ FROM ${BASE} AS server-environment
 ARG REQUIREMENTS=requirements/server.txt
 COPY requirements/ requirements/
 RUN python3 -m venv /opt/cofactor \
- && /opt/cofactor/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r ${REQUIREMENTS}
+ && /opt/cofactor/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes -r ${REQUIREMENTS}
 COPY --from=wheel /build/dist/ dist/
 RUN /opt/cofactor/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps dist/*.whl \
+ && /opt/cofactor/bin/pip check \
  && /opt/cofactor/bin/pip uninstall --yes --quiet pip
 
 FROM ${BASE} AS server
 COPY --from=server-environment /opt/cofactor /opt/cofactor
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin cofactor
+RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* \
+ && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin cofactor
 USER 10001
 ENV PATH=/opt/cofactor/bin:$PATH PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
 EXPOSE 50051

@@ -1,7 +1,7 @@
 # Build, test and release Cofactor. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-faults test-floors check format proto check-proto templates check-templates lock audit sbom image image-trainer clean
+.PHONY: help demo serve test test-faults test-images test-floors check format proto check-proto templates check-templates lock audit sbom image image-trainer clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -34,11 +34,14 @@ demo: $(INSTALLED) ## Train on MovieLens, export, serve, and call every RPC
 serve: $(INSTALLED) ## Run the demo and keep the server running
 	@$(BIN)/python -m examples.demo --serve
 
-test: $(INSTALLED) ## Run all tests except those of the clients in other languages
-	@$(BIN)/python -m pytest -q -m 'not clients' $(PYTEST_ARGS)
+test: $(INSTALLED) ## Run all tests except those of the clients in other languages and of the images
+	@$(BIN)/python -m pytest -q -m 'not clients and not images' $(PYTEST_ARGS)
 
 test-faults: $(INSTALLED) ## Run the fault tests at full length
 	@FAULTS=full $(BIN)/python -m pytest -q tests/faults
+
+test-images: $(INSTALLED) ## Build both images with buildah and run them (IMAGE_BASE: another base image)
+	@$(BIN)/python -m pytest -q -m images tests/images
 
 # The oldest and the newest versions of the client's dependencies that pyproject.toml allows.
 FLOORS := --with grpcio==1.72.1 --with protobuf==6.30.0 --with googleapis-common-protos==1.70.0 --with rich==14.0.0

@@ -1,6 +1,6 @@
 """Find MovieLens 100k and last.fm 2k, which may not be redistributed and are no part of this repository.
 
-This module needs the standard library only: benchmarks/surprise_baselines.py runs without the project's packages.
+This module needs the standard library only: benchmarks/surprise/baselines.py runs without the project's packages.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
 The data is MovieLens 100k with one item per title. A random 20 % of each user's ratings is held out; ratings of at
 least 4 are relevant. Every item that the user has not rated in the train part is a candidate. COFACTOR_ML100K names the
 folder of the data. --quick takes split 42 only. --surprise names the Python of an environment with
-benchmarks/requirements-surprise.txt; without it, the row of Surprise is left out. The exit status is 1 if a target is
+benchmarks/surprise/requirements.txt; without it, the row of Surprise is left out. The exit status is 1 if a target is
 missed.
 """
 

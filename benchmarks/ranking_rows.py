@@ -23,7 +23,7 @@ from cofactor_trainer.training.ranking_part import add_ranking_part
 from cofactor_trainer.training.train import train
 
 ROOT = Path(__file__).parents[1]
-# Of all models in benchmarks/surprise_factors.py, the one that orders best on split 7.
+# Of all models in benchmarks/surprise/factors.py, the one that orders best on split 7.
 SURPRISE_MODEL = "SVD without biases"
 
 Fit = Callable[[Split], TrainedModel]
@@ -126,7 +126,7 @@ def surprise(python: Path) -> Fit:
         with tempfile.TemporaryDirectory() as folder:
             train_path, factors_path = Path(folder, "train.npz"), Path(folder, "factors.npz")
             np.savez(train_path, user_rows=ratings.user_rows, item_rows=ratings.item_rows, ratings=ratings.ratings)
-            words = [python, "-m", "benchmarks.surprise_factors", SURPRISE_MODEL, train_path, factors_path]
+            words = [python, "-m", "benchmarks.surprise.factors", SURPRISE_MODEL, train_path, factors_path]
             subprocess.run([str(word) for word in words], check=True, cwd=ROOT, env={"OPENBLAS_NUM_THREADS": "1"})
             with np.load(factors_path) as arrays:
                 return as_model(arrays["users"], arrays["items"], arrays["item_bias"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ class Catalogue:
 
     Attributes:
         n_ratings: mean number of ratings per user; the numbers are log-normal, like those of MovieLens.
+        n_ranking_factors: factors of the ranking part; 0 for a version without one.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Catalogue:
     n_items: int
     n_factors: int
     n_ratings: int
+    n_ranking_factors: int = 0
 
     def models(self, cache: Path) -> Path:
         """Return the folder of models that holds only this one: a server loads every model of its folder."""
@@ -29,6 +31,8 @@ class Catalogue:
 
 ML100K = Catalogue("items-1682", 943, 1_682, 50, 106)
 """The shape of MovieLens 100K."""
+ML100K_TWO_PARTS = replace(ML100K, name="items-1682-two-parts", n_ranking_factors=50)
+"""The same with a ranking part of the size that `cofactor-train` gives it."""
 HUNDRED_THOUSAND = Catalogue("items-100k", 2_000, 100_000, 64, 100)
 MILLION = Catalogue("items-1m", 2_000, 1_000_000, 64, 100)
 
@@ -42,7 +46,8 @@ def write(catalogue: Catalogue, cache: Path) -> Path:
     from cofactor_trainer.data.dataset import Catalogue as Items
     from cofactor_trainer.data.dataset import RatingsDataset
     from cofactor_trainer.export.version_writer import export_version
-    from cofactor_trainer.scoring.trained_model import TrainedModel
+    from cofactor_trainer.scoring.ranking_part import join_ranking_part
+    from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 
     random = np.random.default_rng(7)
     n_users, n_items = catalogue.n_users, catalogue.n_items
@@ -69,15 +74,21 @@ def write(catalogue: Catalogue, cache: Path) -> Path:
     def factors(n_rows: int, n_columns: int) -> np.ndarray:
         return (random.standard_normal((n_rows, n_columns)) * 0.35).astype(np.float32)
 
-    model = TrainedModel(
-        architecture="dot-product",
-        objective="rating",
-        user_factors=factors(n_users + 1, catalogue.n_factors),
-        user_bias=factors(n_users + 1, 1)[:, 0],
-        item_factors=factors(n_items + 1, catalogue.n_factors),
-        item_bias=factors(n_items + 1, 1)[:, 0],
-        global_bias=0.6,
-        rating_range=(0.0, 5.5),
-        n_dot_factors=catalogue.n_factors,
-    )
+    def dot_product(n_factors: int) -> TrainedModel:
+        return TrainedModel(
+            architecture="dot-product",
+            objective="rating",
+            user_factors=factors(n_users + 1, n_factors),
+            user_bias=factors(n_users + 1, 1)[:, 0],
+            item_factors=factors(n_items + 1, n_factors),
+            item_bias=factors(n_items + 1, 1)[:, 0],
+            global_bias=0.6,
+            rating_range=(0.0, 5.5),
+            n_dot_factors=n_factors,
+        )
+
+    model = dot_product(catalogue.n_factors)
+    if catalogue.n_ranking_factors:
+        order = Order(0.25, 1.0)
+        model = join_ranking_part(model, dot_product(catalogue.n_ranking_factors), order, order)
     return export_version(model, dataset, models_dir, catalogue.name, "1", metrics={}, hyperparameters={})

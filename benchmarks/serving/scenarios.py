@@ -140,6 +140,22 @@ def bulk(context: Context) -> Sequence[Row]:
     ]
 
 
+def two_parts(context: Context) -> Sequence[Row]:
+    """The same catalogue in a version that predicts and ranks, and in one that only predicts."""
+    rows = []
+    for name, size in (("predicts and ranks", catalogue.ML100K_TWO_PARTS), ("predicts", catalogue.ML100K)):
+        folder, users = context.calls(size), Truth(context.version(size)).recommendations(512)
+        server = servers.cofactor(f"cofactor-{size.name}", size)
+        batches = workload.batch_recommend(folder, users)
+        rows += [
+            Row(f"Recommend, 64 in flight, {name}", server, Load(workload.recommend(folder, users), 64)),
+            Row(
+                f"BatchRecommend of 64, {name}", server, Load(batches, 4, per_call=workload.BATCH, method=BATCH_METHOD)
+            ),
+        ]
+    return [rows[0], rows[2], rows[1], rows[3]]
+
+
 def open_loop(context: Context) -> Sequence[Row]:
     """A fixed arrival rate, half of what saturates each server. Latency counts from the time when a call was due."""
     saturated = context.measured
@@ -219,6 +235,7 @@ def fronts(context: Context) -> Sequence[Row]:
 SCENARIOS: Mapping[str, Callable[[Context], Sequence[Row]]] = {
     "unary": unary,
     "concurrency": concurrency,
+    "two-parts": two_parts,
     "open-loop": open_loop,
     "bulk": bulk,
     "100k": hundred_thousand,

@@ -48,9 +48,16 @@ class Truth:
     def recommendations(self, count: int) -> list[Recommendation]:
         """Return the best K items of `count` users by the default ranking, without the items that each has rated."""
         tables = self._tables
-        weight = np.float32(tables.manifest.get("defaultPopularityWeight", 0))
-        offset = tables.array("item_bias")[:-1] + weight * tables.array("item_log_popularity")[:-1]
+        n_ranking = tables.manifest.get("rankingFactorCount", 0)
+        order = tables.manifest.get("defaultOrder", {"ratingWeight": 1.0})
+        weight = order.get("popularityWeight", tables.manifest.get("defaultPopularityWeight", 0.0))
+        rating_weight = np.float32(order.get("ratingWeight", 0.0))
         factors, users = tables.array("item_factors")[:-1], tables.array("user_factors")
+        weights = np.full(factors.shape[1], rating_weight)
+        weights[factors.shape[1] - n_ranking :] = order.get("rankingWeight", 0.0)
+        users = users * weights
+        offset = rating_weight * tables.array("item_bias")[:-1]
+        offset = offset + np.float32(weight) * tables.array("item_log_popularity")[:-1]
         bounds, rated = tables.array("rated.offsets"), tables.array("rated.item_rows")
         found: list[Recommendation] = []
         for row in np.random.default_rng(3).permutation(len(self.user_ids)):

@@ -1,9 +1,9 @@
 """Measure the error of Surprise's models on the splits of benchmarks/accuracy.py.
 
-    python -m benchmarks.surprise_baselines [--output docs/benchmarks/surprise.md]
+    python -m benchmarks.surprise.baselines [--output docs/benchmarks/surprise.md]
 
 Surprise needs numpy 1. Run this script in an environment of its own, without this project: pip install -r
-benchmarks/requirements-surprise.txt. That is why the split is written out here a second time. Settings that are not
+benchmarks/surprise/requirements.txt. That is why the split is written out here a second time. Settings that are not
 Surprise's defaults were chosen on split 7. COFACTOR_ML100K names the folder of MovieLens 100k.
 """
 
@@ -70,7 +70,7 @@ def main() -> None:
         "Mean squared error on the splits of [accuracy.md](accuracy.md): the mean, the lowest and the highest. Seconds "
         "are the processor time to train, the median of the splits.",
         "",
-        f"`python -m benchmarks.surprise_baselines --output docs/benchmarks/surprise.md` on {platform.machine()}, "
+        f"`python -m benchmarks.surprise.baselines --output docs/benchmarks/surprise.md` on {platform.machine()}, "
         f"{os.cpu_count()} cores.",
         "",
         "| model | data | MSE | lowest to highest | seconds |",

@@ -1,11 +1,11 @@
 """Train one of Surprise's factor models for benchmarks/ranking.py, which runs this script in Surprise's environment.
 
-    python -m benchmarks.surprise_factors MODEL TRAIN.npz FACTORS.npz
+    python -m benchmarks.surprise.factors MODEL TRAIN.npz FACTORS.npz
 
 TRAIN.npz has user_rows, item_rows and ratings (n,). FACTORS.npz gets users (n_users, d), items (n_items, d) and
 item_bias (n_items,): their dot product plus the bias orders the items of a user as the predicted rating does. Surprise
 needs numpy 1, hence an environment of its own, without this project: pip install -r
-benchmarks/requirements-surprise.txt.
+benchmarks/surprise/requirements.txt.
 """
 
 from __future__ import annotations
