@@ -116,3 +116,13 @@ def test_a_newcomer_with_events_of_one_category_gets_that_category(models):
         scores[items] = -np.inf
         best = categories[np.argsort(-scores)[:10]]
         assert (best == category).mean() >= 0.6
+
+
+def test_the_report_speaks_of_events(models, tmp_path):
+    page = tmp_path / "page.html"
+    assert main(["report", str(models / "recent" / "1"), "--html", str(page), "--validation-fraction", "0"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "pairs of a user and an item with events" in text
+    assert "purchase 4,320 (weight 5), return 403 (negative)" in text
+    assert "the user came to it in a held-out event" in text
+    assert "scale 0 to 0" not in text
