@@ -26,7 +26,10 @@ def describe_protocol(arguments: argparse.Namespace, split: Split | None, *, ref
         return MetricsProtocol("measured on the ratings that the model was trained on", refitted=False)
     n_held_out, noun = split.validation.n_ratings, noun_of(split.train)
     n_ratings = n_held_out + split.train.n_ratings
-    if refitted:
+    if refitted and split.train.events is not None:
+        # Of all events more pairs can be dismissed than of each part.
+        trained_on = "the exported model was then trained on all events"
+    elif refitted:
         trained_on = f"the exported model was then trained on all {n_ratings:,}"
     else:
         trained_on = f"the exported model was trained on the other {split.train.n_ratings:,}"
