@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks.datasets import lastfm_2k_folder, ml_100k_folder
-from benchmarks.event_rows import OURS, Fit, PeerSettings, ours, peers
+from benchmarks.event_rows import FEWEST_LISTENERS, OURS, Fit, PeerSettings, ours, peers
 from benchmarks.ranking import Measured, paired_difference, processor_seconds
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.events.feedback import EventSettings
@@ -184,7 +184,7 @@ def document(plays: Table, films: Table, latest: Table, verdicts: Sequence[str],
     n_users = len(np.unique(next(iter(latest.measured.values())).users))
     tables = ("\n".join(part) for part in (plays.lines, films.lines, latest.lines, verdicts))
     play_lines, film_lines, latest_lines, targets = tables
-    named_seeds = ", ".join(map(str, seeds))
+    named_seeds, named_trainings = (", ".join(map(str, numbers)) for numbers in (seeds, TRAINING_SEEDS))
     return f"""# Events
 
 Recommendations of versions that learnt from events, beside other ways to learn from the same events. Every held-out
@@ -199,9 +199,10 @@ recommendations count. All figures are means over the users who have an item hel
 
 ## Plays of artists: last.fm
 
-1,892 users, 17,632 artists, 92,834 pairs with the number of plays (HetRec 2011). A random 20 % of each user's artists is
-held out, seeds {named_seeds}. Cofactor reads the file with its default settings, in which every artist of a user weighs the same, however often it was played. ALS, BM25 and EASE see log(1 + plays); BPR knows no weights. EASE
-leaves out artists with fewer than 3 listeners.
+1,892 users, 17,632 artists, 92,834 pairs with the number of plays (HetRec 2011). A random 20 % of each user's artists
+is held out, seeds {named_seeds}. Cofactor reads the file with its default settings, in which every artist of a user
+weighs the same, however often it was played. ALS, BM25 and EASE see log(1 + plays); BPR knows no weights. EASE leaves
+out artists with fewer than {FEWEST_LISTENERS} listeners.
 
 {HEAD}
 {play_lines}
@@ -217,9 +218,9 @@ user's ratings is held out, the same seeds.
 ## Does age count?
 
 MovieLens 100k again. The latest 10, 20 and 30 % of all events are held out in turn, and each part before them trains
-three times, with seeds {", ".join(map(str, TRAINING_SEEDS))}. Only {n_users} users have events both before and after one
-of these moments, because most people rated on one day: the interval is wide. The half-life was chosen on the part of
-20 %, from 7, 30 and 90 days, so the figure is a little too good.
+three times, with seeds {named_trainings}. Only {n_users} users have events both before and after one of these moments,
+because most people rated on one day: the interval is wide. The half-life was chosen on the part of 20 %, from 7, 30 and
+90 days, so the figure is a little too good.
 
 {HEAD}
 {latest_lines}
