@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.support import synthetic
+from tests.support import shop, synthetic
 
 
 @pytest.fixture(scope="session")
@@ -90,3 +90,17 @@ def two_part_hybrid_version(models_dir):
     """Version directory of a hybrid with a ranking part."""
     model = synthetic.make_two_part_model("hybrid")
     return _export(models_dir, "two-part-hybrid", "hybrid", model=model)
+
+
+@pytest.fixture(scope="session")
+def shop_version(tmp_path_factory):
+    """Version directory that the train command made from the events of tests/support/shop.py."""
+    from cofactor_trainer.__main__ import main
+
+    folder = tmp_path_factory.mktemp("shop")
+    events = shop.write_events(folder / "events.csv")
+    sizes = ("--epochs", "40", "--factors", "8", "--learning-rate", "0.03", "--batch-size", "64")
+    names = ("--output", str(folder), "--name", "shop", "--version", "1")
+    training = ("--dataset", str(events), "--validation-fraction", "0", "--device", "cpu")
+    assert main(["train", *training, *shop.EVENT_FLAGS, *sizes, *names]) == 0
+    return folder / "shop" / "1"

@@ -7,10 +7,12 @@
 """
 
 from cofactor_client._catalog_types import (
+    EventType,
     Item,
     ItemPage,
     Model,
     ModelDescription,
+    ModelEvents,
     ModelPage,
     ServedModel,
     ServingLimits,
@@ -19,6 +21,7 @@ from cofactor_client._channel import Tls
 from cofactor_client._client import Client
 from cofactor_client._request_messages import recommend_request
 from cofactor_client._request_types import (
+    Event,
     ItemFilter,
     ModelRef,
     RatingHistory,
@@ -45,12 +48,15 @@ __all__ = [
     "CofactorError",
     "Contribution",
     "EntryError",
+    "Event",
+    "EventType",
     "Explanation",
     "Item",
     "ItemFilter",
     "ItemPage",
     "Model",
     "ModelDescription",
+    "ModelEvents",
     "ModelPage",
     "ModelRef",
     "NewUser",

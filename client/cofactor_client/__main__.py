@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from cofactor_client._cli.completion import completion_script
 from cofactor_client._cli.connection_failure import explain_failure
 from cofactor_client._cli.core_log import without_core_log
-from cofactor_client._cli.options import tls_settings
+from cofactor_client._cli.options import UsageError, tls_settings
 from cofactor_client._cli.parser import build_parser
 from cofactor_client._cli.title_lookup import UnknownNameError
 from cofactor_client.errors import RpcError, UnavailableError
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with without_core_log(), client:
             parsed.run(client, parsed).show(as_json=parsed.json)
         sys.stdout.flush()
-    except UnknownNameError as error:
+    except (UnknownNameError, UsageError) as error:
         return _fail(2, str(error))
     except RpcError as error:
         return _fail(1, _describe(error, parsed))

@@ -65,6 +65,46 @@ class ItemPage:
 
 
 @dataclass(frozen=True)
+class EventType:
+    """A kind of event that a model learnt from.
+
+    Attributes:
+        name: for `Event.event_type`; empty if the training data has no types.
+        weight: weight of one event.
+        negative: True for a type that speaks against the item, such as "return": the item has no weight, and
+            recommendations leave it out.
+        event_count: number of these events in the training data.
+    """
+
+    name: str
+    weight: float
+    negative: bool
+    event_count: int
+
+
+@dataclass(frozen=True)
+class ModelEvents:
+    """The events that a model learnt from, and how they become the weight of an item.
+
+    The weight is the sum of type weight * count * 0.5^(age / half-life) over the user's events of the item. Ages count
+    from the newest of the user's events.
+
+    Attributes:
+        types: in the order of their names.
+        half_life_seconds: age after which an event weighs half as much; 0 if the age does not count.
+        weight_cap: largest weight of an item; 0 for no limit.
+        log_weights: True if the weight is log(1 + sum); weight_cap applies after that.
+        newest_event_time: of the training data, UTC; None if it has no times.
+    """
+
+    types: tuple[EventType, ...]
+    half_life_seconds: float
+    weight_cap: float
+    log_weights: bool
+    newest_event_time: datetime | None
+
+
+@dataclass(frozen=True)
 class Model:
     """A version of a model on the server.
 
@@ -79,8 +119,8 @@ class Model:
         user_count: number of users in the training data.
         item_count: number of items in the catalogue.
         factor_count: length of `UserEmbedding.factors`.
-        rating_min: lowest rating of the scale.
-        rating_max: highest rating of the scale.
+        rating_min: lowest rating of the scale; 0 for a model that learnt from events.
+        rating_max: highest rating of the scale; 0 for a model that learnt from events.
         execution_providers: ONNX Runtime providers that its sessions use, the preferred one first.
         embedding_space: fingerprint of the factor tables; a `UserEmbedding` is valid for one of them.
         profile_keys: sign-up answers that `embed_new_user` understands.
@@ -93,6 +133,7 @@ class Model:
             the version does not say.
         has_ranking_part: True if the model has a part of its own for the order of recommendations, beside the one that
             predicts ratings.
+        events: the events that it learnt from; None for a model that learnt from ratings.
     """
 
     name: str
@@ -117,6 +158,7 @@ class Model:
     dataset: str
     metrics_protocol: str = ""
     has_ranking_part: bool = False
+    events: ModelEvents | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +167,7 @@ class ServingLimits:
 
     Attributes:
         max_page_size: largest k.
-        max_items_per_request: longest list of items, users or ratings.
+        max_items_per_request: longest list of items, users, ratings or events.
         max_requests_per_batch: longest `batch_recommend`.
         max_queue_size: number of calls that may wait for the engine.
         max_response_bytes: largest response; 0 from servers that do not tell.

@@ -9,7 +9,15 @@ from cofactor_client import _bulk
 from cofactor_client import _request_messages as build
 from cofactor_client import _response_parsing as parse
 from cofactor_client._catalog_client import CatalogClient
-from cofactor_client._request_types import ItemFilter, ModelLike, Ranking, RecommendOptions, UserLike, UserOrRequest
+from cofactor_client._request_types import (
+    Event,
+    ItemFilter,
+    ModelLike,
+    Ranking,
+    RecommendOptions,
+    UserLike,
+    UserOrRequest,
+)
 from cofactor_client._response_types import (
     EntryError,
     Explanation,
@@ -308,8 +316,9 @@ class Client(CatalogClient):
 
     def embed_new_user(
         self,
-        ratings: Mapping[str, float],
+        ratings: Mapping[str, float] | None = None,
         *,
+        events: Iterable[str | Event] = (),
         profile: Mapping[str, str] | None = None,
         skip_unknown_items: bool = False,
         model: ModelLike = None,
@@ -317,6 +326,7 @@ class Client(CatalogClient):
     ) -> NewUser:
         """Turn a new user's ratings (item id to rating) into an embedding, without training.
 
+        For a model that learnt from events, pass `events` instead: item ids or `Event` objects.
         Pass the embedding as the user of any other call except `explain`. The server does not store it.
 
         >>> newcomer = client.embed_new_user({"1": 5.0, "10": 2.0})
@@ -324,7 +334,7 @@ class Client(CatalogClient):
         5
         """
         request = build.embed_new_user(
-            self._resolve_model(model), ratings, profile or {}, skip_unknown_items=skip_unknown_items
+            self._resolve_model(model), ratings, events, profile, skip_unknown_items=skip_unknown_items
         )
         return parse.new_user(self._transport.call(self._transport.recommender.EmbedNewUser, request, timeout))
 

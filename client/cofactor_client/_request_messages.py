@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import TypeVar, Unpack
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from cofactor.v1 import catalog_pb2, model_pb2, recommender_pb2
 from cofactor_client._request_types import (
+    Event,
     ItemFilter,
     ModelLike,
     Order,
@@ -17,6 +21,7 @@ from cofactor_client._request_types import (
     UserEmbedding,
     UserLike,
     UserOrRequest,
+    checked_events,
     refuse_string,
 )
 
@@ -55,7 +60,9 @@ def _user(user: UserLike) -> recommender_pb2.User:
     if isinstance(user, UserEmbedding):
         return recommender_pb2.User(embedding=recommender_pb2.UserEmbedding.FromString(user.to_bytes()))
     if isinstance(user, RatingHistory):
-        history = recommender_pb2.RatingHistory(ratings=_ratings(user.ratings), profile=dict(user.profile))
+        history = recommender_pb2.RatingHistory(
+            ratings=_ratings(user.ratings), profile=dict(user.profile), events=_events(user.events)
+        )
         return recommender_pb2.User(history=history)
     if isinstance(user, Mapping):
         return recommender_pb2.User(history=recommender_pb2.RatingHistory(ratings=_ratings(user)))
@@ -182,13 +189,19 @@ def similar_items(
 
 
 def embed_new_user(
-    model: ModelLike, ratings: Mapping[str, float], profile: Mapping[str, str], *, skip_unknown_items: bool
+    model: ModelLike,
+    ratings: Mapping[str, float] | None,
+    events: Iterable[str | Event],
+    profile: Mapping[str, str] | None,
+    *,
+    skip_unknown_items: bool,
 ) -> recommender_pb2.EmbedNewUserRequest:
     """Build a request that folds in a new user."""
     return recommender_pb2.EmbedNewUserRequest(
         model=_model_ref(model),
-        ratings=_ratings(ratings),
-        profile=dict(profile),
+        ratings=_ratings({} if ratings is None else ratings),
+        events=_events(events),
+        profile=dict(profile or {}),
         skip_unknown_items=skip_unknown_items,
     )
 
@@ -263,6 +276,23 @@ def _ratings(ratings: Mapping[str, float]) -> list[recommender_pb2.Rating]:
     if not isinstance(ratings, Mapping):
         raise TypeError(f"ratings: must be a mapping of item ids to ratings, not {type(ratings).__name__}")
     return [recommender_pb2.Rating(item_id=item_id, rating=rating) for item_id, rating in ratings.items()]
+
+
+def _events(events: Iterable[str | Event]) -> list[recommender_pb2.Event]:
+    return [
+        recommender_pb2.Event(
+            item_id=event.item_id, event_type=event.event_type, count=event.count, time=_timestamp(event.time)
+        )
+        for event in checked_events(events)
+    ]
+
+
+def _timestamp(time: datetime | None) -> Timestamp | None:
+    if time is None:
+        return None
+    timestamp = Timestamp()
+    timestamp.FromDatetime(time)
+    return timestamp
 
 
 def _ids(ids: Iterable[str], name: str) -> Iterable[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal, TypeAlias, TypedDict
 
 from cofactor.v1 import recommender_pb2
@@ -51,7 +52,7 @@ class UserEmbedding:
         factors: `Model.factor_count` numbers.
         bias: how far this user rates above or below the average.
         embedding_space: fingerprint of the factor tables that the embedding is valid for.
-        rated_item_ids: the items it was made from; recommendations leave these out.
+        rated_item_ids: the items it was made from, and those of negative events; recommendations leave these out.
     """
 
     factors: tuple[float, ...]
@@ -81,16 +82,65 @@ class UserEmbedding:
 
 
 @dataclass(frozen=True)
-class RatingHistory:
-    """Ratings and profile of a user whom the model has not seen in training.
+class Event:
+    """Something that a user did with an item, for a model that learnt from events (`Model.events`).
 
     Attributes:
-        ratings: item id to rating, on the model's scale.
+        item_id: the item.
+        event_type: a type of `Model.events`; empty for the only type that is not negative.
+        count: how often it happened, above 0.
+        time: when it happened, with a time zone; None for as recent as the user's newest event. It counts if
+            `Model.events.half_life_seconds` is above 0.
+    """
+
+    item_id: str
+    event_type: str = ""
+    count: float = 1.0
+    time: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Raise TypeError or ValueError for values that an event cannot have."""
+        if not isinstance(self.item_id, str):
+            raise TypeError(f"item_id: must be an item id as a string, not {type(self.item_id).__name__}")
+        if not self.count > 0:
+            raise ValueError(f"count: must be above 0, not {self.count}")
+        if self.time is not None and not isinstance(self.time, datetime):
+            raise TypeError(f"time: must be a datetime, not {type(self.time).__name__}")
+        if self.time is not None and self.time.tzinfo is None:
+            raise ValueError("time: has no time zone; write datetime(..., tzinfo=timezone.utc)")
+
+
+@dataclass(frozen=True)
+class RatingHistory:
+    """Ratings or events, and profile, of a user whom the model has not seen in training.
+
+    Attributes:
+        ratings: item id to rating, on the model's scale; for a model that learnt from ratings.
         profile: sign-up answers, such as {"age": "24"}; `Model.profile_keys` lists those that the model uses.
+        events: item ids or `Event` objects, in any order; for a model that learnt from events.
     """
 
     ratings: Mapping[str, float] = field(default_factory=dict)
     profile: Mapping[str, str] = field(default_factory=dict)
+    events: Iterable[str | Event] = ()
+
+    def __post_init__(self) -> None:
+        """Convert the events to a tuple of `Event` objects. Raises TypeError for anything else than ids and events."""
+        object.__setattr__(self, "events", checked_events(self.events))
+
+
+def checked_events(events: Iterable[str | Event]) -> tuple[Event, ...]:
+    """Return events as a tuple, with an event in place of an item id. Raises TypeError for anything else."""
+    refuse_string(events, "events", "item ids or events")
+    if isinstance(events, (Event, Mapping)):
+        advice = "write [event]" if isinstance(events, Event) else "write [Event(item_id, count=count), ...]"
+        raise TypeError(f"events: must be a list of item ids or events, not {type(events).__name__}; {advice}")
+    checked: list[Event] = []
+    for index, event in enumerate(events):
+        if not isinstance(event, (str, Event)):
+            raise TypeError(f"events[{index}]: must be an item id as a string or an Event, not {type(event).__name__}")
+        checked.append(Event(event) if isinstance(event, str) else event)
+    return tuple(checked)
 
 
 UserLike: TypeAlias = str | UserEmbedding | RatingHistory | Mapping[str, float]
@@ -133,7 +183,7 @@ class RecommendOptions(TypedDict, total=False):
 
     Attributes:
         filter: conditions on the items that may be returned.
-        include_rated: True to return items that the user has rated as well; default False.
+        include_rated: True to return items that the user has rated or has events of as well; default False.
         diversity: 0 (the default) ranks by score alone; towards 1 the results differ more from each other.
         popularity_penalty: 0 (the default) to 10; 1 takes off what popularity adds to the score of the average user. In
             models without a ranking part, this times log(rating count + 1) is subtracted from each score.

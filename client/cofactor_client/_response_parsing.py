@@ -8,10 +8,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cofactor.v1 import catalog_pb2, model_pb2, recommender_pb2
 from cofactor_client._catalog_types import (
+    EventType,
     Item,
     ItemPage,
     Model,
     ModelDescription,
+    ModelEvents,
     ModelPage,
     ServedModel,
     ServingLimits,
@@ -85,6 +87,7 @@ def new_user(response: recommender_pb2.EmbedNewUserResponse) -> NewUser:
         used_rating_count=response.used_rating_count,
         missing_item_ids=tuple(response.missing_item_ids),
         ignored_profile_keys=tuple(response.ignored_profile_keys),
+        used_event_count=response.used_event_count,
         model=_served_model(response.model),
     )
 
@@ -161,6 +164,17 @@ def _model(model: model_pb2.Model) -> Model:
         dataset=model.dataset,
         metrics_protocol=model.metrics_protocol,
         has_ranking_part=model.has_ranking_part,
+        events=_model_events(model.events) if model.HasField("events") else None,
+    )
+
+
+def _model_events(events: model_pb2.Model.Events) -> ModelEvents:
+    return ModelEvents(
+        types=tuple(EventType(kind.name, kind.weight, kind.negative, kind.event_count) for kind in events.types),
+        half_life_seconds=events.half_life_seconds,
+        weight_cap=events.weight_cap,
+        log_weights=events.log_weights,
+        newest_event_time=_time(events.newest_event_time) if events.HasField("newest_event_time") else None,
     )
 
 

@@ -127,9 +127,10 @@ class NewUser:
         embedding: pass it as the user of any other call except `explain`.
         fit_rmse: root mean square error of the embedding on the given ratings; 0 if there are none.
         used_rating_count: number of ratings it was made from.
-        missing_item_ids: rated items that the model does not know, with skip_unknown_items.
+        missing_item_ids: items of ratings and events that the model does not know, with skip_unknown_items.
         ignored_profile_keys: sign-up answers that the model does not use.
         model: the model that computed the response.
+        used_event_count: number of events that were used, negative ones included.
     """
 
     embedding: UserEmbedding
@@ -138,15 +139,16 @@ class NewUser:
     missing_item_ids: tuple[str, ...]
     ignored_profile_keys: tuple[str, ...]
     model: ServedModel
+    used_event_count: int = 0
 
 
 @dataclass(frozen=True)
 class Contribution:
-    """The contribution of one rated item to a prediction.
+    """The contribution of one rated item, or item of the user's events, to a prediction.
 
     Attributes:
         item_id: the rated item.
-        rating: the user's rating of it.
+        rating: the user's rating of it; the weight of its events if the model learnt from events.
         contribution: the amount that it adds to `Explanation.interaction`.
     """
 
@@ -157,11 +159,11 @@ class Contribution:
 
 @dataclass(frozen=True)
 class RankingReason:
-    """A rated item as a reason for the place of an item in the list, together with similar rated items.
+    """A rated item, or item of events, as a reason for the place of an item in the list, together with similar ones.
 
     Attributes:
         item_id: the rated item.
-        rating: the user's rating of it.
+        rating: the user's rating of it; the weight of its events if the model learnt from events.
         contribution: the amount that this rating and those that `similar_rating_count` counts add to the ranking score.
         own_contribution: the part of `contribution` that comes from this rating alone.
         similar_rating_count: number of ratings of similar items that move the score in the same direction and are no

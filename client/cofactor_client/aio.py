@@ -11,7 +11,15 @@ from cofactor_client import _request_messages as build
 from cofactor_client import _response_parsing as parse
 from cofactor_client._aio_catalog_client import AsyncCatalogClient
 from cofactor_client._aio_transport import iterate_pages
-from cofactor_client._request_types import ItemFilter, ModelLike, Ranking, RecommendOptions, UserLike, UserOrRequest
+from cofactor_client._request_types import (
+    Event,
+    ItemFilter,
+    ModelLike,
+    Ranking,
+    RecommendOptions,
+    UserLike,
+    UserOrRequest,
+)
 from cofactor_client._response_types import (
     EntryError,
     Explanation,
@@ -273,8 +281,9 @@ class AsyncClient(AsyncCatalogClient):
 
     async def embed_new_user(
         self,
-        ratings: Mapping[str, float],
+        ratings: Mapping[str, float] | None = None,
         *,
+        events: Iterable[str | Event] = (),
         profile: Mapping[str, str] | None = None,
         skip_unknown_items: bool = False,
         model: ModelLike = None,
@@ -282,10 +291,11 @@ class AsyncClient(AsyncCatalogClient):
     ) -> NewUser:
         """Turn a new user's ratings (item id to rating) into an embedding, without training.
 
+        For a model that learnt from events, pass `events` instead: item ids or `Event` objects.
         Pass the embedding as the user of any other call except `explain`. The server does not store it.
         """
         request = build.embed_new_user(
-            self._resolve_model(model), ratings, profile or {}, skip_unknown_items=skip_unknown_items
+            self._resolve_model(model), ratings, events, profile, skip_unknown_items=skip_unknown_items
         )
         return parse.new_user(await self._transport.call(self._transport.recommender.EmbedNewUser, request, timeout))
 

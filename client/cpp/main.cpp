@@ -39,7 +39,7 @@ class Tour {
   void Run() {
     Models();
     Items();
-    Predict();
+    if (model_.objective() == "rating") Predict();  // other models order items and predict no ratings
     Recommend();
     Similar();
     Embed();
@@ -73,6 +73,10 @@ class Tour {
     const auto& limits = described.limits();
     std::cout << "limits " << limits.max_page_size() << ' ' << limits.max_items_per_request() << ' '
               << limits.max_requests_per_batch() << ' ' << limits.max_queue_size() << '\n';
+    for (const auto& type : model_.events().types()) {
+      std::cout << "event " << Number(type.weight()) << ' ' << type.event_count() << ' '
+                << (type.negative() ? "negative" : "positive") << ' ' << type.name() << '\n';
+    }
     api::ListModelsRequest request;
     request.set_page_size(10);
     const auto response = Call(*catalog_, &CatalogStub::ListModels, request);
@@ -132,18 +136,39 @@ class Tour {
     }
   }
 
-  // Makes a new user from three ratings. The caller must store the embedding, because the server does not.
-  void Embed() {
+  // Returns a request with three ratings; with three events if the model learnt from events.
+  api::EmbedNewUserRequest NewUser() const {
     api::EmbedNewUserRequest request;
     for (std::size_t i = 0; i < item_ids_.size(); ++i) {
+      if (model_.has_events()) {
+        *request.add_events() = MakeEvent(item_ids_[i], i < 2 ? 2 : 1);
+        continue;
+      }
       auto* rating = request.add_ratings();
       rating->set_item_id(item_ids_[i]);
       rating->set_rating(i < 2 ? model_.rating_max() : model_.rating_min());
     }
-    const auto embedded = Call(*recommender_, &RecommenderStub::EmbedNewUser, request);
+    return request;
+  }
+
+  api::Event MakeEvent(const std::string& item_id, float count) const {
+    const auto& types = model_.events().types();
+    const auto positive = std::find_if(types.begin(), types.end(), [](const auto& type) { return !type.negative(); });
+    api::Event event;
+    event.set_item_id(item_id);
+    if (positive != types.end()) event.set_event_type(positive->name());
+    event.set_count(count);
+    if (model_.events().has_newest_event_time()) *event.mutable_time() = model_.events().newest_event_time();
+    return event;
+  }
+
+  // Makes a new user. The caller must store the embedding, because the server does not.
+  void Embed() {
+    const auto embedded = Call(*recommender_, &RecommenderStub::EmbedNewUser, NewUser());
     embedding_ = embedded.embedding();
     std::cout << "embed " << embedding_.factors_size() << ' ' << Number(embedding_.bias()) << ' '
-              << Number(embedded.fit_rmse()) << ' ' << embedded.used_rating_count() << '\n';
+              << Number(embedded.fit_rmse()) << ' ' << embedded.used_rating_count() + embedded.used_event_count()
+              << '\n';
   }
 
   static api::RecommendRequest RecommendFor(const api::User& user, int page_size) {
@@ -213,6 +238,17 @@ class Tour {
     for (const auto& rated : explanation.contributions()) {
       std::cout << "because " << rated.item_id() << ' ' << Number(rated.rating()) << ' '
                 << Number(rated.contribution()) << '\n';
+    }
+    const auto& ranking = explanation.ranking();
+    std::cout << "ranking";
+    for (const float part : {explanation.ranking_score(), ranking.item_part(), ranking.user_part(),
+                             ranking.other_part(), ranking.unexplained()}) {
+      std::cout << ' ' << Number(part);
+    }
+    std::cout << '\n';
+    for (const auto& reason : ranking.reasons()) {
+      std::cout << "moved " << reason.item_id() << ' ' << Number(reason.rating()) << ' '
+                << Number(reason.contribution()) << ' ' << reason.similar_rating_count() << '\n';
     }
   }
 

@@ -38,6 +38,13 @@ func (t tour) catalogue(ctx context.Context) (*cofactor.Model, []string, error) 
 	fmt.Println("model", model.Name, model.Architecture, model.Objective, model.UserCount, model.ItemCount,
 		model.FactorCount, number(model.RatingMin), number(model.RatingMax))
 	fmt.Println("limits", limits.MaxPageSize, limits.MaxItemsPerRequest, limits.MaxRequestsPerBatch, limits.MaxQueueSize)
+	for _, kind := range model.Events.GetTypes() {
+		sign := "positive"
+		if kind.Negative {
+			sign = "negative"
+		}
+		fmt.Println("event", number(kind.Weight), kind.EventCount, sign, kind.Name)
+	}
 
 	listed, err := t.catalog.ListModels(ctx, &cofactor.ListModelsRequest{PageSize: 10})
 	if err != nil {
@@ -67,14 +74,16 @@ func (t tour) catalogue(ctx context.Context) (*cofactor.Model, []string, error) 
 }
 
 // known requests predictions for a user of the training data and returns the best item.
-func (t tour) known(ctx context.Context, itemIDs []string) (string, error) {
+func (t tour) known(ctx context.Context, model *cofactor.Model, itemIDs []string) (string, error) {
 	user := knownUser(t.userID)
-	predicted, err := t.recommender.Predict(ctx, &cofactor.PredictRequest{User: user, ItemIds: itemIDs})
-	if err != nil {
-		return "", err
-	}
-	for i, rating := range predicted.Ratings {
-		fmt.Println("predict", t.userID, itemIDs[i], number(rating))
+	if model.Objective == "rating" { // other models order items and predict no ratings
+		predicted, err := t.recommender.Predict(ctx, &cofactor.PredictRequest{User: user, ItemIds: itemIDs})
+		if err != nil {
+			return "", err
+		}
+		for i, rating := range predicted.Ratings {
+			fmt.Println("predict", t.userID, itemIDs[i], number(rating))
+		}
 	}
 	recommended, err := t.recommender.Recommend(ctx,
 		&cofactor.RecommendRequest{User: user, PageSize: 3, ReturnItems: true})
@@ -93,22 +102,34 @@ func (t tour) known(ctx context.Context, itemIDs []string) (string, error) {
 	return recommended.Results[0].ItemId, nil
 }
 
-// embed makes a new user from three ratings. The caller must store the embedding, because the server does not.
-func (t tour) embed(ctx context.Context, model *cofactor.Model, itemIDs []string) (*cofactor.UserEmbedding, error) {
-	var ratings []*cofactor.Rating
+// newUser builds a request with three ratings; with three events if the model learnt from events.
+func newUser(model *cofactor.Model, itemIDs []string) *cofactor.EmbedNewUserRequest {
+	request := &cofactor.EmbedNewUserRequest{}
+	types := model.Events.GetTypes()
+	positive := slices.IndexFunc(types, func(kind *cofactor.Model_EventType) bool { return !kind.Negative })
 	for i, itemID := range itemIDs {
-		rating := model.RatingMax
+		rating, count := model.RatingMax, float32(2)
 		if i >= 2 {
-			rating = model.RatingMin
+			rating, count = model.RatingMin, 1
 		}
-		ratings = append(ratings, &cofactor.Rating{ItemId: itemID, Rating: rating})
+		if model.Events == nil {
+			request.Ratings = append(request.Ratings, &cofactor.Rating{ItemId: itemID, Rating: rating})
+			continue
+		}
+		request.Events = append(request.Events, &cofactor.Event{ItemId: itemID, EventType: types[positive].Name,
+			Count: count, Time: model.Events.NewestEventTime})
 	}
-	embedded, err := t.recommender.EmbedNewUser(ctx, &cofactor.EmbedNewUserRequest{Ratings: ratings})
+	return request
+}
+
+// embed makes a new user. The caller must store the embedding, because the server does not.
+func (t tour) embed(ctx context.Context, model *cofactor.Model, itemIDs []string) (*cofactor.UserEmbedding, error) {
+	embedded, err := t.recommender.EmbedNewUser(ctx, newUser(model, itemIDs))
 	if err != nil {
 		return nil, err
 	}
 	fmt.Println("embed", len(embedded.Embedding.Factors), number(embedded.Embedding.Bias), number(embedded.FitRmse),
-		embedded.UsedRatingCount)
+		embedded.UsedRatingCount+embedded.UsedEventCount)
 	return embedded.Embedding, nil
 }
 
@@ -188,6 +209,12 @@ func (t tour) explain(ctx context.Context, itemID string) error {
 	for _, contribution := range explanation.Contributions {
 		fmt.Println("because", contribution.ItemId, number(contribution.Rating), number(contribution.Contribution))
 	}
+	ranking := explanation.Ranking
+	fmt.Println("ranking", number(explanation.RankingScore), number(ranking.GetItemPart()),
+		number(ranking.GetUserPart()), number(ranking.GetOtherPart()), number(ranking.GetUnexplained()))
+	for _, reason := range ranking.GetReasons() {
+		fmt.Println("moved", reason.ItemId, number(reason.Rating), number(reason.Contribution), reason.SimilarRatingCount)
+	}
 	return nil
 }
 
@@ -196,7 +223,7 @@ func (t tour) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	best, err := t.known(ctx, itemIDs)
+	best, err := t.known(ctx, model, itemIDs)
 	if err != nil {
 		return err
 	}

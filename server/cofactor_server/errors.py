@@ -90,7 +90,8 @@ class InvalidField(RequestError):
     """A field has a value that is not allowed.
 
     Examples: NaN or infinity, a rating off the scale, a number that is negative or too large, a list over its limit, a
-    vector of the wrong length, an empty id, both or neither of two alternatives, an item with two ratings.
+    vector of the wrong length, an empty id, both or neither of two alternatives, an item with two ratings, ratings for
+    a model that learnt from events, an event type that the model does not know.
     """
 
     code = "INVALID_ARGUMENT"
@@ -127,7 +128,10 @@ class UserNotFound(RequestError):
 
     code = "NOT_FOUND"
     reason = "USER_NOT_FOUND"
-    remedy = "Send the user's ratings (EmbedNewUser or User.history), or set UNKNOWN_USER_POLICY_POPULAR in Recommend."
+    remedy = (
+        "Send the user's ratings or events (EmbedNewUser or User.history), "
+        "or set UNKNOWN_USER_POLICY_POPULAR in Recommend."
+    )
 
     def __init__(self, user_id: str, field: str) -> None:
         super().__init__(
@@ -178,15 +182,17 @@ class EmbeddingSpaceMismatch(RequestError):
 
 
 class NoKnownItems(RequestError):
-    """The request has ratings, and the model knows none of the rated items."""
+    """The request has ratings or events, and the model knows none of their items."""
 
     code = "FAILED_PRECONDITION"
     reason = "NO_KNOWN_ITEMS"
-    remedy = "Rate items that SearchItems or ListTopItems returns, or send no ratings to get the average user."
+    remedy = (
+        "Name items that SearchItems or ListTopItems returns, or send no ratings and no events to get the average user."
+    )
 
-    def __init__(self, field: str) -> None:
+    def __init__(self, field: str, items: str = "rated items") -> None:
         super().__init__(
-            f"{field}: the model knows none of the rated items; find items with SearchItems or ListTopItems",
+            f"{field}: the model knows none of the {items}; find items with SearchItems or ListTopItems",
             field=field,
         )
 

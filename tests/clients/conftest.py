@@ -46,7 +46,9 @@ def make(target: str) -> None:
     assert done.returncode == 0, f"make {target} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
 
 
-def run(command: list[str], address: str, **settings: str) -> subprocess.CompletedProcess[str]:
+def run(
+    command: list[str], address: str, arguments: tuple[str, ...] = ARGUMENTS, **settings: str
+) -> subprocess.CompletedProcess[str]:
     """Run a client. A setting such as token becomes the environment variable COFACTOR_TOKEN."""
     environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     environment |= {"COFACTOR_ADDRESS": address} | {
@@ -54,7 +56,7 @@ def run(command: list[str], address: str, **settings: str) -> subprocess.Complet
     }
     environment |= {"GRPC_VERBOSITY": "NONE", "LC_ALL": "C"}
     return subprocess.run(
-        [*command, *ARGUMENTS], cwd=ROOT, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=60
+        [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=60
     )
 
 
@@ -65,8 +67,10 @@ class ExampleClient:
     language: str
     command: list[str]
 
-    def run(self, address: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return run(self.command, address, **settings)
+    def run(
+        self, address: str, arguments: tuple[str, ...] = ARGUMENTS, **settings: str
+    ) -> subprocess.CompletedProcess[str]:
+        return run(self.command, address, arguments, **settings)
 
 
 def missing_tools(language: str) -> list[str]:
@@ -106,13 +110,13 @@ def pytest_terminal_summary(terminalreporter) -> None:
             terminalreporter.write_line(f"{language}: {outcome}")
 
 
-def serve(dot_version: Path, **settings):
+def serve(version: Path, **settings):
     from cofactor_server.config import ServerConfig
     from cofactor_server.server import create_server
 
-    models = dot_version.parent.parent
+    models, name = version.parents[1], version.parent.name
     return create_server(
-        ServerConfig(models=models, model="dot", port=0, provider="cpu", drain_delay_s=0, grace_s=1, **settings)
+        ServerConfig(models=models, model=name, port=0, provider="cpu", drain_delay_s=0, grace_s=1, **settings)
     )
 
 
@@ -136,7 +140,11 @@ def guarded_server(dot_version, authority, tmp_path_factory):
 @pytest.fixture(scope="session")
 def expected(server) -> str:
     """Output of the reference client, which uses the raw Python stubs."""
-    done = run([sys.executable, str(Path(__file__).with_name("reference.py"))], server)
+    return run_reference(server)
+
+
+def run_reference(server: str, arguments: tuple[str, ...] = ARGUMENTS) -> str:
+    done = run([sys.executable, str(Path(__file__).with_name("reference.py"))], server, arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

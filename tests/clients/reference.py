@@ -64,6 +64,9 @@ def catalogue(
         f"limits {limits.max_page_size} {limits.max_items_per_request} {limits.max_requests_per_batch}"
         f" {limits.max_queue_size}",
     ]
+    for kind in model.events.types:
+        sign = "negative" if kind.negative else "positive"
+        lines.append(f"event {number(kind.weight)} {kind.event_count} {sign} {kind.name}")
     models = stub.ListModels(catalog_pb2.ListModelsRequest(page_size=10), timeout=timeout).models
     lines += [f"listed {listed.name} {model_pb2.Model.State.Name(listed.state)}" for listed in models]
     found = stub.SearchItems(catalog_pb2.SearchItemsRequest(query=words, page_size=3), timeout=timeout).items
@@ -76,6 +79,32 @@ def catalogue(
     return lines, model, list(top)
 
 
+def new_user(model: model_pb2.Model, item_ids: list[str]) -> recommender_pb2.EmbedNewUserRequest:
+    """Build a request with three ratings; with three events if the model learnt from events."""
+    request = recommender_pb2.EmbedNewUserRequest()
+    positive = [kind.name for kind in model.events.types if not kind.negative]
+    newest = model.events.newest_event_time if model.events.HasField("newest_event_time") else None
+    for index, item_id in enumerate(item_ids):
+        if positive:
+            request.events.add(item_id=item_id, event_type=positive[0], count=2 if index < 2 else 1, time=newest)
+        else:
+            request.ratings.add(item_id=item_id, rating=model.rating_max if index < 2 else model.rating_min)
+    return request
+
+
+def explain_lines(e: recommender_pb2.ExplainResponse, item_id: str) -> Iterator[str]:
+    parts = (e.score, e.global_bias, e.user_bias, e.item_bias, e.interaction, e.remainder, e.predicted_rating)
+    yield f"explain {item_id} {' '.join(map(number, parts))}"
+    for part in e.contributions:
+        yield f"because {part.item_id} {number(part.rating)} {number(part.contribution)}"
+    r = e.ranking
+    parts = (e.ranking_score, r.item_part, r.user_part, r.other_part, r.unexplained)
+    yield f"ranking {' '.join(map(number, parts))}"
+    for reason in r.reasons:
+        similar = reason.similar_rating_count
+        yield f"moved {reason.item_id} {number(reason.rating)} {number(reason.contribution)} {similar}"
+
+
 def tour(channel: grpc.Channel, user_id: str, words: str, timeout: float) -> Iterator[str]:
     """Call every RPC once, then make one call that must fail. Yields the lines to print."""
     stub = recommender_pb2_grpc.RecommenderServiceStub(channel)
@@ -84,24 +113,21 @@ def tour(channel: grpc.Channel, user_id: str, words: str, timeout: float) -> Ite
     user = recommender_pb2.User(user_id=user_id)
     item_ids = [item.item_id for item in top]
 
-    predicted = stub.Predict(recommender_pb2.PredictRequest(user=user, item_ids=item_ids), timeout=timeout)
-    for item_id, rating in zip(item_ids, predicted.ratings, strict=True):
-        yield f"predict {user_id} {item_id} {number(rating)}"
+    if model.objective == "rating":
+        predicted = stub.Predict(recommender_pb2.PredictRequest(user=user, item_ids=item_ids), timeout=timeout)
+        for item_id, rating in zip(item_ids, predicted.ratings, strict=True):
+            yield f"predict {user_id} {item_id} {number(rating)}"
     request = recommender_pb2.RecommendRequest(user=user, page_size=3, return_items=True)
     recommended = stub.Recommend(request, timeout=timeout).results
     yield from scored_lines("recommend", recommended)
     similar_request = recommender_pb2.SimilarItemsRequest(item_ids=item_ids[:1], page_size=3, return_items=True)
     for rank, result in enumerate(stub.SimilarItems(similar_request, timeout=timeout).results, start=1):
         yield f"similar {rank} {result.item_id} {number(result.score)} {result.item.title}"
-    ratings = [
-        recommender_pb2.Rating(item_id=item_id, rating=model.rating_max if index < 2 else model.rating_min)
-        for index, item_id in enumerate(item_ids)
-    ]
-    embedded = stub.EmbedNewUser(recommender_pb2.EmbedNewUserRequest(ratings=ratings), timeout=timeout)
+    embedded = stub.EmbedNewUser(new_user(model, item_ids), timeout=timeout)
     embedding = embedded.embedding
     yield (
         f"embed {len(embedding.factors)} {number(embedding.bias)} {number(embedded.fit_rmse)}"
-        f" {embedded.used_rating_count}"
+        f" {embedded.used_rating_count + embedded.used_event_count}"
     )
     users = {
         "known": user,
@@ -120,11 +146,7 @@ def tour(channel: grpc.Channel, user_id: str, words: str, timeout: float) -> Ite
     for response in responses:
         yield from result_lines(f"stream {response.request_id}", response)
     explain_request = recommender_pb2.ExplainRequest(user=user, item_id=recommended[0].item_id, max_contributions=3)
-    e = stub.Explain(explain_request, timeout=timeout)
-    parts = (e.score, e.global_bias, e.user_bias, e.item_bias, e.interaction, e.remainder, e.predicted_rating)
-    yield f"explain {explain_request.item_id} {' '.join(map(number, parts))}"
-    for part in e.contributions:
-        yield f"because {part.item_id} {number(part.rating)} {number(part.contribution)}"
+    yield from explain_lines(stub.Explain(explain_request, timeout=timeout), explain_request.item_id)
     try:
         stub.Recommend(recommender_pb2.RecommendRequest(user=user, page_size=-1), timeout=timeout)
     except grpc.RpcError as error:

@@ -9,10 +9,12 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from cofactor.v1 import catalog_pb2, recommender_pb2
+from tests.clients.conftest import run_reference, serve
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 
 TOKEN = "0123456789abcdef"
+SHOP_ARGUMENTS = ("c04", "tea")
 SERVICES = (
     recommender_pb2.DESCRIPTOR.services_by_name["RecommenderService"],
     catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"],
@@ -22,11 +24,23 @@ RECOMMEND = "/cofactor.v1.RecommenderService/Recommend"
 GET_MODEL = "/cofactor.v1.CatalogService/GetModel"
 
 
+@pytest.fixture(scope="module")
+def shop_server(shop_version):
+    with serve(shop_version) as running:
+        yield f"127.0.0.1:{running.port}"
+
+
+@pytest.fixture(scope="module")
+def shop_lines(shop_server):
+    """Lines of the reference client on a model that learnt from events."""
+    return run_reference(shop_server, SHOP_ARGUMENTS).splitlines()
+
+
 def test_the_reference_prints_every_kind_of_line(expected):
     kinds = list(dict.fromkeys(line.split()[0] for line in expected.splitlines()))
     assert kinds[:8] == ["model", "limits", "listed", "search", "top", "predict", "recommend", "similar"]
-    assert kinds[8:13] == ["embed", "batch", "stream", "explain", "because"]
-    assert set(kinds[13:]) == {"error", "reason", "violation"}
+    assert kinds[8:15] == ["embed", "batch", "stream", "explain", "because", "ranking", "moved"]
+    assert set(kinds[15:]) == {"error", "reason", "violation"}
     assert "batch 2 error USER_NOT_FOUND" in expected
 
 
@@ -35,6 +49,15 @@ def test_prints_the_same_lines(example, server, expected):
     assert done.stderr == ""
     assert done.stdout.splitlines() == expected.splitlines()
     assert done.returncode == 0
+
+
+def test_shows_the_events_of_a_model_that_learnt_from_events(example, shop_server, shop_lines):
+    assert "event 3.00 360 positive purchase" in shop_lines
+    assert "event 0.00 60 negative return" in shop_lines
+    assert not [line for line in shop_lines if line.startswith("predict")]
+    assert next(line for line in shop_lines if line.startswith("embed ")).split()[-1] == "3"
+    done = example.run(shop_server, arguments=SHOP_ARGUMENTS)
+    assert (done.stdout.splitlines(), done.stderr, done.returncode) == (shop_lines, "", 0)
 
 
 def test_calls_every_method_once(example, proxy):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from cofactor_trainer.data.dataset import Float32Array
+from cofactor_trainer.data.events.feedback import EventFeedback
 from cofactor_trainer.data.profile_regression import ProfileModel
 from cofactor_trainer.graphs.graph_spec import GraphSpec
 from cofactor_trainer.graphs.graph_specs import (
@@ -48,6 +49,7 @@ class Kind:
         has_range: True if a sigmoid limits the ratings.
         objective: what the model was trained for.
         has_ranking: True if the model has a ranking part.
+        has_events: True if the model learnt from events.
     """
 
     architecture: Architecture
@@ -55,13 +57,16 @@ class Kind:
     has_range: bool = True
     objective: Objective = "rating"
     has_ranking: bool = False
+    has_events: bool = False
 
     @property
     def label(self) -> str:
         """A name for files."""
         parts = [self.architecture, f"{self.n_layers} layers" if self.n_layers else ""]
         parts += ["" if self.has_range else "no range", self.objective if self.objective == "ranking" else ""]
-        return " ".join([part for part in parts if part] + ["ranking part"] * self.has_ranking)
+        return " ".join(
+            [part for part in parts if part] + ["ranking part"] * self.has_ranking + ["events"] * self.has_events
+        )
 
 
 # Widest hidden layers. The exporter transposes weights of up to 8192 numbers, and leaves larger ones to the graph.
@@ -71,6 +76,7 @@ KINDS = (
     Kind("dot-product"),
     Kind("dot-product", has_ranking=True),
     Kind("dot-product", has_range=False, objective="ranking"),
+    Kind("dot-product", has_range=False, objective="ranking", has_events=True),
 )
 
 
@@ -145,7 +151,9 @@ def make_model(kind: Kind, sampler: SizeSampler) -> TrainedModel:
     return join_ranking_part(model, ranking, Order(), Order())
 
 
-def graphs_of(model: TrainedModel, sampler: SizeSampler) -> dict[str, Callable[[], GraphSpec]]:
+def graphs_of(
+    model: TrainedModel, sampler: SizeSampler, *, has_events: bool = False
+) -> dict[str, Callable[[], GraphSpec]]:
     """Return functions that specify every graph of a model, by name."""
     scorer = Scorer(model)
     popularity, norms = (torch.from_numpy(sampler.numbers(scorer.n_items + 1)) for _ in range(2))
@@ -157,18 +165,21 @@ def graphs_of(model: TrainedModel, sampler: SizeSampler) -> dict[str, Callable[[
         "recommend": lambda: recommend_spec(scorer, Recommend(scorer, popularity), None, ranked),
         "similar_items": lambda: similar_items_spec(scorer, norms),
         "similarity": lambda: similarity_spec(scorer, norms),
-        "embed_user": lambda: _embed_user(model, scorer, sampler, 0),
-        "embed_user with profile": lambda: _embed_user(model, scorer, sampler, sampler.size()),
+        "embed_user": lambda: _embed_user(model, scorer, sampler, 0, has_events),
+        "embed_user with profile": lambda: _embed_user(model, scorer, sampler, sampler.size(), has_events),
     }
 
 
-def _embed_user(model: TrainedModel, scorer: Scorer, sampler: SizeSampler, n_profile_columns: int) -> GraphSpec:
+def _embed_user(
+    model: TrainedModel, scorer: Scorer, sampler: SizeSampler, n_profile_columns: int, has_events: bool
+) -> GraphSpec:
     priors = UserPriors(_prior(model.n_user_columns + 1, sampler, n_profile_columns))
     if model.n_ranking_factors or model.objective == "ranking":
         factors, _ = ranking_factors(model)
         priors = replace(priors, ranking=_prior(factors.shape[1], sampler, n_profile_columns))
     low, width = sampler.random.random(2).tolist()
-    return embed_user_spec(build_fold_in(model, scorer, priors, (low, low + 1 + width)))
+    events = EventFeedback(mean_weight=0.5 + width) if has_events else None
+    return embed_user_spec(build_fold_in(model, scorer, priors, (low, low + 1 + width), events))
 
 
 def _prior(width: int, sampler: SizeSampler, n_profile_columns: int) -> UserPrior:
@@ -184,7 +195,7 @@ def distinct_graphs() -> list[tuple[Kind, str]]:
     smallest = Range(5, 5, 4, 4)
     for kind in KINDS:
         sampler = SizeSampler(smallest, "fewest", 0)
-        for name, specify in graphs_of(make_model(kind, sampler), sampler).items():
+        for name, specify in graphs_of(make_model(kind, sampler), sampler, has_events=kind.has_events).items():
             parameters = graph_parameters(specify())
             # Code branches on numbers that are 0.
             zeros = (number for number, value in parameters.numbers.items() if value == 0)
@@ -195,4 +206,4 @@ def distinct_graphs() -> list[tuple[Kind, str]]:
 def make_spec(kind: Kind, name: str, sizes: Range, place: str, seed: int) -> GraphSpec:
     """Specify a graph; place is "fewest", "most items", "most factors" or "anywhere" in the range of sizes."""
     sampler = SizeSampler(sizes, place, seed)
-    return graphs_of(make_model(kind, sampler), sampler)[name]()
+    return graphs_of(make_model(kind, sampler), sampler, has_events=kind.has_events)[name]()

@@ -15,6 +15,7 @@ from cofactor_client._cli.load_generator import generate_load
 from cofactor_client._cli.output import Output
 from cofactor_client._cli.title_lookup import UnknownNameError, find_items, items_by_id
 from cofactor_client._client import Client
+from cofactor_client._request_types import Event, RatingHistory, UserLike
 
 
 def predict(client: Client, arguments: Namespace) -> Output:
@@ -33,9 +34,14 @@ def predict(client: Client, arguments: Namespace) -> Output:
 
 
 def recommend(client: Client, arguments: Namespace) -> Output:
-    """Run `cofactor recommend USER`."""
+    """Run `cofactor recommend USER` or `cofactor recommend --event ITEM…`."""
+    if arguments.user is None and not arguments.event:
+        raise options.UsageError("the following arguments are required: USER, or --event ITEM for a new user")
+    if arguments.user is not None and arguments.event:
+        raise options.UsageError("USER and --event: give only one of them; --event is for a new user")
     check_genres(client, arguments.genre + arguments.without_genre)
-    page = client.recommend(arguments.user, arguments.k, **options.recommend_options(arguments))
+    user: UserLike = arguments.user or RatingHistory(events=_events(client, arguments)[0])
+    page = client.recommend(user, arguments.k, **options.recommend_options(arguments))
 
     def show() -> Iterator[RenderableType]:
         if page.is_fallback:
@@ -61,21 +67,24 @@ def similar(client: Client, arguments: Namespace) -> Output:
 
 
 def embed(client: Client, arguments: Namespace) -> Output:
-    """Run `cofactor embed --rate ITEM=RATING…`."""
+    """Run `cofactor embed --rate ITEM=RATING…` or `cofactor embed --event ITEM…`."""
     items = find_items(client, [name for name, _ in arguments.rate])
     ratings = _rating_by_id(items, arguments.rate)
-    new_user = client.embed_new_user(ratings, profile=dict(arguments.profile))
+    events, event_items = _events(client, arguments)
+    new_user = client.embed_new_user(ratings, events=events, profile=dict(arguments.profile))
     page = client.recommend(new_user.embedding, arguments.recommend) if arguments.recommend else None
 
     def show() -> Iterator[RenderableType]:
-        titles = {item.item_id: item.title or item.item_id for item in items.values()}
+        titles = {item.item_id: item.title or item.item_id for item in (*items.values(), *event_items.values())}
         for item_id, rating in ratings.items():
             yield Text(f"{rating:g}  {titles[item_id]}")
+        for event in events:
+            yield Text(f"{event.count:g}  {event.event_type}  {titles[event.item_id]}".replace("    ", "  "))
         embedding = new_user.embedding
-        yield Text(
-            f"{len(embedding.factors)} factors, bias {embedding.bias:+.3f}, from {new_user.used_rating_count} ratings "
-            f"with an RMSE of {new_user.fit_rmse:.3f}"
-        )
+        source = f"{new_user.used_rating_count} ratings with an RMSE of {new_user.fit_rmse:.3f}"
+        if events:
+            source = f"{new_user.used_event_count} events"
+        yield Text(f"{len(embedding.factors)} factors, bias {embedding.bias:+.3f}, from {source}")
         if new_user.ignored_profile_keys:
             yield Text("this model does not use: " + ", ".join(new_user.ignored_profile_keys), style="yellow")
         if page is not None:
@@ -83,6 +92,12 @@ def embed(client: Client, arguments: Namespace) -> Output:
         yield tables.served_by(new_user.model)
 
     return Output({"new_user": new_user, "recommendations": page}, show)
+
+
+def _events(client: Client, arguments: Namespace) -> tuple[list[Event], Mapping[str, Item]]:
+    """Return the events of --event, and their items by the names on the command line."""
+    items = find_items(client, [name for name, _, _ in arguments.event])
+    return [Event(items[name].item_id, kind, count) for name, kind, count in arguments.event], items
 
 
 def _rating_by_id(items: Mapping[str, Item], rated: Sequence[tuple[str, float]]) -> dict[str, float]:
@@ -139,9 +154,10 @@ def explain(client: Client, arguments: Namespace) -> Output:
         rated_ids = [part.item_id for part in explanation.contributions]
         rated_ids += [reason.item_id for reason in ranking.reasons] if ranking else []
         items = items_by_id(client, list(dict.fromkeys(rated_ids)))
+        kind = tables.EVENTS if client.get_model().model.events else tables.RATINGS
         if ranking is not None:
-            yield tables.ranking_table(ranking, explanation.ranking_score, items)
-        yield tables.explanation_table(explanation, items)
+            yield tables.ranking_table(ranking, explanation.ranking_score, items, kind)
+        yield tables.explanation_table(explanation, items, kind)
         yield tables.served_by(explanation.model)
 
     return Output(explanation, show)

@@ -12,6 +12,10 @@ from cofactor_client._client import Client
 from cofactor_client._request_types import ItemFilter, ModelRef, Ranking, RecommendOptions
 
 
+class UsageError(ValueError):
+    """Options are missing or contradict each other. The message says what to do."""
+
+
 def connection_options() -> argparse.ArgumentParser:
     """Create the parent parser of all subcommands that call a server."""
     parent = argparse.ArgumentParser(add_help=False)
@@ -141,6 +145,36 @@ def item_rating(text: str) -> tuple[str, float]:
         return item, float(value)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{value!r} in {text!r} is not a number") from None
+
+
+def event(text: str) -> tuple[str, str, float]:
+    """Parse ITEM, ITEM=COUNT, ITEM=TYPE or ITEM=TYPE:COUNT -> item, type and count."""
+    if "=" not in text:
+        if not text.strip():
+            raise argparse.ArgumentTypeError(f"{text!r} is not an item")
+        return text.strip(), "", 1.0
+    item, value = _split_pair(text, 'ITEM, ITEM=COUNT, ITEM=TYPE or ITEM=TYPE:COUNT, such as "Toy Story=view:2"')
+    event_type, separator, count = value.rpartition(":")
+    if separator:
+        return item, event_type.strip(), positive_number(count)
+    try:
+        float(value)
+    except ValueError:
+        return item, value, 1.0
+    return item, "", positive_number(value)
+
+
+def add_event_option(parser: argparse.ArgumentParser) -> None:
+    """Add --event."""
+    parser.add_argument(
+        "--event",
+        metavar="ITEM[=[TYPE:]COUNT]",
+        action="append",
+        type=event,
+        default=[],
+        help='an event of a new user, for models that learnt from events, such as 1, 1=3, 1=purchase or "Toy Story='
+        'view:2"; may be repeated',
+    )
 
 
 def profile_entry(text: str) -> tuple[str, str]:

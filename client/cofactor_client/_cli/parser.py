@@ -68,7 +68,8 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _recommend_arguments(parser: argparse.ArgumentParser) -> None:
-    _add_user(parser)
+    parser.add_argument("user", metavar="USER", nargs="?", help="user id; leave it out for a new user with --event")
+    options.add_event_option(parser)
     options.add_count_option(parser)
     options.add_filter_options(parser)
     options.add_ranking_options(parser)
@@ -85,6 +86,7 @@ def _embed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate", metavar="ITEM=RATING", action="append", type=options.item_rating, default=[], help=rating_help
     )
+    options.add_event_option(parser)
     profile_help = "a sign-up answer, such as age=24; may be repeated"
     parser.add_argument(
         "--profile", metavar="KEY=ANSWER", action="append", type=options.profile_entry, default=[], help=profile_help
@@ -139,7 +141,7 @@ _SUBCOMMANDS = (
     _Subcommand("predict", "predict a user's ratings of items", _predict_arguments, commands.predict),
     _Subcommand("recommend", "recommend items to a user", _recommend_arguments, commands.recommend),
     _Subcommand("similar", "find items similar to one item or several", _similar_arguments, commands.similar),
-    _Subcommand("embed", "embed a new user from ratings, without training", _embed_arguments, commands.embed),
+    _Subcommand("embed", "embed a new user from ratings or events, without training", _embed_arguments, commands.embed),
     _Subcommand("search", "find items by words of their title", _search_arguments, commands.search),
     _Subcommand("top", "list the best, worst or most rated items", _top_arguments, commands.top),
     _Subcommand(

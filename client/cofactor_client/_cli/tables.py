@@ -4,18 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from rich import box
 from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from cofactor_client._catalog_types import Item, Model, ModelDescription, ServedModel
+from cofactor_client._catalog_types import EventType, Item, Model, ModelDescription, ModelEvents, ServedModel
 from cofactor_client._cli.load_generator import LoadResult
 from cofactor_client._response_types import Contribution, Explanation, RankingReason, RankingScore, ScoredItem
 
+_DAY = 86_400
 _ITEM_COLUMNS = ("title", "year", "genres", "ratings")
-_NUMBERS = {"#", "year", "ratings", "rated", "predicted", "score", "similarity", "bias", "adds", "users", "items"}
+_NUMBERS = {
+    "#",
+    "year",
+    "ratings",
+    "rated",
+    "weight",
+    "predicted",
+    "score",
+    "similarity",
+    "bias",
+    "adds",
+    "users",
+    "items",
+}
+
+
+class FeedbackWords(NamedTuple):
+    """Words for what an explanation is about.
+
+    Attributes:
+        number: heading of the numbers.
+        others: what the others are called.
+    """
+
+    number: str
+    others: str
+
+
+RATINGS = FeedbackWords("rated", "other ratings")
+EVENTS = FeedbackWords("weight", "other items")
 
 
 def scored_table(results: Iterable[ScoredItem], score_name: str) -> Table:
@@ -50,7 +81,9 @@ def load_table(result: LoadResult) -> Table:
     return _table(("load", ""), rows)
 
 
-def ranking_table(ranking: RankingScore, ranking_score: float, items: Mapping[str, Item]) -> Table:
+def ranking_table(
+    ranking: RankingScore, ranking_score: float, items: Mapping[str, Item], words: FeedbackWords = RATINGS
+) -> Table:
     """Build a table of the parts that add up to the score that orders recommendations, the reasons among them."""
     rows: list[tuple[str | Text, ...]] = [
         ("item, for the average user", "", f"{ranking.item_part:+.3f}"),
@@ -60,14 +93,14 @@ def ranking_table(ranking: RankingScore, ranking_score: float, items: Mapping[st
         similar = reason.similar_rating_count
         rows.append(_because_of(reason, items, f" and {similar:,} similar" if similar else ""))
     rows += [
-        (f"{ranking.other_rating_count:,} other ratings", "", f"{ranking.other_part:+.3f}"),
+        (f"{ranking.other_rating_count:,} {words.others}", "", f"{ranking.other_part:+.3f}"),
         ("unexplained", "", f"{ranking.unexplained:+.3f}"),
         ("ranking score", "", f"{ranking_score:+.3f}"),
     ]
-    return _table(("place in the list", "rated", "adds"), rows)
+    return _table(("place in the list", words.number, "adds"), rows)
 
 
-def explanation_table(explanation: Explanation, items: Mapping[str, Item]) -> Table:
+def explanation_table(explanation: Explanation, items: Mapping[str, Item], words: FeedbackWords = RATINGS) -> Table:
     """Build a table of the parts that add up to the logit of the prediction, and of the score that it is a part of."""
     rows: list[tuple[str | Text, ...]] = [
         ("global bias", "", f"{explanation.global_bias:+.3f}"),
@@ -76,13 +109,13 @@ def explanation_table(explanation: Explanation, items: Mapping[str, Item]) -> Ta
         ("average taste for it", "", f"{explanation.average_interaction:+.3f}"),
     ]
     rows += [_because_of(part, items) for part in explanation.contributions]
-    others = f"{explanation.other_rating_count:,} other ratings"
+    others = f"{explanation.other_rating_count:,} {words.others}"
     rows.append((others, "", f"{explanation.other_contributions:+.3f}"))
     rest = explanation.remainder - explanation.average_interaction - explanation.other_contributions
     rows.append(("unexplained", "", f"{rest:+.3f}"))
     rows.append(("score", "", f"{explanation.score:+.3f}"))
     rows += _ranking_rows(explanation)
-    return _table(("part", "rated", "adds"), rows)
+    return _table(("part", words.number, "adds"), rows)
 
 
 def _ranking_rows(explanation: Explanation) -> Iterator[tuple[str, str, str]]:
@@ -119,7 +152,8 @@ def description_table(description: ModelDescription) -> Table:
         "state": f"{model.state} {model.state_message}".strip(),
         "architecture": f"{model.architecture}, {model.factor_count} factors, objective {model.objective}",
         "data": f"{model.dataset}: {model.user_count:,} users, {model.item_count:,} items",
-        "rating scale": f"{model.rating_min:g} to {model.rating_max:g}",
+        "rating scale": "" if model.events else f"{model.rating_min:g} to {model.rating_max:g}",
+        **_event_rows(model.events),
         "runs on": ", ".join(model.execution_providers),
         "new users": "yes" if model.supports_new_users else "no",
         "ranking part": "yes" if model.has_ranking_part else "no",
@@ -139,6 +173,24 @@ def description_table(description: ModelDescription) -> Table:
     return table
 
 
+def _event_rows(events: ModelEvents | None) -> dict[str, str]:
+    if events is None:
+        return {}
+    rules = [f"half-life {events.half_life_seconds / _DAY:g} days"] if events.half_life_seconds else []
+    rules += ["logarithm of the sum"] if events.log_weights else []
+    rules += [f"at most {events.weight_cap:g}"] if events.weight_cap else []
+    return {
+        "events": ", ".join(map(_event_type, events.types)),
+        "weights": ", ".join(rules),
+        "newest event": _time(events.newest_event_time),
+    }
+
+
+def _event_type(kind: EventType) -> str:
+    weight = "negative" if kind.negative else f"weight {kind.weight:g}"
+    return f"{kind.event_count:,} {kind.name}".strip() + f" ({weight})"
+
+
 def model_table(models: Iterable[Model]) -> Table:
     """Build a table of model versions."""
     rows = [
@@ -148,13 +200,17 @@ def model_table(models: Iterable[Model]) -> Table:
             _text(", ".join(model.labels)),
             model.state,
             model.architecture,
+            model.objective,
+            _text(", ".join(kind.name for kind in model.events.types) or "events" if model.events else ""),
             f"{model.user_count:,}",
             f"{model.item_count:,}",
             _time(model.train_time),
         )
         for model in models
     ]
-    return _table(("name", "version", "labels", "state", "architecture", "users", "items", "trained"), rows)
+    return _table(
+        ("name", "version", "labels", "state", "architecture", "objective", "events", "users", "items", "trained"), rows
+    )
 
 
 def served_by(model: ServedModel) -> Text:

@@ -11,7 +11,7 @@ use crate::api::recommender_service_client::RecommenderServiceClient;
 use crate::api::stream_recommend_response;
 use crate::api::user::Identity;
 use crate::api::{
-    BatchRecommendRequest, EmbedNewUserRequest, ExplainRequest, GetModelRequest, ListModelsRequest,
+    BatchRecommendRequest, EmbedNewUserRequest, Event, ExplainRequest, GetModelRequest, ListModelsRequest,
     ListTopItemsRequest, Model, PredictRequest, Rating, RecommendRequest, SearchItemsRequest, SimilarItemsRequest,
     StreamRecommendRequest, StreamRecommendResponse, User, UserEmbedding,
 };
@@ -52,6 +52,25 @@ fn recommend_for(user: Option<User>, page_size: i32) -> RecommendRequest {
     RecommendRequest { user, page_size, return_items: true, ..Default::default() }
 }
 
+/// Builds a request with three ratings; with three events if the model learnt from events.
+fn new_user(model: &Model, item_ids: &[String]) -> EmbedNewUserRequest {
+    let numbered = item_ids.iter().cloned().enumerate();
+    let Some(events) = &model.events else {
+        let rating = |i| if i < 2 { model.rating_max } else { model.rating_min };
+        let ratings = numbered.map(|(i, item_id)| Rating { item_id, rating: rating(i) }).collect();
+        return EmbedNewUserRequest { ratings, ..Default::default() };
+    };
+    let positive = events.types.iter().find(|kind| !kind.negative);
+    let event_type = positive.map(|kind| kind.name.clone()).unwrap_or_default();
+    let event = |(i, item_id)| Event {
+        item_id,
+        event_type: event_type.clone(),
+        count: if i < 2 { 2.0 } else { 1.0 },
+        time: events.newest_event_time,
+    };
+    EmbedNewUserRequest { events: numbered.map(event).collect(), ..Default::default() }
+}
+
 /// Calls a method of a client through `Connection::call`. A client is cheap to clone: clones share the channel.
 macro_rules! call {
     ($tour:ident.$client:ident.$method:ident($request:expr)) => {
@@ -69,7 +88,7 @@ impl Tour {
     pub async fn run(&self) -> Result<(), Failure> {
         let model = self.models().await?;
         let item_ids = self.items().await?;
-        let best = self.known(&item_ids).await?;
+        let best = self.known(&model, &item_ids).await?;
         let embedding = self.embed(&model, &item_ids).await?;
         self.many(embedding).await?;
         self.explain(best).await?;
@@ -93,6 +112,10 @@ impl Tour {
             "limits {} {} {} {}",
             limits.max_page_size, limits.max_items_per_request, limits.max_requests_per_batch, limits.max_queue_size
         );
+        for kind in model.events.iter().flat_map(|events| &events.types) {
+            let sign = if kind.negative { "negative" } else { "positive" };
+            println!("event {} {} {sign} {}", number(kind.weight), kind.event_count, kind.name);
+        }
         let request = ListModelsRequest { page_size: 10, ..Default::default() };
         for listed in call!(self.catalog.list_models(request))?.models {
             println!("listed {} {}", listed.name, listed.state().as_str_name());
@@ -115,11 +138,14 @@ impl Tour {
     }
 
     /// Requests predictions for a user of the training data and returns the best item.
-    async fn known(&self, item_ids: &[String]) -> Result<String, Failure> {
-        let request = PredictRequest { user: self.user(), item_ids: item_ids.to_vec(), ..Default::default() };
-        let predicted = call!(self.recommender.predict(request))?;
-        for (item_id, rating) in item_ids.iter().zip(predicted.ratings) {
-            println!("predict {} {item_id} {}", self.user_id, number(rating));
+    async fn known(&self, model: &Model, item_ids: &[String]) -> Result<String, Failure> {
+        // Models with another objective order items and predict no ratings.
+        if model.objective == "rating" {
+            let request = PredictRequest { user: self.user(), item_ids: item_ids.to_vec(), ..Default::default() };
+            let predicted = call!(self.recommender.predict(request))?;
+            for (item_id, rating) in item_ids.iter().zip(predicted.ratings) {
+                println!("predict {} {item_id} {}", self.user_id, number(rating));
+            }
         }
         let recommended = call!(self.recommender.recommend(recommend_for(self.user(), 3)))?.results;
         print_scored("recommend", &recommended);
@@ -134,16 +160,16 @@ impl Tour {
         Ok(best.item_id)
     }
 
-    /// Makes a new user from three ratings. The caller must store the embedding, because the server does not.
+    /// Makes a new user. The caller must store the embedding, because the server does not.
     async fn embed(&self, model: &Model, item_ids: &[String]) -> Result<UserEmbedding, Failure> {
-        let rating = |i| if i < 2 { model.rating_max } else { model.rating_min };
-        let ratings = item_ids.iter().enumerate();
-        let ratings = ratings.map(|(i, item_id)| Rating { item_id: item_id.clone(), rating: rating(i) }).collect();
-        let request = EmbedNewUserRequest { ratings, ..Default::default() };
-        let embedded = call!(self.recommender.embed_new_user(request))?;
+        let embedded = call!(self.recommender.embed_new_user(new_user(model, item_ids)))?;
         let embedding = embedded.embedding.ok_or(Failure::Response("EmbedNewUser answered without an embedding"))?;
         let (bias, fit) = (number(embedding.bias), number(embedded.fit_rmse));
-        println!("embed {} {bias} {fit} {}", embedding.factors.len(), embedded.used_rating_count);
+        println!(
+            "embed {} {bias} {fit} {}",
+            embedding.factors.len(),
+            embedded.used_rating_count + embedded.used_event_count
+        );
         Ok(embedding)
     }
 
@@ -210,6 +236,14 @@ impl Tour {
         println!("explain {item_id} {parts} {}", number(explanation.predicted_rating()));
         for rated in explanation.contributions {
             println!("because {} {} {}", rated.item_id, number(rated.rating), number(rated.contribution));
+        }
+        let ranking = explanation.ranking.ok_or(Failure::Response("Explain answered without ranking"))?;
+        let parts =
+            [explanation.ranking_score, ranking.item_part, ranking.user_part, ranking.other_part, ranking.unexplained];
+        println!("ranking {}", parts.map(number).join(" "));
+        for reason in ranking.reasons {
+            let (rating, contribution) = (number(reason.rating), number(reason.contribution));
+            println!("moved {} {rating} {contribution} {}", reason.item_id, reason.similar_rating_count);
         }
         Ok(())
     }

@@ -76,6 +76,9 @@ class Tour {
     print("model", model.name, model.architecture, model.objective, model.userCount, model.itemCount,
       model.factorCount, number(model.ratingMin), number(model.ratingMax));
     print("limits", limits.maxPageSize, limits.maxItemsPerRequest, limits.maxRequestsPerBatch, limits.maxQueueSize);
+    for (const { weight, eventCount, negative, name } of model.events?.types ?? []) {
+      print("event", number(weight), eventCount, negative ? "negative" : "positive", name);
+    }
     const listed = await this.call(this.catalog, this.catalog.listModels, ListModelsRequest.create({ pageSize: 10 }));
     for (const { name, state } of listed.models) print("listed", name, model_StateToJSON(state));
     return model;
@@ -94,10 +97,13 @@ class Tour {
   }
 
   /** Requests predictions for a user of the training data and returns the best item. */
-  private async known(itemIds: string[]): Promise<string> {
+  private async known(model: Model, itemIds: string[]): Promise<string> {
     const { recommender, user } = this;
-    const predicted = await this.call(recommender, recommender.predict, PredictRequest.create({ user, itemIds }));
-    itemIds.forEach((itemId, i) => print("predict", this.userId, itemId, number(predicted.ratings[i] ?? NaN)));
+    if (model.objective === "rating") {
+      // Other models order items and predict no ratings.
+      const predicted = await this.call(recommender, recommender.predict, PredictRequest.create({ user, itemIds }));
+      itemIds.forEach((itemId, i) => print("predict", this.userId, itemId, number(predicted.ratings[i] ?? NaN)));
+    }
     const request = RecommendRequest.create({ user, pageSize: 3, returnItems: true });
     const recommended = await this.call(recommender, recommender.recommend, request);
     scoredLines("recommend", recommended.results).forEach((line) => print(line));
@@ -109,14 +115,26 @@ class Tour {
     return recommended.results[0]?.itemId ?? "";
   }
 
-  /** Makes a new user from three ratings. The caller must store the embedding, because the server does not. */
+  /** Builds a request with three ratings; with three events if the model learnt from events. */
+  private static newUser({ events, ratingMin, ratingMax }: Model, itemIds: string[]): EmbedNewUserRequest {
+    if (!events) {
+      const ratings = itemIds.map((itemId, i) => ({ itemId, rating: i < 2 ? ratingMax : ratingMin }));
+      return EmbedNewUserRequest.create({ ratings });
+    }
+    const eventType = events.types.find(({ negative }) => !negative)?.name ?? "";
+    const time = events.newestEventTime;
+    return EmbedNewUserRequest.create({
+      events: itemIds.map((itemId, i) => ({ itemId, eventType, count: i < 2 ? 2 : 1, time })),
+    });
+  }
+
+  /** Makes a new user. The caller must store the embedding, because the server does not. */
   private async embed(model: Model, itemIds: string[]): Promise<UserEmbedding> {
-    const ratings = itemIds.map((itemId, i) => ({ itemId, rating: i < 2 ? model.ratingMax : model.ratingMin }));
-    const request = EmbedNewUserRequest.create({ ratings });
+    const request = Tour.newUser(model, itemIds);
     const embedded = await this.call(this.recommender, this.recommender.embedNewUser, request);
     if (!embedded.embedding) throw new Error("EmbedNewUser answered without an embedding");
     print("embed", embedded.embedding.factors.length, number(embedded.embedding.bias), number(embedded.fitRmse),
-      embedded.usedRatingCount);
+      embedded.usedRatingCount + embedded.usedEventCount);
     return embedded.embedding;
   }
 
@@ -152,6 +170,13 @@ class Tour {
     for (const { itemId, rating, contribution } of explanation.contributions) {
       print("because", itemId, number(rating), number(contribution));
     }
+    const { ranking, rankingScore } = explanation;
+    if (!ranking) throw new Error("Explain answered without the parts of the ranking score");
+    const { itemPart, userPart, otherPart, unexplained } = ranking;
+    print("ranking", ...[rankingScore, itemPart, userPart, otherPart, unexplained].map(number));
+    for (const { itemId, rating, contribution, similarRatingCount } of ranking.reasons) {
+      print("moved", itemId, number(rating), number(contribution), similarRatingCount);
+    }
   }
 
   private async deliberateError(): Promise<void> {
@@ -169,7 +194,7 @@ class Tour {
   async run(): Promise<void> {
     const model = await this.models();
     const itemIds = await this.items();
-    const best = await this.known(itemIds);
+    const best = await this.known(model, itemIds);
     await this.many(await this.embed(model, itemIds));
     await this.explain(best);
     await this.deliberateError();

@@ -29,7 +29,7 @@ class ServedModel(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., execution_provider: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "labels", "state", "state_message", "architecture", "objective", "user_count", "item_count", "factor_count", "rating_min", "rating_max", "execution_providers", "embedding_space", "profile_keys", "metrics", "train_time", "load_time", "supports_new_users", "dataset", "metrics_protocol", "has_ranking_part")
+    __slots__ = ("name", "version", "labels", "state", "state_message", "architecture", "objective", "user_count", "item_count", "factor_count", "rating_min", "rating_max", "execution_providers", "embedding_space", "profile_keys", "metrics", "train_time", "load_time", "supports_new_users", "dataset", "metrics_protocol", "has_ranking_part", "events")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Model.State]
@@ -42,6 +42,30 @@ class Model(_message.Message):
     STATE_READY: Model.State
     STATE_UNLOADING: Model.State
     STATE_FAILED: Model.State
+    class EventType(_message.Message):
+        __slots__ = ("name", "weight", "negative", "event_count")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        NEGATIVE_FIELD_NUMBER: _ClassVar[int]
+        EVENT_COUNT_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        weight: float
+        negative: bool
+        event_count: int
+        def __init__(self, name: _Optional[str] = ..., weight: _Optional[float] = ..., negative: bool = ..., event_count: _Optional[int] = ...) -> None: ...
+    class Events(_message.Message):
+        __slots__ = ("types", "half_life_seconds", "weight_cap", "log_weights", "newest_event_time")
+        TYPES_FIELD_NUMBER: _ClassVar[int]
+        HALF_LIFE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+        WEIGHT_CAP_FIELD_NUMBER: _ClassVar[int]
+        LOG_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+        NEWEST_EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
+        types: _containers.RepeatedCompositeFieldContainer[Model.EventType]
+        half_life_seconds: float
+        weight_cap: float
+        log_weights: bool
+        newest_event_time: _timestamp_pb2.Timestamp
+        def __init__(self, types: _Optional[_Iterable[_Union[Model.EventType, _Mapping]]] = ..., half_life_seconds: _Optional[float] = ..., weight_cap: _Optional[float] = ..., log_weights: bool = ..., newest_event_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +95,7 @@ class Model(_message.Message):
     DATASET_FIELD_NUMBER: _ClassVar[int]
     METRICS_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     HAS_RANKING_PART_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     labels: _containers.RepeatedScalarFieldContainer[str]
@@ -93,7 +118,8 @@ class Model(_message.Message):
     dataset: str
     metrics_protocol: str
     has_ranking_part: bool
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[Model.State, str]] = ..., state_message: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., execution_providers: _Optional[_Iterable[str]] = ..., embedding_space: _Optional[str] = ..., profile_keys: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., load_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., supports_new_users: bool = ..., dataset: _Optional[str] = ..., metrics_protocol: _Optional[str] = ..., has_ranking_part: bool = ...) -> None: ...
+    events: Model.Events
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[Model.State, str]] = ..., state_message: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., execution_providers: _Optional[_Iterable[str]] = ..., embedding_space: _Optional[str] = ..., profile_keys: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., load_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., supports_new_users: bool = ..., dataset: _Optional[str] = ..., metrics_protocol: _Optional[str] = ..., has_ranking_part: bool = ..., events: _Optional[_Union[Model.Events, _Mapping]] = ...) -> None: ...
 
 class ServingLimits(_message.Message):
     __slots__ = ("max_page_size", "max_items_per_request", "max_requests_per_batch", "max_queue_size", "max_response_bytes", "max_request_bytes")

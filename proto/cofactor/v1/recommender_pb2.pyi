@@ -1,4 +1,5 @@
 from cofactor.v1 import model_pb2 as _model_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -16,6 +17,18 @@ class Rating(_message.Message):
     rating: float
     def __init__(self, item_id: _Optional[str] = ..., rating: _Optional[float] = ...) -> None: ...
 
+class Event(_message.Message):
+    __slots__ = ("item_id", "event_type", "count", "time")
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    item_id: str
+    event_type: str
+    count: float
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, item_id: _Optional[str] = ..., event_type: _Optional[str] = ..., count: _Optional[float] = ..., time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class UserEmbedding(_message.Message):
     __slots__ = ("factors", "bias", "embedding_space", "rated_item_ids")
     FACTORS_FIELD_NUMBER: _ClassVar[int]
@@ -29,7 +42,7 @@ class UserEmbedding(_message.Message):
     def __init__(self, factors: _Optional[_Iterable[float]] = ..., bias: _Optional[float] = ..., embedding_space: _Optional[str] = ..., rated_item_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RatingHistory(_message.Message):
-    __slots__ = ("ratings", "profile")
+    __slots__ = ("ratings", "profile", "events")
     class ProfileEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -39,9 +52,11 @@ class RatingHistory(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     RATINGS_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
     ratings: _containers.RepeatedCompositeFieldContainer[Rating]
     profile: _containers.ScalarMap[str, str]
-    def __init__(self, ratings: _Optional[_Iterable[_Union[Rating, _Mapping]]] = ..., profile: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    events: _containers.RepeatedCompositeFieldContainer[Event]
+    def __init__(self, ratings: _Optional[_Iterable[_Union[Rating, _Mapping]]] = ..., profile: _Optional[_Mapping[str, str]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ...) -> None: ...
 
 class User(_message.Message):
     __slots__ = ("user_id", "embedding", "history")
@@ -206,7 +221,7 @@ class SimilarItemsResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[ScoredItem, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., missing_item_ids: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[_model_pb2.ServedModel, _Mapping]] = ...) -> None: ...
 
 class EmbedNewUserRequest(_message.Message):
-    __slots__ = ("model", "ratings", "profile", "skip_unknown_items")
+    __slots__ = ("model", "ratings", "profile", "skip_unknown_items", "events")
     class ProfileEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -218,27 +233,31 @@ class EmbedNewUserRequest(_message.Message):
     RATINGS_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     SKIP_UNKNOWN_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     ratings: _containers.RepeatedCompositeFieldContainer[Rating]
     profile: _containers.ScalarMap[str, str]
     skip_unknown_items: bool
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., ratings: _Optional[_Iterable[_Union[Rating, _Mapping]]] = ..., profile: _Optional[_Mapping[str, str]] = ..., skip_unknown_items: bool = ...) -> None: ...
+    events: _containers.RepeatedCompositeFieldContainer[Event]
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., ratings: _Optional[_Iterable[_Union[Rating, _Mapping]]] = ..., profile: _Optional[_Mapping[str, str]] = ..., skip_unknown_items: bool = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ...) -> None: ...
 
 class EmbedNewUserResponse(_message.Message):
-    __slots__ = ("embedding", "fit_rmse", "used_rating_count", "missing_item_ids", "ignored_profile_keys", "model")
+    __slots__ = ("embedding", "fit_rmse", "used_rating_count", "missing_item_ids", "ignored_profile_keys", "model", "used_event_count")
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     FIT_RMSE_FIELD_NUMBER: _ClassVar[int]
     USED_RATING_COUNT_FIELD_NUMBER: _ClassVar[int]
     MISSING_ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
     IGNORED_PROFILE_KEYS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    USED_EVENT_COUNT_FIELD_NUMBER: _ClassVar[int]
     embedding: UserEmbedding
     fit_rmse: float
     used_rating_count: int
     missing_item_ids: _containers.RepeatedScalarFieldContainer[str]
     ignored_profile_keys: _containers.RepeatedScalarFieldContainer[str]
     model: _model_pb2.ServedModel
-    def __init__(self, embedding: _Optional[_Union[UserEmbedding, _Mapping]] = ..., fit_rmse: _Optional[float] = ..., used_rating_count: _Optional[int] = ..., missing_item_ids: _Optional[_Iterable[str]] = ..., ignored_profile_keys: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[_model_pb2.ServedModel, _Mapping]] = ...) -> None: ...
+    used_event_count: int
+    def __init__(self, embedding: _Optional[_Union[UserEmbedding, _Mapping]] = ..., fit_rmse: _Optional[float] = ..., used_rating_count: _Optional[int] = ..., missing_item_ids: _Optional[_Iterable[str]] = ..., ignored_profile_keys: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[_model_pb2.ServedModel, _Mapping]] = ..., used_event_count: _Optional[int] = ...) -> None: ...
 
 class BatchRecommendRequest(_message.Message):
     __slots__ = ("model", "requests")

@@ -99,7 +99,7 @@ class RecommenderServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EmbedNewUser(self, request, context):
-        """Computes the embedding of a new user from ratings and sign-up answers, without training. A model whose
+        """Computes the embedding of a new user from ratings or events and sign-up answers, without training. A model whose
         supports_new_users is false answers UNIMPLEMENTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -121,8 +121,8 @@ class RecommenderServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """Explains a prediction and the item's place in the list: how much each item that the user rated adds to them or takes
-        off them.
+        """Explains a prediction and the item's place in the list: how much each item that the user rated, or that the user's
+        events are about, adds to them or takes off them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -245,4 +245,5 @@ def _ranking_model(directory: VersionDirectory, columns: slice) -> RankingModel 
     ]
     users = typed_table(tables, "user_factors", np.float32)[: manifest.user_count, columns]
     scale = (manifest.rating_min, manifest.rating_max)
-    return RankingModel(RankingTables(users, items[:, columns], bias, prior[0], prior[1], scale))
+    draws_per_weight = manifest.events.fold_in_scale if manifest.HasField("events") else None
+    return RankingModel(RankingTables(users, items[:, columns], bias, prior[0], prior[1], scale, draws_per_weight))

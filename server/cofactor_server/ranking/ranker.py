@@ -29,7 +29,7 @@ class UserVector:
     Attributes:
         factors: (1, d).
         bias: (1,).
-        rated_rows: item rows that the user has rated, ascending and unique.
+        rated_rows: item rows that the user has rated or has events of, ascending and unique.
         is_fallback: True if this is the average user, served in place of an unknown one.
         is_new: True unless the user is one of the training data; a version may have another order for new users.
     """

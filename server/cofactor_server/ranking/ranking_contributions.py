@@ -1,7 +1,8 @@
 """Compute what each rated item contributes to the logit by which a version ranks.
 
 The fold-in of a ranking counts the rated items as draws from a softmax over the catalogue, and takes Newton steps from
-the average user. In coordinates x in which the prior is a standard Gaussian, a full step ends at
+the average user. In a version that learnt from events, the weight of an item takes the place of a rating's weight. In
+coordinates x in which the prior is a standard Gaussian, a full step ends at
 
     x' = (W C + 1)^-1 (sum over the ratings of w (f - mean item at x) + W C x),
 
@@ -60,6 +61,8 @@ class RankingTables:
         prior_mean: (r,) mean of the prior over the users' factors; None in older versions.
         prior_covariance: (r, r); None in older versions.
         rating_scale: lowest and highest rating.
+        draws_per_weight: draws from the softmax that a unit of weight counts as, in a version that learnt from events;
+            None in one that learnt from ratings.
     """
 
     user_factors: FloatArray
@@ -68,6 +71,7 @@ class RankingTables:
     prior_mean: FloatArray | None
     prior_covariance: FloatArray | None
     rating_scale: tuple[float, float]
+    draws_per_weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,8 +114,10 @@ class RankingModel:
 
         The contributions of users who were folded in are exact. The trained row of a known user is not quite the sum of
         the terms of the fold-in: the rest is split into small multiples of the same directions, as if the ratings had
-        other weights. Contributions are to the distance from the average user's mean item, because what a user adds for
-        all items alike does not change the order.
+        other weights. In a version that learnt from events the rest stays unexplained: split on MovieLens 100k, ratings
+        from 4 on as events, it left half of the distance unexplained instead of a fifth, and gave the items large
+        contributions of opposite signs. Contributions are to the distance from the average user's mean item, because
+        what a user adds for all items alike does not change the order.
         """
         tables, space = self._tables, self._space
         item = tables.item_factors[item_row].astype(np.float64)
@@ -120,8 +126,10 @@ class RankingModel:
         distance = item - space.centre
         start = np.linalg.solve(space.root, mean - space.mean)
         weights, directions = self._directions(item_rows, ratings, start)
-        rest = np.linalg.solve(space.root, change) - weights @ directions
-        multiples = weights + split_vector(rest, directions)
+        multiples = weights
+        if tables.draws_per_weight is None:
+            rest = np.linalg.solve(space.root, change) - weights @ directions
+            multiples = weights + split_vector(rest, directions)
         contributions = (directions @ (space.root.T @ distance)) * multiples
         return RankingParts(
             average=float(item @ mean) + float(tables.item_bias[item_row]),
@@ -134,9 +142,7 @@ class RankingModel:
         self, item_rows: IndexArray, ratings: FloatArray, start: npt.NDArray[np.floating[Any]]
     ) -> tuple[Float64Array, Float64Array]:
         """Return the weights (n,) of the ratings and the directions (n, r) that they pull the user's coordinates in."""
-        space, (low, high) = self._space, self._tables.rating_scale
-        shares = np.clip((ratings - low) / ((high - low) or 1.0), 0, 1)
-        weights = LOWEST_WEIGHT + (HIGHEST_WEIGHT - LOWEST_WEIGHT) * shares
+        space, weights = self._space, self._draws(ratings)
         items = self._tables.item_factors[item_rows].astype(np.float64) @ space.root
         damping = weights.sum() * space.curvature + 1
         directions = np.zeros_like(items)
@@ -146,6 +152,15 @@ class RankingModel:
             end = (items - space.mean_item(start + position) + space.curvature * position) / damping
             directions = (1 - length) * directions + length * end
         return weights, directions
+
+    def _draws(self, ratings: FloatArray) -> Float64Array:
+        """Return how many draws from the softmax each rating, or weight of an item, counts as: (n,) -> (n,)."""
+        draws_per_weight, (low, high) = self._tables.draws_per_weight, self._tables.rating_scale
+        if draws_per_weight is not None:
+            return draws_per_weight * ratings.astype(np.float64)
+        shares = np.clip((ratings - low) / ((high - low) or 1.0), 0, 1)
+        draws: Float64Array = LOWEST_WEIGHT + (HIGHEST_WEIGHT - LOWEST_WEIGHT) * shares
+        return draws
 
     @cached_property
     def _space(self) -> _Space:

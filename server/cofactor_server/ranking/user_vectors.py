@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from cofactor_server.arrays import NO_ROWS, AnyArray, FloatArray, IndexArray, typed_table
+from cofactor_server.arrays import NO_ROWS, AnyArray, FloatArray, IndexArray, no_rows, typed_table
 from cofactor_server.errors import NewUsersUnsupported
 from cofactor_server.ranking.ranker import UserVector
 
@@ -28,17 +28,19 @@ class EmbedUserGraph(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
-    """A user's ratings and encoded profile.
+    """A user's ratings or weights of events, and encoded profile.
 
     Attributes:
         item_rows: (n,), ascending and unique.
-        ratings: (n,).
+        ratings: (n,) ratings; weights of the items if the version learnt from events.
         profile: (1, P), zeros for answers that are not known. P is 0 if the model has no profile features.
+        negative_rows: (m,) items of negative events, ascending and unique. They do not change the vector.
     """
 
     item_rows: IndexArray
     ratings: FloatArray
     profile: FloatArray
+    negative_rows: IndexArray = field(default_factory=no_rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,10 +60,18 @@ class UserVectors:
         graph: folds in new users.
         n_items: number of items, which is also the item row that stands for padding.
         n_profile_columns: number of columns of an encoded profile.
+        has_events: True if the version learnt from events: the ratings of each user are then weights, and a weight of
+            0 marks an item with negative events only.
     """
 
     def __init__(
-        self, tables: Mapping[str, AnyArray], graph: EmbedUserGraph, n_items: int, n_profile_columns: int
+        self,
+        tables: Mapping[str, AnyArray],
+        graph: EmbedUserGraph,
+        n_items: int,
+        n_profile_columns: int,
+        *,
+        has_events: bool = False,
     ) -> None:
         self._factors = typed_table(tables, "user_factors", np.float32)
         self._bias = typed_table(tables, "user_bias", np.float32)
@@ -70,6 +80,7 @@ class UserVectors:
         self._rated_ratings = typed_table(tables, "rated.ratings", np.float32)
         self._graph = graph
         self._n_items = n_items
+        self._has_events = has_events
         self._no_answers: FloatArray = np.zeros((1, n_profile_columns), dtype=np.float32)
 
     def known(self, row: int) -> UserVector:
@@ -87,7 +98,11 @@ class UserVectors:
     def history(self, row: int) -> History:
         """Return the ratings of a user of the training data. A version does not store the user's sign-up answers."""
         start, end = self._offsets[row], self._offsets[row + 1]
-        return History(self._rows_rated_by(row), self._rated_ratings[start:end], self._no_answers)
+        item_rows, ratings = self._rows_rated_by(row), self._rated_ratings[start:end]
+        if not self._has_events:
+            return History(item_rows, ratings, self._no_answers)
+        is_positive = ratings > 0
+        return History(item_rows[is_positive], ratings[is_positive], self._no_answers, item_rows[~is_positive])
 
     def _rows_rated_by(self, row: int) -> IndexArray:
         return self._rated_rows[self._offsets[row] : self._offsets[row + 1]].astype(np.int64)
@@ -97,7 +112,10 @@ class UserVectors:
         factors, bias, fitted = self.fold_in_many(history.item_rows[None], history.ratings[None], history.profile)
         error = fitted[0, : len(history.item_rows)] - history.ratings
         rmse = float(np.sqrt(np.mean(np.square(error)))) if len(error) else 0.0
-        return FoldedUser(UserVector(factors, bias, history.item_rows, is_new=True), rmse)
+        excluded_rows = history.item_rows
+        if len(history.negative_rows):
+            excluded_rows = np.union1d(excluded_rows, history.negative_rows)
+        return FoldedUser(UserVector(factors, bias, excluded_rows, is_new=True), rmse)
 
     def fold_in_many(
         self, item_rows: IndexArray, ratings: FloatArray, profile: FloatArray

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cofactor.v1.manifest_pb2 import Manifest
+from cofactor.v1.manifest_pb2 import EventFeedback, Manifest
 from cofactor_server.arrays import AnyArray
 
 # Far beyond any rating, bias or weight, and small enough that products of two stay finite in float32.
@@ -40,8 +40,36 @@ def check_numbers(manifest: Manifest) -> None:
             _check_size(f"profile_features {feature.key}", feature.numeric.scale)
     if manifest.rating_count < 0:
         raise ValueError("manifest.json has a negative rating_count")
-    if not _TIMES[0] <= manifest.train_time.seconds <= _TIMES[1]:
-        raise ValueError("manifest.json has a train_time outside the years 1 to 9999")
+    _check_time("train_time", manifest.train_time.seconds)
+    if manifest.HasField("events"):
+        _check_events(manifest.events)
+        if manifest.objective != "ranking":
+            raise ValueError(f"manifest.json has events and the objective {manifest.objective!r}; it must be 'ranking'")
+
+
+def _check_time(field: str, seconds: int) -> None:
+    if not _TIMES[0] <= seconds <= _TIMES[1]:
+        raise ValueError(f"manifest.json has a {field} outside the years 1 to 9999")
+
+
+def _check_events(events: EventFeedback) -> None:
+    """Raise ValueError for event types that are repeated or without a weight, and for negative settings."""
+    names = [kind.name for kind in events.types]
+    if len(set(names)) != len(names):
+        raise ValueError("manifest.json names a type of events twice")
+    if all(kind.negative for kind in events.types):
+        raise ValueError("manifest.json has no type of events that is not negative")
+    for kind in events.types:
+        _check_size(f"events.types {kind.name}", kind.weight)
+        if not kind.negative and kind.weight <= 0:
+            raise ValueError(f"manifest.json has the weight {kind.weight:g} in events.types {kind.name}")
+    if not events.fold_in_scale > 0:
+        raise ValueError("manifest.json has no events.fold_in_scale above 0")
+    for name in ("half_life_seconds", "weight_cap", "fold_in_scale"):
+        _check_size(f"events.{name}", getattr(events, name))
+        if getattr(events, name) < 0:
+            raise ValueError(f"manifest.json has a negative events.{name}")
+    _check_time("events.newest_event_time", events.newest_event_time.seconds)
 
 
 def _check_ranking_part(manifest: Manifest) -> None:

@@ -75,9 +75,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
     ) -> recommender_pb2.EmbedNewUserResponse:
         """See recommender.proto."""
         version = self._registry().resolve(request.model)
-        parsed = self._parser.users.parse_history(
-            version, request.ratings, request.profile, skip_unknown=request.skip_unknown_items
-        )
+        parsed = self._parser.histories.parse(version, request, skip_unknown=request.skip_unknown_items)
         return embedding_response(version, parsed, version.users.fold_in(parsed.history))
 
     def BatchRecommend(  # noqa: N802

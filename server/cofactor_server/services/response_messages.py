@@ -16,7 +16,7 @@ from cofactor_server.errors import RequestError
 from cofactor_server.ranking.explanation import Explanation
 from cofactor_server.ranking.ranker import Ranking
 from cofactor_server.ranking.user_vectors import FoldedUser
-from cofactor_server.services.parsing.users import ParsedHistory
+from cofactor_server.services.parsing.histories import ParsedHistory
 from cofactor_server.serving.loaded_version import LoadedVersion
 
 _PROCESS_ID = secrets.token_hex(6)
@@ -57,16 +57,16 @@ def scored_item_messages(version: LoadedVersion, ranking: Ranking, *, with_items
 
 def embedding_response(version: LoadedVersion, parsed: ParsedHistory, folded: FoldedUser) -> EmbedNewUserResponse:
     """Pack a new user's embedding."""
-    item_rows = parsed.history.item_rows
     return EmbedNewUserResponse(
         embedding=UserEmbedding(
             factors=folded.vector.factors[0].tolist(),
             bias=float(folded.vector.bias[0]),
             embedding_space=version.manifest.embedding_space,
-            rated_item_ids=[version.item_ids.ids[row] for row in item_rows.tolist()],
+            rated_item_ids=[version.item_ids.ids[row] for row in folded.vector.rated_rows.tolist()],
         ),
-        fit_rmse=folded.fit_rmse,
-        used_rating_count=len(item_rows),
+        fit_rmse=folded.fit_rmse if version.event_weights is None else 0.0,  # a weight is not predicted
+        used_rating_count=parsed.n_ratings,
+        used_event_count=parsed.n_events,
         missing_item_ids=parsed.missing_item_ids,
         ignored_profile_keys=parsed.ignored_profile_keys,
         model=version.served_model,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 from cofactor.v1 import model_pb2
-from cofactor.v1.manifest_pb2 import Manifest
+from cofactor.v1.manifest_pb2 import EventFeedback, Manifest
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ModelRefused
 from cofactor_server.inference.engine import Engine
@@ -18,6 +18,7 @@ from cofactor_server.inference.execution_providers import ProviderList
 from cofactor_server.inference.golden_check import run_golden_tests
 from cofactor_server.inference.top_k_choice import choose_top_k
 from cofactor_server.ranking.catalogue import Catalogue
+from cofactor_server.ranking.event_weights import EventWeights
 from cofactor_server.ranking.explanation import build_explainer
 from cofactor_server.ranking.filters import ItemFilters
 from cofactor_server.ranking.item_scorer import ItemScorer
@@ -43,6 +44,7 @@ class LoadedVersion:
         key: "name/version".
         manifest: the manifest of the version directory.
         predicts_ratings: True if the model was trained to predict ratings.
+        event_weights: the weights of events; None if the model learnt from ratings.
         orders: the orders in which it can rank.
         coalesces_calls: True if calls should share runs before they have a thread; see TopKChoice.
         engine: runs the ONNX graphs.
@@ -72,6 +74,7 @@ class LoadedVersion:
         n_items = int(manifest.item_count)
         self.key = directory.label
         self.predicts_ratings = manifest.objective == "rating"
+        self.event_weights = EventWeights(manifest.events) if manifest.HasField("events") else None
         self.orders = Orders(manifest)
         self.engine = Engine(directory, providers, must_use_first=config.provider == "cuda")
         n_golden_tests = run_golden_tests(directory, self.engine)
@@ -82,7 +85,13 @@ class LoadedVersion:
         self.filters = ItemFilters(self.catalogue)
         self.title_search = TitleSearch(self.catalogue)
         self.profile_encoder = ProfileEncoder(manifest.profile_features)
-        self.users = UserVectors(directory.tables, self.engine, n_items, self.profile_encoder.n_columns)
+        self.users = UserVectors(
+            directory.tables,
+            self.engine,
+            n_items,
+            self.profile_encoder.n_columns,
+            has_events=self.event_weights is not None,
+        )
 
         scorer = ItemScorer(self.engine, directory.tables, manifest.ranking_factor_count)
         choice = choose_top_k(directory, self.engine, scorer, self.orders.known[0], config)
@@ -137,7 +146,24 @@ def _describe(manifest: Manifest, engine: Engine, profile_keys: list[str]) -> mo
         has_ranking_part=engine.has_ranking_part,
     )
     model.load_time.FromSeconds(int(time.time()))
+    if manifest.HasField("events"):
+        model.events.CopyFrom(_describe_events(manifest.events))
     return model
+
+
+def _describe_events(feedback: EventFeedback) -> model_pb2.Model.Events:
+    return model_pb2.Model.Events(
+        types=[
+            model_pb2.Model.EventType(
+                name=kind.name, weight=kind.weight, negative=kind.negative, event_count=kind.event_count
+            )
+            for kind in feedback.types
+        ],
+        half_life_seconds=feedback.half_life_seconds,
+        weight_cap=feedback.weight_cap,
+        log_weights=feedback.log_weights,
+        newest_event_time=feedback.newest_event_time if feedback.HasField("newest_event_time") else None,
+    )
 
 
 def _release_free_memory() -> None:

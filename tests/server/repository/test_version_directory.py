@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from cofactor.v1.manifest_pb2 import EventFeedback, EventType
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ModelRefused
 from cofactor_server.repository.version_directory import open_version_directory, verify_manifest_checksum
@@ -107,6 +108,11 @@ def test_a_manifest_that_contradicts_the_files_is_refused(version, versions, cha
     assert reason in refusal(version)
 
 
+def add_events(manifest, *types, fold_in_scale=1, **fields):
+    """Make a manifest say that its version learnt from events."""
+    manifest.events.MergeFrom(EventFeedback(types=types, fold_in_scale=fold_in_scale, **fields))
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -119,6 +125,14 @@ def test_a_manifest_that_contradicts_the_files_is_refused(version, versions, cha
         (lambda m: setattr(m.rating_range, "high", np.nan), "the number nan in rating_range"),
         (lambda m: m.profile_features.add(key="age").numeric.__init__(mean=np.nan), "nan in profile_features age"),
         (lambda m: setattr(m, "rating_count", -1), "a negative rating_count"),
+        (lambda m: m.events.types.add(weight=1), "no events.fold_in_scale above 0"),
+        (lambda m: add_events(m, EventType(weight=0)), "the weight 0 in events.types"),
+        (lambda m: add_events(m, EventType(weight=np.inf)), "the number inf in events.types"),
+        (lambda m: add_events(m, EventType(name="return", negative=True)), "no type of events that is not negative"),
+        (lambda m: add_events(m, EventType(weight=1), EventType(weight=2)), "names a type of events twice"),
+        (lambda m: add_events(m, EventType(weight=1), half_life_seconds=-1), "a negative events.half_life_seconds"),
+        (lambda m: add_events(m, EventType(weight=1), weight_cap=np.nan), "the number nan in events.weight_cap"),
+        (lambda m: add_events(m, EventType(weight=1)), "has events and the objective 'rating'"),
         (lambda m: m.tables[0].shape.__setitem__(0, 2**62), "does not lie within tables.bin"),
         (lambda m: setattr(m, "user_count", 2**62), "has shape"),
     ],

@@ -10,7 +10,7 @@ import pytest
 
 from cofactor_trainer.__main__ import main
 from cofactor_trainer.architectures.recipes import RECIPES
-from cofactor_trainer.commands.dataset_flags import split_dataset
+from cofactor_trainer.commands.split_flags import split_dataset
 from cofactor_trainer.commands.two_trainings import manifest_metrics
 from cofactor_trainer.data.rating_files import read_ratings
 from cofactor_trainer.training.train import train

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from cofactor_trainer.__main__ import main
+from cofactor_trainer.data.events.from_ratings import events_from_ratings
+from cofactor_trainer.data.events.weights import weigh_events, with_dismissed
 from cofactor_trainer.errors import ExportError, InputError
 from cofactor_trainer.export.finished_training import (
     FinishedTraining,
@@ -45,6 +47,15 @@ def test_a_saved_training_is_read_back_whole(training, tmp_path):
     assert read.metrics["mse"] == training.metrics["mse"]
     assert (read.history, read.hyperparameters, read.approximate) == (training.history, {"seed": "7"}, True)
     assert [path.name for path in (tmp_path / "m").iterdir()] == ["1.trained.npz"]
+
+
+def test_a_saved_training_on_events_keeps_what_they_are(tmp_path):
+    pairs = weigh_events(events_from_ratings(make_dataset(), 4))
+    training = FinishedTraining(make_model(objective="ranking"), pairs, "m", "1", {}, {}, rated=with_dismissed(pairs))
+    save_training(training, tmp_path / "1.trained.npz")
+    read = read_training(tmp_path / "1.trained.npz")
+    assert read.dataset.events == pairs.events
+    assert (read.rated.ratings == 0).sum() == len(pairs.dismissed.user_rows) > 0
 
 
 def test_a_failed_export_keeps_the_training_and_the_command_repeats_it(tmp_path, monkeypatch, capsys):

@@ -15,8 +15,9 @@ import pytest
 from rich.console import Console
 
 from cofactor_trainer.__main__ import main
-from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, print_dataset, split_dataset
+from cofactor_trainer.commands.dataset_flags import add_dataset_flags, load_dataset, print_dataset
 from cofactor_trainer.commands.flag_values import join_negative_values
+from cofactor_trainer.commands.split_flags import split_dataset
 from cofactor_trainer.data.dataset_builder import RatingScale
 from cofactor_trainer.data.rating_files import ColumnNames, FileOptions, read_ratings
 from cofactor_trainer.errors import InputError

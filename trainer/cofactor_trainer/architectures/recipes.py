@@ -307,6 +307,7 @@ RECIPES: dict[str, Recipe] = {
     )
 }
 DEFAULT_RECIPE = "dot-bias"
+EVENT_RECIPE = "ranking"
 
 
 def find_recipe(name: str) -> Recipe:

@@ -68,6 +68,8 @@ class SoftmaxRanking(RatingModel):
         self._history_weights = recipe.history_weights
         self._min_steps = recipe.min_steps_per_epoch
         self._scale = train.rating_min, train.rating_max
+        # The weights of events are relative: their mean is 1 in the loss and in the history.
+        self._mean_weight = None if train.events is None else train.events.mean_weight
         n_factors = recipe.n_factors or 200
         self.user_factors = nn.Parameter(torch.zeros(train.n_users, n_factors))
         self.history_factors = embedding_table(train.n_items, n_factors, _INITIAL_STD)
@@ -83,7 +85,7 @@ class SoftmaxRanking(RatingModel):
         self.register_buffer("user_scale", torch.from_numpy(per_user**-recipe.history_power).float())
 
     def rating_weights(self, ratings: Tensor) -> Tensor:
-        """Return the weights of ratings in the loss: ratings (n,) -> (n,)."""
+        """Return the weights of ratings, or of weights of events, in the loss: ratings (n,) -> (n,)."""
         return self._weights(ratings, LOWEST_WEIGHT, HIGHEST_WEIGHT)
 
     def history_weights(self, ratings: Tensor) -> Tensor:
@@ -91,6 +93,8 @@ class SoftmaxRanking(RatingModel):
         return self._weights(ratings, *self._history_weights)
 
     def _weights(self, ratings: Tensor, lowest: float, highest: float) -> Tensor:
+        if self._mean_weight is not None:
+            return ratings / self._mean_weight
         low, high = self._scale
         return lowest + (highest - lowest) * (ratings - low) / (high - low)
 

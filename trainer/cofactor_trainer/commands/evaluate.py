@@ -6,20 +6,23 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from cofactor_trainer.architectures.recipes import Recipe
-from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset, require_split
+from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset
 from cofactor_trainer.commands.metrics_protocol import evaluation_protocol
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
 from cofactor_trainer.commands.small_tables import warn_of_small_table
+from cofactor_trainer.commands.split_flags import require_split
 from cofactor_trainer.data.dataset import RatingsDataset
-from cofactor_trainer.data.splits import Split, k_folds
+from cofactor_trainer.data.events.splits import event_folds
+from cofactor_trainer.data.splits import Split, fold_masks, k_folds
 from cofactor_trainer.errors import InputError
-from cofactor_trainer.evaluation.baselines import fit_biases, fit_popularity
+from cofactor_trainer.evaluation.baselines import fit_biases, fit_popularity, fit_recent_popularity
 from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
 from cofactor_trainer.scoring.trained_model import BY_RATING, Order, TrainedModel
 from cofactor_trainer.training.ranking_part import add_ranking_part
@@ -47,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--top is {arguments.top}: it must be at least 1")
     recipe, device = recipe_from_flags(arguments), resolve_device(arguments.device)
     dataset = load_dataset(arguments)
+    if arguments.repeats and dataset.events is None:
+        raise InputError("--repeats is for events, but the dataset has ratings: leave it out")
     splits = _splits(dataset, arguments)
     warn_of_small_table(recipe, splits[0].train)
     results = []
@@ -60,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
             allow_misfit_range=arguments.allow_misfit_range,
         ).model
         model = add_ranking_part(model, split.train, recipe, seed=arguments.seed, device=device)
-        results.append(evaluate_with_baselines(model, recipe.name, split, arguments.top))
+        results.append(evaluate_with_baselines(model, recipe.name, split, arguments.top, arguments.repeats))
     means = {name: _mean([result[name] for result in results]) for name in results[0]}
     # Every model ranks for the same users.
     protocol = evaluation_protocol(arguments, splits, means["popularity"].get("n_users", 0.0))
@@ -78,8 +83,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def evaluate_with_baselines(model: TrainedModel, name: str, split: Split, k: int) -> dict[str, Metrics]:
+def evaluate_with_baselines(
+    model: TrainedModel, name: str, split: Split, k: int, repeats: bool = False
+) -> dict[str, Metrics]:
     """Return the metrics of the baselines and of a model, by name; each has only the metrics that apply to it."""
+    if split.train.events is not None:
+        return _evaluate_events(model, name, split, k, repeats)
     biases = fit_biases(split.train)
     metrics = {
         "popularity": _ranking(fit_popularity(split.train), split, k, 0.0),
@@ -94,12 +103,29 @@ def evaluate_with_baselines(model: TrainedModel, name: str, split: Split, k: int
     return metrics | measured
 
 
+def _evaluate_events(model: TrainedModel, name: str, split: Split, k: int, repeats: bool) -> dict[str, Metrics]:
+    models = {"popularity": fit_popularity(split.train)}
+    if split.train.timestamps is not None:
+        models["recent popularity"] = fit_recent_popularity(split.train)
+    models[name] = model
+    return {title: _ranking(fitted, split, k, 0.0, includes_rated=repeats) for title, fitted in models.items()}
+
+
 def _ranking(
-    model: TrainedModel, split: Split, k: int, popularity_weight: float, order: Order | None = None
+    model: TrainedModel,
+    split: Split,
+    k: int,
+    popularity_weight: float,
+    order: Order | None = None,
+    includes_rated: bool = False,
 ) -> Metrics:
     """Return the ranking metrics of an order, None for the model's own; or none if no held-out rating is relevant."""
     try:
-        metrics = asdict(evaluate_ranking(model, split, k, order=order, popularity_weight=popularity_weight))
+        metrics = asdict(
+            evaluate_ranking(
+                model, split, k, order=order, popularity_weight=popularity_weight, includes_rated=includes_rated
+            )
+        )
     except InputError:
         return {}
     return {name: value for name, value in metrics.items() if name != "k"}
@@ -109,6 +135,9 @@ def _splits(dataset: RatingsDataset, arguments: argparse.Namespace) -> Sequence[
     if arguments.folds is not None:
         if arguments.split == "predefined":
             raise InputError("--folds makes splits of its own: leave it out, or leave out --split predefined")
+        if dataset.events is not None:
+            folds = partial(fold_masks, n_folds=arguments.folds, seed=arguments.split_seed)
+            return list(event_folds(dataset, folds))
         return list(k_folds(dataset, arguments.folds, arguments.split_seed))
     return [require_split(dataset, arguments)]
 
@@ -126,6 +155,8 @@ def _print(console: Console, results: Mapping[str, Metrics], arguments: argparse
     for name in results:
         table.add_column(name, justify="right", overflow="fold")
     for key, title in _TITLES.items():
+        if not any(key in metrics for metrics in results.values()):
+            continue
         values = (f"{metrics[key]:.4f}" if key in metrics else "-" for metrics in results.values())
         table.add_row(title.format(k=arguments.top), *values)
     console.print(table)

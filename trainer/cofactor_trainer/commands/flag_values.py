@@ -7,6 +7,8 @@ import math
 import re
 from collections.abc import Sequence
 
+from cofactor_trainer.errors import InputError
+
 MAX_SEED = 2**32 - 1
 
 
@@ -54,3 +56,10 @@ def join_negative_values(words: Sequence[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
+
+
+def reject_flags(arguments: argparse.Namespace, dataset: str, *flags: str) -> None:
+    """Raise an `InputError` if one of the flags is set, because it would have no effect on the dataset."""
+    for flag in flags:
+        if getattr(arguments, flag) not in (None, False):
+            raise InputError(f"--{flag.replace('_', '-')} does not apply to {dataset}: leave it out")

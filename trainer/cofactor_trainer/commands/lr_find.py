@@ -7,8 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset, split_dataset
+from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
+from cofactor_trainer.commands.split_flags import split_dataset
+from cofactor_trainer.data.events.weights import weigh_events
 from cofactor_trainer.errors import InputError, MissingExtraError
 from cofactor_trainer.export.atomic_directory import replace_text
 from cofactor_trainer.training.lr_finder import LearningRateCurve, find_learning_rate
@@ -27,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     split = split_dataset(dataset, arguments)
     print_dataset(console, dataset, None if split is None else split.validation.n_ratings)
     sweep = find_learning_rate(
-        dataset if split is None else split.train,
+        weigh_events(dataset) if split is None else split.train,
         recipe,
         seed=arguments.seed,
         device=device,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.splits import Split
 from cofactor_trainer.evaluation.evaluate import relevance_threshold
 from cofactor_trainer.export.version_writer import MetricsProtocol
@@ -23,14 +24,22 @@ def describe_protocol(arguments: argparse.Namespace, split: Split | None, *, ref
     """
     if split is None:
         return MetricsProtocol("measured on the ratings that the model was trained on", refitted=False)
-    n_held_out = split.validation.n_ratings
+    n_held_out, noun = split.validation.n_ratings, noun_of(split.train)
     n_ratings = n_held_out + split.train.n_ratings
-    if refitted:
+    if refitted and split.train.events is not None:
+        # Of all events more pairs can be dismissed than of each part.
+        trained_on = "the exported model was then trained on all events"
+    elif refitted:
         trained_on = f"the exported model was then trained on all {n_ratings:,}"
     else:
         trained_on = f"the exported model was trained on the other {split.train.n_ratings:,}"
     chosen = describe_choice(arguments, split)
-    return MetricsProtocol(f"measured on {n_held_out:,} of {n_ratings:,} ratings, {chosen}; {trained_on}", refitted)
+    return MetricsProtocol(f"measured on {n_held_out:,} of {n_ratings:,} {noun}, {chosen}; {trained_on}", refitted)
+
+
+def noun_of(dataset: RatingsDataset) -> str:
+    """Return what the rows of a dataset are that is ready to train on."""
+    return "ratings" if dataset.events is None else "pairs of a user and an item"
 
 
 def describe_choice(arguments: argparse.Namespace, split: Split) -> str:
@@ -45,11 +54,12 @@ class EvaluationProtocol:
     Attributes:
         held_out: how the held-out ratings were chosen, with the seed.
         training_seed: seed of the trainings.
+        feedback: "ratings" or "events"; events are counted as pairs of a user and an item.
         n_train: number of ratings to train on.
         n_held_out: number of held-out ratings, all of which count in the errors.
         n_of_unknown_users: held-out ratings by users that the train part lacks.
         n_of_unknown_items: held-out ratings of items that the train part lacks.
-        relevance_threshold: lowest rating of a relevant item.
+        relevance_threshold: lowest rating of a relevant item; 0 for events, which are all relevant.
         candidates: the items that are ordered.
         n_items: number of items in the train part.
         n_ranked_users: users with a relevant held-out item, over whom the ranking metrics are means.
@@ -58,6 +68,7 @@ class EvaluationProtocol:
 
     held_out: str
     training_seed: int
+    feedback: str
     n_train: float
     n_held_out: float
     n_of_unknown_users: float
@@ -70,16 +81,23 @@ class EvaluationProtocol:
 
     def lines(self) -> list[str]:
         """Return the protocol as lines for people."""
+        is_rating = self.feedback == "ratings"
+        noun, relevant = "pairs of a user and an item", "all held-out items are relevant"
+        if is_rating:
+            noun, relevant = "ratings", f"relevant from a rating of {self.relevance_threshold:g}"
         lines = [
-            f"protocol: {self.n_held_out:,.0f} of {self.n_held_out + self.n_train:,.0f} ratings, {self.held_out}; "
-            f"trained on the other {self.n_train:,.0f} with seed {self.training_seed}",
-            f"errors: all {self.n_held_out:,.0f} held-out ratings, {self.n_of_unknown_users:,.0f} of them by unknown "
-            f"users and {self.n_of_unknown_items:,.0f} of unknown items (not in the train part)",
+            f"protocol: {self.n_held_out:,.0f} of {self.n_held_out + self.n_train:,.0f} {noun}, {self.held_out}; "
+            f"trained on the other {self.n_train:,.0f} with seed {self.training_seed}"
         ]
+        if is_rating:
+            lines.append(
+                f"errors: all {self.n_held_out:,.0f} held-out ratings, {self.n_of_unknown_users:,.0f} of them by "
+                f"unknown users and {self.n_of_unknown_items:,.0f} of unknown items (not in the train part)"
+            )
         if self.n_ranked_users:
             lines.append(
-                f"ranking: the first {self.k} of {self.candidates} ({self.n_items:,.0f} items); relevant from a rating "
-                f"of {self.relevance_threshold:g}; mean of {self.n_ranked_users:,.0f} users with a relevant item"
+                f"ranking: the first {self.k} of {self.candidates} ({self.n_items:,.0f} items); {relevant}; mean of "
+                f"{self.n_ranked_users:,.0f} users with a relevant item"
             )
         return lines
 
@@ -97,16 +115,25 @@ def evaluation_protocol(
     return EvaluationProtocol(
         held_out=held_out,
         training_seed=arguments.seed,
+        feedback="ratings" if splits[0].train.events is None else "events",
         n_train=float(np.mean([split.train.n_ratings for split in splits])),
         n_held_out=float(np.mean([split.validation.n_ratings for split in splits])),
         n_of_unknown_users=float(np.mean(unknown_users)),
         n_of_unknown_items=float(np.mean(unknown_items)),
         relevance_threshold=relevance_threshold(splits[0]),
-        candidates="all items that the user has not rated in the train part",
+        candidates=_candidates(splits[0], arguments),
         n_items=float(np.mean([split.train.n_items for split in splits])),
         n_ranked_users=n_ranked_users,
         k=arguments.top,
     )
+
+
+def _candidates(split: Split, arguments: argparse.Namespace) -> str:
+    if split.train.events is None:
+        return "all items that the user has not rated in the train part"
+    if arguments.repeats:
+        return "all items, those of the user's events in the train part included"
+    return "all items that the user has no event of in the train part"
 
 
 # How the ratings were chosen, by --split.
@@ -114,6 +141,7 @@ _HELD_OUT = {
     "random": "held out at random (seed {seed})",
     "per-user": "held out at random from each user (seed {seed})",
     "per-user-last": "the latest of each user",
+    "last": "the very last of each user",
     "time": "the latest of all",
     "predefined": "held out by {origin}",
 }

@@ -87,6 +87,11 @@ def _add_evaluate(commands: Any) -> None:
     group.add_argument(
         "--top", type=int, default=10, metavar="K", help="recommendations to measure (default: %(default)s)"
     )
+    group.add_argument(
+        "--repeats",
+        action="store_true",
+        help="events: recommend again what a user had, and judge events of such items too, as for food or songs",
+    )
     group.add_argument("--json", action="store_true", help="print the metrics as JSON")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from cofactor_trainer.architectures.recipes import DEFAULT_RECIPE, RECIPES, Recipe, find_recipe
+from cofactor_trainer.architectures.recipes import DEFAULT_RECIPE, EVENT_RECIPE, RECIPES, Recipe, find_recipe
+from cofactor_trainer.commands.event_flags import learns_from_events
 from cofactor_trainer.commands.flag_values import parse_pair, parse_seed
 from cofactor_trainer.errors import InputError
 
@@ -18,7 +19,8 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--recipe",
         metavar="NAME",
-        help=f"{', '.join(RECIPES)} (default: {DEFAULT_RECIPE}, or ranking with --objective ranking)",
+        help=f"{', '.join(RECIPES)} (default: {DEFAULT_RECIPE}; {EVENT_RECIPE} for events; ranking with --objective "
+        "ranking)",
     )
     group.add_argument(
         "--objective",
@@ -48,8 +50,19 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def recipe_from_flags(arguments: argparse.Namespace) -> Recipe:
-    """Return the recipe that the flags choose, with the settings that they change."""
-    recipe = find_recipe(arguments.recipe or ("ranking" if arguments.objective == "ranking" else DEFAULT_RECIPE))
+    """Return the recipe that the flags choose, with the settings that they change.
+
+    Raises:
+        InputError: the recipe is not for the objective, or not for a dataset of events.
+    """
+    has_events = learns_from_events(arguments)
+    default = EVENT_RECIPE if has_events else "ranking" if arguments.objective == "ranking" else DEFAULT_RECIPE
+    recipe = find_recipe(arguments.recipe or default)
+    if has_events and recipe.objective != "ranking":
+        raise InputError(
+            f"recipe {recipe.name} predicts ratings, but the dataset has events: leave out --recipe, or choose "
+            f"{EVENT_RECIPE} or ranking"
+        )
     if arguments.objective not in (None, recipe.objective):
         raise InputError(
             f"recipe {recipe.name} is for the objective {recipe.objective}, not {arguments.objective}: "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cofactor_trainer.commands.dataset_flags import load_dataset, split_dataset
+from cofactor_trainer.commands.dataset_flags import load_dataset
+from cofactor_trainer.commands.split_flags import split_dataset
 from cofactor_trainer.errors import MissingExtraError
 from cofactor_trainer.export.held_out_measures import read_measures
 from cofactor_trainer.export.version_reader import read_version

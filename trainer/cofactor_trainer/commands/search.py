@@ -6,8 +6,9 @@ import argparse
 
 from rich.console import Console
 
-from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset, require_split
+from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
+from cofactor_trainer.commands.split_flags import require_split
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.training.hyperparameter_search import Trial, search_hyperparameters
 

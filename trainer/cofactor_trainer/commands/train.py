@@ -11,11 +11,13 @@ from pathlib import Path
 from rich.console import Console
 
 from cofactor_trainer.architectures.recipes import Recipe, resolve_range
-from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset, split_dataset
+from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
 from cofactor_trainer.commands.small_tables import warn_of_small_table
+from cofactor_trainer.commands.split_flags import split_dataset
 from cofactor_trainer.commands.two_trainings import TrainedVersion, Trainer
 from cofactor_trainer.data.duplicates import without_duplicates
+from cofactor_trainer.data.events.weights import weigh_events, with_dismissed
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.export.ann_index_builder import require_faiss
 from cofactor_trainer.export.finished_training import (
@@ -43,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     split = split_dataset(dataset, arguments)
     print_dataset(console, dataset, None if split is None else split.validation.n_ratings)
     console.print(f"recipe: {recipe.name} ({recipe.model}), seed {arguments.seed}, on {trainer.device}")
+    dataset = weigh_events(dataset)
     warn_of_small_table(recipe, dataset if split is None else split.train)
     _create_model_directory(arguments.output / name)
     version = trainer.train_version(dataset, split)
@@ -64,7 +67,7 @@ def _export(version: TrainedVersion, recipe: Recipe, name: str, arguments: argpa
         hyperparameters={**used.hyperparameters(), "seed": str(arguments.seed)},
         history=version.history,
         protocol=version.protocol,
-        rated=version.rated,
+        rated=with_dismissed(version.rated),
         quantize_to=arguments.quantize,
         approximate=arguments.approximate,
     )

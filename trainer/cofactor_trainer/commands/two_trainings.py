@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cofactor_trainer.architectures.recipes import Recipe
-from cofactor_trainer.commands.metrics_protocol import describe_protocol
+from cofactor_trainer.commands.metrics_protocol import describe_protocol, noun_of
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.splits import Split, in_rows_of
 from cofactor_trainer.errors import InputError
@@ -83,7 +83,7 @@ class Trainer:
                 result.model, dataset, dataset, manifest_metrics(result, None), result.history, protocol
             )
         n_train, n_held_out = split.train.n_ratings, split.validation.n_ratings
-        self._print(f"training on {n_train:,} ratings, measuring on {n_held_out:,} others")
+        self._print(f"training on {n_train:,} {noun_of(dataset)}, measuring on {n_held_out:,} others")
         refits = self.flags.export == "refitted"
         with self._second_training(dataset, refits) as second:
             result = self._train_to_measure(split.train, split.validation)
@@ -106,7 +106,9 @@ class Trainer:
             yield None
             return
         n_epochs = self.recipe.epochs
-        self._print(f"training again on all {dataset.n_ratings:,} ratings for {n_epochs} epochs, in a second process")
+        self._print(
+            f"training again on all {dataset.n_ratings:,} {noun_of(dataset)} for {n_epochs} epochs, in a second process"
+        )
         quiet = replace(self, console=Console(file=io.StringIO()))
         with in_second_process(partial(quiet._train_again, dataset, n_epochs)) as second:
             yield second
@@ -151,7 +153,7 @@ class Trainer:
 
     def _train_again(self, dataset: RatingsDataset, n_epochs: int) -> TrainingResult:
         """Train on all ratings, for as many epochs as the measured model was trained."""
-        self._print(f"training again on all {dataset.n_ratings:,} ratings for {n_epochs} epochs, to export")
+        self._print(f"training again on all {dataset.n_ratings:,} {noun_of(dataset)} for {n_epochs} epochs, to export")
         checkpoint = None if self.flags.checkpoint is None else refit_checkpoint(self.flags.checkpoint)
         return self._train(
             dataset,

@@ -46,14 +46,21 @@ class CheckedBatch:
 
         The dictionary may have a string twice.
         """
+        return self._names(name, "id")
+
+    def event_types(self, name: str) -> pa.DictionaryArray:
+        """Return a column of event types, as `ids` does."""
+        return self._names(name, "event type")
+
+    def _names(self, name: str, noun: str) -> pa.DictionaryArray:
         column = _whole_numbers(self._column(name))
         if not (pa.types.is_integer(column.type) or _is_text(column)):
-            raise InputError(f"ids are {column.type}: use 64-bit whole numbers or text", self.path, column=name)
+            raise InputError(f"{noun}s are {column.type}: use 64-bit whole numbers or text", self.path, column=name)
         texts = column.cast(pa.string())
         is_missing = pc.or_kleene(pc.is_null(texts), pc.equal(pc.utf8_trim_whitespace(texts), "")).fill_null(True)
         record = pc.index(is_missing, True).as_py()
         if record >= 0:
-            raise self._error("the id is missing", record, name)
+            raise self._error(f"the {noun} is missing", record, name)
         encoded = texts.dictionary_encode()
         return pa.DictionaryArray.from_arrays(encoded.indices, pc.utf8_trim_whitespace(encoded.dictionary))
 
@@ -65,6 +72,20 @@ class CheckedBatch:
             record = int(np.argmin(is_rating))
             raise self._error(f"{values[record]:g} is not a rating: remove the row", record, name)
         return values.astype(np.float32)
+
+    def counts(self, name: str) -> Float64Array:
+        """Return a column of numbers above 0 and up to a billion, (n,)."""
+        values: Float64Array = self._numbers(name, pa.float64(), "a number")
+        is_count = (values > 0) & (values <= MAX_RATING)
+        if not is_count.all():
+            record = int(np.argmin(is_count))
+            raise self._error(
+                f"{values[record]:g} is not a count above 0: remove the row, or give returns a type of their own and "
+                "name it with --negative-events",
+                record,
+                name,
+            )
+        return values
 
     def held_out(self, name: str, value: str | None) -> BoolArray:
         """Return True where a column says that a rating is held out, (n,).

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from cofactor_trainer.data.events.feedback import EventFeedback
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -40,8 +42,18 @@ class Catalogue:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Pairs of a user and an item: user_rows (n,), item_rows (n,)."""
+
+    user_rows: RowArray
+    item_rows: RowArray
+
+
+@dataclass(frozen=True)
 class RatingsDataset:
-    """Ratings with their users and items.
+    """Ratings with their users and items, or events, or weights of items for users that were made from events.
+
+    Events have their weight times their count in the place of the rating, 0 for a negative event.
 
     Attributes:
         name: a name to print, such as "MovieLens ml-latest-small".
@@ -58,6 +70,8 @@ class RatingsDataset:
         rating_min: lowest rating of the scale.
         rating_max: highest rating of the scale.
         profiles: one row per user in the order of user_ids, one column per sign-up answer, or None.
+        events: how events become weights; None for ratings. The scale of events is 0 to 0.
+        dismissed: items that users do not want, or None. They are no recommendations.
     """
 
     name: str
@@ -74,6 +88,8 @@ class RatingsDataset:
     notes: tuple[str, ...] = ()
     held_out: BoolArray | None = None
     held_out_by: str = ""
+    events: EventFeedback | None = None
+    dismissed: Pairs | None = None
 
     @property
     def n_users(self) -> int:

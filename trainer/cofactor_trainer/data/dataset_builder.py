@@ -82,7 +82,7 @@ def build_dataset(
         InputError: there are no ratings, there is only one user or item, all ratings are equal, or a rating is
             outside the scale.
     """
-    collected = _collect(chunks)
+    collected = collect(chunks)
     ratings = collected.ratings
     if not len(ratings):
         raise InputError("the file has no ratings", source)
@@ -102,14 +102,15 @@ def build_dataset(
         held_out=collected.held_out if len(collected.held_out) else None,
         held_out_by=held_out_by,
     )
-    _check(dataset, source)
+    check_sides(dataset, source)
+    _check_scale(dataset, source)
     warn_of_similar_ids("user", dataset.user_ids)
     warn_of_similar_ids("item", collected.item_ids)
     return dataset if keep_duplicates else _drop_duplicates(dataset)
 
 
 @dataclass(frozen=True)
-class _CollectedRatings:
+class CollectedRatings:
     """The ratings of all chunks; timestamps and held_out are (0,) if the chunks have none."""
 
     user_ids: list[str]
@@ -121,7 +122,8 @@ class _CollectedRatings:
     held_out: BoolArray
 
 
-def _collect(chunks: Iterable[RatingsChunk]) -> _CollectedRatings:
+def collect(chunks: Iterable[RatingsChunk]) -> CollectedRatings:
+    """Collect chunks, one by one, so that the ids of all ratings are never in memory together."""
     users, items = IdIndexBuilder(), IdIndexBuilder()
     user_codes, item_codes = _GrowingArray(np.int32), _GrowingArray(np.int32)
     ratings, timestamps, held_out = _GrowingArray(np.float32), _GrowingArray(np.float64), _GrowingArray(np.bool_)
@@ -137,7 +139,7 @@ def _collect(chunks: Iterable[RatingsChunk]) -> _CollectedRatings:
     pa.default_memory_pool().release_unused()
     user_ids, user_row_of_code = users.build()
     item_ids, item_row_of_code = items.build()
-    return _CollectedRatings(
+    return CollectedRatings(
         user_ids,
         user_row_of_code[user_codes.values()],
         item_ids,
@@ -201,16 +203,21 @@ def _without_duplicates_in_parts(dataset: RatingsDataset) -> RatingsDataset:
     return distinct
 
 
-def _check(dataset: RatingsDataset, source: Path | None) -> None:
+def check_sides(dataset: RatingsDataset, source: Path | None, noun: str = "ratings") -> None:
+    """Raise an `InputError` if there is only one user or item."""
     if dataset.n_users < 2:
-        raise InputError(f"all ratings are by one user ({dataset.user_ids[0]!r}): at least two are needed", source)
+        raise InputError(f"all {noun} are by one user ({dataset.user_ids[0]!r}): at least two are needed", source)
     if dataset.n_items < 2:
         item_id = dataset.catalogue.item_ids[0]
-        raise InputError(f"all ratings are of one item ({item_id!r}): at least two are needed", source)
+        raise InputError(f"all {noun} are of one item ({item_id!r}): at least two are needed", source)
+
+
+def _check_scale(dataset: RatingsDataset, source: Path | None) -> None:
     low, high = float(dataset.ratings.min()), float(dataset.ratings.max())
     if low == high:
         raise InputError(
-            f"all ratings are {low:g}, so there is nothing to learn: give ratings that differ, not clicks or purchases",
+            f"all ratings are {low:g}, so there is nothing to learn from them as ratings: if they are clicks, plays or "
+            "purchases, pass --feedback events",
             source,
         )
     if low < dataset.rating_min or high > dataset.rating_max:

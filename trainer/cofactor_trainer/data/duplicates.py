@@ -23,12 +23,12 @@ def last_of_each_pair(
 
     Without timestamps (n_ratings,), or at equal ones, the last rating counts.
     """
-    pairs = _pair_numbers(user_rows, item_rows, n_items)
+    pairs = pair_numbers(user_rows, item_rows, n_items)
     # Sort in place first: an argsort would double the memory, and most data has no duplicates.
     pairs.sort()
     if (pairs[1:] != pairs[:-1]).all():
         return None
-    pairs = _pair_numbers(user_rows, item_rows, n_items)
+    pairs = pair_numbers(user_rows, item_rows, n_items)
     order = np.argsort(pairs, kind="stable") if timestamps is None else np.lexsort((timestamps, pairs))
     pairs = pairs[order]
     is_last = np.empty(len(order), dtype=bool)
@@ -36,7 +36,7 @@ def last_of_each_pair(
     return is_last
 
 
-def _pair_numbers(user_rows: RowArray | Int64Array, item_rows: RowArray, n_items: int) -> Int64Array:
+def pair_numbers(user_rows: RowArray | Int64Array, item_rows: RowArray, n_items: int) -> Int64Array:
     """Number every (user, item) pair uniquely, (n_ratings,)."""
     numbers = user_rows.astype(np.int64)
     numbers *= n_items + 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -27,6 +27,7 @@ KNOWN_NAMES = {
     "rating": ("rating", "score", "stars", "book_rating", "overall"),
     "timestamp": ("timestamp", "time", "unix_timestamp", "ts", "unix_review_time", "date", "datetime", "created_at"),
 }
+_IF_EVENTS = "; if the rows are events such as clicks or purchases, pass --feedback events"
 
 
 @dataclass(frozen=True)
@@ -168,13 +169,18 @@ def _has_header(first: Sequence[str], columns: ColumnNames | None) -> bool:
             return True
     else:
         position = 2
-        if {column_key(name) for names in KNOWN_NAMES.values() for name in names} & {column_key(n) for n in first}:
+        if names_a_column(first, KNOWN_NAMES):
             return True
     try:
         float(first[position].replace(",", "."))
     except (IndexError, ValueError):
         return True
     return False
+
+
+def names_a_column(record: Sequence[str], known: Mapping[str, Sequence[str]]) -> bool:
+    """Return True if a record has a usual name of a column, in any spelling."""
+    return bool({column_key(name) for names in known.values() for name in names} & {column_key(n) for n in record})
 
 
 def guess_columns(header: Sequence[str]) -> ColumnNames:
@@ -198,7 +204,7 @@ def read_chunks(
     first_record, parts = 0, parts or PredefinedParts()
     required = (columns.user, columns.item, columns.rating, *(() if parts.column is None else (parts.column,)))
     for records in read_batches(path, text_format):
-        check_columns(records, path, required, text_format)
+        check_columns(records, path, required, text_format, {columns.rating: _IF_EVENTS})
         batch = CheckedBatch(records, path, text_format, first_record)
         yield RatingsChunk(
             user_ids=batch.ids(columns.user),
@@ -239,7 +245,7 @@ class _RatingsReader:
         for chunk in read_chunks(self._path, self._columns, self._format, self._times, self._parts):
             is_missing = np.isin(chunk.ratings, self._missing)
             self._n_missing += int(is_missing.sum())
-            yield _select(chunk, ~is_missing) if is_missing.any() else chunk
+            yield select_chunk(chunk, ~is_missing) if is_missing.any() else chunk
 
     def describe(self) -> str:
         """Say what was detected and used."""
@@ -256,7 +262,8 @@ class _RatingsReader:
         return f"ratings: {self._path.name}, {kind}; columns: {used}{missing}"
 
 
-def _select(chunk: RatingsChunk, selected: BoolArray) -> RatingsChunk:
+def select_chunk(chunk: RatingsChunk, selected: BoolArray) -> RatingsChunk:
+    """Return the selected ratings of a chunk: a mask (n,)."""
     mask = pa.array(selected)
     return RatingsChunk(
         user_ids=chunk.user_ids.filter(mask),

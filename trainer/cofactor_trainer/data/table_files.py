@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,14 @@ def read_batches(path: Path, text_format: TextFormat) -> Iterator[pa.RecordBatch
         yield from _read_text_batches(path, text_format)
 
 
-def check_columns(batch: pa.RecordBatch, path: Path, names: tuple[str, ...], text_format: TextFormat) -> None:
-    """Raise an `InputError` if the batch lacks one of the named columns."""
+def check_columns(
+    batch: pa.RecordBatch,
+    path: Path,
+    names: tuple[str, ...],
+    text_format: TextFormat,
+    hints: Mapping[str, str] | None = None,
+) -> None:
+    """Raise an `InputError` if the batch lacks one of the named columns; ``hints`` add to the message by the column."""
     present = batch.schema.names
     for name in names:
         if name not in present:
@@ -77,6 +83,7 @@ def check_columns(batch: pa.RecordBatch, path: Path, names: tuple[str, ...], tex
                 separated = delimiter_name(text_format.delimiter)
                 remedy += f" (fields are separated by {separated}: --delimiter changes that; --no-header if the first "
                 remedy += "line is a rating)"
+            remedy += (hints or {}).get(name, "")
             raise InputError(f"there is no column {name!r} among {', '.join(present)}: {remedy}", path, line=1)
 
 

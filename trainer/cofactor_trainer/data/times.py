@@ -18,6 +18,8 @@ Float64Array = npt.NDArray[np.float64]
 _EXPECTED = "neither a date in ISO 8601 nor a number of seconds since 1970"
 # The unit of numbers is chosen by their size: the largest time below is in the year 5138.
 _UNITS = ((1e11, "seconds", 1.0), (1e14, "milliseconds", 1e3), (1e17, "microseconds", 1e6), (1e20, "nanoseconds", 1e9))
+# With more numbers than this share a column has numbers, and its other values are the mistakes.
+_NUMBERS_SHARE = 0.5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_YEAR_SECONDS = 253_402_300_799.0
 
@@ -97,6 +99,17 @@ class TimeReader:
         self._low, self._high = min(self._low, values.min()), max(self._high, values.max())
         return values
 
+    def read_all(self, parse: Callable[[], tuple[Float64Array, bool] | None]) -> Float64Array | None:
+        """Parse the times of a chunk, every one of which must be a time.
+
+        Raises:
+            InputError: a value is not a time, or dates and numbers are mixed.
+        """
+        values = self.read(parse)
+        if self.problem is not None:
+            raise InputError(f"{self.problem}: correct it, or leave the column out of --columns")
+        return values
+
     def describe(self) -> str:
         """Say how the times were read, and their range."""
         if self.problem is not None:
@@ -118,6 +131,9 @@ def _parse_texts(texts: pa.Array) -> tuple[Float64Array, bool]:
             return _date_seconds(texts.cast(kind)), True
         except pa.ArrowInvalid:
             continue
+    numbers = pd.to_numeric(pd.Series(texts.to_pylist(), dtype=object), errors="coerce").to_numpy(np.float64)
+    if np.isfinite(numbers).mean() > _NUMBERS_SHARE:
+        return numbers, False
     # Arrow is fast, but refuses a column in which only some times have a zone.
     dates = pd.to_datetime(pd.Series(texts.to_pylist(), dtype=object), format="ISO8601", utc=True, errors="coerce")
     return _date_seconds(pa.array(dates.dt.tz_localize(None)).cast(pa.timestamp("us"), safe=False)), True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cofactor_trainer.data.dataset import RatingsDataset
+from cofactor_trainer.data.dataset import RatingsDataset, row_counts
 from cofactor_trainer.scoring.trained_model import Objective, TrainedModel
 
 # Every user and item counts as if it had this many more ratings, all equal to the mean. Of 1 to 10, these are the best
@@ -21,6 +21,22 @@ def fit_popularity(train: RatingsDataset) -> TrainedModel:
     """
     counts = np.append(train.item_rating_counts(), 0)
     return _biases_only("ranking", np.zeros(train.n_users + 1), np.log1p(counts), 0.0)
+
+
+def fit_recent_popularity(train: RatingsDataset, share: float = 0.1) -> TrainedModel:
+    """Fit a model that scores every item by its number of ratings among the latest ones, the same for all users.
+
+    Items of the same number are in the order of all their ratings. A share of all ratings counts as the latest ones.
+
+    Raises:
+        ValueError: the ratings have no times.
+    """
+    if train.timestamps is None:
+        raise ValueError("recent popularity needs times")
+    oldest = np.quantile(train.timestamps, 1 - share)
+    recent = row_counts(train.item_rows[train.timestamps >= oldest], train.n_items + 1)[: train.n_items]
+    scores = np.append(recent + np.log1p(train.item_rating_counts()) / 100, 0)
+    return _biases_only("ranking", np.zeros(train.n_users + 1), scores, 0.0)
 
 
 def fit_item_means(train: RatingsDataset) -> TrainedModel:

@@ -54,13 +54,20 @@ def evaluate_ranking(
     order: Order | None = None,
     popularity_weight: float = 0.0,
     threshold: float | None = None,
+    includes_rated: bool = False,
 ) -> RankingMetrics:
     """Measure how many relevant held-out items are among the first k recommendations.
 
     The arguments and errors are those of `judge_recommendations`.
     """
     judged = judge_recommendations(
-        model, split, k, order=order, popularity_weight=popularity_weight, threshold=threshold
+        model,
+        split,
+        k,
+        order=order,
+        popularity_weight=popularity_weight,
+        threshold=threshold,
+        includes_rated=includes_rated,
     )
     return ranking_metrics(judged.item_rows, judged.hits, judged.n_relevant, split.train.item_rating_counts())
 
@@ -73,6 +80,7 @@ def judge_recommendations(
     order: Order | None = None,
     popularity_weight: float = 0.0,
     threshold: float | None = None,
+    includes_rated: bool = False,
 ) -> JudgedRecommendations:
     """Recommend to every user who has a relevant item held out, and mark the relevant recommendations.
 
@@ -86,6 +94,7 @@ def judge_recommendations(
         order: order of the recommendations; None for the model's own.
         popularity_weight: weight of log(rating count + 1) that is added to that of the order.
         threshold: lowest relevant rating; None for `relevance_threshold`.
+        includes_rated: True to make every item a candidate, also those in the train part.
 
     Raises:
         InputError: no relevant rating is held out.
@@ -93,7 +102,7 @@ def judge_recommendations(
     train, threshold = split.train, relevance_threshold(split) if threshold is None else threshold
     order = model.order if order is None else order
     relevant = _relevant_items(split, threshold)
-    rated = _ItemsByUser(train.user_rows, train.item_rows, train.n_users)
+    left_out = _left_out(split, includes_rated=includes_rated)
     users = np.flatnonzero(relevant.counts).astype(np.int64)
     if not len(users):
         raise InputError(f"no held-out rating of a known user and item is {threshold:g} or more: nothing is relevant")
@@ -103,7 +112,7 @@ def judge_recommendations(
     recommended, hits = [], []
     for block in np.split(users, range(users_per_block, len(users), users_per_block)):
         scores = score_all(model, block, order) + boosts
-        scores[rated.indices(block)] = -math.inf
+        scores[left_out.indices(block)] = -math.inf
         rows = top_k_rows(scores, min(k, train.n_items))
         is_relevant = np.zeros(scores.shape, dtype=bool)
         is_relevant[relevant.indices(block)] = True
@@ -151,6 +160,17 @@ class _ItemsByUser:
         # Positions ends[i] - counts[i], ..., ends[i] - 1, one user after the other.
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return lines, self._items[np.repeat(ends - counts, counts) + within]
+
+
+def _left_out(split: Split, *, includes_rated: bool) -> _ItemsByUser:
+    """Return the items that are no candidates: those that users do not want, and usually those of the train part."""
+    train = split.train
+    rated = slice(0, 0) if includes_rated else slice(None)
+    users, items = train.user_rows[rated], train.item_rows[rated]
+    if train.dismissed is not None:
+        users = np.concatenate([users, train.dismissed.user_rows])
+        items = np.concatenate([items, train.dismissed.item_rows])
+    return _ItemsByUser(users, items, train.n_users)
 
 
 def _relevant_items(split: Split, threshold: float) -> _ItemsByUser:

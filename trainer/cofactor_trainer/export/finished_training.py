@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
+from cofactor_trainer.data.events.feedback import EventFeedback, EventType
 from cofactor_trainer.errors import ExportError, InputError, TrainerError
 from cofactor_trainer.export.table_file import encode_strings
 from cofactor_trainer.export.version_writer import MetricsProtocol, Quantization, export_version
@@ -161,6 +162,7 @@ def _metadata(training: FinishedTraining) -> dict[str, Any]:
         "model": {name: getattr(training.model, name) for name in _MODEL_FIELDS},
         "orders": {name: asdict(getattr(training.model, name)) for name in _ORDERS},
         "dataset": {name: getattr(dataset, name) for name in ("name", "rating_min", "rating_max")},
+        "events": None if dataset.events is None else asdict(dataset.events),
         "genres": list(dataset.catalogue.genres),
         "profiles": None if profiles is None else {str(name): _answers(profiles[name]) for name in profiles},
         "training": {
@@ -204,6 +206,9 @@ def _training(arrays: Arrays, meta: Mapping[str, Any]) -> FinishedTraining:
         **{name: arrays.get(f"dataset/{name}") for name in _RATING_ARRAYS},  # type: ignore[arg-type]
         **meta["dataset"],
     )
+    if meta.get("events") is not None:
+        types = tuple(EventType(**kind) for kind in meta["events"].pop("types"))
+        dataset = replace(dataset, events=EventFeedback(types, **meta["events"]))
     if meta["profiles"] is not None:
         dataset = replace(dataset, profiles=pd.DataFrame(meta["profiles"], index=list(user_ids)))
     n_layers = sum(name.startswith("layer/") for name in arrays) // 2

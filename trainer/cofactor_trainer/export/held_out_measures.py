@@ -123,11 +123,10 @@ def _models(model: TrainedModel, split: Split, k: int) -> dict[str, dict[str, fl
     measured = {"this model": _errors(model, split) | _ranking(model, sample, k, weight)}
     if weight or model.n_ranking_factors:
         measured["this model, ordered by predicted rating"] = _ranking(model, sample, k, 0.0, BY_RATING)
-    for name, baseline in (
-        ("popularity", fit_popularity(split.train)),
-        ("item means", fit_item_means(split.train)),
-        ("user and item biases", fit_biases(split.train)),
-    ):
+    baselines = {"popularity": fit_popularity(split.train)}
+    if split.train.events is None:
+        baselines |= {"item means": fit_item_means(split.train), "user and item biases": fit_biases(split.train)}
+    for name, baseline in baselines.items():
         errors = _errors(baseline, split) if model.objective == "rating" else {}
         measured[name] = errors | _ranking(baseline, sample, k, 0.0)
     return measured

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import Float32Array, RatingsDataset
+from cofactor_trainer.data.events.feedback import EventFeedback
 from cofactor_trainer.scoring.numpy_scorer import score_all
 from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
@@ -72,9 +73,30 @@ def create_manifest(model: TrainedModel, dataset: RatingsDataset, name: str, ver
         producer=f"cofactor {installed_version('cofactor')}, torch {torch.__version__}",
         default_popularity_weight=default_popularity_weight(model),
     )
+    if dataset.events is not None:
+        manifest.events.CopyFrom(_events_entry(dataset.events))
     if model.rating_range is not None:
         manifest.rating_range.low, manifest.rating_range.high = model.rating_range
     return manifest
+
+
+def _events_entry(feedback: EventFeedback) -> manifest_pb2.EventFeedback:
+    """Convert the description of events to its manifest message."""
+    entry = manifest_pb2.EventFeedback(
+        types=[
+            manifest_pb2.EventType(
+                name=kind.name, weight=kind.weight, negative=kind.is_negative, event_count=round(kind.n_events)
+            )
+            for kind in feedback.types
+        ],
+        half_life_seconds=feedback.half_life,
+        weight_cap=feedback.weight_cap,
+        log_weights=feedback.log_weights,
+        fold_in_scale=feedback.fold_in_scale,
+    )
+    if feedback.newest_time is not None:
+        entry.newest_event_time.FromMilliseconds(round(feedback.newest_time * 1000))
+    return entry
 
 
 def order_entry(order: Order) -> manifest_pb2.Order:

@@ -70,7 +70,7 @@ def build_graphs(
         "similarity": GraphCheck(similarity_spec(scorer, inverse_norms), inputs["similarity"], reference.similarity),
     }
     scale = dataset.rating_min, dataset.rating_max
-    fold_in = build_fold_in(model, scorer, priors, scale)
+    fold_in = build_fold_in(model, scorer, priors, scale, dataset.events)
     units = output_units(model, dataset)
     with one_thread():
         histories = [

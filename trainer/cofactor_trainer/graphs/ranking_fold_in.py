@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cofactor_trainer.data.dataset import Float32Array, Int64Array
+from cofactor_trainer.data.events.feedback import EventFeedback
 from cofactor_trainer.data.profile_regression import COLUMN_RANGE, Float64Array
 from cofactor_trainer.graphs.fold_in import EmbedRatingUser, Prior
 from cofactor_trainer.graphs.scorer import Scorer, gather_rows
@@ -114,9 +115,7 @@ class RankingFoldIn(Prior):
 
         item_rows (B, N) padded with n_items, ratings (B, N), profile (B, P) -> (B, r).
         """
-        low, high = self.rating_scale
-        shares = ((ratings - low) / (high - low)).clamp(0, 1)
-        weights = (shares * (HIGHEST_WEIGHT - LOWEST_WEIGHT) + LOWEST_WEIGHT) * (item_rows != self.n_items)
+        weights = self.weights(ratings) * (item_rows != self.n_items)
         factors = gather_rows(self.item_factors, item_rows)[:, :, self.columns]
         pull = (factors * weights[:, :, None]).sum(1) @ self.prior_root
         total = weights.sum(1, keepdim=True)
@@ -128,6 +127,12 @@ class RankingFoldIn(Prior):
             step = step + length * self._newton_step(step, start, pull, total)
         return functional.linear(start + step, self.prior_root, self.prior_mean)
 
+    def weights(self, ratings: Tensor) -> Tensor:
+        """Return how many draws from the softmax each rating counts as, of any shape."""
+        low, high = self.rating_scale
+        shares = ((ratings - low) / (high - low)).clamp(0, 1)
+        return shares * (HIGHEST_WEIGHT - LOWEST_WEIGHT) + LOWEST_WEIGHT
+
     def _newton_step(self, position: Tensor, start: Tensor, pull: Tensor, total: Tensor) -> Tensor:
         """Return the step from a position, relative to the start, which is the mean of the prior given the profile.
 
@@ -136,6 +141,24 @@ class RankingFoldIn(Prior):
         shares = torch.softmax(functional.linear(start + position, self.softmax_items, self.softmax_logits), 1)
         gradient = pull - total * (shares @ self.softmax_items) - position
         return gradient / (total * self.curvature + 1)
+
+
+class EventFoldIn(RankingFoldIn):
+    """Computes the ranking factors of new users from the weights of events, in the place of ratings.
+
+    Args:
+        scale: an item counts as this many draws per unit of weight.
+    """
+
+    def __init__(
+        self, item_factors: Tensor, columns: slice, space: RankingSpace, prior: UserPrior, scale: float
+    ) -> None:
+        super().__init__(item_factors, columns, space, prior, (0.0, 0.0))
+        self.scale = scale
+
+    def weights(self, ratings: Tensor) -> Tensor:
+        """Return how many draws from the softmax each weight counts as, of any shape."""
+        return ratings.clamp(min=0) * self.scale
 
 
 class EmbedRankingUser(nn.Module):
@@ -177,14 +200,23 @@ class EmbedUserInBothParts(nn.Module):
 FoldIn = EmbedRatingUser | EmbedRankingUser | EmbedUserInBothParts
 
 
-def build_fold_in(model: TrainedModel, scorer: Scorer, priors: UserPriors, rating_scale: tuple[float, float]) -> FoldIn:
-    """Build graph embed_user of a model."""
+def build_fold_in(
+    model: TrainedModel,
+    scorer: Scorer,
+    priors: UserPriors,
+    rating_scale: tuple[float, float],
+    events: EventFeedback | None = None,
+) -> FoldIn:
+    """Build graph embed_user of a model; ``events`` says what it learnt from, None for ratings."""
     if priors.ranking is None:
         return EmbedRatingUser(scorer, priors.main)
     factors, bias = ranking_factors(model)
     space = RankingSpace.of(factors[:-1], bias[:-1], priors.ranking)
     first = model.n_item_columns if model.n_ranking_factors else 0
     columns = slice(first, first + factors.shape[1])
+    if events is not None:
+        fold_in = EventFoldIn(scorer.item_factors, columns, space, priors.ranking, events.fold_in_scale)
+        return EmbedRankingUser(scorer, fold_in)
     ranking = RankingFoldIn(scorer.item_factors, columns, space, priors.ranking, rating_scale)
     if model.objective == "ranking":
         return EmbedRankingUser(scorer, ranking)

@@ -100,6 +100,9 @@ def _weighted_ratings(space: RankingSpace, dataset: RatingsDataset) -> tuple[Int
     places = np.full(dataset.n_items + 1, -1)
     places[space.rows] = np.arange(len(space.rows))
     known = (dataset.user_rows < dataset.n_users) & (places[dataset.item_rows] >= 0)
+    if dataset.events is not None:
+        weights = dataset.ratings[known].astype(np.float64) / dataset.events.mean_weight
+        return dataset.user_rows[known].astype(np.int64), places[dataset.item_rows[known]], weights
     span = (dataset.rating_max - dataset.rating_min) or 1.0
     shares = (dataset.ratings[known].astype(np.float64) - dataset.rating_min) / span
     weights = LOWEST_WEIGHT + (HIGHEST_WEIGHT - LOWEST_WEIGHT) * shares

@@ -7,6 +7,7 @@ from cofactor_server.config import ServerConfig
 from cofactor_server.errors import InvalidField
 from cofactor_server.ranking.catalogue import Order
 from cofactor_server.services.parsing.filters import FilterParser
+from cofactor_server.services.parsing.histories import HistoryParser
 from cofactor_server.services.parsing.ids import IdParser
 from cofactor_server.services.parsing.users import UserParser
 
@@ -26,14 +27,16 @@ class RequestParser:
 
     Attributes:
         ids: parses ids.
-        users: parses users and rating histories.
+        histories: parses the ratings and events of new users.
+        users: parses users.
         filters: parses item filters.
     """
 
     def __init__(self, config: ServerConfig) -> None:
         self._max_page_size = config.max_page_size
         self.ids = IdParser(config.max_items_per_request)
-        self.users = UserParser(self.ids)
+        self.histories = HistoryParser(self.ids)
+        self.users = UserParser(self.ids, self.histories)
         self.filters = FilterParser(self.ids)
 
     def page_size(self, size: int, field: str = "page_size", default: int = DEFAULT_PAGE_SIZE) -> int:

@@ -44,6 +44,8 @@ class GoldenInputSampler:
         and twenty ratings that are all the highest. With a profile model all but the first have sign-up answers.
         """
         low, high = dataset.rating_min, dataset.rating_max
+        if dataset.events is not None:
+            high = float(dataset.ratings.max())
         many = min(self.n_items, self.model.user_factors.shape[1] + 20)
         histories = [
             self._histories([0], 1, low, high),

@@ -7,6 +7,7 @@ import dev.cofactor.v1.BatchRecommendResponse;
 import dev.cofactor.v1.CatalogServiceGrpc;
 import dev.cofactor.v1.EmbedNewUserRequest;
 import dev.cofactor.v1.EmbedNewUserResponse;
+import dev.cofactor.v1.Event;
 import dev.cofactor.v1.ExplainRequest;
 import dev.cofactor.v1.ExplainResponse;
 import dev.cofactor.v1.GetModelRequest;
@@ -61,7 +62,7 @@ final class Tour {
   void run() throws StatusException, InterruptedException {
     Model model = models();
     List<String> itemIds = items();
-    String best = known(itemIds);
+    String best = known(model, itemIds);
     many(embed(model, itemIds));
     explain(best);
     deliberateError();
@@ -79,6 +80,10 @@ final class Tour {
         model.getItemCount(), model.getFactorCount(), number(model.getRatingMin()), number(model.getRatingMax()));
     print("limits", limits.getMaxPageSize(), limits.getMaxItemsPerRequest(), limits.getMaxRequestsPerBatch(),
         limits.getMaxQueueSize());
+    for (Model.EventType type : model.getEvents().getTypesList()) {
+      String sign = type.getNegative() ? "negative" : "positive";
+      print("event", number(type.getWeight()), type.getEventCount(), sign, type.getName());
+    }
     for (Model listed : catalog.listModels(ListModelsRequest.newBuilder().setPageSize(10).build()).getModelsList()) {
       print("listed", listed.getName(), listed.getState());
     }
@@ -106,11 +111,13 @@ final class Tour {
   }
 
   /** Requests predictions for a user of the training data and returns the best item. */
-  private String known(List<String> itemIds) throws StatusException {
-    PredictRequest request = PredictRequest.newBuilder().setUser(user).addAllItemIds(itemIds).build();
-    List<Float> ratings = recommender.predict(request).getRatingsList();
-    for (int i = 0; i < ratings.size(); i++) {
-      print("predict", userId, itemIds.get(i), number(ratings.get(i)));
+  private String known(Model model, List<String> itemIds) throws StatusException {
+    if (model.getObjective().equals("rating")) { // other models order items and predict no ratings
+      PredictRequest request = PredictRequest.newBuilder().setUser(user).addAllItemIds(itemIds).build();
+      List<Float> ratings = recommender.predict(request).getRatingsList();
+      for (int i = 0; i < ratings.size(); i++) {
+        print("predict", userId, itemIds.get(i), number(ratings.get(i)));
+      }
     }
     List<ScoredItem> recommended = recommender.recommend(recommendFor(user, 3)).getResultsList();
     Lines.scored("recommend", recommended).forEach(out::println);
@@ -127,17 +134,38 @@ final class Tour {
     return RecommendRequest.newBuilder().setUser(user).setPageSize(pageSize).setReturnItems(true).build();
   }
 
-  /** Makes a new user from three ratings. The caller must store the embedding, because the server does not. */
-  private UserEmbedding embed(Model model, List<String> itemIds) throws StatusException {
+  /** Builds a request with three ratings; with three events if the model learnt from events. */
+  private static EmbedNewUserRequest newUser(Model model, List<String> itemIds) {
     EmbedNewUserRequest.Builder request = EmbedNewUserRequest.newBuilder();
     for (int i = 0; i < itemIds.size(); i++) {
-      float rating = i < 2 ? model.getRatingMax() : model.getRatingMin();
-      request.addRatings(Rating.newBuilder().setItemId(itemIds.get(i)).setRating(rating));
+      if (model.hasEvents()) {
+        request.addEvents(event(model.getEvents(), itemIds.get(i), i < 2 ? 2 : 1));
+      } else {
+        float rating = i < 2 ? model.getRatingMax() : model.getRatingMin();
+        request.addRatings(Rating.newBuilder().setItemId(itemIds.get(i)).setRating(rating));
+      }
     }
-    EmbedNewUserResponse embedded = recommender.embedNewUser(request.build());
+    return request.build();
+  }
+
+  private static Event event(Model.Events events, String itemId, float count) {
+    Event.Builder event = Event.newBuilder().setItemId(itemId).setCount(count);
+    events.getTypesList().stream()
+        .filter(type -> !type.getNegative())
+        .findFirst()
+        .ifPresent(type -> event.setEventType(type.getName()));
+    if (events.hasNewestEventTime()) {
+      event.setTime(events.getNewestEventTime());
+    }
+    return event.build();
+  }
+
+  /** Makes a new user. The caller must store the embedding, because the server does not. */
+  private UserEmbedding embed(Model model, List<String> itemIds) throws StatusException {
+    EmbedNewUserResponse embedded = recommender.embedNewUser(newUser(model, itemIds));
     UserEmbedding embedding = embedded.getEmbedding();
     print("embed", embedding.getFactorsCount(), number(embedding.getBias()), number(embedded.getFitRmse()),
-        embedded.getUsedRatingCount());
+        embedded.getUsedRatingCount() + embedded.getUsedEventCount());
     return embedding;
   }
 
@@ -196,6 +224,13 @@ final class Tour {
         number(explanation.getRemainder()), number(explanation.getPredictedRating()));
     for (ExplainResponse.Contribution rated : explanation.getContributionsList()) {
       print("because", rated.getItemId(), number(rated.getRating()), number(rated.getContribution()));
+    }
+    ExplainResponse.RankingScore ranking = explanation.getRanking();
+    print("ranking", number(explanation.getRankingScore()), number(ranking.getItemPart()),
+        number(ranking.getUserPart()), number(ranking.getOtherPart()), number(ranking.getUnexplained()));
+    for (ExplainResponse.Reason reason : ranking.getReasonsList()) {
+      print("moved", reason.getItemId(), number(reason.getRating()), number(reason.getContribution()),
+          reason.getSimilarRatingCount());
     }
   }
 

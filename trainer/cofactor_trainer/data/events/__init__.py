@@ -1,0 +1,1 @@
+"""Read, weigh and split events of users and items, such as purchases, plays and clicks."""
