@@ -269,6 +269,25 @@ def test_an_event_of_almost_no_weight_contributes_almost_nothing(shop_api):
     assert abs(small.contribution) < 1e-5 * abs(large.contribution)
 
 
+@pytest.mark.parametrize("events", [[], [event("tea11", "return")]], ids=["none", "negative"])
+def test_without_a_wanted_item_nothing_explains_the_place_in_the_list(shop_api, events):
+    response = explain(shop_api, history(*events), "tea02")
+    assert (list(response.contributions), list(response.ranking.reasons)) == ([], [])
+    assert response.ranking_score == pytest.approx(response.ranking.item_part + response.ranking.user_part, abs=1e-4)
+
+
+def test_the_open_inference_protocol_recommends_without_ratings(shop_version, serve):
+    triton = pytest.importorskip("tritonclient.grpc", reason="needs tritonclient[grpc]")
+    api = serve(shop_version.parents[1], oip=True)
+    with triton.InferenceServerClient(f"127.0.0.1:{api.server.port}") as client:
+        user = triton.InferInput("user_id", [1], "BYTES")
+        user.set_data_from_numpy(np.array([b"c04"], dtype=np.object_))
+        response = client.infer("shop.recommend", [user])
+    expected = ids_of(api.recommender.Recommend(RecommendRequest(user=User(user_id="c04"))))
+    assert [item_id.decode() for item_id in response.as_numpy("item_id")[0]] == expected
+    assert np.isnan(response.as_numpy("rating")).all()
+
+
 def test_the_explanation_of_a_known_user_leaves_out_what_was_returned(shop_api, shop_version):
     rows = [line.split(",") for line in (shop_version.parents[1] / "events.csv").read_text().splitlines()[1:]]
     mine = [(item, kind) for user, item, kind, *_ in rows if user == "c04"]
