@@ -7,7 +7,8 @@ The model is that of svdpp.py with normal errors and without a sigmoid. The rati
 where j runs over the other items that u rated and x over the other users who rated i. Every vector has a normal prior.
 The prior's mean is linear in the features of the user or item, and its precision has a Wishart prior. Every user and
 every item has its own noise. Predictions are the mean over Gibbs samples, which accounts for the uncertainty of each
-vector.
+vector. Ratings are scaled to the standard deviation of those that the constants below were tuned on, so that a scale of
+1 to 100 learns as one of 1 to 5 does.
 
 Sources: R. Salakhutdinov and A. Mnih, Bayesian probabilistic matrix factorization using Markov chain Monte Carlo, ICML
 2008; S. Rendle, Factorization machines with libFM, 2012 (the flipped SVD++); J. Simm et al., Macau, 2017 (features);
@@ -25,7 +26,8 @@ from cofactor_trainer.data.dataset import Float32Array, Int64Array, RatingsDatas
 
 Float64Array = npt.NDArray[np.float64]
 
-# Tuned on ML-100k, split 7: docs/decisions/0003-recipes.md.
+# Tuned on ML-100k, split 7: docs/decisions/0003-recipes.md. Its ratings have this standard deviation.
+TUNED_STD = 1.1257
 # Precision of the error of a rating, before it is multiplied by a factor of its user and a factor of its item.
 NOISE_PRECISION = 1.25
 # Strength of the gamma prior of those factors; the larger it is, the closer to 1 they stay.
@@ -81,35 +83,60 @@ class MatrixSide:
 
 
 class GibbsSampler:
-    """Draws samples of the model from its posterior; the same seed draws the same samples."""
+    """Draws samples of the model from its posterior; the same seed draws the same samples.
+
+    Attributes:
+        mean: mean of the ratings.
+        unit: standard deviation of the ratings as a multiple of that which the constants were tuned for.
+        train_error: mean squared error on the ratings, in the current sample.
+    """
+
+    noise_precision = NOISE_PRECISION
 
     def __init__(
         self, train: RatingsDataset, user_features: Float32Array, item_features: Float32Array, k: int, seed: int
     ) -> None:
         self._random = np.random.default_rng(seed)
         self.mean = float(train.ratings.mean(dtype=np.float64))
-        self._ratings = train.ratings - np.float32(self.mean)
+        self.unit = float(train.ratings.std(dtype=np.float64)) / TUNED_STD or 1.0
+        self._ratings = ((train.ratings - np.float32(self.mean)) / np.float32(self.unit)).astype(np.float32)
         self._k = k
         self.users = self._side(train.user_rows, train.n_users, user_features)
         self.items = self._side(train.item_rows, train.n_items, item_features)
-        self.train_error = float(np.mean(np.square(self._ratings)))
+        self.train_error = float(np.mean(np.square(self._ratings))) * self.unit**2
 
     def sweep(self) -> None:
         """Draw every vector and every noise factor once, given all others."""
-        precision = np.float32(NOISE_PRECISION) * self.users.noise[self.users.rows] * self.items.noise[self.items.rows]
+        precision = self.precision_by_rating()
         self._draw_side(self.users, self.items, precision)
         self._draw_side(self.items, self.users, precision)
         errors = np.square(self._errors())
-        self.train_error = float(errors.mean(dtype=np.float64))
+        self.train_error = float(errors.mean(dtype=np.float64)) * self.unit**2
         for side, other in ((self.users, self.items), (self.items, self.users)):
-            weighted = errors * np.float32(NOISE_PRECISION) * other.noise[other.rows]
+            weighted = errors * np.float32(self.noise_precision) * other.noise[other.rows]
             total = np.bincount(side.rows, weighted, minlength=side.n_rows)
             rate = NOISE_STRENGTH + 0.5 * total
             side.noise = self._random.gamma(NOISE_STRENGTH + np.diff(side.starts) / 2, 1 / rate).astype(np.float32)
 
-    def collapse(self) -> tuple[Float32Array, Float32Array]:
-        """Return the current sample as plain vectors, (n_users, k + 1) and (n_items, k + 1), the bias last."""
-        return self._vectors(self.users, self.items), self._vectors(self.items, self.users)
+    def precision_by_rating(self) -> Float32Array:
+        """Return the noise precision of every rating in units of ``unit``, in the current sample: (n_ratings,)."""
+        precision: Float32Array = np.float32(self.noise_precision) * self.users.noise[self.users.rows]
+        precision *= self.items.noise[self.items.rows]
+        return precision
+
+    def predictions(self) -> Float32Array:
+        """Return the mean rating of every user and item in the current sample, (n_users, n_items)."""
+        means = self._products()
+        means *= np.float32(self.unit)
+        means += np.float32(self.mean)
+        return means
+
+    def _products(self) -> Float32Array:
+        """Return the mean of every user and item in the current sample, in units of ``unit``: (n_users, n_items)."""
+        users, items = self._vectors(self.users, self.items), self._vectors(self.items, self.users)
+        products: Float32Array = users[:, :-1] @ items[:, :-1].T
+        products += users[:, -1:] + items[:, -1]
+        return products
 
     def _side(self, rows: RowArray, n_rows: int, features: Float32Array) -> MatrixSide:
         """Build a side with random own and implicit vectors and biases of 0."""
@@ -140,7 +167,7 @@ class GibbsSampler:
         return by_rating
 
     def _errors(self) -> Float32Array:
-        """Return ratings minus predictions, (n_ratings,)."""
+        """Return ratings minus predictions in units of ``unit``, (n_ratings,)."""
         users, items = self.users, self.items
         products = (self._vectors_by_rating(users, items) * self._vectors_by_rating(items, users)).sum(1)
         errors: Float32Array = self._ratings - products - users.own[users.rows, -1] - items.own[items.rows, -1]
