@@ -17,10 +17,13 @@ B. Lakshminarayanan et al., Robust Bayesian matrix factorisation, 2011 (noise).
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.nn.functional import embedding_bag
 
 from cofactor_trainer.data.dataset import Float32Array, Int64Array, RatingsDataset, RowArray
 
@@ -69,17 +72,39 @@ class MatrixSide:
         """Number of rows."""
         return len(self.scale)
 
-    def ratings_of(self, row: int) -> Int64Array:
-        """Return the positions of a row's ratings."""
-        return self.order[self.starts[row] : self.starts[row + 1]]
-
     def sums(self, values: Float32Array) -> Float32Array:
         """Sum values (n_ratings, k) over each row's ratings, (n_rows, k)."""
-        total: Float32Array = np.add.reduceat(
-            np.concatenate([values[self.order], np.zeros_like(values[:1])]), self.starts[:-1], axis=0
+        return self._summed(values, self.order)
+
+    def sums_of_rows(
+        self, other: MatrixSide, values: Float32Array, weights: Float32Array | None = None
+    ) -> Float32Array:
+        """Sum values of the other side's rows (n_other, k) over each row's ratings, (n_rows, k).
+
+        weights (n_ratings,), if given, multiply the values.
+        """
+        return self._summed(values, other.rows[self.order], None if weights is None else weights[self.order])
+
+    def products_by_row(self, left: Float32Array, right: Float32Array) -> Float32Array:
+        """Return the product left.T @ right of each row's ratings; (n_ratings, k) each -> (n_rows, k, k)."""
+        left, right = left[self.order], right[self.order]
+        products = np.empty((self.n_rows, left.shape[1], right.shape[1]), np.float32)
+        for row, (start, end) in enumerate(itertools.pairwise(self.starts)):
+            np.matmul(left[start:end].T, right[start:end], out=products[row])
+        return products
+
+    def _summed(self, values: Float32Array, rows: Int64Array, weights: Float32Array | None = None) -> Float32Array:
+        """Sum the values (n, k) in ``rows`` (n_ratings,), which are sorted by this side's rows."""
+        # An embedding bag sums without a copy of the values by rating.
+        total = embedding_bag(
+            torch.from_numpy(rows),
+            torch.from_numpy(values),
+            torch.from_numpy(self.starts[:-1]),
+            mode="sum",
+            per_sample_weights=None if weights is None else torch.from_numpy(weights),
         )
-        total[np.diff(self.starts) == 0] = 0
-        return total
+        sums: Float32Array = total.numpy()
+        return sums
 
 
 class GibbsSampler:
@@ -157,7 +182,7 @@ class GibbsSampler:
     def _vectors(self, side: MatrixSide, other: MatrixSide) -> Float32Array:
         """Add implicit feedback to the own vectors of a side, (n_rows, k + 1)."""
         vectors = side.own.copy()
-        vectors[:, :-1] += side.scale[:, None] * side.sums(other.implicit[other.rows])
+        vectors[:, :-1] += side.scale[:, None] * side.sums_of_rows(other, other.implicit)
         return vectors
 
     def _vectors_by_rating(self, side: MatrixSide, other: MatrixSide) -> Float32Array:
@@ -182,10 +207,7 @@ class GibbsSampler:
         basis[:, :-1] = self._vectors_by_rating(other, side)
         errors = self._errors() + (side.own[side.rows] * basis).sum(1)
         weighted = basis * precision[:, None]
-        gram = np.empty((side.n_rows, self._k + 1, self._k + 1), np.float32)
-        for row in range(side.n_rows):
-            ratings = side.ratings_of(row)
-            gram[row] = weighted[ratings].T @ basis[ratings]
+        gram = side.products_by_row(weighted, basis)
         prior_mean, prior_precision = self._draw_prior(side.own, side.features, OWN_SCALE)
         target = side.sums(weighted * errors[:, None]) + prior_mean @ prior_precision
         covariance, noise = self._posterior(gram + prior_precision)
@@ -218,11 +240,12 @@ class GibbsSampler:
         prior_target = prior_mean @ prior_precision
         error_sums = side.sums(weighted * errors[:, None])
         feedback_changes = np.zeros((side.n_rows, k), np.float32)
+        in_order = [values[other.order] for values in (side.rows, basis, weighted, errors)]
         for row in self._random.permutation(other.n_rows):
-            ratings = other.ratings_of(row)
-            rows, vectors, weights = side.rows[ratings], basis[ratings], weighted[ratings]
+            ratings = slice(other.starts[row], other.starts[row + 1])
+            rows, vectors, weights, errors_before = (values[ratings] for values in in_order)
             scale = side.scale[rows]
-            own_errors = errors[ratings] - (feedback_changes[rows] * vectors).sum(1)
+            own_errors = errors_before - np.einsum("nk,nk->n", feedback_changes[rows], vectors)
             target = scale @ error_sums[rows] - (scale * own_errors) @ weights + information[row] @ other.implicit[row]
             drawn = covariance[row] @ (target + prior_target[row]) + noise[row]
             change = drawn - other.implicit[row]
@@ -235,14 +258,10 @@ class GibbsSampler:
     ) -> Float32Array:
         """Return the precision that the ratings give to each implicit vector of ``other``, (n_rows, k, k)."""
         k = self._k
-        own_weighted = (side.scale[side.rows] ** 2)[:, None] * weighted
-        information = np.empty((other.n_rows, k, k), np.float32)
-        flat_gram, squared_scale = gram.reshape(side.n_rows, k * k), side.scale**2
-        for row in range(other.n_rows):
-            ratings = other.ratings_of(row)
-            rows = side.rows[ratings]
-            information[row] = (squared_scale[rows] @ flat_gram[rows]).reshape(k, k)
-            information[row] -= own_weighted[ratings].T @ basis[ratings]
+        squared_scale = (side.scale**2)[side.rows]
+        flat_gram = gram.reshape(side.n_rows, k * k)
+        information = other.sums_of_rows(side, flat_gram, squared_scale).reshape(other.n_rows, k, k)
+        information -= other.products_by_row(squared_scale[:, None] * weighted, basis)
         return information
 
     def _posterior(self, precision: Float32Array) -> tuple[Float32Array, Float32Array]:
