@@ -42,11 +42,9 @@ def load(name):
     if name == "ml-latest-small":
         return small
     few = small.select_ratings(np.arange(5000))
-    return (
-        replace(few, ratings=(few.ratings - 0.5) * 222 + 1, rating_min=1, rating_max=1000)
-        if name == "wide scale"
-        else few
-    )
+    if name == "few ratings":
+        return few
+    return replace(few, ratings=(few.ratings - 0.5) * 222 + 1, rating_min=1, rating_max=1000)
 
 
 def adapted(recipe):
@@ -57,6 +55,7 @@ def adapted(recipe):
     return replace(recipe, epochs=BURN_IN + 5) if recipe.model == "blend" else recipe
 
 
+@pytest.mark.timeout(3600 if IS_FULL else 300)
 @pytest.mark.parametrize(("name", "dataset", "seed"), FULL if IS_FULL else SHORT)
 def test_the_recipe_exports(name, dataset, seed, tmp_path):
     ratings, recipe = load(dataset), adapted(RECIPES[name])
