@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cofactor_trainer.architectures.ordered_probit import MAX_LEVELS, MIN_RATINGS_PER_LEVEL, OrdinalSampler, has_levels
+from cofactor_trainer.architectures.ordered_probit import MAX_LEVELS, MIN_RATINGS, OrdinalSampler, has_levels
 from tests.support.synthetic import make_dataset
 
 N_USERS, N_ITEMS = 60, 40
@@ -142,9 +142,15 @@ def test_a_rating_far_from_its_prediction_has_a_latent_value_between_its_thresho
         assert (latent <= ends[level + 1] + 1e-5).all()
 
 
-def test_many_different_ratings_are_numbers_and_not_levels():
-    grades = np.arange(1, 6, dtype=np.float32)
-    assert has_levels(np.repeat(grades, MIN_RATINGS_PER_LEVEL))
-    assert not has_levels(np.repeat(grades, MIN_RATINGS_PER_LEVEL - 1))
-    assert not has_levels(np.repeat(np.arange(MAX_LEVELS + 1, dtype=np.float32), MIN_RATINGS_PER_LEVEL))
-    assert not has_levels(np.full(100, 3, np.float32))
+@pytest.mark.parametrize(
+    ("n_levels", "n_ratings", "expected"),
+    [
+        (5, MIN_RATINGS, True),
+        (5, MIN_RATINGS - 1, False),
+        (MAX_LEVELS, MIN_RATINGS, True),
+        (MAX_LEVELS + 1, MIN_RATINGS, False),
+        (1, MIN_RATINGS, False),
+    ],
+)
+def test_only_many_ratings_at_few_levels_are_ordered_outcomes(n_levels, n_ratings, expected):
+    assert has_levels(np.arange(n_ratings, dtype=np.float32) % n_levels) == expected

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cofactor_trainer.architectures import bayesian_mf as gibbs
+from cofactor_trainer.architectures import ordered_probit
 from cofactor_trainer.architectures.bayesian_mf import GibbsSampler
 from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.errors import RecipeError
@@ -181,7 +182,8 @@ class SweepCount(Observer):
 
 
 @pytest.mark.parametrize(("noise", "n_samplers"), [(0.0, 2), (0.1, 1)])
-def test_ratings_that_are_levels_have_a_sampler_for_ordered_outcomes(noise, n_samplers):
+def test_ratings_that_are_levels_have_a_sampler_for_ordered_outcomes(noise, n_samplers, monkeypatch):
+    monkeypatch.setattr(ordered_probit, "MIN_RATINGS", 100)
     dataset = make_dataset(40, 30)
     ratings = dataset.ratings + noise * np.random.default_rng(0).random(dataset.n_ratings, np.float32)
     count = SweepCount()

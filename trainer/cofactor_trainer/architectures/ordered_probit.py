@@ -22,8 +22,10 @@ import torch
 from cofactor_trainer.architectures.bayesian_mf import GibbsSampler
 from cofactor_trainer.data.dataset import Float32Array, Float64Array, Int64Array, RatingsDataset
 
-# More levels than this are numbers rather than grades, and so are levels with fewer ratings than this on average.
-MAX_LEVELS, MIN_RATINGS_PER_LEVEL = 20, 10
+# More levels than this are numbers rather than grades.
+MAX_LEVELS = 20
+# On fewer ratings than this the sampler is less accurate than that of normal errors: docs/decisions/0003-recipes.md.
+MIN_RATINGS = 10_000
 # Smallest distance of two thresholds, and precision of their normal prior around the first ones.
 _MIN_STEP, _THRESHOLD_PRECISION = 1e-5, 1.0
 _MAX_HALVINGS = 20
@@ -32,8 +34,8 @@ _SMALLEST_PROBABILITY = 1e-12
 
 
 def has_levels(ratings: Float32Array) -> bool:
-    """Return True if the ratings (n,) are few enough levels to be ordered outcomes."""
-    return 2 <= len(np.unique(ratings)) <= min(MAX_LEVELS, len(ratings) // MIN_RATINGS_PER_LEVEL)
+    """Return True if the ratings (n,) are enough ratings at few enough levels to be ordered outcomes."""
+    return len(ratings) >= MIN_RATINGS and 2 <= len(np.unique(ratings)) <= MAX_LEVELS
 
 
 class OrdinalSampler(GibbsSampler):
