@@ -8,6 +8,7 @@ import pytest
 from cofactor_trainer.architectures import bayesian_mf as gibbs
 from cofactor_trainer.architectures import ordered_probit
 from cofactor_trainer.architectures.bayesian_mf import GibbsSampler
+from cofactor_trainer.architectures.ordered_probit import OrdinalSampler
 from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.errors import RecipeError
 from cofactor_trainer.scoring.numpy_scorer import logits_to_ratings, predict_all_logits
@@ -171,24 +172,32 @@ def test_the_blend_is_reproducible_and_better_than_the_mean_rating():
     assert first.history[-1].validation_loss < np.var(dataset.ratings)
 
 
-class SweepCount(Observer):
-    """Counts the sweeps of all samplers."""
+class Progress(Observer):
+    """Counts reports of progress, and remembers the last one."""
 
     def __init__(self):
-        self.sweeps, self.last = 0, 0.0
+        self.n_reports, self.last = 0, 0.0
 
     def on_progress(self, n_done, n_total):
-        self.sweeps, self.last = self.sweeps + 1, n_done / n_total
+        self.n_reports, self.last = self.n_reports + 1, n_done / n_total
 
 
-@pytest.mark.parametrize(("noise", "n_samplers"), [(0.0, 2), (0.1, 1)])
-def test_ratings_that_are_levels_have_a_sampler_for_ordered_outcomes(noise, n_samplers, monkeypatch):
+def test_the_progress_counts_the_sweeps_of_both_samplers():
+    progress = Progress()
+    train(make_dataset(40, 30), None, BEST, observer=progress)
+    assert (progress.n_reports, progress.last) == (2 * BEST.epochs, 1.0)
+
+
+@pytest.mark.parametrize(("noise", "second_kind"), [(0.0, OrdinalSampler), (0.1, GibbsSampler)])
+def test_the_second_sampler_takes_levels_for_ordered_outcomes(noise, second_kind, monkeypatch):
     monkeypatch.setattr(ordered_probit, "MIN_RATINGS", 100)
     dataset = make_dataset(40, 30)
     ratings = dataset.ratings + noise * np.random.default_rng(0).random(dataset.n_ratings, np.float32)
-    count = SweepCount()
-    train(replace(dataset, ratings=ratings, rating_max=5.1), None, BEST, observer=count)
-    assert (count.sweeps, count.last) == (n_samplers * BEST.epochs, 1.0)
+    first, second = blending._make_samplers(replace(dataset, ratings=ratings), 0)
+    assert (type(first), type(second)) == (GibbsSampler, second_kind)
+    first.sweep()
+    second.sweep()
+    assert not np.array_equal(first.predictions(), second.predictions())
 
 
 def test_a_blend_that_cannot_be_trained_is_refused(monkeypatch, tmp_path):

@@ -126,13 +126,10 @@ def _posterior_mean(
 ) -> tuple[Float32Array, float]:
     """Average the predictions of the Gibbs samples after the burn-in, clipped to the rating scale.
 
-    One sampler takes the ratings for numbers. If they are levels, another one takes them for ordered outcomes.
-
     Returns:
         The mean predictions (n_users, n_items), and the training error of the last sample of the first sampler.
     """
-    kinds = [GibbsSampler, OrdinalSampler] if has_levels(ratings.ratings) else [GibbsSampler]
-    samplers = [kind(ratings, *side_features(ratings), GIBBS_FACTORS, seed) for kind in kinds]
+    samplers = _make_samplers(ratings, seed)
     mean = np.zeros((ratings.n_users, ratings.n_items), np.float32)
     n_sweeps, share = recipe.epochs * len(samplers), np.float32(1 / len(samplers))
     for number, sampler in enumerate(samplers):
@@ -147,3 +144,12 @@ def _posterior_mean(
         total /= recipe.epochs - BURN_IN
         mean += share * total.clip(ratings.rating_min, ratings.rating_max)
     return mean, samplers[0].train_error
+
+
+def _make_samplers(ratings: RatingsDataset, seed: int) -> tuple[GibbsSampler, GibbsSampler]:
+    """Return two samplers: both take ratings for numbers, or the second one takes levels for ordered outcomes."""
+    features = side_features(ratings)
+    first = GibbsSampler(ratings, *features, GIBBS_FACTORS, seed)
+    if has_levels(ratings.ratings):
+        return first, OrdinalSampler(ratings, *features, GIBBS_FACTORS, seed)
+    return first, GibbsSampler(ratings, *features, GIBBS_FACTORS, seed + 1)
