@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+from cofactor_server.inference.io_binding import BoundSession
 
 from cofactor_server.inference.engine import RECOMMEND_OUTPUTS, Engine
 from cofactor_server.inference.execution_providers import CPU, CUDA, n_cuda_devices, requested_providers
-from cofactor_server.inference.io_binding import BoundSession
 from cofactor_server.inference.shape_buckets import ShapeBuckets
 from cofactor_server.observability.call_timing import TimedSession
 from cofactor_server.repository.version_directory import open_version_directory

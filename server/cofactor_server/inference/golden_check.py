@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -27,8 +27,9 @@ Arrays = dict[str, AnyArray]
 def run_golden_tests(directory: VersionDirectory, engine: Engine) -> int:
     """Run every golden test -> their number.
 
-    Raises ModelRefused if an output differs by more than rounding explains, or a graph has no golden test; OSError or
-    MemoryError if the machine lacks files or memory.
+    On a device, a graph that fails is left to the CPU. Raises ModelRefused if an output differs on the CPU by more than
+    rounding explains, or a graph has no golden test; ProviderUnavailable if a graph fails that the device must run;
+    OSError or MemoryError if the machine lacks files or memory.
     """
     cases = _read_cases(directory)
     unmatched = {graph.name for graph in directory.manifest.graphs} ^ {graph for graph, _ in cases}
@@ -39,17 +40,29 @@ def run_golden_tests(directory: VersionDirectory, engine: Engine) -> int:
         )
     units = _output_units(directory.manifest)
     for (graph, case), (inputs, expected) in cases.items():
-        try:
-            outputs = engine.run(graph, inputs)
-        except Exception as error:
-            raise_if_passing(error)
-            raise ModelRefused(
-                f"model {directory.label} refused: graph {graph} fails on golden case {case} ({type(error).__name__})"
-            ) from None
-        difference = _difference(outputs, expected, units)
-        if difference:
-            raise ModelRefused(f"model {directory.label} refused: graph {graph}, golden case {case}: {difference}")
+        problem = _problem(engine.run, graph, inputs, expected, units)
+        if problem:
+            raise ModelRefused(f"model {directory.label} refused: graph {graph}, golden case {case}: {problem}")
+        problem = _problem(engine.run_on_device, graph, inputs, expected, units)
+        if problem and engine.device_graphs is not None:
+            engine.device_graphs.drop(graph, f"golden case {case}: {problem}")
     return len(cases)
+
+
+def _problem(
+    run: Callable[[str, Arrays], Arrays | None],
+    graph: str,
+    inputs: Arrays,
+    expected: Arrays,
+    units: Mapping[str, float],
+) -> str:
+    """Run a case -> what is wrong with its outputs, or an empty string. Raises OSError or MemoryError."""
+    try:
+        outputs = run(graph, inputs)
+    except Exception as error:
+        raise_if_passing(error)
+        return f"the graph fails ({type(error).__name__})"
+    return "" if outputs is None else _difference(outputs, expected, units)
 
 
 def _read_cases(directory: VersionDirectory) -> dict[tuple[str, str], tuple[Arrays, Arrays]]:

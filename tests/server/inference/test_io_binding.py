@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnxruntime
 import pytest
+from cofactor_server.inference.io_binding import BoundSession
 
 from cofactor_server.inference import engine as engine_module
 from cofactor_server.inference import sessions as sessions_module
@@ -15,7 +16,6 @@ from cofactor_server.inference.device_tables import DeviceTables
 from cofactor_server.inference.engine import RECOMMEND_OUTPUTS, Engine
 from cofactor_server.inference.execution_providers import CPU
 from cofactor_server.inference.golden_check import run_golden_tests
-from cofactor_server.inference.io_binding import BoundSession
 from cofactor_server.inference.shape_buckets import BATCH_SIZES, LENGTHS, ShapeBuckets, padded_length
 from cofactor_server.repository.version_directory import open_version_directory
 from tests.support import synthetic
