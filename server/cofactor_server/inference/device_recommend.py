@@ -42,6 +42,12 @@ class DeviceRecommend:
 
     Users, excluded rows and results are padded to a few shapes, so that ONNX Runtime plans its memory once for each.
     The device finds the rows and their scores; ratings are computed here, for k items of each user.
+
+    Attributes:
+        columns: what is bound to the graph's input of that name.
+        shape: shape of the columns.
+        beyond: columns that are no items: the unknown item, and those that fill up the table.
+        sessions: the graph's sessions by number of results.
     """
 
     def __init__(
@@ -55,9 +61,9 @@ class DeviceRecommend:
         self._n_ranking = int(directory.manifest.ranking_factor_count)
         own = None if COLUMNS in directory.tables else build_columns(directory.tables)
         columns = tables.whole("recommend", COLUMNS, own)
-        self._columns = [replace(columns, name="columns")]
+        self.columns = [replace(columns, name="columns")]
         self.shape = CatalogueShape(*columns.shape)
-        self._beyond = np.arange(self._n_items, self.shape.n_columns)
+        self.beyond = np.arange(self._n_items, self.shape.n_columns)
         self.sessions = {
             k: load_model(recommend_graph(self.shape, k, search), device, session_options("recommend", on_device=True))
             for k in sorted({min(k, self._n_items) for k in LENGTHS if k <= LARGEST_K})
@@ -105,16 +111,16 @@ class DeviceRecommend:
         """Return the inputs of the graph for a batch of this size and lists of this length."""
         wide = np.zeros((batch_size, query.shape[1]), dtype=np.float32)
         wide[: len(query)] = query
-        rows = np.full((batch_size, length + len(self._beyond)), self._n_items, dtype=np.int64)
+        rows = np.full((batch_size, length + len(self.beyond)), self._n_items, dtype=np.int64)
         rows[: len(query), : excluded.shape[1]] = excluded
-        rows[:, length:] = self._beyond
+        rows[:, length:] = self.beyond
         return {"query": wide, "excluded": rows}
 
     def binding(self, k: int, padded: Mapping[str, AnyArray]) -> FixedBinding:
         """Return a new binding for inputs of these shapes."""
         lowered = np.full(padded["excluded"].shape, EXCLUDED_SCORE, dtype=np.float32)
         inputs = {**padded, "lowered": lowered}
-        return FixedBinding(self.sessions[k], self._columns, inputs, ("rows", "scores"), self._device)
+        return FixedBinding(self.sessions[k], self.columns, inputs, ("rows", "scores"), self._device)
 
     def _complete(self, inputs: Mapping[str, AnyArray], rows: IndexArray, scores: FloatArray) -> dict[str, AnyArray]:
         """Add the terms that are equal for all items of a user, and compute the ratings, as graph recommend does."""
