@@ -11,12 +11,12 @@ import numpy as np
 
 from benchmarks.cuda.run import Run, row, table_head
 from benchmarks.serving import catalogue
-from cofactor_server.inference.device_graphs import DeviceGraphs
+from cofactor_server.inference.device.graphs import DeviceGraphs
+from cofactor_server.inference.device.placement import MARGIN
+from cofactor_server.inference.device.trial_inputs import TRIAL_SIZES, TrialInputs
 from cofactor_server.inference.engine import Engine
 from cofactor_server.inference.golden_check import run_golden_tests
-from cofactor_server.inference.placement import MARGIN
 from cofactor_server.inference.sessions import load_on_cpu
-from cofactor_server.inference.trial_inputs import TRIAL_SIZES, TrialInputs
 from cofactor_server.repository.version_directory import VersionDirectory, open_version_directory
 from cofactor_trainer.export.version_writer import export_version
 from tests.support import synthetic

@@ -18,9 +18,15 @@ import torch
 
 from benchmarks.cuda.run import Cell, Run, cell, failed, median_ms, row, table_head
 from cofactor.v1.manifest_pb2 import Manifest
-from cofactor_server.inference.device_graph import BLOCK, EXCLUDED_SCORE, CatalogueShape, Search, recommend_graph
-from cofactor_server.inference.device_recommend import DeviceRecommend
-from cofactor_server.inference.device_tables import DeviceTables, bind
+from cofactor_server.inference.device.recommend import DeviceRecommend
+from cofactor_server.inference.device.recommend_graph import (
+    BLOCK,
+    EXCLUDED_SCORE,
+    CatalogueShape,
+    Search,
+    recommend_graph,
+)
+from cofactor_server.inference.device.tables import DeviceTables, bind
 from cofactor_server.inference.engine import RECOMMEND_OUTPUTS
 from cofactor_server.inference.sessions import load_model, session_options
 from cofactor_server.repository.version_directory import VersionDirectory

@@ -111,7 +111,10 @@ class ServerConfig:
     admin_port: int = _setting(0, "port on 127.0.0.1 for the admin API and channelz; 0: no admin API", 0, 65535)
     oip: bool = _setting(False, "answer the Open Inference Protocol too, on the same port")
     tracing: bool = _setting(False, "send OpenTelemetry traces; the OTEL_* variables configure them")
-    provider: Provider = _setting("auto", "where the graphs run; auto: on CUDA if it works, else on the CPU")
+    provider: Provider = _setting(
+        "auto",
+        "where the graphs may run; auto: on CUDA too if it works and there is one process; cuda: CUDA must work",
+    )
     gpu_graphs: str = _setting(
         "auto",
         "graphs that run on CUDA; auto: each graph and batch size where it was faster when the version was loaded; "
@@ -159,6 +162,11 @@ class ServerConfig:
         if unknown:
             raise ConfigurationError(
                 f"gpu_graphs must be auto or some of {', '.join(_GRAPHS)}, not {', '.join(sorted(unknown))!r}"
+            )
+        if self.provider == "cuda" and self.workers > 1:
+            raise ConfigurationError(
+                f"workers must be 1 with provider cuda, not {self.workers}: each process would copy the tables to "
+                "the device; leave workers out, or use provider cpu"
             )
         if 0 < self.max_connection_age_s < 1:
             raise ConfigurationError(

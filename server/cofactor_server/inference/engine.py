@@ -10,13 +10,14 @@ import onnxruntime
 
 from cofactor_server.arrays import AnyArray, FloatArray, IndexArray
 from cofactor_server.errors import ModelRefused
-from cofactor_server.inference.device_graphs import DeviceGraphs
+from cofactor_server.inference.device.failure import DeviceFailure
+from cofactor_server.inference.device.graphs import DeviceGraphs
+from cofactor_server.inference.device.placement import Placement
+from cofactor_server.inference.device.shape_buckets import BATCH_SIZES
 from cofactor_server.inference.execution_providers import CPU, Device, ProviderList, device_of
 from cofactor_server.inference.memory_budget import floats_per_user
-from cofactor_server.inference.placement import Placement
 from cofactor_server.inference.rating_scale import RatingScale
 from cofactor_server.inference.sessions import load_on_cpu
-from cofactor_server.inference.shape_buckets import BATCH_SIZES
 from cofactor_server.observability.call_timing import Session, TimedSession
 from cofactor_server.repository.version_directory import VersionDirectory
 
@@ -52,11 +53,12 @@ class Engine:
         must_use_first: bool,
         pinned: frozenset[str] | None = None,
         device: Device | None = None,
+        failure: DeviceFailure | None = None,
     ) -> None:
         """Load the graphs on the CPU, and also on the device that the providers prefer.
 
         `pinned` names graphs that run on the device whatever is faster; None lets warm_up decide for every graph.
-        `device` is used in place of that of the providers.
+        `device` is used in place of that of the providers. `failure` is told if a run on the device fails later.
 
         Raises ModelRefused if a graph does not load, and ProviderUnavailable if `must_use_first` asks for a device and
         the device does not load a graph that it must run.
@@ -67,6 +69,7 @@ class Engine:
         self.device_graphs = None
         if device is not None:
             self.device_graphs = DeviceGraphs(directory, device, must_use=must_use_first, pinned=pinned)
+        self._failure = failure or DeviceFailure()
         self._device_provider = CPU if device is None else device.provider
         self._output_names = {
             name: [output.name for output in session.get_outputs()] for name, session in self._cpu_sessions.items()
@@ -112,7 +115,7 @@ class Engine:
         """
         if self.device_graphs is None or self.device_graphs.placements:
             return max_batch_size
-        self._use(self.device_graphs.place(self._cpu_sessions, max_batch_size))
+        self._use(self.device_graphs.place(self._cpu_sessions, max_batch_size, self._failure))
         if self.is_on_cpu:
             return max_batch_size
         size = max(size for size in BATCH_SIZES if size <= max_batch_size)

@@ -17,8 +17,8 @@ import numpy as np
 
 from cofactor_server.config import Provider
 from cofactor_server.errors import ProviderUnavailable
-from cofactor_server.inference.cuda_driver import free_device_memory, n_cuda_devices
-from cofactor_server.inference.onnx_model import FLOAT, GraphBuilder
+from cofactor_server.inference.device.cuda_driver import free_device_memory, n_cuda_devices
+from cofactor_server.inference.device.onnx_model import FLOAT, GraphBuilder
 
 _LOGGER = logging.getLogger(__name__)
 

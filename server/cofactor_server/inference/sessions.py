@@ -10,8 +10,8 @@ import onnxruntime
 
 from cofactor_server.arrays import AnyArray
 from cofactor_server.errors import ModelRefused
-from cofactor_server.inference.device_session import DeviceSession
-from cofactor_server.inference.device_tables import DeviceTables
+from cofactor_server.inference.device.session import DeviceSession
+from cofactor_server.inference.device.tables import DeviceTables
 from cofactor_server.inference.execution_providers import CPU, Device
 from cofactor_server.repository.passing_errors import raise_if_passing
 from cofactor_server.repository.version_directory import VersionDirectory

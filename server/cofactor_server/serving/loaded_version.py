@@ -13,6 +13,7 @@ from cofactor.v1 import model_pb2
 from cofactor.v1.manifest_pb2 import EventFeedback, Manifest
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ModelRefused
+from cofactor_server.inference.device.failure import DeviceFailure
 from cofactor_server.inference.engine import Engine
 from cofactor_server.inference.execution_providers import CPU, ProviderList
 from cofactor_server.inference.golden_check import run_golden_tests
@@ -64,8 +65,14 @@ class LoadedVersion:
         description: describes the version in the catalog service.
     """
 
-    def __init__(self, directory: VersionDirectory, providers: ProviderList, config: ServerConfig) -> None:
-        """Load a version.
+    def __init__(
+        self,
+        directory: VersionDirectory,
+        providers: ProviderList,
+        config: ServerConfig,
+        device_failure: DeviceFailure | None = None,
+    ) -> None:
+        """Load a version. `device_failure` is told if a run on a device fails later.
 
         Raises ModelRefused if the version contradicts itself or fails a golden test, and ProviderUnavailable if the
         configured provider does not work.
@@ -77,7 +84,11 @@ class LoadedVersion:
         self.event_weights = EventWeights(manifest.events) if manifest.HasField("events") else None
         self.orders = Orders(manifest)
         self.engine = Engine(
-            directory, providers, must_use_first=config.provider == "cuda", pinned=config.pinned_gpu_graphs
+            directory,
+            providers,
+            must_use_first=config.provider == "cuda",
+            pinned=config.pinned_gpu_graphs,
+            failure=device_failure,
         )
         n_golden_tests = run_golden_tests(directory, self.engine)
         with _refuse_invalid_tables(directory):

@@ -12,8 +12,8 @@ import pytest
 from cofactor.v1.catalog_pb2 import GetModelRequest
 from cofactor_server.errors import ProviderUnavailable
 from cofactor_server.inference import execution_providers
-from cofactor_server.inference.cuda_driver import free_device_memory, n_cuda_devices
-from cofactor_server.inference.device_graph import CatalogueShape, recommend_graph
+from cofactor_server.inference.device.cuda_driver import free_device_memory, n_cuda_devices
+from cofactor_server.inference.device.recommend_graph import CatalogueShape, recommend_graph
 from cofactor_server.inference.engine import Engine
 from cofactor_server.inference.execution_providers import (
     CPU,

@@ -14,8 +14,8 @@ import numpy as np
 import onnxruntime
 
 from cofactor_server.arrays import AnyArray
+from cofactor_server.inference.device.onnx_model import ExternalTensor, external_tensors_as_inputs
 from cofactor_server.inference.execution_providers import Device
-from cofactor_server.inference.onnx_model import ExternalTensor, external_tensors_as_inputs
 from cofactor_server.repository.version_directory import VersionDirectory
 
 

@@ -8,12 +8,18 @@ from dataclasses import replace
 import numpy as np
 
 from cofactor_server.arrays import AnyArray, FloatArray, IndexArray, typed_table
-from cofactor_server.inference.device_graph import BLOCK, EXCLUDED_SCORE, CatalogueShape, Search, recommend_graph
-from cofactor_server.inference.device_session import FixedBinding, IdleBindings
-from cofactor_server.inference.device_tables import DeviceTables
+from cofactor_server.inference.device.recommend_graph import (
+    BLOCK,
+    EXCLUDED_SCORE,
+    CatalogueShape,
+    Search,
+    recommend_graph,
+)
+from cofactor_server.inference.device.session import FixedBinding, IdleBindings
+from cofactor_server.inference.device.shape_buckets import BATCH_SIZES, LENGTHS, padded_length
+from cofactor_server.inference.device.tables import DeviceTables
 from cofactor_server.inference.execution_providers import Device
 from cofactor_server.inference.sessions import load_model, session_options
-from cofactor_server.inference.shape_buckets import BATCH_SIZES, LENGTHS, padded_length
 from cofactor_server.repository.version_directory import VersionDirectory
 
 # A longer list of results is left to the CPU.

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import onnxruntime
 
 from cofactor_server.arrays import AnyArray
-from cofactor_server.inference.device_tables import DeviceArray, bind
+from cofactor_server.inference.device.tables import DeviceArray, bind
 from cofactor_server.inference.execution_providers import Device
 
 

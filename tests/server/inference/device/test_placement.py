@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cofactor_server.inference.placement import (
+from cofactor_server.inference.device.failure import DeviceFailure
+from cofactor_server.inference.device.placement import (
     FAR_AHEAD,
     LONG_RUN_S,
     MARGIN,
@@ -83,7 +84,7 @@ def test_every_size_is_tried_while_the_outcome_is_open():
 
 def test_a_short_run_is_repeated_and_a_long_one_is_not(monkeypatch):
     clock = iter(np.cumsum([0, LONG_RUN_S + 1]))
-    monkeypatch.setattr("cofactor_server.inference.placement.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("cofactor_server.inference.device.placement.time.perf_counter", lambda: next(clock))
     assert shortest_run_s(lambda: None) == LONG_RUN_S + 1
     clock = iter(np.cumsum([0.0, 0.1, 0, 0.03, 0, 0.02, 0, 0.04, 0, 0.05, 0, 0.06]))
     assert shortest_run_s(lambda: None) == pytest.approx(0.02)
@@ -100,13 +101,8 @@ def test_runs_go_to_their_place_and_options_only_to_the_cpu():
         return run
 
     placement = decide("recommend", trials((1, 1.0, 2.0), (8, 2.0, 1.0)))
-    placed = PlacedSession(
-        session("cpu"),
-        session("device"),
-        placement,
-        lambda inputs: len(inputs["x"]),
-        lambda inputs: "long" not in inputs,
-    )
+    size_of, is_accepted = lambda inputs: len(inputs["x"]), lambda inputs: "long" not in inputs
+    placed = PlacedSession(session("cpu"), session("device"), placement, size_of, is_accepted, DeviceFailure())
     assert placed.run(["y"], {"x": [0]}, "shrink") == ["cpu"]
     assert placed.run(["y"], {"x": [0] * 9}, "shrink") == ["device"]
     assert placed.run(["y"], {"x": [0] * 9, "long": []}) == ["cpu"]

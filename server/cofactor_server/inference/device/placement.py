@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cofactor_server.arrays import AnyArray
+from cofactor_server.errors import DeviceFailed
+from cofactor_server.inference.device.failure import DeviceFailure
+from cofactor_server.inference.execution_providers import reason_of
 
 # The device must be faster by this factor: trials vary, and the CPU runs several calls at once.
 MARGIN = 0.9
@@ -126,6 +129,7 @@ class PlacedSession:
         placement: says which sizes go to the device.
         size_of: returns the size of a run from its inputs.
         is_accepted: returns True if the device can run these inputs.
+        failure: is told of a run that fails on the device. The inputs have been checked, so the device is at fault.
     """
 
     def __init__(
@@ -135,12 +139,18 @@ class PlacedSession:
         placement: Placement,
         size_of: Callable[[Mapping[str, AnyArray]], int],
         is_accepted: Callable[[Mapping[str, AnyArray]], bool],
+        failure: DeviceFailure,
     ) -> None:
         self._cpu, self._device = cpu, device
         self._placement, self._size_of, self._is_accepted = placement, size_of, is_accepted
+        self._failure = failure
 
     def run(self, outputs: Sequence[str], inputs: Mapping[str, AnyArray], *options: object) -> list[Any]:
-        """Run the graph like onnxruntime does. RunOptions are those of the CPU."""
-        if self._placement.takes(self._size_of(inputs)) and self._is_accepted(inputs):
+        """Run the graph like onnxruntime does. RunOptions are those of the CPU. Raises DeviceFailed."""
+        if not self._placement.takes(self._size_of(inputs)) or not self._is_accepted(inputs):
+            return self._cpu(outputs, inputs, *options)
+        try:
             return self._device(outputs, inputs)
-        return self._cpu(outputs, inputs, *options)
+        except Exception as error:  # ONNX Runtime's errors have no common base class
+            self._failure.report(reason_of(str(error)) or type(error).__name__)
+            raise DeviceFailed from None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from cofactor_server.arrays import AnyArray, FloatArray
-from cofactor_server.inference.shape_buckets import BATCH_SIZES, LENGTHS, padded_length
+from cofactor_server.inference.device.shape_buckets import BATCH_SIZES, LENGTHS, padded_length
 from cofactor_server.repository.version_directory import VersionDirectory
 
 Inputs = dict[str, AnyArray]

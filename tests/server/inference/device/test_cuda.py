@@ -11,15 +11,16 @@ import pytest
 from cofactor.v1.catalog_pb2 import GetModelRequest
 from cofactor.v1.recommender_pb2 import PredictRequest, RecommendRequest
 from cofactor_server.errors import ProviderUnavailable
-from cofactor_server.inference.cuda_driver import free_device_memory, n_cuda_devices
-from cofactor_server.inference.device_graphs import DeviceGraphs
-from cofactor_server.inference.device_recommend import DeviceRecommend
-from cofactor_server.inference.device_tables import DeviceTables
+from cofactor_server.inference.device.cuda_driver import free_device_memory, n_cuda_devices
+from cofactor_server.inference.device.failure import DeviceFailure
+from cofactor_server.inference.device.graphs import DeviceGraphs
+from cofactor_server.inference.device.recommend import DeviceRecommend
+from cofactor_server.inference.device.tables import DeviceTables
+from cofactor_server.inference.device.trial_inputs import TRIAL_SIZES, TrialInputs
 from cofactor_server.inference.engine import RECOMMEND_OUTPUTS, Engine
 from cofactor_server.inference.execution_providers import CPU, CUDA, cuda_problem, device_of, requested_providers
 from cofactor_server.inference.golden_check import run_golden_tests
 from cofactor_server.inference.sessions import load_on_cpu, nodes_elsewhere
-from cofactor_server.inference.trial_inputs import TRIAL_SIZES, TrialInputs
 from cofactor_server.repository.version_directory import open_version_directory
 
 pytestmark = [
@@ -104,11 +105,11 @@ def test_a_graph_that_has_no_room_is_left_to_the_cpu_or_refused(net_version, dev
     tight = replace(device, options={**device.options, "gpu_mem_limit": 1})
     only, cpu = frozenset({"recommend"}), {"recommend": load_on_cpu(directory, "recommend")}
     graphs = DeviceGraphs(directory, tight, must_use=False, pinned=only)
-    placed = graphs.place(cpu, 8)
+    placed = graphs.place(cpu, 8, DeviceFailure())
     assert "recommend" not in graphs.sessions
     assert placed["recommend"] is cpu["recommend"]
     with pytest.raises(ProviderUnavailable, match="--provider cuda: graph recommend of net/1: "):
-        DeviceGraphs(directory, tight, must_use=True, pinned=only).place(cpu, 8)
+        DeviceGraphs(directory, tight, must_use=True, pinned=only).place(cpu, 8, DeviceFailure())
 
 
 def test_threads_get_their_own_results(dot_version, device):

@@ -10,11 +10,8 @@ import onnxruntime
 
 from cofactor_server.arrays import AnyArray
 from cofactor_server.errors import ProviderUnavailable
-from cofactor_server.inference.device_recommend import DeviceRecommend, has_device_graph
-from cofactor_server.inference.device_session import DeviceSession
-from cofactor_server.inference.device_tables import DeviceTables
-from cofactor_server.inference.execution_providers import Device, reason_of, unavailable
-from cofactor_server.inference.placement import (
+from cofactor_server.inference.device.failure import DeviceFailure
+from cofactor_server.inference.device.placement import (
     PlacedSession,
     Placement,
     decide,
@@ -22,9 +19,13 @@ from cofactor_server.inference.placement import (
     on_cpu,
     shortest_run_s,
 )
+from cofactor_server.inference.device.recommend import DeviceRecommend, has_device_graph
+from cofactor_server.inference.device.session import DeviceSession
+from cofactor_server.inference.device.shape_buckets import BATCH_SIZES, ShapeBuckets, padded_length
+from cofactor_server.inference.device.tables import DeviceTables
+from cofactor_server.inference.device.trial_inputs import RECOMMEND, TRIAL_SIZES, TrialInputs, size_of
+from cofactor_server.inference.execution_providers import Device, reason_of, unavailable
 from cofactor_server.inference.sessions import RunsGraph, load_on_device, nodes_elsewhere
-from cofactor_server.inference.shape_buckets import BATCH_SIZES, ShapeBuckets, padded_length
-from cofactor_server.inference.trial_inputs import RECOMMEND, TRIAL_SIZES, TrialInputs, size_of
 from cofactor_server.repository.version_directory import VersionDirectory
 
 _LOGGER = logging.getLogger(__name__)
@@ -81,8 +82,13 @@ class DeviceGraphs:
             return None
         return session.run(outputs, inputs)
 
-    def place(self, cpu: Mapping[str, onnxruntime.InferenceSession], max_batch_size: int) -> dict[str, Any]:
-        """Time every graph on both -> what runs each of them. Graphs that the device loses give up its memory."""
+    def place(
+        self, cpu: Mapping[str, onnxruntime.InferenceSession], max_batch_size: int, failure: DeviceFailure
+    ) -> dict[str, Any]:
+        """Time every graph on both -> what runs each of them. Graphs that the device loses give up its memory.
+
+        `failure` is told of runs that fail on the device from then on.
+        """
         inputs = TrialInputs(self._directory, _n_profile_columns(cpu))
         placed: dict[str, Any] = dict(cpu)
         for graph, session in cpu.items():
@@ -94,7 +100,7 @@ class DeviceGraphs:
                 continue
             device = self.sessions[graph]
             is_accepted = device.can_run if isinstance(device, DeviceRecommend) else _accepts_everything
-            placed[graph] = PlacedSession(session.run, device.run, placement, size_of(graph), is_accepted)
+            placed[graph] = PlacedSession(session.run, device.run, placement, size_of(graph), is_accepted, failure)
         self._report_memory()
         return placed
 

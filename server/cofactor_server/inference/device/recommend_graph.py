@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from cofactor_server.inference.onnx_model import FLOAT, INT64, GraphBuilder
+from cofactor_server.inference.device.onnx_model import FLOAT, INT64, GraphBuilder
 
 # The axes of ReduceMax are an attribute: an input of opset 18 would have to be on the host.
 OPSET = 17
