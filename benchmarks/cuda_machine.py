@@ -29,6 +29,7 @@ from benchmarks.cuda.recommend import recommend_times
 from benchmarks.cuda.run import Part, Run, find_device
 from benchmarks.cuda.serving import server_throughput, training
 from benchmarks.cuda.targets import targets
+from cofactor_server.errors import ProviderUnavailable
 
 PARTS: dict[str, Part] = {
     "Start and parity": start_and_parity,
@@ -108,10 +109,15 @@ def main() -> int:
     parser.add_argument("--versions", type=Path, metavar="FOLDER", help="folder that keeps the exported versions")
     parser.add_argument("--output", type=Path, metavar="PAGE", help="Markdown page to write")
     arguments = parser.parse_args()
+    try:
+        device = find_device()
+    except ProviderUnavailable as error:
+        print(f"error: there is a CUDA device, but ONNX Runtime does not use it: {error}", file=sys.stderr)
+        return 2
     page = Page(arguments.output)
     with tempfile.TemporaryDirectory() as folder:
         versions = arguments.versions or Path(folder)
-        run = Run(find_device(), versions, arguments.small, time.monotonic() + arguments.seconds)
+        run = Run(device, versions, arguments.small, time.monotonic() + arguments.seconds)
         measure(run, page, f"python -m benchmarks.cuda_machine {' '.join(sys.argv[1:])}".strip())
     return int(page.n_failed > 0)
 

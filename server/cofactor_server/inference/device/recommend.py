@@ -61,10 +61,13 @@ class DeviceRecommend:
     ) -> None:
         """Load the graph for each number of results. Raises ONNX Runtime's errors."""
         self._device = device
-        self._manifest = directory.manifest
+        manifest = directory.manifest
+        self._range = (manifest.rating_range.low, manifest.rating_range.high - manifest.rating_range.low)
+        self._has_range = manifest.HasField("rating_range")
+        self._global_bias = np.float32(manifest.global_bias)
         self._tables = directory.tables
-        self._n_items = int(directory.manifest.item_count)
-        self._n_ranking = int(directory.manifest.ranking_factor_count)
+        self._n_items = int(manifest.item_count)
+        self._n_ranking = int(manifest.ranking_factor_count)
         own = None if COLUMNS in directory.tables else build_columns(directory.tables)
         columns = tables.whole("recommend", COLUMNS, own)
         self.columns = [replace(columns, name="columns")]
@@ -126,11 +129,13 @@ class DeviceRecommend:
         """Return a new binding for inputs of these shapes."""
         lowered = np.full(padded["excluded"].shape, EXCLUDED_SCORE, dtype=np.float32)
         inputs = {**padded, "lowered": lowered}
-        return FixedBinding(self.sessions[k], self.columns, inputs, ("rows", "scores"), self._device)
+        shape = (len(lowered), k)
+        outputs: dict[str, AnyArray] = {"rows": np.empty(shape, np.int64), "scores": np.empty(shape, np.float32)}
+        return FixedBinding(self.sessions[k], self.columns, inputs, outputs, self._device)
 
     def _complete(self, inputs: Mapping[str, AnyArray], rows: IndexArray, scores: FloatArray) -> dict[str, AnyArray]:
         """Add the terms that are equal for all items of a user, and compute the ratings, as graph recommend does."""
-        constant = (inputs["user_bias"] + np.float32(self._manifest.global_bias))[:, None]  # type: ignore[operator]
+        constant = (inputs["user_bias"] + self._global_bias)[:, None]  # type: ignore[operator]
         if not self._n_ranking:
             total = scores + constant
             popularity = inputs["popularity_weight"][:, None] * self._tables["item_log_popularity"][rows]  # type: ignore[operator]
@@ -144,8 +149,9 @@ class DeviceRecommend:
         return {"item_rows": rows, "scores": total, "ratings": self._ratings(logits)}
 
     def _ratings(self, logits: FloatArray) -> FloatArray:
-        if not self._manifest.HasField("rating_range"):
+        if not self._has_range:
             return logits
-        low, high = self._manifest.rating_range.low, self._manifest.rating_range.high
-        ratings: FloatArray = (low + (high - low) * (0.5 + 0.5 * np.tanh(0.5 * logits))).astype(np.float32)
+        low, width = self._range
+        # The sigmoid without an overflow: excluded items have logits of -1e30.
+        ratings: FloatArray = low + width * (0.5 + 0.5 * np.tanh(0.5 * logits))
         return ratings
