@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,6 +27,7 @@ from cofactor_server.inference.device.tables import DeviceTables
 from cofactor_server.inference.device.trial_inputs import RECOMMEND, TRIAL_SIZES, TrialInputs, size_of
 from cofactor_server.inference.execution_providers import Device, reason_of, unavailable
 from cofactor_server.inference.sessions import RunsGraph, load_on_device, nodes_elsewhere
+from cofactor_server.repository.passing_errors import is_passing
 from cofactor_server.repository.version_directory import VersionDirectory
 
 _LOGGER = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ class DeviceGraphs:
     def __init__(
         self, directory: VersionDirectory, device: Device, *, must_use: bool, pinned: frozenset[str] | None = None
     ) -> None:
-        """Load the graphs. Raises ProviderUnavailable if a graph does not load that the device must run."""
+        """Load the graphs. Raises the errors of `drop` if a graph does not load that the device must run."""
         self._directory = directory
         self._device = device
         self._pinned = pinned
@@ -68,11 +70,17 @@ class DeviceGraphs:
                 self._load(graph.name)
 
     def drop(self, graph: str, problem: str) -> None:
-        """Leave a graph to the CPU. Raises ProviderUnavailable if the device must run it."""
+        """Leave a graph to the CPU.
+
+        If the device must run it, raises OSError for a lack of memory, which may pass, and else ProviderUnavailable.
+        """
         self._give_up(graph)
         self._problems[graph] = problem
         if self.must_use and (graph == RECOMMEND or self._pinned is not None):
-            raise ProviderUnavailable(unavailable(f"graph {graph} of {self._directory.label}: {problem}"))
+            text = unavailable(f"graph {graph} of {self._directory.label}: {problem}")
+            if is_passing(RuntimeError(problem)):
+                raise OSError(errno.ENOMEM, text)
+            raise ProviderUnavailable(text)
         _LOGGER.warning("%s: the CPU runs graph %s: %s", self._directory.label, graph, problem)
 
     def run(self, graph: str, outputs: Sequence[str], inputs: Mapping[str, AnyArray]) -> list[AnyArray] | None:

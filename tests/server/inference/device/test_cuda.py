@@ -108,7 +108,7 @@ def test_a_graph_that_has_no_room_is_left_to_the_cpu_or_refused(net_version, dev
     placed = graphs.place(cpu, 8, DeviceFailure())
     assert "recommend" not in graphs.sessions
     assert placed["recommend"] is cpu["recommend"]
-    with pytest.raises(ProviderUnavailable, match="--provider cuda: graph recommend of net/1: "):
+    with pytest.raises((OSError, ProviderUnavailable), match="--provider cuda: graph recommend of net/1: "):
         DeviceGraphs(directory, tight, must_use=True, pinned=only).place(cpu, 8, DeviceFailure())
 
 
