@@ -24,6 +24,7 @@ from cofactor_server.inference.device.recommend_graph import (
     EXCLUDED_SCORE,
     CatalogueShape,
     Search,
+    counts,
     recommend_graph,
 )
 from cofactor_server.inference.device.tables import DeviceTables, bind
@@ -92,8 +93,7 @@ class Captured:
         if run.is_on_cuda:
             device = replace(device, options={**device.options, "enable_cuda_graph": "1"})
         options = session_options("recommend", on_device=True)
-        model = recommend_graph(recommend.shape, GRAPH_K, search)
-        self._session = load_model(model, device, options)
+        self._session = load_model(recommend_graph(recommend.shape, search), device, options)
         self._recommend = recommend
         n_users = len(inputs["user_bias"])
         self._padded = recommend.padded_inputs(recommend.query(inputs), inputs["excluded_rows"], n_users, 128)
@@ -111,6 +111,8 @@ class Captured:
         bind(self._binding, recommend.columns, device)
         for name, array in self._inputs.items():
             self._binding.bind_ortvalue_input(name, array)
+        for name, array in counts(recommend.shape, GRAPH_K, search).items():
+            self._binding.bind_cpu_input(name, array)
         for name, array in self._outputs.items():
             self._binding.bind_ortvalue_output(name, array)
 

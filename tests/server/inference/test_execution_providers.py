@@ -64,7 +64,7 @@ def test_a_device_that_takes_no_tables_is_noticed(dot_version, caplog):
 
 @without_gpu
 def test_a_session_that_onnx_runtime_moved_to_the_cpu_is_noticed():
-    model = recommend_graph(CatalogueShape(11, 128), 16)
+    model = recommend_graph(CatalogueShape(11, 128))
     with pytest.raises(RuntimeError, match="did not start CUDAExecutionProvider"):
         load_model(model, Device(CUDA, "cuda"), session_options("recommend", on_device=True))
 

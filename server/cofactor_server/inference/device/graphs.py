@@ -131,7 +131,7 @@ class DeviceGraphs:
         try:
             if graph == RECOMMEND and has_device_graph(self._directory):
                 recommend = DeviceRecommend(self._directory, self.tables, self._device)
-                elsewhere = nodes_elsewhere(next(iter(recommend.sessions.values())), self._device)
+                elsewhere = nodes_elsewhere(recommend.session, self._device)
                 if elsewhere:
                     _LOGGER.warning("%s: the CPU runs parts of graph recommend: %s", self._directory.label, elsewhere)
                 self.sessions[graph] = recommend
@@ -157,6 +157,8 @@ class DeviceGraphs:
         outputs = [output.name for output in session.get_outputs()]
         device = self.sessions[graph]
         try:
+            # The largest first: its memory serves all the others.
+            device.run(outputs, runs[sizes[-1]])
             trials = measure(
                 sizes,
                 lambda size: shortest_run_s(lambda: session.run(outputs, runs[size])),

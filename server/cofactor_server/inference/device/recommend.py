@@ -13,6 +13,7 @@ from cofactor_server.inference.device.recommend_graph import (
     EXCLUDED_SCORE,
     CatalogueShape,
     Search,
+    counts,
     recommend_graph,
 )
 from cofactor_server.inference.device.session import FixedBinding, IdleBindings
@@ -53,13 +54,13 @@ class DeviceRecommend:
         columns: what is bound to the graph's input of that name.
         shape: shape of the columns.
         beyond: columns that are no items: the unknown item, and those that fill up the table.
-        sessions: the graph's sessions by number of results.
+        session: the graph's session.
     """
 
     def __init__(
         self, directory: VersionDirectory, tables: DeviceTables, device: Device, search: Search = "auto"
     ) -> None:
-        """Load the graph for each number of results. Raises ONNX Runtime's errors."""
+        """Load the graph. Raises ONNX Runtime's errors."""
         self._device = device
         manifest = directory.manifest
         self._range = (manifest.rating_range.low, manifest.rating_range.high - manifest.rating_range.low)
@@ -73,22 +74,22 @@ class DeviceRecommend:
         self.columns = [replace(columns, name="columns")]
         self.shape = CatalogueShape(*columns.shape)
         self.beyond = np.arange(self._n_items, self.shape.n_columns)
-        self.sessions = {
-            k: load_model(recommend_graph(self.shape, k, search), device, session_options("recommend", on_device=True))
-            for k in sorted({min(k, self._n_items) for k in LENGTHS if k <= LARGEST_K})
-        }
-        self._idle = {k: IdleBindings() for k in self.sessions}
+        self._search_kind: Search = search
+        options = session_options("recommend", on_device=True)
+        self.session = load_model(recommend_graph(self.shape, search), device, options)
+        self._lengths = sorted({min(k, self._n_items) for k in LENGTHS if k <= LARGEST_K})
+        self._idle = IdleBindings()
 
     def can_run(self, inputs: Mapping[str, AnyArray]) -> bool:
-        """Return True if the device has a graph for this number of results."""
-        return int(inputs["k"][0]) in range(1, max(self.sessions) + 1)
+        """Return True if the list of results is short enough for the device."""
+        return 1 <= int(inputs["k"][0]) <= self._lengths[-1]
 
     def run(self, outputs: Sequence[str], inputs: Mapping[str, AnyArray], *options: object) -> list[AnyArray]:
         """Run the graph like onnxruntime does. RunOptions are those of the CPU and are not read."""
         del options
         query = self.query(inputs)
         n_users, k = len(query), int(inputs["k"][0])
-        rows, scores = self._search(query, inputs["excluded_rows"], next(n for n in self.sessions if n >= k))
+        rows, scores = self._search(query, inputs["excluded_rows"], next(n for n in self._lengths if n >= k))
         found = self._complete(inputs, rows[:n_users, :k], scores[:n_users, :k])
         return [found[name] for name in outputs]
 
@@ -110,10 +111,10 @@ class DeviceRecommend:
     def _search(self, query: FloatArray, excluded: AnyArray, k: int) -> tuple[IndexArray, FloatArray]:
         batch_size, length = padded_length(len(query), BATCH_SIZES), padded_length(excluded.shape[1], LENGTHS)
         padded = self.padded_inputs(query, excluded, batch_size, length)
-        idle, shape = self._idle[k], (batch_size, length)
-        binding = idle.take(shape) or self.binding(k, padded)
+        shape = (batch_size, length, k)
+        binding = self._idle.take(shape) or self._bind(k, padded)
         rows, scores = binding.run(padded)
-        idle.put(shape, binding)
+        self._idle.put(shape, binding)
         return rows, scores  # type: ignore[return-value]
 
     def padded_inputs(self, query: FloatArray, excluded: AnyArray, batch_size: int, length: int) -> dict[str, AnyArray]:
@@ -125,13 +126,14 @@ class DeviceRecommend:
         rows[:, length:] = self.beyond
         return {"query": wide, "excluded": rows}
 
-    def binding(self, k: int, padded: Mapping[str, AnyArray]) -> FixedBinding:
-        """Return a new binding for inputs of these shapes."""
+    def _bind(self, k: int, padded: Mapping[str, AnyArray]) -> FixedBinding:
+        """Make a binding for inputs of these shapes and k results."""
         lowered = np.full(padded["excluded"].shape, EXCLUDED_SCORE, dtype=np.float32)
         inputs = {**padded, "lowered": lowered}
         shape = (len(lowered), k)
         outputs: dict[str, AnyArray] = {"rows": np.empty(shape, np.int64), "scores": np.empty(shape, np.float32)}
-        return FixedBinding(self.sessions[k], self.columns, inputs, outputs, self._device)
+        on_host = counts(self.shape, k, self._search_kind)
+        return FixedBinding(self.session, self.columns, inputs, on_host, outputs, self._device)
 
     def _complete(self, inputs: Mapping[str, AnyArray], rows: IndexArray, scores: FloatArray) -> dict[str, AnyArray]:
         """Add the terms that are equal for all items of a user, and compute the ratings, as graph recommend does."""

@@ -8,11 +8,13 @@ tests of graph recommend (docs/decisions/0013).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from cofactor_server.arrays import IndexArray
 from cofactor_server.inference.device.onnx_model import FLOAT, INT64, GraphBuilder
 
 # The axes of ReduceMax are an attribute: an input of opset 18 would have to be on the host.
@@ -42,19 +44,30 @@ class CatalogueShape:
     n_rows: int
     n_columns: int
 
+    @property
+    def n_blocks(self) -> int:
+        """Return the number of blocks."""
+        return self.n_columns // BLOCK
+
+    @property
+    def n_groups(self) -> int:
+        """Return the number of groups of blocks; the last one may not be full."""
+        return -(-self.n_blocks // BLOCKS_PER_GROUP)
+
     def search(self) -> Search:
         """Return how to find the best items, so that each TopK has few elements."""
         if self.n_columns <= MAX_TOP_K_ELEMENTS:
             return "plain"
-        return "blocks" if self.n_columns // BLOCK <= MAX_TOP_K_ELEMENTS else "groups"
+        return "blocks" if self.n_blocks <= MAX_TOP_K_ELEMENTS else "groups"
 
 
-def recommend_graph(shape: CatalogueShape, k: int, search: Search = "auto") -> bytes:
+def recommend_graph(shape: CatalogueShape, search: Search = "auto") -> bytes:
     """Build the model: the k best columns of columns (n_rows, n_columns) for each query.
 
-    Inputs: query f32 (B, n_rows), whose product with a column is its score; columns; excluded i64 (B, E), columns to
-    leave out; lowered f32 (B, E), EXCLUDED_SCORE everywhere. Outputs: rows i64 (B, k), best first, scores f32 (B, k).
-    The k blocks with the highest maxima hold the k best columns, so the result is exact.
+    Inputs on the device: query f32 (B, n_rows), whose product with a column is its score; columns; excluded i64 (B, E),
+    columns to leave out; lowered f32 (B, E), EXCLUDED_SCORE everywhere. Inputs on the host: those of `counts`. Outputs:
+    rows i64 (B, k), best first, scores f32 (B, k). The k blocks with the highest maxima hold the k best columns, so the
+    result is exact.
     """
     search = shape.search() if search == "auto" else search
     graph = GraphBuilder("recommend_device", OPSET)
@@ -62,35 +75,44 @@ def recommend_graph(shape: CatalogueShape, k: int, search: Search = "auto") -> b
     columns = graph.input("columns", FLOAT, [shape.n_rows, shape.n_columns])
     excluded = graph.input("excluded", INT64, ["B", "E"])
     lowered = graph.input("lowered", FLOAT, ["B", "E"])
+    inputs = {name: graph.input(name, INT64, [1]) for name in counts(shape, 1, search)}
     scores = graph.add("MatMul", query, columns)
     scores = graph.add("ScatterElements", scores, excluded, lowered, axis=1)
     if search == "plain":
-        best, rows = graph.add_many("TopK", 2, scores, graph.integers(k), axis=1)
+        best, rows = graph.add_many("TopK", 2, scores, inputs["k"], axis=1)
     else:
-        best, rows = _search_blocks(graph, scores, shape.n_columns, k, in_groups=search == "groups")
-    graph.output("rows", rows, INT64, ["B", k])
-    graph.output("scores", best, FLOAT, ["B", k])
+        best, rows = _search_blocks(graph, scores, shape.n_columns, inputs)
+    graph.output("rows", rows, INT64, ["B", "k"])
+    graph.output("scores", best, FLOAT, ["B", "k"])
     return graph.serialize()
 
 
-def _search_blocks(graph: GraphBuilder, scores: str, n_columns: int, k: int, *, in_groups: bool) -> tuple[str, str]:
-    n_blocks = n_columns // BLOCK
-    maxima = graph.add("ReduceMax", _split(graph, scores, n_blocks, BLOCK), axes=[2], keepdims=0)
-    n_best = min(k, n_blocks)
-    if in_groups:
-        n_groups = -(-n_blocks // BLOCKS_PER_GROUP)
-        missing = n_groups * BLOCKS_PER_GROUP - n_blocks
-        if missing:
-            filler = graph.constant(np.array(PADDING_SCORE, dtype=np.float32))
-            maxima = graph.add("Pad", maxima, graph.integers(0, 0, 0, missing), filler)
-        groups = _split(graph, maxima, n_groups, BLOCKS_PER_GROUP)
-        highest = graph.add("ReduceMax", groups, axes=[2], keepdims=0)
-        best_groups = _best_in_order(graph, highest, min(k, n_groups))
-        _, best_blocks = _best_within(graph, groups, best_groups, BLOCKS_PER_GROUP, min(k, n_groups), n_best)
-        best_blocks = _ascending(graph, best_blocks, n_best)
-    else:
-        best_blocks = _best_in_order(graph, maxima, n_best)
-    return _best_within(graph, _split(graph, scores, n_blocks, BLOCK), best_blocks, BLOCK, n_best, k)
+def counts(shape: CatalogueShape, k: int, search: Search = "auto") -> dict[str, IndexArray]:
+    """Return the inputs that say how many columns, blocks and groups to choose for k results."""
+    search = shape.search() if search == "auto" else search
+    limits = {"k": shape.n_columns}
+    if search != "plain":
+        limits["k_blocks"] = shape.n_blocks
+    if search == "groups":
+        limits["k_groups"] = shape.n_groups
+    return {name: np.array([min(k, limit)], dtype=np.int64) for name, limit in limits.items()}
+
+
+def _search_blocks(graph: GraphBuilder, scores: str, n_columns: int, inputs: Mapping[str, str]) -> tuple[str, str]:
+    shape = CatalogueShape(0, n_columns)
+    blocks = _split(graph, scores, shape.n_blocks, BLOCK)
+    maxima = graph.add("ReduceMax", blocks, axes=[2], keepdims=0)
+    if "k_groups" not in inputs:
+        return _best_within(graph, blocks, _best_in_order(graph, maxima, inputs["k_blocks"]), BLOCK, inputs["k"])
+    missing = shape.n_groups * BLOCKS_PER_GROUP - shape.n_blocks
+    if missing:
+        filler = graph.constant(np.array(PADDING_SCORE, dtype=np.float32))
+        maxima = graph.add("Pad", maxima, graph.integers(0, 0, 0, missing), filler)
+    groups = _split(graph, maxima, shape.n_groups, BLOCKS_PER_GROUP)
+    highest = graph.add("ReduceMax", groups, axes=[2], keepdims=0)
+    best_groups = _best_in_order(graph, highest, inputs["k_groups"])
+    _, best_blocks = _best_within(graph, groups, best_groups, BLOCKS_PER_GROUP, inputs["k_blocks"])
+    return _best_within(graph, blocks, _ascending(graph, best_blocks, inputs["k_blocks"]), BLOCK, inputs["k"])
 
 
 def _split(graph: GraphBuilder, values: str, n_parts: int, size: int) -> str:
@@ -98,27 +120,24 @@ def _split(graph: GraphBuilder, values: str, n_parts: int, size: int) -> str:
     return graph.add("Reshape", values, graph.integers(-1, n_parts, size))
 
 
-def _best_in_order(graph: GraphBuilder, values: str, n_best: int) -> str:
+def _best_in_order(graph: GraphBuilder, values: str, n_best: str) -> str:
     """Return the indices of the highest values (B, n), in ascending order -> (B, n_best)."""
-    _, indices = graph.add_many("TopK", 2, values, graph.integers(n_best), axis=1)
+    _, indices = graph.add_many("TopK", 2, values, n_best, axis=1)
     return _ascending(graph, indices, n_best)
 
 
-def _ascending(graph: GraphBuilder, indices: str, n: int) -> str:
+def _ascending(graph: GraphBuilder, indices: str, n: str) -> str:
     """Sort indices (B, n), so that equal scores stay in the order of their rows."""
-    return graph.add_many("TopK", 2, indices, graph.integers(n), axis=1, largest=0)[0]
+    return graph.add_many("TopK", 2, indices, n, axis=1, largest=0)[0]
 
 
-def _best_within(
-    graph: GraphBuilder, parts: str, chosen: str, size: int, n_chosen: int, n_best: int
-) -> tuple[str, str]:
+def _best_within(graph: GraphBuilder, parts: str, chosen: str, size: int, n_best: str) -> tuple[str, str]:
     """Find the highest values in chosen parts.
 
     parts (B, n, size), chosen (B, n_chosen) -> the n_best highest values, and their positions in the rows of n * size.
     """
-    values = graph.add("GatherND", parts, _split(graph, chosen, n_chosen, 1), batch_dims=1)
-    flat = graph.add("Reshape", values, graph.integers(-1, n_chosen * size))
-    best, positions = graph.add_many("TopK", 2, flat, graph.integers(n_best), axis=1)
+    values = graph.add("GatherND", parts, graph.add("Unsqueeze", chosen, graph.integers(2)), batch_dims=1)
+    best, positions = graph.add_many("TopK", 2, graph.add("Flatten", values, axis=1), n_best, axis=1)
     width = graph.integers(size)
     place = graph.add("Div", positions, width)
     offset = graph.add("Sub", positions, graph.add("Mul", place, width))

@@ -57,10 +57,14 @@ class FixedBinding:
         session: onnxruntime.InferenceSession,
         tables: Sequence[DeviceArray],
         inputs: Mapping[str, AnyArray],
+        on_host: Mapping[str, AnyArray],
         outputs: Mapping[str, AnyArray],
         device: Device,
     ) -> None:
-        """Allocate memory for inputs of these shapes, and fill it with their values. Runs fill the arrays `outputs`."""
+        """Allocate memory on the device for inputs of these shapes, and fill it with their values.
+
+        The inputs `on_host` stay as they are; runs fill the arrays `outputs`.
+        """
         self._session = session
         self._binding = session.io_binding()
         bind(self._binding, tables, device)
@@ -71,6 +75,8 @@ class FixedBinding:
         }
         for name, value in self._values.items():
             self._binding.bind_ortvalue_input(name, value)
+        for name, array in on_host.items():
+            self._binding.bind_cpu_input(name, array)
         # Bound to arrays, because their shapes are known: ONNX Runtime need not allocate them in every run.
         self._outputs = outputs
         for name, array in outputs.items():

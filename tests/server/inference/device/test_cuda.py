@@ -75,7 +75,7 @@ def test_all_graphs_share_one_copy_of_each_table(indexed_version, device):
 def test_every_search_is_exact_and_stays_on_the_device(search, indexed_version, device):
     directory = open_version_directory(indexed_version)
     found = DeviceRecommend(directory, DeviceTables(directory, device), device, search)
-    assert nodes_elsewhere(found.sessions[16], device) == []
+    assert nodes_elsewhere(found.session, device) == []
     session = load_on_cpu(directory, "recommend")
     inputs = TrialInputs(directory)
     for n_users in (1, 5, 33):
