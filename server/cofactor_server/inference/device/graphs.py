@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import onnxruntime
@@ -15,6 +16,7 @@ from cofactor_server.inference.device.failure import DeviceFailure
 from cofactor_server.inference.device.placement import (
     PlacedSession,
     Placement,
+    Trial,
     decide,
     measure,
     on_cpu,
@@ -107,7 +109,7 @@ class DeviceGraphs:
                 self._give_up(graph)
                 continue
             device = self.sessions[graph]
-            is_accepted = device.can_run if isinstance(device, DeviceRecommend) else _accepts_everything
+            is_accepted = partial(_is_accepted, device, placement) if graph == RECOMMEND else _accepts_everything
             placed[graph] = PlacedSession(session.run, device.run, placement, size_of(graph), is_accepted, failure)
         self._report_memory()
         return placed
@@ -157,16 +159,16 @@ class DeviceGraphs:
         outputs = [output.name for output in session.get_outputs()]
         device = self.sessions[graph]
         try:
-            # The largest first: its memory serves all the others.
-            device.run(outputs, runs[sizes[-1]])
+            possible = _possible_sizes(sizes, lambda size: device.run(outputs, runs[size]))
             trials = measure(
-                sizes,
+                possible,
                 lambda size: shortest_run_s(lambda: session.run(outputs, runs[size])),
                 lambda size: shortest_run_s(lambda: device.run(outputs, runs[size])),
             )
         except Exception as error:
             self.drop(graph, reason_of(str(error)) or type(error).__name__)
             return on_cpu(graph, self._problems[graph])
+        trials += [Trial(size, None, None) for size in sizes[len(possible) :]]
         return decide(graph, trials, is_pinned=self._pinned is not None)
 
     def _report_memory(self) -> None:
@@ -199,6 +201,30 @@ def _ms(seconds: float | None) -> str:
 
 def _batch_sizes(max_batch_size: int) -> Sequence[int]:
     return [size for size in BATCH_SIZES if size <= padded_length(max_batch_size, BATCH_SIZES)]
+
+
+def _possible_sizes(sizes: Sequence[int], run: Callable[[int], object]) -> Sequence[int]:
+    """Return the sizes up to the largest for which the device has room. Raises its error if there is none.
+
+    The largest comes first: its memory serves all the others.
+    """
+    for n_sizes in range(len(sizes), 0, -1):
+        try:
+            run(sizes[n_sizes - 1])
+        except Exception:  # ONNX Runtime's errors have no common base class
+            if n_sizes == 1:
+                raise
+            _LOGGER.debug("the device has no room for a run of %d", sizes[n_sizes - 1], exc_info=True)
+        else:
+            return sizes[:n_sizes]
+    return []
+
+
+def _is_accepted(device: RunsGraph, placement: Placement, inputs: Mapping[str, AnyArray]) -> bool:
+    """Return True if the device takes a run of graph recommend also at the size to which it is padded."""
+    if not placement.takes(padded_length(len(inputs["user_bias"]), BATCH_SIZES)):
+        return False
+    return not isinstance(device, DeviceRecommend) or device.can_run(inputs)
 
 
 def _accepts_everything(inputs: Mapping[str, AnyArray]) -> bool:

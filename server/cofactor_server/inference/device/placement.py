@@ -29,7 +29,7 @@ class Trial:
 
     Attributes:
         size: number of users, pairs or candidates.
-        cpu_s: time on the CPU; None if it was not tried because the device is far ahead.
+        cpu_s: time on the CPU; None if it was not tried because the device is far ahead, or failed.
         device_s: time on the device; None if the run failed there.
     """
 
@@ -81,8 +81,8 @@ def measure(sizes: Sequence[int], on_cpu: Seconds, on_device: Seconds) -> list[T
 
 
 def decide(graph: str, trials: Sequence[Trial], *, is_pinned: bool = False) -> Placement:
-    """Choose the device for every size at which it was faster than the CPU; a pinned graph runs there at every size."""
-    on_device = tuple(is_pinned or _is_faster(trial) for trial in trials)
+    """Choose the device for every size at which it was faster, or for a pinned graph for every size that it can run."""
+    on_device = tuple(trial.device_s is not None and (is_pinned or _is_faster(trial)) for trial in trials)
     if is_pinned:
         reason = "pinned to the device by --gpu-graphs"
     elif not any(on_device):

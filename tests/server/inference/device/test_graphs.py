@@ -18,6 +18,7 @@ from cofactor.v1.recommender_pb2 import RecommendRequest
 from cofactor_server.errors import ModelRefused, ProviderUnavailable
 from cofactor_server.inference import engine as engine_module
 from cofactor_server.inference.device import graphs as device_graphs_module
+from cofactor_server.inference.device.failure import DeviceFailure
 from cofactor_server.inference.device.graphs import DeviceGraphs
 from cofactor_server.inference.device.placement import Trial
 from cofactor_server.inference.device.recommend import DeviceRecommend, has_device_graph
@@ -359,6 +360,40 @@ def test_long_lists_of_results_run_on_the_cpu(indexed_version, always):
     users = np.zeros((1, directory.manifest.user_factor_count), np.float32)
     rows, _, _ = engine.recommend(users, one, one, np.array([[n_items]]), 500)
     assert rows.shape == (1, 500)
+
+
+class LittleRoom:
+    """Session that fails for batches of more than a number of users, as a device without room for them does."""
+
+    def __init__(self, session, n_users):
+        self.session, self.n_users = session, n_users
+
+    def run(self, outputs, inputs):
+        if len(inputs["user_bias"]) > self.n_users:
+            raise RuntimeError("Available memory of 1 is smaller than requested bytes of 2")
+        return self.session.run(outputs, inputs)
+
+
+def test_a_size_for_which_the_device_has_no_room_runs_on_the_cpu(dot_version, always):
+    always(2.0, 1.0)
+    directory = open_version_directory(dot_version)
+    engine = Engine(directory, [CPU], must_use_first=True, device=PRETENDED)
+    graphs = engine.device_graphs
+    graphs.sessions["recommend"] = LittleRoom(graphs.sessions["recommend"], 8)
+    engine.warm_up(32)
+    placement = next(place for place in engine.placements if place.graph == "recommend")
+    assert [trial.device_s is not None for trial in placement.trials] == [True, True, False]
+    assert placement.on_device == (True, True, False)
+    # Nine users would be padded to 32 on the device.
+    for n_users in (1, 8, 9, 32):
+        inputs = inputs_of(directory, 1, n_users=n_users, k=5)
+        arguments = [inputs[name] for name in ("user_factors", "user_bias", "popularity_weight", "excluded_rows")]
+        assert engine.recommend(*arguments, 5)[0].shape == (n_users, 5)
+    graphs = DeviceGraphs(directory, PRETENDED, must_use=False)
+    graphs.sessions["recommend"] = LittleRoom(graphs.sessions["recommend"], 0)
+    graphs.place({"recommend": load_on_cpu(directory, "recommend")}, 8, DeviceFailure())
+    assert "recommend" not in graphs.sessions
+    assert "smaller than requested bytes" in graphs.placements[0].reason
 
 
 def with_wrong_bias(directory):

@@ -53,6 +53,13 @@ def test_a_pinned_graph_runs_on_the_device_whatever_the_times_say():
     assert "--gpu-graphs" in placement.reason
 
 
+def test_a_size_that_failed_on_the_device_runs_on_the_cpu_also_if_the_graph_is_pinned():
+    for is_pinned in (False, True):
+        placement = decide("recommend", trials((1, 1.0, 0.1), (8, None, None)), is_pinned=is_pinned)
+        assert placement.takes(7)
+        assert not placement.takes(8)
+
+
 def test_a_graph_without_trials_runs_on_the_cpu():
     assert not on_cpu("predict", "it does not load").takes(1)
 
