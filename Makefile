@@ -1,7 +1,7 @@
 # Build, test and release Cofactor. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-faults test-images test-floors check format proto check-proto templates check-templates lock audit sbom image image-trainer clean
+.PHONY: help demo serve test test-cuda test-faults test-images test-floors check format proto check-proto templates check-templates lock audit sbom image image-trainer clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -36,6 +36,10 @@ serve: $(INSTALLED) ## Run the demo and keep the server running
 
 test: $(INSTALLED) ## Run all tests except those of the clients in other languages and of the images
 	@$(BIN)/python -m pytest -q -m 'not clients and not images' $(PYTEST_ARGS)
+
+test-cuda: $(INSTALLED) ## Run the tests that need a CUDA device, on a machine that has one
+	@$(BIN)/python -c 'from cofactor_server.inference.execution_providers import cuda_problem; import sys; problem = cuda_problem(); problem and sys.exit(f"error: nothing is tested: {problem}")'
+	@$(BIN)/python -m pytest -q -m cuda -rs $(PYTEST_ARGS)
 
 test-faults: $(INSTALLED) ## Run the fault tests at full length
 	@FAULTS=full $(BIN)/python -m pytest -q tests/faults

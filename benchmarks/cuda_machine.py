@@ -1,77 +1,85 @@
-"""Measure a CUDA machine in one run: parity, graph times, memory, the server, its workers, training.
+"""Measure a CUDA machine in minutes: start, parity, Recommend, placement, device memory, the server, training.
 
-    python -m benchmarks.cuda_machine [--quick] [--output docs/benchmarks/cuda.md]
+    python -m benchmarks.cuda_machine [--seconds 540] [--versions FOLDER] [--output docs/benchmarks/cuda.md]
 
-Every part compares with a reference from the same run: parity with the CPU provider, the graphs with a copy in device
-memory (bytes of the table over the measured bandwidth is the least time in which a whole catalogue can be scored),
-several workers with one, training on the device with training on the CPU. A part that fails is reported in its place;
-the others go on, and the exit status is 1.
+The parts run in the order of their importance. Every line is printed, and the page written again, as soon as it is
+measured, so a run that is cut off keeps what it has. No part begins after --seconds. A part that fails is reported in
+its place; the others go on, and the exit status is 1. --versions keeps the exported versions for the next run.
 
-Without a CUDA device every part runs as far as it can on the CPU provider, with the buffers and padded batches of a
-device, and says so. That run shows only that the script works.
+Without a CUDA device every part runs as far as it can with the CPU in the place of the device, and says so. That run
+shows only that the script works; a test makes it with --small.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import platform
-import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import torch
 
-from benchmarks.cuda_graphs import K, bound_runs, device_memory, graph_times, has_cuda, parity, version_of
-from cofactor_client import Client
-from cofactor_trainer.architectures.recipes import find_recipe
-from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
-from cofactor_trainer.data.splits import random_split
-from cofactor_trainer.training.train import train
-from tests.support import synthetic
+from benchmarks.cuda.graphs import networks, placement, start_and_parity
+from benchmarks.cuda.recommend import recommend_times
+from benchmarks.cuda.run import Part, Run, find_device
+from benchmarks.cuda.serving import server_throughput, training
+from benchmarks.cuda.targets import targets
+from cofactor_server.errors import ProviderUnavailable
 
-SECONDS_OF_LOAD = 5.0
+PARTS: dict[str, Part] = {
+    "Start and parity": start_and_parity,
+    "Recommend": recommend_times,
+    "Placement and device memory": placement,
+    "Server": server_throughput,
+    "Training": training,
+    "Networks": networks,
+}
 
 
-def main() -> int:
-    """Run every part; print the page and write it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="use small catalogues and short loads")
-    parser.add_argument("--output", type=Path, metavar="PAGE", help="Markdown page to write")
-    arguments = parser.parse_args()
-    sizes = (1_682, 20_000) if arguments.quick else (1_682, 100_000, 1_000_000)
-    lines, failed = [f"# On {device_name()}", "", f"`{' '.join(['python', *sys.argv])}`, {machine()}", ""], 0
-    parts = (parity, graph_times, bound_runs, device_memory, server_throughput, worker_scaling, training_times)
-    with tempfile.TemporaryDirectory() as folder:
-        for part in parts:
-            print(part.__name__, flush=True)
-            try:
-                lines += part(Path(folder), sizes, quick=arguments.quick)
-            except Exception as error:
-                traceback.print_exc()
-                failed += 1
-                lines += [f"## {part.__name__} FAILED", "", f"{type(error).__name__}: {error}", ""]
-    page = "\n".join(lines) + "\n"
-    print(page)
-    if arguments.output:
-        arguments.output.write_text(page, encoding="utf-8")
-    return int(failed > 0)
+class Page:
+    """A page that is printed line by line, and written again with every line.
+
+    Attributes:
+        n_failed: number of parts that failed.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._lines: list[str] = []
+        self.n_failed = 0
+
+    def add(self, *lines: str) -> None:
+        """Add lines."""
+        self._lines += lines
+        print(*lines, sep="\n", flush=True)
+        if self._path is not None:
+            self._path.write_text("\n".join(self._lines).rstrip() + "\n", encoding="utf-8")
+
+    def add_part(self, name: str, part: Part, run: Run) -> None:
+        """Run a part and add its lines, or say why there are none."""
+        self.add("", f"## {name}", "")
+        if run.seconds_left() < 0:
+            self.add("Left out: no time left.")
+            return
+        started = time.monotonic()
+        try:
+            for line in part(run):
+                self.add(line)
+        except Exception as error:
+            traceback.print_exc()
+            self.n_failed += 1
+            self.add("", f"**FAILED**: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        self.add("", f"This part took {time.monotonic() - started:.0f} s.")
 
 
 def device_name() -> str:
     """Return the name of the device, or say that there is none."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "a machine without CUDA (CPU provider only)"
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "a machine without CUDA"
 
 
 def machine() -> str:
@@ -82,139 +90,36 @@ def machine() -> str:
     )
 
 
-@contextmanager
-def serving(models: Path, provider: str, workers: int) -> Iterator[str]:
-    """Run a server process on a free port; yield its address once it is ready."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "cofactor_server", "--models", str(models), "--port", str(port)]
-    # Without the cache: otherwise the benchmark would measure only cached responses.
-    command += ["--provider", provider, "--workers", str(workers), "--cache-mib", "0", "--log-level", "warning"]
-    with subprocess.Popen(command) as process:
-        try:
-            address = f"127.0.0.1:{port}"
-            with Client(address) as client:
-                client.wait_until_ready(120)
-            yield address
-        finally:
-            process.terminate()
-            process.wait(60)
+def measure(run: Run, page: Page, command: str) -> None:
+    """Run every part, then compare what was measured with the targets."""
+    page.add(f"# CUDA: {device_name()}", "", f"`{command}`: {machine()}.")
+    if not run.is_on_cuda:
+        page.add("", "**No CUDA device: the CPU ran in its place.** The figures say nothing about a device.")
+    for name, part in PARTS.items():
+        page.add_part(name, part, run)
+    page.add("", "## Targets", "")
+    page.add(*targets(run))
 
 
-def ask(address: str, seconds: float, n_threads: int, n_items: int) -> int:
-    """Call Recommend in a closed loop from several threads; return the number of responses."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    with Client(address) as client:
-        known = synthetic.make_dataset(n_items=n_items).user_ids
-        end = time.monotonic() + seconds
-
-        def loop(start: int) -> int:
-            done = 0
-            while time.monotonic() < end:
-                assert len(client.recommend(known[(start + done) % len(known)], k=K, return_items=False).results) == K
-                done += 1
-            return done
-
-        with ThreadPoolExecutor(n_threads) as pool:
-            return sum(pool.map(loop, range(n_threads)))
-
-
-def throughput(address: str, n_clients: int, seconds: float, n_items: int) -> float:
-    """Return the requests per second of several client processes with eight calls in flight each."""
-    with multiprocessing.get_context("spawn").Pool(n_clients) as pool:
-        pool.starmap(ask, [(address, 1.0, 2, n_items)] * n_clients)
-        return sum(pool.starmap(ask, [(address, seconds, 8, n_items)] * n_clients)) / seconds
-
-
-def n_client_processes() -> int:
-    """Return half of the number of cores; the server gets the other half."""
-    return max(1, len(os.sched_getaffinity(0)) // 2)
-
-
-def served_alone(models: Path, n_items: int) -> Path:
-    """Return a folder that holds one model only."""
-    alone = models / f"serve-{n_items}"
-    if not alone.exists():
-        version = version_of(models, "dot-product", n_items)
-        alone.mkdir()
-        # Hard links: the server follows no symbolic links.
-        shutil.copytree(version.parent, alone / version.parent.name, copy_function=os.link)
-    return alone
-
-
-def server_throughput(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[str]:
-    """Measure unary Recommend through the server on each provider."""
-    seconds = SECONDS_OF_LOAD / (5 if quick else 1)
-    lines = [f"## Server: unary Recommend, {n_client_processes()} client processes with 8 calls in flight each", ""]
-    lines += ["| items | CPU, 1 worker, requests/s | CUDA, 1 worker, requests/s |", "|---|---|---|"]
-    for n_items in sizes:
-        alone = served_alone(models, n_items)
-        rates = []
-        for provider in ("cpu", "cuda"):
-            if provider == "cuda" and not has_cuda():
-                rates.append("no CUDA device")
-                continue
-            with serving(alone, provider, 1) as address:
-                rates.append(f"{throughput(address, n_client_processes(), seconds, n_items):,.0f}")
-        lines.append(f"| {n_items:,} | " + " | ".join(rates) + " |")
-    return [*lines, ""]
-
-
-def worker_scaling(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[str]:
-    """Measure requests per second of 1, 2, 4 … workers on the CPU, up to half of the cores."""
-    seconds = SECONDS_OF_LOAD / (5 if quick else 1)
-    lines = ["## Workers on the CPU", "", "| workers | requests/s | relative to one worker |", "|---|---|---|"]
-    alone, first, workers = served_alone(models, sizes[0]), 0.0, 1
-    while workers <= n_client_processes():
-        with serving(alone, "cpu", workers) as address:
-            rate = throughput(address, n_client_processes(), seconds, sizes[0])
-        first = first or rate
-        lines.append(f"| {workers} | {rate:,.0f} | {rate / first:.2f} |")
-        workers *= 2
-    return [*lines, ""]
-
-
-def training_times(models: Path, sizes: tuple[int, ...], *, quick: bool) -> list[str]:
-    """Measure seconds per epoch with large batches, on the CPU and on the device."""
-    del models, sizes
-    n_users, n_items, n_ratings = (2_000, 4_000, 200_000) if quick else (138_000, 27_000, 20_000_000)
-    ratings = synthetic_ratings(n_users, n_items, n_ratings)
-    split = random_split(ratings, 0.01)
-    recipe = replace(find_recipe("p6"), epochs=2, batch_size=65_536, learning_rate=2e-2)
-    lines = [f"## Training, {n_ratings:,} synthetic ratings, {n_users:,} users, {n_items:,} items, batch 65,536", ""]
-    lines += ["| device | seconds per epoch | validation MSE |", "|---|---|---|"]
-    for device in ("cpu", "cuda"):
-        if device == "cuda" and not torch.cuda.is_available():
-            lines.append("| cuda | no CUDA device | |")
-            continue
-        result = train(split.train, split.validation, recipe, device=device)
-        last = result.history[-1]
-        lines.append(f"| {device} | {last.seconds:.2f} | {last.validation_loss:.4f} |")
-    return [*lines, ""]
-
-
-def synthetic_ratings(n_users: int, n_items: int, n_ratings: int):
-    """Return random ratings of items of varying popularity, with some structure to learn."""
-    random = np.random.default_rng(0)
-    users = (n_users * random.random(n_ratings) ** 1.5).astype(np.int32)
-    items = (n_items * random.random(n_ratings) ** 2).astype(np.int32)
-    quality = random.normal(0, 0.5, n_items)[items] + random.normal(0, 0.5, n_users)[users]
-    ratings = np.clip(np.round(3.5 + quality + random.normal(0, 0.7, n_ratings)), 1, 5).astype(np.float32)
-    return RatingsDataset(
-        name="synthetic",
-        user_ids=sorted(map(str, range(n_users))),
-        catalogue=Catalogue(
-            sorted(map(str, range(n_items))), [""] * n_items, [()] * n_items, np.zeros(n_items, dtype=np.int64)
-        ),
-        user_rows=users,
-        item_rows=items,
-        ratings=ratings,
-        timestamps=None,
-        rating_min=1.0,
-        rating_max=5.0,
-    )
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=540, help="no part begins after this time")
+    parser.add_argument("--small", action="store_true", help="use small catalogues and short loads")
+    parser.add_argument("--versions", type=Path, metavar="FOLDER", help="folder that keeps the exported versions")
+    parser.add_argument("--output", type=Path, metavar="PAGE", help="Markdown page to write")
+    arguments = parser.parse_args()
+    try:
+        device = find_device()
+    except ProviderUnavailable as error:
+        print(f"error: there is a CUDA device, but ONNX Runtime does not use it: {error}", file=sys.stderr)
+        return 2
+    page = Page(arguments.output)
+    with tempfile.TemporaryDirectory() as folder:
+        versions = arguments.versions or Path(folder)
+        run = Run(device, versions, arguments.small, time.monotonic() + arguments.seconds)
+        measure(run, page, f"python -m benchmarks.cuda_machine {' '.join(sys.argv[1:])}".strip())
+    return int(page.n_failed > 0)
 
 
 if __name__ == "__main__":

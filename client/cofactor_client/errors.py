@@ -222,6 +222,7 @@ _STATUS_OF_REASON: dict[str, grpc.StatusCode] = {
     "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
     "PERMISSION_DENIED": grpc.StatusCode.PERMISSION_DENIED,
     "NOT_SERVING": grpc.StatusCode.UNAVAILABLE,
+    "DEVICE_FAILED": grpc.StatusCode.UNAVAILABLE,
     "RATE_LIMITED": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "REPOSITORY_READ_ONLY": grpc.StatusCode.FAILED_PRECONDITION,
     "INTERNAL": grpc.StatusCode.INTERNAL,

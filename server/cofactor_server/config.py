@@ -55,6 +55,7 @@ _PROTECTIONS = (
     "tls_client_authority",
     "require_signature",
 )
+_GRAPHS = ("recommend", "predict", "similar_items", "similarity", "embed_user")
 # Variables of the client, which may run in the same environment.
 _OF_CLIENTS = {"COFACTOR_TOKEN", "COFACTOR_TLS_CA", "COFACTOR_ADDRESS", "COFACTOR_TIMEOUT"}
 
@@ -110,7 +111,15 @@ class ServerConfig:
     admin_port: int = _setting(0, "port on 127.0.0.1 for the admin API and channelz; 0: no admin API", 0, 65535)
     oip: bool = _setting(False, "answer the Open Inference Protocol too, on the same port")
     tracing: bool = _setting(False, "send OpenTelemetry traces; the OTEL_* variables configure them")
-    provider: Provider = _setting("auto", "where the graphs run; auto: on CUDA if it works, else on the CPU")
+    provider: Provider = _setting(
+        "auto",
+        "where the graphs may run; auto: on CUDA too if it works and there is one process; cuda: CUDA must work",
+    )
+    gpu_graphs: str = _setting(
+        "auto",
+        "graphs that run on CUDA; auto: each graph and batch size where it was faster when the version was loaded; "
+        "else names, such as recommend,similar_items",
+    )
     gpu_memory_mib: int = _setting(0, "most device memory per graph, MiB; 0: no limit", 0)
     approximate: bool = _setting(
         False, "recommend from a version's index if it has one, on the CPU; needs the extra approximate"
@@ -149,6 +158,16 @@ class ServerConfig:
         hints = typing.get_type_hints(type(self))
         for setting in dataclasses.fields(self):
             _check_range(setting, hints[setting.name], getattr(self, setting.name))
+        unknown = (self.pinned_gpu_graphs or frozenset()) - set(_GRAPHS)
+        if unknown:
+            raise ConfigurationError(
+                f"gpu_graphs must be auto or some of {', '.join(_GRAPHS)}, not {', '.join(sorted(unknown))!r}"
+            )
+        if self.provider == "cuda" and self.workers > 1:
+            raise ConfigurationError(
+                f"workers must be 1 with provider cuda, not {self.workers}: each process would copy the tables to "
+                "the device; leave workers out, or use provider cpu"
+            )
         if 0 < self.max_connection_age_s < 1:
             raise ConfigurationError(
                 f"max_connection_age_s must be at least 1, or 0 for never, not {self.max_connection_age_s}"
@@ -164,6 +183,13 @@ class ServerConfig:
                 f"host {self.host} is not loopback and the server has no TLS: anyone on the network could read and "
                 "make calls; set tls_certificate and tls_key, or pass --insecure-plaintext if a proxy encrypts"
             )
+
+    @property
+    def pinned_gpu_graphs(self) -> frozenset[str] | None:
+        """Return the graphs that run on CUDA whatever is faster, or None if each runs where it is faster."""
+        if self.gpu_graphs == "auto":
+            return None
+        return frozenset(name.strip() for name in self.gpu_graphs.split(","))
 
 
 def _check_range(setting: dataclasses.Field[Any], hint: Any, value: Any) -> None:

@@ -18,6 +18,7 @@ CofactorError
 │   ├── Unauthenticated             UNAUTHENTICATED
 │   ├── PermissionDenied            PERMISSION_DENIED
 │   ├── NotServing                  UNAVAILABLE
+│   ├── DeviceFailed                UNAVAILABLE
 │   ├── RateLimited                 RESOURCE_EXHAUSTED
 │   ├── RepositoryReadOnly          FAILED_PRECONDITION (admin API)
 │   └── InternalError               INTERNAL
@@ -287,6 +288,17 @@ class NotServing(RequestError):
 
     def __init__(self) -> None:
         super().__init__("the server is not serving; retry on another replica", retry_after_s=1.0)
+
+
+class DeviceFailed(RequestError):
+    """The server's device was lost or ran out of memory. The server stops, so that it is replaced."""
+
+    code = "UNAVAILABLE"
+    reason = "DEVICE_FAILED"
+    remedy = "Retry on another replica. The Python client does so by itself."
+
+    def __init__(self) -> None:
+        super().__init__("the server's device has failed; retry on another replica", retry_after_s=1.0)
 
 
 class RateLimited(RequestError):

@@ -18,6 +18,7 @@ from cofactor.v1 import catalog_pb2_grpc, recommender_pb2_grpc
 from cofactor_server.admin.server import AdminServer
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ConfigurationError
+from cofactor_server.inference.device.failure import DeviceFailure
 from cofactor_server.observability.counters import Metrics
 from cofactor_server.observability.process_reports import MetricsReporter
 from cofactor_server.observability.tracing import tracing_interceptor
@@ -93,6 +94,7 @@ class RunningServer:
         pools: its thread pools.
         reporter: reports its metrics.
         admin: its admin API, or None.
+        device_failure: says if a run on a device has failed.
     """
 
     def __init__(
@@ -104,8 +106,12 @@ class RunningServer:
         admin: AdminServer | None,
         closing: ExitStack,
         authenticator: Authenticator | None = None,
+        device_failure: DeviceFailure | None = None,
     ) -> None:
-        """`closing` closes what the server uses; it runs after the drain. `authenticator` has files to reload."""
+        """`closing` closes what the server uses; it runs after the drain. `authenticator` has files to reload.
+
+        After a `device_failure` the server reports NOT_SERVING; whoever runs it must stop it.
+        """
         self.port = listener.port
         self.pools = pools
         self.reporter = reporter
@@ -116,6 +122,8 @@ class RunningServer:
         self._authenticator = authenticator
         self._stopping = threading.Lock()
         self._is_stopped = False
+        self.device_failure = device_failure or DeviceFailure()
+        self.device_failure.then(lambda: listener.health.set_serving(False))
 
     @property
     def repository(self) -> ModelRegistry:
@@ -170,7 +178,8 @@ def create_server(
         tracing = _tracing(config, closing)
         pools = _thread_pools(config)
         closing.callback(pools.shutdown)
-        live = LiveRegistry(config, metrics)
+        device_failure = DeviceFailure()
+        live = LiveRegistry(config, metrics, device_failure)
         closing.callback(live.close)
         shadow = ShadowTraffic(metrics, lambda: pools.calls.is_busy)
         closing.callback(shadow.close)
@@ -193,7 +202,8 @@ def create_server(
         listener = Listener(server, health, _listen(server, config, certificates), config.drain_delay_s, config.grace_s)
         admin = AdminServer(live, authenticator, config.admin_port, on_reload) if config.admin_port else None
         reporter = MetricsReporter(metrics, ServingGauges(live, lambda: pools.calls.n_waiting, expiry_times))
-        running = RunningServer(listener, live, pools, reporter, admin, closing.pop_all(), authenticator)
+        closing_all = closing.pop_all()
+        running = RunningServer(listener, live, pools, reporter, admin, closing_all, authenticator, device_failure)
     listener.start()
     live.follow(config.poll_interval_s)
     _LOGGER.info("listening on %s port %d, default model %s", config.host, running.port, live.current.default_name)

@@ -53,6 +53,10 @@ def test_every_setting_can_be_given_in_all_three_ways(tmp_path):
         (["--models", "m", "--port", "x"], "--port must be a whole number, not 'x'"),
         (["--models", "m", "--port", "70000"], "port must be between 0 and 65535, not 70000"),
         (["--models", "m", "--provider", "tpu"], "provider must be one of auto, cuda, cpu, not tpu"),
+        (
+            ["--models", "m", "--gpu-graphs", "recommend,all"],
+            "gpu_graphs must be auto or some of recommend, .*not 'all'",
+        ),
         (["--models", "m", "--threads", "0"], "threads must be between 1 and 1024"),
         (["--models", "m", "--grace-s", "nan"], "grace_s must be between 0 and 1000000, not nan"),
         (["--models", "m", "--grace-s", "inf"], "grace_s must be between 0 and 1000000, not inf"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -9,13 +10,15 @@ import onnxruntime
 
 from cofactor_server.arrays import AnyArray, FloatArray, IndexArray
 from cofactor_server.errors import ModelRefused
-from cofactor_server.inference.execution_providers import CPU, CUDA, ProviderList
-from cofactor_server.inference.io_binding import BoundSession
+from cofactor_server.inference.device.failure import DeviceFailure
+from cofactor_server.inference.device.graphs import DeviceGraphs
+from cofactor_server.inference.device.placement import Placement
+from cofactor_server.inference.device.shape_buckets import BATCH_SIZES
+from cofactor_server.inference.execution_providers import CPU, Device, ProviderList, device_of
 from cofactor_server.inference.memory_budget import floats_per_user
 from cofactor_server.inference.rating_scale import RatingScale
-from cofactor_server.inference.sessions import DEVICE, SessionLoader
-from cofactor_server.inference.shape_buckets import BATCH_SIZES, ShapeBuckets
-from cofactor_server.observability.call_timing import TimedSession
+from cofactor_server.inference.sessions import load_on_cpu
+from cofactor_server.observability.call_timing import Session, TimedSession
 from cofactor_server.repository.version_directory import VersionDirectory
 
 # A gather of more rows than this would copy a large part of the table at once.
@@ -38,62 +41,98 @@ class Engine:
     The engine does not check rows: a row outside its table is undefined behaviour on CUDA.
 
     Attributes:
-        providers: execution providers of the recommend graph, the one that runs it first.
+        device_graphs: the graphs on a device, until warm_up all of them; None if there is no device.
         has_ranking_part: True if Recommend can order by a logit of its own, so that its graph takes order_weights.
     """
 
-    def __init__(self, directory: VersionDirectory, providers: ProviderList, *, must_use_first: bool) -> None:
-        """Load the graphs.
+    def __init__(
+        self,
+        directory: VersionDirectory,
+        providers: ProviderList,
+        *,
+        must_use_first: bool,
+        pinned: frozenset[str] | None = None,
+        device: Device | None = None,
+        failure: DeviceFailure | None = None,
+    ) -> None:
+        """Load the graphs on the CPU, and also on the device that the providers prefer.
 
-        Raises ModelRefused if a graph does not load, and ProviderUnavailable if `must_use_first` asks for CUDA and CUDA
-        does not run a graph.
+        `pinned` names graphs that run on the device whatever is faster; None lets warm_up decide for every graph.
+        `device` is used in place of that of the providers. `failure` is told if a run on the device fails later.
+
+        Raises ModelRefused if a graph does not load, and ProviderUnavailable if `must_use_first` asks for a device and
+        the device does not load a graph that it must run.
         """
-        loader = SessionLoader(directory, providers, must_use_first=must_use_first)
-        sessions = {graph.name: loader.load(graph.name) for graph in directory.manifest.graphs}
-        self.providers: list[str] = sessions["recommend"].get_providers()
-        self.has_ranking_part = _has_ranking_part(directory, sessions["recommend"])
-        self._device_tables = loader.device_tables  # the sessions keep no reference to them
+        self._cpu_sessions = {graph.name: load_on_cpu(directory, graph.name) for graph in directory.manifest.graphs}
+        self.has_ranking_part = _has_ranking_part(directory, self._cpu_sessions["recommend"])
+        device = device or device_of(providers)
+        self.device_graphs = None
+        if device is not None:
+            self.device_graphs = DeviceGraphs(directory, device, must_use=must_use_first, pinned=pinned)
+        self._failure = failure or DeviceFailure()
+        self._device_provider = CPU if device is None else device.provider
         self._output_names = {
-            name: [output.name for output in session.get_outputs()] for name, session in sessions.items()
+            name: [output.name for output in session.get_outputs()] for name, session in self._cpu_sessions.items()
         }
         self._scale = RatingScale(directory.manifest)
         self._floats_per_user = floats_per_user(directory)
-        self._shape_buckets: ShapeBuckets | None = None
-        if self.providers[0] == CUDA:
-            # Only on a device: the CPU gains nothing from bound memory, and computes padded users like any others.
-            bound = BoundSession(sessions["recommend"], RECOMMEND_OUTPUTS, DEVICE)
-            sessions["recommend"] = self._shape_buckets = ShapeBuckets(
-                bound, int(directory.manifest.item_count), has_ranking_part=self.has_ranking_part
-            )
-        self._sessions = {name: TimedSession(session) for name, session in sessions.items()}
-        self._predict = self._sessions["predict"]
-        self._recommend = self._sessions["recommend"]
-        self._similar_items = self._sessions["similar_items"]
-        self._similarity = self._sessions["similarity"]
-        self._embed_user = self._sessions.get("embed_user")
+        self._use(self._cpu_sessions)
+
+    def _use(self, sessions: Mapping[str, Session]) -> None:
+        """Run the graphs with these sessions from now on."""
+        timed = {name: TimedSession(session) for name, session in sessions.items()}
+        self._predict = timed["predict"]
+        self._recommend = timed["recommend"]
+        self._similar_items = timed["similar_items"]
+        self._similarity = timed["similarity"]
+        self._embed_user = timed.get("embed_user")
+
+    @property
+    def placements(self) -> list[Placement]:
+        """Return where each graph runs; empty if there is no device, or before warm_up."""
+        return [] if self.device_graphs is None else self.device_graphs.placements
+
+    @property
+    def providers(self) -> list[str]:
+        """Return the execution providers in use, that of the device first."""
+        uses_device = any(placement.uses_device for placement in self.placements)
+        return [self._device_provider, CPU] if uses_device else [CPU]
 
     @property
     def is_on_cpu(self) -> bool:
-        """Return True if the CPU runs the recommend graph."""
-        return self.providers[0] == CPU
+        """Return True if the CPU runs the recommend graph, whatever the number of users."""
+        return not any(place.uses_device for place in self.placements if place.graph == "recommend")
 
     @property
     def embeds_users(self) -> bool:
         """Return True if the version has the graph that embeds new users."""
         return self._embed_user is not None
 
-    def warm_up(self, max_batch_size: int, n_factors: int) -> int:
-        """Prepare for runs of up to `max_batch_size` users -> the largest batch size to use, at most that."""
-        if self._shape_buckets is None:
+    def warm_up(self, max_batch_size: int) -> int:
+        """Prepare for runs of up to `max_batch_size` users -> the largest batch size to use, at most that.
+
+        With a device, this decides where each graph runs, and runs Recommend there with every usual shape.
+        """
+        if self.device_graphs is None or self.device_graphs.placements:
+            return max_batch_size
+        self._use(self.device_graphs.place(self._cpu_sessions, max_batch_size, self._failure))
+        if self.is_on_cpu:
             return max_batch_size
         size = max(size for size in BATCH_SIZES if size <= max_batch_size)
-        self._shape_buckets.warm_up(RECOMMEND_OUTPUTS, n_factors, size)
+        self.device_graphs.warm_up(size)
         return size
 
     def run(self, graph: str, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
-        """Run a graph by its name -> all its outputs by name. For the golden tests."""
+        """Run a graph on the CPU by its name -> all its outputs by name. For the golden tests."""
         names = self._output_names[graph]
-        return dict(zip(names, self._sessions[graph].run(names, inputs), strict=True))
+        return dict(zip(names, self._cpu_sessions[graph].run(names, inputs), strict=True))
+
+    def run_on_device(self, graph: str, inputs: dict[str, AnyArray]) -> dict[str, AnyArray] | None:
+        """Do the same on the device; None if it does not run this graph, or not with these inputs."""
+        if self.device_graphs is None:
+            return None
+        outputs = self.device_graphs.run(graph, self._output_names[graph], inputs)
+        return None if outputs is None else dict(zip(self._output_names[graph], outputs, strict=True))
 
     def predict(
         self, user_factors: FloatArray, user_bias: FloatArray, item_rows: IndexArray
@@ -143,8 +182,7 @@ class Engine:
             assert order_weights is not None
             inputs["order_weights"] = order_weights
         floats = len(user_bias) * (self._floats_per_user + FLOATS_PER_RESULT * k)
-        keeps_memory = self._shape_buckets is not None or floats <= MAX_ARENA_FLOATS
-        options = () if keeps_memory else (_SHRINK_ARENA,)
+        options = () if floats <= MAX_ARENA_FLOATS else (_SHRINK_ARENA,)
         item_rows, scores, ratings = self._recommend.run(RECOMMEND_OUTPUTS, inputs, *options)
         return item_rows, scores, self._scale.clip(ratings)
 

@@ -42,7 +42,7 @@ def choose_top_k(
     """
     n_items, n_factors = int(directory.manifest.item_count), int(directory.manifest.user_factor_count)
     max_batch_size = min(config.max_batch_size, users_per_run(floats_per_user(directory)))
-    max_batch_size = engine.warm_up(max_batch_size, n_factors)
+    max_batch_size = engine.warm_up(max_batch_size)
     catalogue_top_k = CatalogueTopK(engine, n_items, max_batch_size)
     is_auto = config.batching == "auto"
     is_batched = config.batching == "on"

@@ -42,6 +42,15 @@ GAUGES = {
         ("model", "version", "provider"),
         "Number of processes that have loaded the version, by execution provider.",
     ),
+    "cofactor_graph_info": (
+        ("model", "version", "graph", "size", "provider"),
+        "Number of processes in which runs of this size (users, pairs or candidates) and more go to the execution "
+        "provider; only on servers with a device.",
+    ),
+    "cofactor_device_memory_bytes": (
+        ("model", "version", "kind"),
+        "Device memory that loading the version has taken (taken), and the size of its tables there (tables).",
+    ),
     "cofactor_model_current": (("model", "version"), "1 for the version that serves requests that name none."),
     "cofactor_model_load_timestamp_seconds": (("model", "version"), "When the version was loaded."),
     "cofactor_model_train_timestamp_seconds": (("model", "version"), "When the training of the version ended."),
@@ -54,7 +63,16 @@ GAUGES = {
     "cofactor_workers": ((), "Worker processes that serve."),
 }
 # Over several processes these gauges are summed, or the lowest value is taken; of all others the highest is.
-_SUMMED = frozenset({"cofactor_queue_depth", "cofactor_memory_bytes", "cofactor_model_info", "cofactor_workers"})
+_SUMMED = frozenset(
+    {
+        "cofactor_queue_depth",
+        "cofactor_memory_bytes",
+        "cofactor_model_info",
+        "cofactor_graph_info",
+        "cofactor_device_memory_bytes",
+        "cofactor_workers",
+    }
+)
 _LOWEST = frozenset({"cofactor_repository_reachable", "cofactor_tls_expiry_timestamp_seconds"})
 
 

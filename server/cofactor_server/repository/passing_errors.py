@@ -9,7 +9,8 @@ import re
 _VERSION_IS_WRONG = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
 # Libraries that have no error classes for a lack of memory or of file descriptors say it in these words.
 _SIGNS = re.compile(
-    "bad_alloc|bad allocation|failed to allocate|cannot allocate memory|out of memory|too many open files"
+    "bad_alloc|bad allocation|failed to allocate|smaller than requested bytes|cannot allocate memory|out of memory"
+    "|too many open files"
     rf"|system error number ({errno.ENOMEM}|{errno.ENFILE}|{errno.EMFILE})\b",
     re.IGNORECASE,
 )

@@ -58,11 +58,6 @@ class VersionDirectory:
         graph = self._graph(name)
         return graph is not None and graph.prepacked
 
-    def whole_tables(self, name: str) -> dict[str, str]:
-        """Return initializer name -> table name for the graph's initializers that are whole tables."""
-        graph = self._graph(name)
-        return {} if graph is None else {key: table for key, table in graph.tables.items() if table in self.tables}
-
     def _graph(self, name: str) -> Graph | None:
         return next((graph for graph in self.manifest.graphs if graph.name == name), None)
 

@@ -29,6 +29,8 @@ _LOGGER = logging.getLogger(__name__)
 
 # Time that a worker has to close its server after drain delay and grace, before it is killed.
 _CLOSING_S = 5.0
+# Exit code of a process whose device has failed. An orchestrator replaces it.
+DEVICE_FAILED = 3
 # New objects that start a search for unreachable cycles. Calls leave no cycles, and with Python's 700 the searches took
 # 2.7 us per call.
 _GARBAGE_THRESHOLD = 10_000
@@ -37,15 +39,16 @@ _GARBAGE_THRESHOLD = 10_000
 def serve_in_one_process(config: ServerConfig) -> int:
     """Serve in this process until SIGTERM or SIGINT, then return 0; the signals to reload do not end it.
 
-    Raises CofactorError if the server cannot start.
+    If the device fails, stop and return DEVICE_FAILED. Raises CofactorError if the server cannot start.
     """
     stop_signal = StopSignal(signal.SIGTERM, signal.SIGINT)
     gc.set_threshold(_GARBAGE_THRESHOLD)
     with create_server(config) as server, _metrics_endpoint(config, lambda: [server.reporter.report()]):
+        server.device_failure.then(stop_signal.set)
         stop_signal.wait(on_reload=server.reload_files)
         _LOGGER.info("stopping")
         server.stop()
-    return 0
+    return DEVICE_FAILED if server.device_failure.has_happened else 0
 
 
 def serve_with_workers(config: ServerConfig) -> int:

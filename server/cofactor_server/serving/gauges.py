@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from cofactor_server.observability.process_reports import Gauges
 from cofactor_server.observability.prometheus import GAUGES
+from cofactor_server.serving.loaded_version import LoadedVersion
 from cofactor_server.serving.registry import LiveRegistry
 
 
@@ -44,6 +45,22 @@ class ServingGauges:
                 gauges["cofactor_model_load_timestamp_seconds"].append((labels, loaded.load_time))
                 trained = float(manifest.train_time.seconds)
                 gauges["cofactor_model_train_timestamp_seconds"].append((labels, trained))
+                _add_device_gauges(gauges, labels, loaded.value)
             for version in state.refused:
                 gauges["cofactor_model_refused"].append(({"model": model, "version": version}, 1.0))
         return gauges
+
+
+def _add_device_gauges(gauges: Gauges, labels: dict[str, str], version: LoadedVersion) -> None:
+    """Report where the graphs of a version run and its device memory; nothing on a server without a device."""
+    for placement in version.description.placements:
+        for trial in placement.trials:
+            place = {"graph": placement.graph, "size": str(trial.size), "provider": trial.execution_provider}
+            gauges["cofactor_graph_info"].append(({**labels, **place}, 1.0))
+    if version.description.placements:
+        sizes = {
+            "taken": version.description.device_memory_bytes,
+            "tables": version.description.device_table_bytes,
+        }
+        for kind, size in sizes.items():
+            gauges["cofactor_device_memory_bytes"].append(({**labels, "kind": kind}, float(size)))

@@ -13,8 +13,9 @@ from cofactor.v1 import model_pb2
 from cofactor.v1.manifest_pb2 import EventFeedback, Manifest
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ModelRefused
+from cofactor_server.inference.device.failure import DeviceFailure
 from cofactor_server.inference.engine import Engine
-from cofactor_server.inference.execution_providers import ProviderList
+from cofactor_server.inference.execution_providers import CPU, ProviderList
 from cofactor_server.inference.golden_check import run_golden_tests
 from cofactor_server.inference.top_k_choice import choose_top_k
 from cofactor_server.ranking.catalogue import Catalogue
@@ -64,8 +65,14 @@ class LoadedVersion:
         description: describes the version in the catalog service.
     """
 
-    def __init__(self, directory: VersionDirectory, providers: ProviderList, config: ServerConfig) -> None:
-        """Load a version.
+    def __init__(
+        self,
+        directory: VersionDirectory,
+        providers: ProviderList,
+        config: ServerConfig,
+        device_failure: DeviceFailure | None = None,
+    ) -> None:
+        """Load a version. `device_failure` is told if a run on a device fails later.
 
         Raises ModelRefused if the version contradicts itself or fails a golden test, and ProviderUnavailable if the
         configured provider does not work.
@@ -76,7 +83,13 @@ class LoadedVersion:
         self.predicts_ratings = manifest.objective == "rating"
         self.event_weights = EventWeights(manifest.events) if manifest.HasField("events") else None
         self.orders = Orders(manifest)
-        self.engine = Engine(directory, providers, must_use_first=config.provider == "cuda")
+        self.engine = Engine(
+            directory,
+            providers,
+            must_use_first=config.provider == "cuda",
+            pinned=config.pinned_gpu_graphs,
+            failure=device_failure,
+        )
         n_golden_tests = run_golden_tests(directory, self.engine)
         with _refuse_invalid_tables(directory):
             self.user_ids = IdIndex(directory.strings("user_ids"))
@@ -148,6 +161,18 @@ def _describe(manifest: Manifest, engine: Engine, profile_keys: list[str]) -> mo
     model.load_time.FromSeconds(int(time.time()))
     if manifest.HasField("events"):
         model.events.CopyFrom(_describe_events(manifest.events))
+    if engine.device_graphs is not None:
+        model.device_memory_bytes = max(0, engine.device_graphs.memory_bytes or 0)
+        model.device_table_bytes = engine.device_graphs.tables.n_bytes
+    for placement in engine.placements:
+        entry = model.placements.add(graph=placement.graph, reason=placement.reason)
+        for trial, is_on_device in zip(placement.trials, placement.on_device, strict=True):
+            entry.trials.add(
+                size=trial.size,
+                execution_provider=engine.providers[0] if is_on_device else CPU,
+                cpu_ms=1000 * (trial.cpu_s or 0),
+                device_ms=1000 * (trial.device_s or 0),
+            )
     return model
 
 

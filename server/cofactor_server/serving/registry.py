@@ -10,6 +10,7 @@ from cofactor.v1.model_pb2 import ModelRef
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ConfigurationError, ModelNotFound, ModelRefused, NotServing, RequestError, quoted
 from cofactor_server.inference.ann_index import load_faiss
+from cofactor_server.inference.device.failure import DeviceFailure
 from cofactor_server.inference.execution_providers import requested_providers
 from cofactor_server.observability.counters import Metrics
 from cofactor_server.repository.locked_folder import open_process_folder
@@ -132,15 +133,15 @@ class LiveRegistry:
         current: registry for new requests.
     """
 
-    def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
-        """Verify and load the versions to serve.
+    def __init__(self, config: ServerConfig, metrics: Metrics, device_failure: DeviceFailure | None = None) -> None:
+        """Verify and load the versions to serve. `device_failure` is told if a run on a device fails later.
 
         Raises ModelRefused, ProviderUnavailable or ConfigurationError if the default model cannot be served.
         """
         self._private_folder = None if config.copies else open_process_folder("")
         copies = self._private_folder.path if self._private_folder else Path(config.copies)
         self.source = open_source(str(config.models))
-        self.watcher = ModelWatcher(self.source, _counted(_loader(config), metrics), copies, self._swap)
+        self.watcher = ModelWatcher(self.source, _counted(_loader(config, device_failure), metrics), copies, self._swap)
         self._default_name = config.model
         self.current = ModelRegistry({}, "")
         self.watcher.poll()
@@ -210,8 +211,10 @@ def _counted(load: Callable[[Path], LoadedVersion], metrics: Metrics) -> Callabl
     return load_and_count
 
 
-def _loader(config: ServerConfig) -> Callable[[Path], LoadedVersion]:
-    providers = requested_providers(config.provider, config.gpu_memory_mib)
+def _loader(config: ServerConfig, device_failure: DeviceFailure | None) -> Callable[[Path], LoadedVersion]:
+    # With workers, every process would have copies of the tables on the device, and contend for it.
+    provider = "cpu" if config.provider == "auto" and config.workers > 1 else config.provider
+    providers = requested_providers(provider, config.gpu_memory_mib)
     if config.approximate:
         load_faiss()
     verifier = SignatureVerifier(Path(config.require_signature)) if config.require_signature else None
@@ -220,6 +223,6 @@ def _loader(config: ServerConfig) -> Callable[[Path], LoadedVersion]:
         verify_manifest_checksum(path)
         if verifier is not None:
             verifier.verify(path)
-        return LoadedVersion(open_version_directory(path), providers, config)
+        return LoadedVersion(open_version_directory(path), providers, config, device_failure)
 
     return load

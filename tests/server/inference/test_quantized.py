@@ -49,6 +49,6 @@ def test_graphs_are_prepacked_if_the_manifest_says_so(dot_version, versions, tmp
     engine = Engine(open_version_directory(version), [CPU], must_use_first=True)
     disabled = {}
     for name in ("recommend", "predict"):
-        options = engine._sessions[name]._session.get_session_options()
+        options = engine._cpu_sessions[name].get_session_options()
         disabled[name] = options.get_session_config_entry("session.disable_prepacking")
     assert disabled == {"recommend": "0", "predict": "1"}

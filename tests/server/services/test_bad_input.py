@@ -260,6 +260,6 @@ def test_bad_input_gets_its_status_reason_field_and_remedy(api, method, request_
 def test_every_reason_that_a_request_can_cause_is_in_the_table():
     elsewhere = {  # tests of their own bring a server into the state
         "INTERNAL", "QUEUE_FULL", "DEADLINE_EXCEEDED", "NOT_SERVING", "PAGE_TOKEN_EXPIRED", "MALFORMED_REQUEST",
-        "UNAUTHENTICATED", "PERMISSION_DENIED", "RATE_LIMITED", "REPOSITORY_READ_ONLY",
+        "UNAUTHENTICATED", "PERMISSION_DENIED", "RATE_LIMITED", "REPOSITORY_READ_ONLY", "DEVICE_FAILED",
     }  # fmt: skip
     assert {row.values[3] for row in TABLE} == {error.reason for error in REQUEST_ERRORS} - elsewhere

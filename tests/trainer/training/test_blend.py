@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from cofactor_trainer.architectures import bayesian_mf as gibbs
+from cofactor_trainer.architectures import ordered_probit
 from cofactor_trainer.architectures.bayesian_mf import GibbsSampler
+from cofactor_trainer.architectures.ordered_probit import OrdinalSampler
 from cofactor_trainer.architectures.recipes import RECIPES
 from cofactor_trainer.errors import RecipeError
 from cofactor_trainer.scoring.numpy_scorer import logits_to_ratings, predict_all_logits
 from cofactor_trainer.training import blend as blending
 from cofactor_trainer.training.blend import factorize_predictions
 from cofactor_trainer.training.lr_finder import find_learning_rate
+from cofactor_trainer.training.observer import Observer
 from cofactor_trainer.training.train import train
 from tests.support.synthetic import make_dataset, with_profiles
 
@@ -117,11 +120,36 @@ def test_the_mean_of_the_samples_recovers_the_true_ratings():
     for sweep in range(50):
         sampler.sweep()
         if sweep >= 15:
-            users, items = sampler.collapse()
-            samples.append(users[:-1, :-1] @ items[:, :-1].T + users[:-1, -1:] + items[:, -1] + sampler.mean - 3)
+            samples.append(sampler.predictions()[:-1] - 3)
     errors = [np.square(sample - truth[:-1]).mean() for sample in [np.mean(samples, 0), *samples]]
     assert errors[0] < 0.3 * np.square(truth).mean()
     assert errors[0] < min(errors[1:])
+
+
+@pytest.mark.parametrize("factor", [0.25, 20])
+def test_ratings_on_another_scale_are_learnt_as_well(factor):
+    """The draws are the same, so only rounding differs."""
+    dataset = make_dataset(30, 20)
+    no_features = [np.zeros((n, 0), np.float32) for n in (30, 20)]
+    one = GibbsSampler(dataset, *no_features, 3, 0)
+    other = GibbsSampler(replace(dataset, ratings=dataset.ratings * np.float32(factor)), *no_features, 3, 0)
+    for sampler in (one, other):
+        for _ in range(3):
+            sampler.sweep()
+    np.testing.assert_allclose(other.predictions() / factor, one.predictions(), atol=0.01)
+    assert other.train_error == pytest.approx(one.train_error * factor**2, rel=0.01)
+
+
+def test_ratings_that_are_all_the_same_are_predicted():
+    dataset = make_dataset(30, 20)
+    sampler = GibbsSampler(
+        replace(dataset, ratings=np.full_like(dataset.ratings, 3)),
+        *(np.zeros((n, 0), np.float32) for n in (30, 20)),
+        3,
+        0,
+    )
+    sampler.sweep()
+    np.testing.assert_allclose(sampler.predictions().mean(), 3, atol=0.1)
 
 
 def test_factorizing_reproduces_a_matrix_of_low_rank():
@@ -142,6 +170,34 @@ def test_the_blend_is_reproducible_and_better_than_the_mean_rating():
     assert np.array_equal(first.model.user_factors, second.model.user_factors)
     assert first.history[-1].epoch == BEST.epochs
     assert first.history[-1].validation_loss < np.var(dataset.ratings)
+
+
+class Progress(Observer):
+    """Counts reports of progress, and remembers the last one."""
+
+    def __init__(self):
+        self.n_reports, self.last = 0, 0.0
+
+    def on_progress(self, n_done, n_total):
+        self.n_reports, self.last = self.n_reports + 1, n_done / n_total
+
+
+def test_the_progress_counts_the_sweeps_of_both_samplers():
+    progress = Progress()
+    train(make_dataset(40, 30), None, BEST, observer=progress)
+    assert (progress.n_reports, progress.last) == (2 * BEST.epochs, 1.0)
+
+
+@pytest.mark.parametrize(("noise", "second_kind"), [(0.0, OrdinalSampler), (0.1, GibbsSampler)])
+def test_the_second_sampler_takes_levels_for_ordered_outcomes(noise, second_kind, monkeypatch):
+    monkeypatch.setattr(ordered_probit, "MIN_RATINGS", 100)
+    dataset = make_dataset(40, 30)
+    ratings = dataset.ratings + noise * np.random.default_rng(0).random(dataset.n_ratings, np.float32)
+    first, second = blending._make_samplers(replace(dataset, ratings=ratings), 0)
+    assert (type(first), type(second)) == (GibbsSampler, second_kind)
+    first.sweep()
+    second.sweep()
+    assert not np.array_equal(first.predictions(), second.predictions())
 
 
 def test_a_blend_that_cannot_be_trained_is_refused(monkeypatch, tmp_path):

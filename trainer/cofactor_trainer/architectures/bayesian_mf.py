@@ -7,7 +7,8 @@ The model is that of svdpp.py with normal errors and without a sigmoid. The rati
 where j runs over the other items that u rated and x over the other users who rated i. Every vector has a normal prior.
 The prior's mean is linear in the features of the user or item, and its precision has a Wishart prior. Every user and
 every item has its own noise. Predictions are the mean over Gibbs samples, which accounts for the uncertainty of each
-vector.
+vector. Ratings are scaled to the standard deviation of those that the constants below were tuned on, so that a scale of
+1 to 100 learns as one of 1 to 5 does.
 
 Sources: R. Salakhutdinov and A. Mnih, Bayesian probabilistic matrix factorization using Markov chain Monte Carlo, ICML
 2008; S. Rendle, Factorization machines with libFM, 2012 (the flipped SVD++); J. Simm et al., Macau, 2017 (features);
@@ -16,16 +17,20 @@ B. Lakshminarayanan et al., Robust Bayesian matrix factorisation, 2011 (noise).
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.nn.functional import embedding_bag
 
 from cofactor_trainer.data.dataset import Float32Array, Int64Array, RatingsDataset, RowArray
 
 Float64Array = npt.NDArray[np.float64]
 
-# Tuned on ML-100k, split 7: docs/decisions/0003-recipes.md.
+# Tuned on ML-100k, split 7: docs/decisions/0003-recipes.md. Its ratings have this standard deviation.
+TUNED_STD = 1.1257
 # Precision of the error of a rating, before it is multiplied by a factor of its user and a factor of its item.
 NOISE_PRECISION = 1.25
 # Strength of the gamma prior of those factors; the larger it is, the closer to 1 they stay.
@@ -67,49 +72,96 @@ class MatrixSide:
         """Number of rows."""
         return len(self.scale)
 
-    def ratings_of(self, row: int) -> Int64Array:
-        """Return the positions of a row's ratings."""
-        return self.order[self.starts[row] : self.starts[row + 1]]
-
     def sums(self, values: Float32Array) -> Float32Array:
         """Sum values (n_ratings, k) over each row's ratings, (n_rows, k)."""
-        total: Float32Array = np.add.reduceat(
-            np.concatenate([values[self.order], np.zeros_like(values[:1])]), self.starts[:-1], axis=0
+        return self._summed(values, self.order)
+
+    def sums_of_rows(
+        self, other: MatrixSide, values: Float32Array, weights: Float32Array | None = None
+    ) -> Float32Array:
+        """Sum values of the other side's rows (n_other, k) over each row's ratings, (n_rows, k).
+
+        weights (n_ratings,), if given, multiply the values.
+        """
+        return self._summed(values, other.rows[self.order], None if weights is None else weights[self.order])
+
+    def products_by_row(self, left: Float32Array, right: Float32Array) -> Float32Array:
+        """Return the product left.T @ right of each row's ratings; (n_ratings, k) each -> (n_rows, k, k)."""
+        left, right = left[self.order], right[self.order]
+        products = np.empty((self.n_rows, left.shape[1], right.shape[1]), np.float32)
+        for row, (start, end) in enumerate(itertools.pairwise(self.starts)):
+            np.matmul(left[start:end].T, right[start:end], out=products[row])
+        return products
+
+    def _summed(self, values: Float32Array, rows: Int64Array, weights: Float32Array | None = None) -> Float32Array:
+        """Sum the values (n, k) in ``rows`` (n_ratings,), which are sorted by this side's rows."""
+        # An embedding bag sums without a copy of the values by rating.
+        total = embedding_bag(
+            torch.from_numpy(rows),
+            torch.from_numpy(values),
+            torch.from_numpy(self.starts[:-1]),
+            mode="sum",
+            per_sample_weights=None if weights is None else torch.from_numpy(weights),
         )
-        total[np.diff(self.starts) == 0] = 0
-        return total
+        sums: Float32Array = total.numpy()
+        return sums
 
 
 class GibbsSampler:
-    """Draws samples of the model from its posterior; the same seed draws the same samples."""
+    """Draws samples of the model from its posterior; the same seed draws the same samples.
+
+    Attributes:
+        mean: mean of the ratings.
+        unit: standard deviation of the ratings as a multiple of that which the constants were tuned for.
+        train_error: mean squared error on the ratings, in the current sample.
+    """
+
+    noise_precision = NOISE_PRECISION
 
     def __init__(
         self, train: RatingsDataset, user_features: Float32Array, item_features: Float32Array, k: int, seed: int
     ) -> None:
         self._random = np.random.default_rng(seed)
         self.mean = float(train.ratings.mean(dtype=np.float64))
-        self._ratings = train.ratings - np.float32(self.mean)
+        self.unit = float(train.ratings.std(dtype=np.float64)) / TUNED_STD or 1.0
+        self._ratings = ((train.ratings - np.float32(self.mean)) / np.float32(self.unit)).astype(np.float32)
         self._k = k
         self.users = self._side(train.user_rows, train.n_users, user_features)
         self.items = self._side(train.item_rows, train.n_items, item_features)
-        self.train_error = float(np.mean(np.square(self._ratings)))
+        self.train_error = float(np.mean(np.square(self._ratings))) * self.unit**2
 
     def sweep(self) -> None:
         """Draw every vector and every noise factor once, given all others."""
-        precision = np.float32(NOISE_PRECISION) * self.users.noise[self.users.rows] * self.items.noise[self.items.rows]
+        precision = self.precision_by_rating()
         self._draw_side(self.users, self.items, precision)
         self._draw_side(self.items, self.users, precision)
         errors = np.square(self._errors())
-        self.train_error = float(errors.mean(dtype=np.float64))
+        self.train_error = float(errors.mean(dtype=np.float64)) * self.unit**2
         for side, other in ((self.users, self.items), (self.items, self.users)):
-            weighted = errors * np.float32(NOISE_PRECISION) * other.noise[other.rows]
+            weighted = errors * np.float32(self.noise_precision) * other.noise[other.rows]
             total = np.bincount(side.rows, weighted, minlength=side.n_rows)
             rate = NOISE_STRENGTH + 0.5 * total
             side.noise = self._random.gamma(NOISE_STRENGTH + np.diff(side.starts) / 2, 1 / rate).astype(np.float32)
 
-    def collapse(self) -> tuple[Float32Array, Float32Array]:
-        """Return the current sample as plain vectors, (n_users, k + 1) and (n_items, k + 1), the bias last."""
-        return self._vectors(self.users, self.items), self._vectors(self.items, self.users)
+    def precision_by_rating(self) -> Float32Array:
+        """Return the noise precision of every rating in units of ``unit``, in the current sample: (n_ratings,)."""
+        precision: Float32Array = np.float32(self.noise_precision) * self.users.noise[self.users.rows]
+        precision *= self.items.noise[self.items.rows]
+        return precision
+
+    def predictions(self) -> Float32Array:
+        """Return the mean rating of every user and item in the current sample, (n_users, n_items)."""
+        means = self._products()
+        means *= np.float32(self.unit)
+        means += np.float32(self.mean)
+        return means
+
+    def _products(self) -> Float32Array:
+        """Return the mean of every user and item in the current sample, in units of ``unit``: (n_users, n_items)."""
+        users, items = self._vectors(self.users, self.items), self._vectors(self.items, self.users)
+        products: Float32Array = users[:, :-1] @ items[:, :-1].T
+        products += users[:, -1:] + items[:, -1]
+        return products
 
     def _side(self, rows: RowArray, n_rows: int, features: Float32Array) -> MatrixSide:
         """Build a side with random own and implicit vectors and biases of 0."""
@@ -130,7 +182,7 @@ class GibbsSampler:
     def _vectors(self, side: MatrixSide, other: MatrixSide) -> Float32Array:
         """Add implicit feedback to the own vectors of a side, (n_rows, k + 1)."""
         vectors = side.own.copy()
-        vectors[:, :-1] += side.scale[:, None] * side.sums(other.implicit[other.rows])
+        vectors[:, :-1] += side.scale[:, None] * side.sums_of_rows(other, other.implicit)
         return vectors
 
     def _vectors_by_rating(self, side: MatrixSide, other: MatrixSide) -> Float32Array:
@@ -140,7 +192,7 @@ class GibbsSampler:
         return by_rating
 
     def _errors(self) -> Float32Array:
-        """Return ratings minus predictions, (n_ratings,)."""
+        """Return ratings minus predictions in units of ``unit``, (n_ratings,)."""
         users, items = self.users, self.items
         products = (self._vectors_by_rating(users, items) * self._vectors_by_rating(items, users)).sum(1)
         errors: Float32Array = self._ratings - products - users.own[users.rows, -1] - items.own[items.rows, -1]
@@ -155,10 +207,7 @@ class GibbsSampler:
         basis[:, :-1] = self._vectors_by_rating(other, side)
         errors = self._errors() + (side.own[side.rows] * basis).sum(1)
         weighted = basis * precision[:, None]
-        gram = np.empty((side.n_rows, self._k + 1, self._k + 1), np.float32)
-        for row in range(side.n_rows):
-            ratings = side.ratings_of(row)
-            gram[row] = weighted[ratings].T @ basis[ratings]
+        gram = side.products_by_row(weighted, basis)
         prior_mean, prior_precision = self._draw_prior(side.own, side.features, OWN_SCALE)
         target = side.sums(weighted * errors[:, None]) + prior_mean @ prior_precision
         covariance, noise = self._posterior(gram + prior_precision)
@@ -191,11 +240,12 @@ class GibbsSampler:
         prior_target = prior_mean @ prior_precision
         error_sums = side.sums(weighted * errors[:, None])
         feedback_changes = np.zeros((side.n_rows, k), np.float32)
+        in_order = [values[other.order] for values in (side.rows, basis, weighted, errors)]
         for row in self._random.permutation(other.n_rows):
-            ratings = other.ratings_of(row)
-            rows, vectors, weights = side.rows[ratings], basis[ratings], weighted[ratings]
+            ratings = slice(other.starts[row], other.starts[row + 1])
+            rows, vectors, weights, errors_before = (values[ratings] for values in in_order)
             scale = side.scale[rows]
-            own_errors = errors[ratings] - (feedback_changes[rows] * vectors).sum(1)
+            own_errors = errors_before - np.einsum("nk,nk->n", feedback_changes[rows], vectors)
             target = scale @ error_sums[rows] - (scale * own_errors) @ weights + information[row] @ other.implicit[row]
             drawn = covariance[row] @ (target + prior_target[row]) + noise[row]
             change = drawn - other.implicit[row]
@@ -208,14 +258,10 @@ class GibbsSampler:
     ) -> Float32Array:
         """Return the precision that the ratings give to each implicit vector of ``other``, (n_rows, k, k)."""
         k = self._k
-        own_weighted = (side.scale[side.rows] ** 2)[:, None] * weighted
-        information = np.empty((other.n_rows, k, k), np.float32)
-        flat_gram, squared_scale = gram.reshape(side.n_rows, k * k), side.scale**2
-        for row in range(other.n_rows):
-            ratings = other.ratings_of(row)
-            rows = side.rows[ratings]
-            information[row] = (squared_scale[rows] @ flat_gram[rows]).reshape(k, k)
-            information[row] -= own_weighted[ratings].T @ basis[ratings]
+        squared_scale = (side.scale**2)[side.rows]
+        flat_gram = gram.reshape(side.n_rows, k * k)
+        information = other.sums_of_rows(side, flat_gram, squared_scale).reshape(other.n_rows, k, k)
+        information -= other.products_by_row(squared_scale[:, None] * weighted, basis)
         return information
 
     def _posterior(self, precision: Float32Array) -> tuple[Float32Array, Float32Array]:

@@ -55,7 +55,7 @@ class Recipe:
         embedding_dropout: dropout of the network's input.
         hidden_dropout: dropout after each hidden layer.
         initial_std: standard deviation of the initial factors and biases.
-        epochs: passes over the ratings; for a blend, sweeps of the sampler.
+        epochs: passes over the ratings; for a blend, sweeps of each sampler.
         batch_size: ratings per step; for the model "ranking", users per step.
         steps_per_epoch: most steps in an epoch, reached with larger batches; None for no limit. Each step of a model
             with implicit feedback passes over all ratings, so its steps must not grow with the ratings.
@@ -259,7 +259,7 @@ _NEURAL_NET = replace(
 _HYBRID = replace(
     _NEURAL_NET, name="hybrid", model="hybrid", weight_decay=2.25, embedding_dropout=0.5, network_weight_decay=0.5
 )
-_BEST = Recipe("best", "blend", n_factors=128, rating_range="auto", epochs=150, ranking=_RANKING_BLEND)
+_BEST = Recipe("best", "blend", n_factors=128, rating_range="auto", epochs=90, ranking=_RANKING_BLEND)
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (

@@ -1,4 +1,4 @@
-"""Train the most accurate recipe: a Bayesian model and two hybrids, averaged into one dot product.
+"""Train the most accurate recipe: Bayesian models and two hybrids, averaged into one dot product.
 
 The mean of their predictions is a matrix with the rating of every user for every item. Its logits, less the means of
 rows and columns, are approximated by a truncated singular value decomposition (C. Eckart and G. Young, 1936). The
@@ -15,6 +15,7 @@ import torch
 
 from cofactor_trainer.architectures.bayesian_mf import GibbsSampler
 from cofactor_trainer.architectures.collapse import append_unknown_row, rarely_rated_items
+from cofactor_trainer.architectures.ordered_probit import OrdinalSampler, has_levels
 from cofactor_trainer.architectures.recipes import Range, Recipe, find_recipe, resolve_range
 from cofactor_trainer.data.dataset import Float32Array, RatingsDataset
 from cofactor_trainer.data.features import side_features
@@ -41,7 +42,7 @@ _MARGIN = 0.01
 def train_blend(task: TrainingTask, observer: Observer | None = None) -> TrainingResult:
     """Train all members and blend them.
 
-    An epoch is a sweep of the Gibbs sampler. Only the blend has an epoch result, under the number of the last sweep.
+    An epoch is a sweep of every Gibbs sampler. Only the blend has an epoch result, under the number of the last sweep.
 
     Raises:
         RecipeError: the matrix of users and items is too large, the recipe has too few epochs, or no rating range.
@@ -126,18 +127,29 @@ def _posterior_mean(
     """Average the predictions of the Gibbs samples after the burn-in, clipped to the rating scale.
 
     Returns:
-        The mean predictions (n_users, n_items), and the training error of the last sample.
+        The mean predictions (n_users, n_items), and the training error of the last sample of the first sampler.
     """
-    sampler = GibbsSampler(ratings, *side_features(ratings), GIBBS_FACTORS, seed)
-    total = np.zeros((ratings.n_users, ratings.n_items), np.float32)
-    n_ratings, n_samples = ratings.n_ratings, recipe.epochs - BURN_IN
-    for sweep in range(recipe.epochs):
-        sampler.sweep()
-        if sweep >= BURN_IN:
-            users, items = sampler.collapse()
-            total += users[:, :-1] @ items[:, :-1].T
-            total += users[:, -1:] + items[:, -1]
-        if observer is not None:
-            observer.on_progress((sweep + 1) * n_ratings, recipe.epochs * n_ratings)
-    mean = total / np.float32(n_samples) + np.float32(sampler.mean)
-    return mean.clip(ratings.rating_min, ratings.rating_max), sampler.train_error
+    samplers = _make_samplers(ratings, seed)
+    mean = np.zeros((ratings.n_users, ratings.n_items), np.float32)
+    n_sweeps, share = recipe.epochs * len(samplers), np.float32(1 / len(samplers))
+    for number, sampler in enumerate(samplers):
+        total = np.zeros_like(mean)
+        for sweep in range(recipe.epochs):
+            sampler.sweep()
+            if sweep >= BURN_IN:
+                total += sampler.predictions()
+            if observer is not None:
+                done = number * recipe.epochs + sweep + 1
+                observer.on_progress(done * ratings.n_ratings, n_sweeps * ratings.n_ratings)
+        total /= recipe.epochs - BURN_IN
+        mean += share * total.clip(ratings.rating_min, ratings.rating_max)
+    return mean, samplers[0].train_error
+
+
+def _make_samplers(ratings: RatingsDataset, seed: int) -> tuple[GibbsSampler, GibbsSampler]:
+    """Return two samplers: both take ratings for numbers, or the second one takes levels for ordered outcomes."""
+    features = side_features(ratings)
+    first = GibbsSampler(ratings, *features, GIBBS_FACTORS, seed)
+    if has_levels(ratings.ratings):
+        return first, OrdinalSampler(ratings, *features, GIBBS_FACTORS, seed)
+    return first, GibbsSampler(ratings, *features, GIBBS_FACTORS, seed + 1)
