@@ -1,5 +1,9 @@
 """A version that learnt from the events of the generated shop recommends what its customers like."""
 
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +17,7 @@ from cofactor_trainer.__main__ import main
 from cofactor_trainer.data.events.demo_shop import N_USERS, TYPES, generate_shop, item_id, user_id
 from cofactor_trainer.export.version_reader import read_version
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "events.md"
 WEIGHTS = ["--events", "purchase=5,cart=2,view=1", "--negative-events", "return"]
 # Customers like two categories of six.
 BY_CHANCE = 2 / 6
@@ -116,3 +121,25 @@ def test_a_newcomer_with_events_of_one_category_gets_that_category(models):
         scores[items] = -np.inf
         best = categories[np.argsort(-scores)[:10]]
         assert (best == category).mean() >= 0.6
+
+
+def test_the_commands_of_the_page_train_on_the_files_of_the_shop(tmp_path, monkeypatch, capsys):
+    commands = re.findall(r"^(?:python -m|cofactor-train) .*$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    generate, train = (shlex.split(command) for command in commands[:2])
+    monkeypatch.chdir(tmp_path)
+    assert import_module(generate[2]).main(generate[3:]) == 0
+    assert main([*train[1:], "--epochs", "1"]) == 0
+    printed = capsys.readouterr().out
+    shown = PAGE.read_text(encoding="utf-8").split("prints what it read:")[1].split("```")[1].strip()
+    assert all(line in printed for line in shown.splitlines())
+    assert [path.parts[:2] for path in Path("models").glob("*/*/manifest.json")] == [("models", "shop")]
+
+
+def test_the_report_speaks_of_events(models, tmp_path):
+    page = tmp_path / "page.html"
+    assert main(["report", str(models / "recent" / "1"), "--html", str(page), "--validation-fraction", "0"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "pairs of a user and an item with events" in text
+    assert "purchase 4,320 (weight 5), return 403 (negative)" in text
+    assert "the user came to it in a held-out event" in text
+    assert "scale 0 to 0" not in text

@@ -46,7 +46,7 @@ class HeldOutMeasures:
     Attributes:
         models: name -> measure -> value, for the model in its orders, and for baselines trained on the same ratings.
         k: number of recommendations that the ranking measures look at.
-        relevant_from: lowest rating of a relevant item.
+        relevant_from: lowest rating of a relevant item; None for events, which are all relevant.
         by_rating: errors by the true rating; None for a ranking model, like the next three.
         by_popularity: errors by the number of training ratings of the item.
         squared_error: how concentrated the squared error is in the users, the most active first.
@@ -55,7 +55,7 @@ class HeldOutMeasures:
 
     models: Mapping[str, Mapping[str, float]]
     k: int
-    relevant_from: float
+    relevant_from: float | None
     by_rating: GroupErrors | None = None
     by_popularity: GroupErrors | None = None
     squared_error: LorenzCurve | None = None
@@ -100,7 +100,8 @@ def read_measures(directory: Path) -> HeldOutMeasures | None:
 def measure_held_out(model: TrainedModel, split: Split, k: int = 10) -> HeldOutMeasures:
     """Measure a model that was trained on ``split.train``, and baselines, on ``split.validation``."""
     train, held_out = split.train, split.validation
-    measures = HeldOutMeasures(_models(model, split, k), k, relevance_threshold(split))
+    relevant_from = relevance_threshold(split) if train.events is None else None
+    measures = HeldOutMeasures(_models(model, split, k), k, relevant_from)
     if model.objective != "rating":
         return measures
     predicted = predict_ratings(model, held_out)

@@ -146,11 +146,14 @@ def _baselines(measures: HeldOutMeasures, protocol: str) -> Section:
     text += "Errors of predicted ratings (lower is better). " if "rmse" in shown else ""
     if "ndcg" in shown:
         n_users = max(int(values.get("n_users", 0)) for values in models.values())
+        relevant = "the user came to it in a held-out event"
+        if measures.relevant_from is not None:
+            relevant = f"the user gave it {measures.relevant_from:g} or more and that rating was held out"
         text += (
             f"The quality of the first {measures.k} recommendations for {n_users:,} users (higher is better): an item "
-            f"counts if the user gave it {measures.relevant_from:g} or more and that rating was held out. Coverage is "
-            f"the share of the catalogue among these recommendations. The last column is the share of the users whose "
-            "list begins with the most frequent first item: 100% means that all lists begin alike. "
+            f"counts if {relevant}. Coverage is the share of the catalogue among these recommendations. The last "
+            "column is the share of the users whose list begins with the most frequent first item: 100% means that all "
+            "lists begin alike. "
         )
         if len([name for name in models if name.startswith("this model")]) > 1:
             text += "The model's own order adds the popularity of the items to the predicted rating. "
@@ -261,16 +264,21 @@ def _rating_table(version: ExportedVersion) -> Section:
     user_ids = version.strings("user_ids")
     manifest = version.manifest
     density = manifest.rating_count / (manifest.user_count * manifest.item_count)
+    low, high = manifest.rating_min, manifest.rating_max
+    what, aim = "Ratings of the most active users for the most rated items.", "The model predicts the missing ratings."
+    if manifest.HasField("events"):
+        low, high = 0.0, float(np.nanmax(ratings, initial=1.0))
+        what = "Weights of the events of the most active users with the most frequent items."
+        aim = "The model orders the items that are missing."
     return Section(
         "Rating table",
-        f"Ratings of the most active users for the most rated items. Even here some are missing, and of the "
-        f"whole table only {density:.2%} is filled. The model predicts the missing ratings.",
+        f"{what} Even here some are missing, and of the whole table only {density:.2%} is filled. {aim}",
         figures.ratings_table(
             ratings,
             [user_ids[user] for user in users],
             [version.item_titles[item] for item in items],
-            manifest.rating_min,
-            manifest.rating_max,
+            low,
+            high,
         ),
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cofactor_trainer.data.dataset import RatingsDataset, row_counts
 from cofactor_trainer.data.events.feedback import EventFeedback
-from cofactor_trainer.data.events.weights import distinct_pairs
+from cofactor_trainer.data.events.weights import count_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def describe_events(events: RatingsDataset, left_out: Mapping[str, float]) -> li
     feedback = events.events
     assert feedback is not None
     n_rows = events.n_ratings
-    n_pairs = len(distinct_pairs(events)[0])
+    n_pairs = count_pairs(events)
     lines = [
         f"types: {_types(feedback, left_out)}",
         f"{n_rows:,} rows by {events.n_users:,} users of {events.n_items:,} items{_span(events)}; {n_pairs:,} pairs of "

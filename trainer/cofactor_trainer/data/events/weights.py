@@ -63,6 +63,13 @@ def distinct_pairs(events: RatingsDataset) -> tuple[Int64Array, Int64Array]:
     return firsts, pair_of_event
 
 
+def count_pairs(events: RatingsDataset) -> int:
+    """Count the pairs of a user and an item; this takes less memory than to number them."""
+    numbers = pair_numbers(events.user_rows, events.item_rows, events.n_items)
+    numbers.sort()
+    return int(np.count_nonzero(np.diff(numbers))) + min(len(numbers), 1)
+
+
 def with_dismissed(pairs: RatingsDataset) -> RatingsDataset:
     """Add the dismissed pairs of a data set to its rows, with the rating 0: what Recommend leaves out."""
     dismissed = pairs.dismissed

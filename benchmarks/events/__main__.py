@@ -1,10 +1,12 @@
 """Measure how well versions that learnt from events order items, beside popularity, implicit and EASE.
 
     pip install -r benchmarks/requirements.txt
-    python -m benchmarks.events [--quick] [--seeds 42 43 44 45 46] [--output docs/benchmarks/events.md]
+    python -m benchmarks.events [--quick] [--seeds 42 43 44 45 46] [--movielens FOLDER]
+        [--output docs/benchmarks/events.md]
 
 COFACTOR_LASTFM2K names the folder of user_artists.dat of the HetRec 2011 last.fm data, COFACTOR_ML100K that of
-MovieLens 100k, whose ratings from 4 on become events. --quick takes split 42 only. The exit status is 1 if a target is
+MovieLens 100k, whose ratings from 4 on become events; --movielens takes another MovieLens, such as 1M, in the place of
+100k. --quick takes split 42 only. The exit status is 1 if a target is
 missed.
 """
 
@@ -14,7 +16,7 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,14 +27,14 @@ import numpy as np
 import torch
 
 from benchmarks.datasets import lastfm_2k_folder, ml_100k_folder
-from benchmarks.event_rows import FEWEST_LISTENERS, OURS, Fit, PeerSettings, ours, peers
+from benchmarks.events.rows import FEWEST_LISTENERS, OURS, Fit, PeerSettings, ours, peers
 from benchmarks.ranking import Measured, paired_difference, processor_seconds
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.events.feedback import EventSettings
 from cofactor_trainer.data.events.files import read_events
 from cofactor_trainer.data.events.from_ratings import events_from_ratings
 from cofactor_trainer.data.events.splits import split_events
-from cofactor_trainer.data.movielens import load_100k
+from cofactor_trainer.data.movielens import load_100k, load_folder
 from cofactor_trainer.data.splits import Split, per_user_mask, time_mask
 from cofactor_trainer.evaluation.baselines import fit_popularity, fit_recent_popularity
 from cofactor_trainer.evaluation.evaluate import judge_recommendations
@@ -102,15 +104,19 @@ def lastfm(seeds: Sequence[int]) -> Table:
     return compare({OURS: ours, **peers(LASTFM_PEERS)}, {OURS: equal, "": logs})
 
 
-def movielens(seeds: Sequence[int]) -> Table:
+def films(folder: Path | None) -> RatingsDataset:
+    """Load the MovieLens of a folder; None for MovieLens 100k."""
+    return load_100k(ml_100k_folder(), by_title=True) if folder is None else load_folder(folder)
+
+
+def movielens(ratings: RatingsDataset, seeds: Sequence[int]) -> Table:
     """Compare on ratings from 4 on, as events of the same weight."""
-    events = events_from_ratings(load_100k(ml_100k_folder(), by_title=True), 4)
+    events = events_from_ratings(ratings, 4)
     return compare({OURS: ours, **peers(MOVIELENS_PEERS)}, {"": per_user_splits(events, seeds)})
 
 
-def half_life() -> Table:
+def half_life(ratings: RatingsDataset) -> Table:
     """Compare trainings with and without a half-life on the latest events of MovieLens."""
-    ratings = load_100k(ml_100k_folder(), by_title=True)
 
     def splits(days: float) -> list[Split]:
         events = events_from_ratings(ratings, 4, EventSettings(half_life=days * DAY))
@@ -164,25 +170,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44, 45, 46], help="seeds of the splits")
     parser.add_argument("--quick", action="store_true", help="split 42 only")
+    parser.add_argument("--movielens", type=Path, metavar="FOLDER", help="another MovieLens than 100k")
     parser.add_argument("--output", type=Path, metavar="PAGE", help="Markdown page to write")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     seeds = [42] if arguments.quick else arguments.seeds
-    parts: Sequence[Callable[[], Table]] = (partial(lastfm, seeds), partial(movielens, seeds), half_life)
-    plays, films, latest = (part() for part in parts)
+    ratings = films(arguments.movielens)
+    plays, likes, latest = lastfm(seeds), movielens(ratings, seeds), half_life(ratings)
     verdicts, met = check_targets(plays, latest)
-    print("\n".join([*plays.lines, "", *films.lines, "", *latest.lines, "", *verdicts]))
+    print("\n".join([*plays.lines, "", *likes.lines, "", *latest.lines, "", *verdicts]))
     if arguments.output is not None:
-        arguments.output.write_text(document(plays, films, latest, verdicts, seeds), encoding="utf-8")
+        arguments.output.write_text(document(ratings.name, plays, likes, latest, verdicts, seeds), encoding="utf-8")
     print("targets:", "met" if met else "MISSED")
     return int(not met)
 
 
-def document(plays: Table, films: Table, latest: Table, verdicts: Sequence[str], seeds: Sequence[int]) -> str:
+def document(
+    name: str, plays: Table, likes: Table, latest: Table, verdicts: Sequence[str], seeds: Sequence[int]
+) -> str:
     """Return the page."""
     command = " ".join(["python -m benchmarks.events", *sys.argv[1:]])
     n_users = len(np.unique(next(iter(latest.measured.values())).users))
-    tables = ("\n".join(part) for part in (plays.lines, films.lines, latest.lines, verdicts))
+    tables = ("\n".join(part) for part in (plays.lines, likes.lines, latest.lines, verdicts))
     play_lines, film_lines, latest_lines, targets = tables
     named_seeds, named_trainings = (", ".join(map(str, numbers)) for numbers in (seeds, TRAINING_SEEDS))
     return f"""# Events
@@ -207,7 +216,7 @@ out artists with fewer than {FEWEST_LISTENERS} listeners.
 {HEAD}
 {play_lines}
 
-## Films: MovieLens 100k
+## Films: {name}
 
 Ratings from 4 on are events (`--positive-from 4`); films that were rated lower are no candidates. A random 20 % of each
 user's ratings is held out, the same seeds.
@@ -217,7 +226,7 @@ user's ratings is held out, the same seeds.
 
 ## Does age count?
 
-MovieLens 100k again. The latest 10, 20 and 30 % of all events are held out in turn, and each part before them trains
+{name} again. The latest 10, 20 and 30 % of all events are held out in turn, and each part before them trains
 three times, with seeds {named_trainings}. Only {n_users} users have events both before and after one of these moments,
 because most people rated on one day: the interval is wide. The half-life was chosen on the part of 20 %, from 7, 30 and
 90 days, so the figure is a little too good.

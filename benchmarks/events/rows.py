@@ -1,4 +1,4 @@
-"""Train every model that benchmarks/events.py compares."""
+"""Train every model that python -m benchmarks.events compares."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Compare rankings that are learnt from events."""
