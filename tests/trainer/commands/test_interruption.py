@@ -28,6 +28,11 @@ def ratings(tmp_path):
     return path
 
 
+def hear_ctrl_c():
+    """Undo what the shell does to programs in the background: they ignore SIGINT, and so do the programs they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def is_importing(process, output):
     return "libtorch_cpu" in Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8")
 
@@ -54,7 +59,9 @@ def test_a_signal_ends_with_one_line_and_leaves_only_a_finished_training(
     with (tmp_path / "log").open("wb") as log:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
         command += ["--device", "cpu", *epochs]
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.PIPE, text=True, env=environment)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=hear_ctrl_c
+        )
     try:
         until(lambda: moment(process, output), 180)
         process.send_signal(number)
