@@ -209,8 +209,8 @@ too, are of the same trainings.
   that come first for anyone.
 - The last columns but one are differences in NDCG@10, default version or `best` less the row, with 95 % intervals: all
   seeds pooled, users as units.
-- ALS, BPR and EASE without weights see every rating as an interaction of the same weight. EASE on rating weights sees
-  .1 for the lowest rating to 1.3 for the highest.
+- ALS, BPR and EASE without weights see every rating as an interaction of the same weight. ALS and EASE on rating
+  weights see .1 for the lowest rating to 1.3 for the highest.
 - Seconds are the processor time that one thread needs to train.
 
 `{command}` on {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}.
