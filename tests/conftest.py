@@ -104,3 +104,17 @@ def shop_version(tmp_path_factory):
     training = ("--dataset", str(events), "--validation-fraction", "0", "--device", "cpu")
     assert main(["train", *training, *shop.EVENT_FLAGS, *sizes, *names]) == 0
     return folder / "shop" / "1"
+
+
+@pytest.fixture(scope="session")
+def mixed_version(tmp_path_factory):
+    """Version directory that the train command made from the ratings and events of tests/support/shop.py."""
+    from cofactor_trainer.__main__ import main
+
+    folder = tmp_path_factory.mktemp("mixed")
+    table = shop.write_mixed_table(folder / "table.csv")
+    names = ("--output", str(folder), "--name", "mixed", "--version", "1")
+    assert (
+        main(["train", "--dataset", str(table), "--device", "cpu", *shop.MIXED_FLAGS, *shop.MIXED_SIZES, *names]) == 0
+    )
+    return folder / "mixed" / "1"

@@ -95,6 +95,8 @@ class ModelEvents:
         weight_cap: largest weight of an item; 0 for no limit.
         log_weights: True if the weight is log(1 + sum); weight_cap applies after that.
         newest_event_time: of the training data, UTC; None if it has no times.
+        rating_weight: in a model that learnt from ratings and events, weight of the event that a rating counts as for
+            an item without events; 0 in other models.
     """
 
     types: tuple[EventType, ...]
@@ -102,6 +104,7 @@ class ModelEvents:
     weight_cap: float
     log_weights: bool
     newest_event_time: datetime | None
+    rating_weight: float = 0.0
 
 
 @dataclass(frozen=True)

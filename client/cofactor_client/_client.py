@@ -326,7 +326,8 @@ class Client(CatalogClient):
     ) -> NewUser:
         """Turn a new user's ratings (item id to rating) into an embedding, without training.
 
-        For a model that learnt from events, pass `events` instead: item ids or `Event` objects.
+        For a model that learnt from events, pass `events` instead: item ids or `Event` objects. A model that learnt
+        from both takes both.
         Pass the embedding as the user of any other call except `explain`. The server does not store it.
 
         >>> newcomer = client.embed_new_user({"1": 5.0, "10": 2.0})

@@ -115,9 +115,9 @@ class RatingHistory:
     """Ratings or events, and profile, of a user whom the model has not seen in training.
 
     Attributes:
-        ratings: item id to rating, on the model's scale; for a model that learnt from ratings.
+        ratings: item id to rating, on the model's scale; for a model that learnt from ratings, or from both.
         profile: sign-up answers, such as {"age": "24"}; `Model.profile_keys` lists those that the model uses.
-        events: item ids or `Event` objects, in any order; for a model that learnt from events.
+        events: item ids or `Event` objects, in any order; for a model that learnt from events, or from both.
     """
 
     ratings: Mapping[str, float] = field(default_factory=dict)

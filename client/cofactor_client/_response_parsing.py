@@ -175,6 +175,7 @@ def _model_events(events: model_pb2.Model.Events) -> ModelEvents:
         weight_cap=events.weight_cap,
         log_weights=events.log_weights,
         newest_event_time=_time(events.newest_event_time) if events.HasField("newest_event_time") else None,
+        rating_weight=events.rating_weight,
     )
 
 
@@ -214,7 +215,9 @@ def _ranking_score(ranking: recommender_pb2.ExplainResponse.RankingScore) -> Ran
         item_part=ranking.item_part,
         user_part=ranking.user_part,
         reasons=tuple(
-            RankingReason(r.item_id, r.rating, r.contribution, r.own_contribution, r.similar_rating_count)
+            RankingReason(
+                r.item_id, r.rating, r.contribution, r.own_contribution, r.similar_rating_count, r.event_weight
+            )
             for r in ranking.reasons
         ),
         other_part=ranking.other_part,

@@ -148,7 +148,7 @@ class Contribution:
 
     Attributes:
         item_id: the rated item.
-        rating: the user's rating of it; the weight of its events if the model learnt from events.
+        rating: the user's rating of it; the weight of its events if the model learnt from events only.
         contribution: the amount that it adds to `Explanation.interaction`.
     """
 
@@ -163,11 +163,13 @@ class RankingReason:
 
     Attributes:
         item_id: the rated item.
-        rating: the user's rating of it; the weight of its events if the model learnt from events.
+        rating: the user's rating of it; the weight of its events if the model learnt from events only.
         contribution: the amount that this rating and those that `similar_rating_count` counts add to the ranking score.
         own_contribution: the part of `contribution` that comes from this rating alone.
         similar_rating_count: number of ratings of similar items that move the score in the same direction and are no
             reasons of their own.
+        event_weight: the weight of its events if the model learnt from ratings and events; 0 in other models. The
+            rating is then 0 for an item without one.
     """
 
     item_id: str
@@ -175,6 +177,7 @@ class RankingReason:
     contribution: float
     own_contribution: float
     similar_rating_count: int
+    event_weight: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -291,7 +291,8 @@ class AsyncClient(AsyncCatalogClient):
     ) -> NewUser:
         """Turn a new user's ratings (item id to rating) into an embedding, without training.
 
-        For a model that learnt from events, pass `events` instead: item ids or `Event` objects.
+        For a model that learnt from events, pass `events` instead: item ids or `Event` objects. A model that learnt
+        from both takes both.
         Pass the embedding as the user of any other call except `explain`. The server does not store it.
         """
         request = build.embed_new_user(

@@ -76,6 +76,7 @@ KINDS = (
     Kind("dot-product"),
     Kind("dot-product", has_ranking=True),
     Kind("dot-product", has_range=False, objective="ranking"),
+    Kind("dot-product", has_ranking=True, has_events=True),
     Kind("dot-product", has_range=False, objective="ranking", has_events=True),
 )
 

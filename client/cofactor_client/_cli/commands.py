@@ -82,7 +82,9 @@ def embed(client: Client, arguments: Namespace) -> Output:
             yield Text(f"{event.count:g}  {event.event_type}  {titles[event.item_id]}".replace("    ", "  "))
         embedding = new_user.embedding
         source = f"{new_user.used_rating_count} ratings with an RMSE of {new_user.fit_rmse:.3f}"
-        if events:
+        if events and ratings:
+            source += f", and {new_user.used_event_count} events"
+        elif events:
             source = f"{new_user.used_event_count} events"
         yield Text(f"{len(embedding.factors)} factors, bias {embedding.bias:+.3f}, from {source}")
         if new_user.ignored_profile_keys:
@@ -157,7 +159,8 @@ def explain(client: Client, arguments: Namespace) -> Output:
         kind = tables.EVENTS if client.get_model().model.events else tables.RATINGS
         if ranking is not None:
             yield tables.ranking_table(ranking, explanation.ranking_score, items, kind)
-        yield tables.explanation_table(explanation, items, kind)
+        # What a model that learnt from both predicts comes from the ratings.
+        yield tables.explanation_table(explanation, items, kind if predicted is None else tables.RATINGS)
         yield tables.served_by(explanation.model)
 
     return Output(explanation, show)

@@ -139,7 +139,8 @@ def _because_of(
 ) -> tuple[str | Text, ...]:
     item = items.get(part.item_id)
     title = item.title if item and item.title else part.item_id
-    return _text(f"because of {title}{suffix}"), f"{part.rating:g}", f"{part.contribution:+.3f}"
+    weight = part.event_weight if isinstance(part, RankingReason) else 0.0
+    return _text(f"because of {title}{suffix}"), f"{weight or part.rating:g}", f"{part.contribution:+.3f}"
 
 
 def description_table(description: ModelDescription) -> Table:

@@ -96,20 +96,22 @@ class Manifest(_message.Message):
     def __init__(self, format_version: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., rating_count: _Optional[int] = ..., user_factor_count: _Optional[int] = ..., item_factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., global_bias: _Optional[float] = ..., rating_range: _Optional[_Union[RatingRange, _Mapping]] = ..., embedding_space: _Optional[str] = ..., profile_features: _Optional[_Iterable[_Union[ProfileFeature, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., dataset: _Optional[str] = ..., hyperparameters: _Optional[_Mapping[str, str]] = ..., producer: _Optional[str] = ..., default_popularity_weight: _Optional[float] = ..., graphs: _Optional[_Iterable[_Union[Graph, _Mapping]]] = ..., tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., epochs: _Optional[_Iterable[_Union[Epoch, _Mapping]]] = ..., approximate_index: _Optional[_Union[ApproximateIndex, _Mapping]] = ..., metrics_protocol: _Optional[str] = ..., refitted: bool = ..., ranking_factor_count: _Optional[int] = ..., default_order: _Optional[_Union[Order, _Mapping]] = ..., new_user_order: _Optional[_Union[Order, _Mapping]] = ..., rating_popularity_slope: _Optional[float] = ..., ranking_popularity_slope: _Optional[float] = ..., events: _Optional[_Union[EventFeedback, _Mapping]] = ...) -> None: ...
 
 class EventFeedback(_message.Message):
-    __slots__ = ("types", "half_life_seconds", "weight_cap", "log_weights", "newest_event_time", "fold_in_scale")
+    __slots__ = ("types", "half_life_seconds", "weight_cap", "log_weights", "newest_event_time", "fold_in_scale", "rating_weight")
     TYPES_FIELD_NUMBER: _ClassVar[int]
     HALF_LIFE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_CAP_FIELD_NUMBER: _ClassVar[int]
     LOG_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     NEWEST_EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
     FOLD_IN_SCALE_FIELD_NUMBER: _ClassVar[int]
+    RATING_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     types: _containers.RepeatedCompositeFieldContainer[EventType]
     half_life_seconds: float
     weight_cap: float
     log_weights: bool
     newest_event_time: _timestamp_pb2.Timestamp
     fold_in_scale: float
-    def __init__(self, types: _Optional[_Iterable[_Union[EventType, _Mapping]]] = ..., half_life_seconds: _Optional[float] = ..., weight_cap: _Optional[float] = ..., log_weights: bool = ..., newest_event_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., fold_in_scale: _Optional[float] = ...) -> None: ...
+    rating_weight: float
+    def __init__(self, types: _Optional[_Iterable[_Union[EventType, _Mapping]]] = ..., half_life_seconds: _Optional[float] = ..., weight_cap: _Optional[float] = ..., log_weights: bool = ..., newest_event_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., fold_in_scale: _Optional[float] = ..., rating_weight: _Optional[float] = ...) -> None: ...
 
 class EventType(_message.Message):
     __slots__ = ("name", "weight", "negative", "event_count")

@@ -328,18 +328,20 @@ class ExplainResponse(_message.Message):
         contribution: float
         def __init__(self, item_id: _Optional[str] = ..., rating: _Optional[float] = ..., contribution: _Optional[float] = ...) -> None: ...
     class Reason(_message.Message):
-        __slots__ = ("item_id", "rating", "contribution", "own_contribution", "similar_rating_count")
+        __slots__ = ("item_id", "rating", "contribution", "own_contribution", "similar_rating_count", "event_weight")
         ITEM_ID_FIELD_NUMBER: _ClassVar[int]
         RATING_FIELD_NUMBER: _ClassVar[int]
         CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
         OWN_CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
         SIMILAR_RATING_COUNT_FIELD_NUMBER: _ClassVar[int]
+        EVENT_WEIGHT_FIELD_NUMBER: _ClassVar[int]
         item_id: str
         rating: float
         contribution: float
         own_contribution: float
         similar_rating_count: int
-        def __init__(self, item_id: _Optional[str] = ..., rating: _Optional[float] = ..., contribution: _Optional[float] = ..., own_contribution: _Optional[float] = ..., similar_rating_count: _Optional[int] = ...) -> None: ...
+        event_weight: float
+        def __init__(self, item_id: _Optional[str] = ..., rating: _Optional[float] = ..., contribution: _Optional[float] = ..., own_contribution: _Optional[float] = ..., similar_rating_count: _Optional[int] = ..., event_weight: _Optional[float] = ...) -> None: ...
     class RankingScore(_message.Message):
         __slots__ = ("rating_weight", "ranking_weight", "ranking_logit", "item_part", "user_part", "reasons", "other_part", "other_rating_count", "unexplained")
         RATING_WEIGHT_FIELD_NUMBER: _ClassVar[int]

@@ -200,17 +200,23 @@ class Engine:
         return scores
 
     def embed_user(
-        self, item_rows: IndexArray, ratings: FloatArray, profile: FloatArray
+        self,
+        item_rows: IndexArray,
+        ratings: FloatArray,
+        profile: FloatArray,
+        events: tuple[IndexArray, FloatArray] | None = None,
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Embed new users from their ratings and profiles.
+        """Embed new users from their ratings and profiles, and from events if the version learnt from both.
 
-        item_rows (B, N) padded with n_items, ratings (B, N), profile (B, P) -> user factors (B, d), bias (B,), fitted
-        ratings (B, N).
+        item_rows (B, N) padded with n_items, ratings (B, N), profile (B, P), events (B, E) padded with n_items and
+        their weights (B, E) -> user factors (B, d), bias (B,), fitted ratings (B, N).
         """
         assert self._embed_user is not None
         inputs: dict[str, AnyArray] = {"item_rows": item_rows, "ratings": ratings}
         if profile.shape[1]:  # otherwise the graph has no such input
             inputs["profile"] = profile
+        if events is not None:
+            inputs["event_rows"], inputs["event_weights"] = events
         factors, bias, fitted = self._embed_user.run(("user_factors", "user_bias", "fitted"), inputs)
         return factors, bias, self._scale.clip(fitted)
 

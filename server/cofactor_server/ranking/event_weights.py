@@ -64,6 +64,7 @@ class EventWeights:
     Attributes:
         types: the types by name.
         only_type: the type that is meant if an event names none; None if several types are not negative.
+        weight_of_rating: weight of a rated item without events, in a version that learnt from ratings and events.
     """
 
     def __init__(self, feedback: EventFeedback) -> None:
@@ -73,6 +74,7 @@ class EventWeights:
         self._half_life = feedback.half_life_seconds
         self._cap = feedback.weight_cap or np.inf
         self._has_log = feedback.log_weights
+        self.weight_of_rating = float(self._limit(np.array([feedback.rating_weight]))[0])
 
     def weigh(self, events: EventColumns) -> WeightedItems:
         """Add up the events of each item that has no negative event."""
@@ -81,10 +83,13 @@ class EventWeights:
         negative_rows = np.unique(events.item_rows[is_known & events.is_negative])
         counts = is_known & ~np.isin(events.item_rows, negative_rows)
         rows, positions = np.unique(events.item_rows[counts], return_inverse=True)
-        weights = np.bincount(positions, amounts[counts], minlength=len(rows))
-        if self._has_log:
-            weights = np.log1p(weights)
-        return WeightedItems(rows, np.minimum(weights, self._cap).astype(np.float32), negative_rows)
+        weights = np.asarray(np.bincount(positions, amounts[counts], minlength=len(rows)), np.float64)
+        return WeightedItems(rows, self._limit(weights), negative_rows)
+
+    def _limit(self, sums: Float64Array) -> FloatArray:
+        """Apply the logarithm and the cap to sums, (n,) -> (n,)."""
+        weights = np.log1p(sums) if self._has_log else sums
+        return np.minimum(weights, self._cap).astype(np.float32)
 
     def _decay(self, times: Float64Array) -> Float64Array:
         """Return the factors (n,) by which the ages of events reduce their weights.

@@ -9,6 +9,7 @@ import numpy as np
 
 from cofactor.v1.manifest_pb2 import Manifest
 from cofactor_server.arrays import NO_ROWS, FloatArray, IndexArray, typed_table
+from cofactor_server.ranking.directions import Float64Array
 from cofactor_server.ranking.item_scorer import ItemScorer
 from cofactor_server.ranking.orders import Order
 from cofactor_server.ranking.prediction_parts import ExplanationGraphs, ItemTerms, PredictionParts, PredictionSplitter
@@ -56,7 +57,7 @@ class Explanation:
     """The parts of a prediction and of a place in a list.
 
     Attributes:
-        history: the rated items, which `listed` and the reasons point into.
+        history: the rated items and those of events, which `listed` and the reasons point into.
         prediction: the parts of the prediction.
         listed: (m,) positions of the rated items that contribute most to the prediction.
         ranking: the parts of the score that orders the list.
@@ -120,13 +121,17 @@ class Explainer:
         if self._ranking is not None:
             columns = self._scorer.ranking_columns
             ranking = self._ranking.explain(
-                user.factors[0, columns], average.factors[0, columns], history.item_rows, history.ratings, item_row
+                user.factors[0, columns], average.factors[0, columns], history.item_rows, history.weights, item_row
             )
         if self._scorer.has_ranking_part:
-            prediction = self._splitter.split(user, average, history, item_row)
+            prediction = self._splitter.split(user, average, history.rated, item_row)
+            prediction = replace(prediction, contributions=_of_all_items(history, prediction.contributions))
         else:  # in a ranking model the two scores have the same logit
             prediction, ranking = self._splitter.split(user, average, history, item_row, ranking), None
-        listed = np.argsort(-np.abs(prediction.contributions), kind="stable")[:n_contributions]
+        listed = np.argsort(-np.abs(prediction.contributions), kind="stable")
+        if history.both is not None:
+            listed = listed[history.both.has_rating[listed]]
+        listed = listed[:n_contributions]
         score = self._split_score(prediction, ranking, user, item_row, order)
         return Explanation(
             history, prediction, listed, self._with_reasons(score, prediction, ranking, history, n_contributions)
@@ -136,7 +141,7 @@ class Explainer:
         """Return the user with the same profile and without ratings: the mean of the prior."""
         if self._prior_mean is not None and not history.profile.any():
             return UserVector(self._prior_mean[None, :-1], self._prior_mean[-1:])
-        return self._users.fold_in(replace(history, item_rows=NO_ROWS, ratings=np.zeros(0, dtype=np.float32))).vector
+        return self._users.fold_in(History(NO_ROWS, np.zeros(0, dtype=np.float32), history.profile)).vector
 
     def _split_score(
         self,
@@ -178,6 +183,15 @@ class Explainer:
             n_other_ratings=len(others),
             unexplained=score.unexplained - float(np.sum(contributions)),
         )
+
+
+def _of_all_items(history: History, contributions: Float64Array) -> Float64Array:
+    """Return the contributions of all items of a history from those of the rated ones: (m,) -> (n,)."""
+    if history.both is None:
+        return contributions
+    spread = np.zeros(len(history.item_rows))
+    spread[history.both.has_rating] = contributions
+    return spread
 
 
 def build_explainer(

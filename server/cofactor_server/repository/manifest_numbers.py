@@ -14,9 +14,11 @@ from cofactor_server.arrays import AnyArray
 _LARGEST = 1e12
 # Seconds of the years 1 to 9999, which google.protobuf.Timestamp can express.
 _TIMES = (-62_135_596_800, 253_402_300_799)
+# As in version_directory, which imports this module.
+_RATINGS_AND_EVENTS_FORMAT = 3
 _FINITE_TABLES = (
     *("user_factors", "user_bias", "item_factors", "item_bias", "item_log_popularity", "item_inverse_norms"),
-    *("item_effect", "rated.ratings", "user_prior_mean", "user_prior_precision"),
+    *("item_effect", "rated.ratings", "rated.weights", "user_prior_mean", "user_prior_precision"),
     *("ranking_prior_mean", "ranking_prior_covariance"),
 )
 
@@ -43,8 +45,21 @@ def check_numbers(manifest: Manifest) -> None:
     _check_time("train_time", manifest.train_time.seconds)
     if manifest.HasField("events"):
         _check_events(manifest.events)
-        if manifest.objective != "ranking":
-            raise ValueError(f"manifest.json has events and the objective {manifest.objective!r}; it must be 'ranking'")
+    _check_kind(manifest)
+
+
+def _check_kind(manifest: Manifest) -> None:
+    """Raise ValueError if the format version, the objective and the events of a manifest contradict each other."""
+    learnt_both = manifest.HasField("events") and manifest.objective != "ranking"
+    if learnt_both and (manifest.format_version < _RATINGS_AND_EVENTS_FORMAT or not manifest.ranking_factor_count):
+        raise ValueError(
+            f"manifest.json has events and the objective {manifest.objective!r}; it must be 'ranking', or the version "
+            f"must have format {_RATINGS_AND_EVENTS_FORMAT} and a ranking part"
+        )
+    if manifest.format_version == _RATINGS_AND_EVENTS_FORMAT and not learnt_both:
+        raise ValueError(
+            f"manifest.json has format {_RATINGS_AND_EVENTS_FORMAT}, and does not predict ratings and rank by events"
+        )
 
 
 def _check_time(field: str, seconds: int) -> None:
@@ -65,7 +80,7 @@ def _check_events(events: EventFeedback) -> None:
             raise ValueError(f"manifest.json has the weight {kind.weight:g} in events.types {kind.name}")
     if not events.fold_in_scale > 0:
         raise ValueError("manifest.json has no events.fold_in_scale above 0")
-    for name in ("half_life_seconds", "weight_cap", "fold_in_scale"):
+    for name in ("half_life_seconds", "weight_cap", "fold_in_scale", "rating_weight"):
         _check_size(f"events.{name}", getattr(events, name))
         if getattr(events, name) < 0:
             raise ValueError(f"manifest.json has a negative events.{name}")

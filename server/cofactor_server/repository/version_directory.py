@@ -19,7 +19,9 @@ from cofactor_server.repository.passing_errors import raise_if_passing
 from cofactor_server.repository.string_table import StringTable
 
 # Format 2 has a ranking part, which a reader of format 1 would take for further factors of the predicted rating.
-FORMAT_VERSIONS = (1, 2)
+# Format 3 learnt from ratings and events: its graph embed_user takes both.
+FORMAT_VERSIONS = (1, 2, 3)
+RATINGS_AND_EVENTS_FORMAT = 3
 TABLES = "tables.bin"
 GOLDEN = "golden.npz"
 MANIFEST_CHECKSUM = "manifest.sha256"
@@ -123,7 +125,7 @@ def _read_manifest(path: Path) -> Manifest:
     except (json_format.ParseError, UnicodeDecodeError):
         raise ValueError("manifest.json is not a valid manifest") from None
     if manifest.format_version not in FORMAT_VERSIONS:
-        readable = " and ".join(map(str, FORMAT_VERSIONS))
+        readable = f"{', '.join(map(str, FORMAT_VERSIONS[:-1]))} and {FORMAT_VERSIONS[-1]}"
         raise ValueError(
             f"its format version is {manifest.format_version}, and this server reads {readable}; export it again "
             "with this release"
@@ -217,6 +219,10 @@ def _layout(manifest: Manifest, tables: dict[str, AnyArray]) -> dict[str, tuple[
     }
     for name in ("user_ids", "item_ids", "item_titles", "genre_names"):
         layout[f"{name}.bytes"] = ("uint8", (-1,))
+    if manifest.format_version == RATINGS_AND_EVENTS_FORMAT:
+        n_rated = len(tables["rated.item_rows"]) if "rated.item_rows" in tables else -1
+        layout["rated.weights"] = ("float32", (n_rated,))
+        layout["rated.has_rating"] = ("uint8", (n_rated,))
     if "item_effect" in tables:  # older versions lack it
         layout["item_effect"] = ("float32", (n_items,))
     if "user_prior_mean" in tables or "user_prior_precision" in tables:

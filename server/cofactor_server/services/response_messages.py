@@ -64,7 +64,8 @@ def embedding_response(version: LoadedVersion, parsed: ParsedHistory, folded: Fo
             embedding_space=version.manifest.embedding_space,
             rated_item_ids=[version.item_ids.ids[row] for row in folded.vector.rated_rows.tolist()],
         ),
-        fit_rmse=folded.fit_rmse if version.event_weights is None else 0.0,  # a weight is not predicted
+        # A weight of events is not predicted.
+        fit_rmse=folded.fit_rmse if version.predicts_ratings or version.event_weights is None else 0.0,
         used_rating_count=parsed.n_ratings,
         used_event_count=parsed.n_events,
         missing_item_ids=parsed.missing_item_ids,
@@ -87,7 +88,7 @@ def explanation_response(version: LoadedVersion, explanation: Explanation) -> Ex
         popularity=explanation.ranking.popularity,
         average_interaction=prediction.average_interaction,
         other_contributions=explanation.other_contributions,
-        other_rating_count=len(history.item_rows) - len(explanation.listed),
+        other_rating_count=len(history.rated.item_rows) - len(explanation.listed),
         unexplained=explanation.unexplained,
         ranking=_score_message(version, explanation),
         model=version.served_model,
@@ -122,6 +123,7 @@ def _score_message(version: LoadedVersion, explanation: Explanation) -> ExplainR
             contribution=reason.contribution,
             own_contribution=reason.own_contribution,
             similar_rating_count=reason.n_similar,
+            event_weight=0.0 if history.both is None else history.both.weights[reason.position],
         )
     return message
 

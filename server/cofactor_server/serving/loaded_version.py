@@ -45,7 +45,8 @@ class LoadedVersion:
         key: "name/version".
         manifest: the manifest of the version directory.
         predicts_ratings: True if the model was trained to predict ratings.
-        event_weights: the weights of events; None if the model learnt from ratings.
+        event_weights: the weights of events; None if the model learnt from ratings. A version that predicts ratings
+            and has them learnt from ratings and events.
         orders: the orders in which it can rank.
         coalesces_calls: True if calls should share runs before they have a thread; see TopKChoice.
         engine: runs the ONNX graphs.
@@ -187,6 +188,7 @@ def _describe_events(feedback: EventFeedback) -> model_pb2.Model.Events:
         half_life_seconds=feedback.half_life_seconds,
         weight_cap=feedback.weight_cap,
         log_weights=feedback.log_weights,
+        rating_weight=feedback.rating_weight,
         newest_event_time=feedback.newest_event_time if feedback.HasField("newest_event_time") else None,
     )
 

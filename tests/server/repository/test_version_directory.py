@@ -88,7 +88,8 @@ def edit(version, versions, change):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda m: setattr(m, "format_version", 3), "its format version is 3, and this server reads 1 and 2"),
+        (lambda m: setattr(m, "format_version", 4), "its format version is 4, and this server reads 1, 2 and 3"),
+        (lambda m: setattr(m, "format_version", 3), "has format 3, and does not predict ratings and rank by events"),
         (lambda m: setattr(m, "name", "other"), "its manifest is that of other/1"),
         (lambda m: setattr(m, "version", "2"), "its manifest is that of dot/2"),
         (lambda m: setattr(m.tables[0], "offset", 2**40), "does not lie within tables.bin"),

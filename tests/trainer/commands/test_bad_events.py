@@ -19,6 +19,10 @@ def with_line(line):
     return "".join([*lines[:2], line + "\n", *lines[2:]])
 
 
+BOTH = (
+    "user,item,rating,event,time\nann,shoe,,view,1700000000\nann,hat,,view,1700000001\nbob,hat,,view,1700000002\n"
+    "bob,shoe,5,buy,1700000003\nann,hat,3,buy,1700000004\nann,shoe,2,buy,1700000005\n"
+)
 CASES = {
     "no user": (with_line(",hat,view,1,1700000000"), [], ["line 3", "column user", "the id is missing"]),
     "no item": (with_line("cid, ,view,1,1700000000"), [], ["line 3", "column item", "the id is missing"]),
@@ -66,7 +70,36 @@ CASES = {
     "ratings and events": (
         "user,item,rating,event\nann,shoe,4,view\nbob,hat,3,view\n",
         [],
-        ["both ratings (column rating) and events (column event)", "--feedback events", "--feedback ratings"],
+        ["both ratings (column rating) and events (column event)", "--feedback both", "--feedback events"],
+    ),
+    "both, without ratings": (PLAIN, ["--feedback", "both"], ["no column 'rating' for the rating", "rating=NAME"]),
+    "both, with no rating in the column": (
+        "user,item,rating,event\nann,shoe,,view\nbob,hat,,view\n",
+        ["--feedback", "both"],
+        ["no row has a rating", "--feedback events"],
+    ),
+    "both, with ratings of one value": (
+        "user,item,rating,event\nann,shoe,4,view\nbob,hat,4,view\n",
+        ["--feedback", "both"],
+        ["all ratings are 4", "--feedback events"],
+    ),
+    "both, with a word for a rating": (
+        "user,item,rating,event\nann,shoe,4,view\nbob,hat,good,view\n",
+        ["--feedback", "both"],
+        ["line 3", "'good' is not a rating"],
+    ),
+    "both, off the scale": (BOTH, ["--feedback", "both", "--scale", "1,4"], ["from 2 to 5, outside", "--scale"]),
+    "both, with a recipe that ranks": (BOTH, ["--feedback", "both", "--recipe", "ranking"], ["--recipe dot-bias"]),
+    "both, without a ranking part": (
+        BOTH,
+        ["--feedback", "both", "--no-ranking-part"],
+        ["needs a ranking part", "--feedback ratings"],
+    ),
+    "both, with a threshold": (BOTH, ["--feedback", "both", "--positive-from", "4"], ["they are to be predicted"]),
+    "both, with all ratings held out": (
+        BOTH,
+        ["--feedback", "both", "--split", "time", "--validation-fraction", "0.5"],
+        ["all rows of events.csv that have ratings are in one part"],
     ),
     "a rating of another name": (
         "user,item,mark\nann,shoe,4\nbob,hat,3\n",

@@ -14,11 +14,11 @@ from cofactor_trainer.evaluation.baselines import fit_biases
 from cofactor_trainer.evaluation.error_groups import errors_by_popularity, errors_by_rating
 from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings, top_k_rows
 from cofactor_trainer.evaluation.lorenz_curve import lorenz_curve
-from cofactor_trainer.export.held_out_measures import HeldOutMeasures, measure_held_out, read_measures
+from cofactor_trainer.export.held_out_measures import MEASURES_FILE, HeldOutMeasures, measure_held_out, read_measures
 from cofactor_trainer.export.version_reader import read_version
 from cofactor_trainer.report import statistics, write_report
 from cofactor_trainer.scoring.numpy_scorer import score_all
-from tests.support import synthetic
+from tests.support import shop, synthetic
 
 HEADINGS = [
     "Loss curves",
@@ -44,6 +44,24 @@ def test_the_page_has_every_section_and_needs_no_network(version, tmp_path):
     assert [heading for heading in HEADINGS if f"<h2>{heading}</h2>" not in html] == []
     assert '<script src="http' not in html
     assert '<link rel="stylesheet" href="http' not in html
+
+
+@pytest.mark.parametrize("has_measures", [True, False], ids=["measured", "not measured"])
+def test_a_version_of_ratings_and_events_is_reported_by_its_ratings(has_measures, mixed_version, tmp_path):
+    directory = tmp_path / "mixed" / "1"
+    shutil.copytree(mixed_version, directory)
+    manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+    if not has_measures:
+        (directory / MEASURES_FILE).unlink()
+        (directory / "manifest.json").write_text(json.dumps(manifest | {"refitted": False}), encoding="utf-8")
+    page = tmp_path / "report.html"
+    table = str(mixed_version.parents[1] / "table.csv")
+    assert main(["report", str(directory), "--dataset", table, *shop.MIXED_FLAGS, "--html", str(page)]) == 0
+    html = page.read_text(encoding="utf-8")
+    assert [heading for heading in HEADINGS if f"<h2>{heading}</h2>" not in html] == []
+    version = read_version(directory)
+    ratings = statistics.training_ratings(version, synthetic.make_dataset().select_ratings(np.zeros(0, np.int64)))
+    assert min(ratings.ratings) >= 1
 
 
 def test_a_title_cannot_write_markup(dot_version, tmp_path):
@@ -78,8 +96,8 @@ def test_tables_with_an_invalid_type_or_offset_are_refused(dot_version, tmp_path
 
 def test_a_version_of_another_format_is_refused(dot_version, tmp_path):
     manifest = json.loads((dot_version / "manifest.json").read_text(encoding="utf-8"))
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"formatVersion": 3}), encoding="utf-8")
-    with pytest.raises(InputError, match="format version 3 is not 1 or 2"):
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"formatVersion": 4}), encoding="utf-8")
+    with pytest.raises(InputError, match="format version 4 is not 1, 2 or 3"):
         read_version(tmp_path)
 
 

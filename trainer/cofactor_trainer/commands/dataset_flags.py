@@ -171,7 +171,7 @@ def _load_file(path: Path, arguments: argparse.Namespace) -> RatingsDataset:
 
 
 def _reject_events(arguments: argparse.Namespace, dataset: str) -> None:
-    if arguments.feedback == "events":
+    if arguments.feedback in ("events", "both"):
         raise InputError(
             f"{dataset} has ratings: turn them into events with --positive-from 4, or leave out --feedback"
         )

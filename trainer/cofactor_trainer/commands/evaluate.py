@@ -14,6 +14,7 @@ from rich.table import Table
 
 from cofactor_trainer.architectures.recipes import Recipe
 from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset
+from cofactor_trainer.commands.event_flags import reject_both
 from cofactor_trainer.commands.metrics_protocol import evaluation_protocol
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
 from cofactor_trainer.commands.small_tables import warn_of_small_table
@@ -48,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train and evaluate on every split, and print the means."""
     if arguments.top < 1:
         raise InputError(f"--top is {arguments.top}: it must be at least 1")
+    reject_both(arguments)
     recipe, device = recipe_from_flags(arguments), resolve_device(arguments.device)
     dataset = load_dataset(arguments)
     if arguments.repeats and dataset.events is None:

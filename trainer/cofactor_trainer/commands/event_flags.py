@@ -27,8 +27,9 @@ def add_event_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("events instead of ratings")
     group.add_argument(
         "--feedback",
-        choices=("ratings", "events"),
-        help="what the rows of the dataset are (default: events if the file has users and items, but no ratings)",
+        choices=("ratings", "events", "both"),
+        help="what the rows of the dataset are: ratings, events, or events of which some have a rating, to learn the "
+        "ratings from these and the order from all (default: events if the file has users and items, but no ratings)",
     )
     group.add_argument(
         "--events",
@@ -67,7 +68,7 @@ def add_event_flags(parser: argparse.ArgumentParser) -> None:
 def learns_from_events(arguments: argparse.Namespace) -> bool:
     """Return True if the dataset that the flags name has events, or ratings that become events."""
     if arguments.positive_from is not None or arguments.feedback is not None:
-        return arguments.positive_from is not None or arguments.feedback == "events"
+        return arguments.positive_from is not None or arguments.feedback in ("events", "both")
     if is_demo_shop(arguments):
         return True
     path = Path(arguments.dataset)
@@ -94,8 +95,8 @@ def load_demo(arguments: argparse.Namespace) -> RatingsDataset:
     """
     from cofactor_trainer.data.events.demo_shop import load_demo_shop
 
-    if arguments.feedback == "ratings" or arguments.positive_from is not None:
-        flag = "--feedback ratings" if arguments.feedback == "ratings" else "--positive-from"
+    if arguments.feedback in ("ratings", "both") or arguments.positive_from is not None:
+        flag = "--positive-from" if arguments.positive_from is not None else f"--feedback {arguments.feedback}"
         raise InputError(f"{flag} is for ratings, but {DEMO_SHOP} has events: leave it out")
     return load_demo_shop(event_settings(arguments))
 
@@ -106,9 +107,10 @@ def check_event_flags(arguments: argparse.Namespace) -> None:
     Raises:
         InputError: a flag does not apply.
     """
-    if arguments.positive_from is not None and arguments.feedback == "events":
+    if arguments.positive_from is not None and arguments.feedback in ("events", "both"):
+        says = "there are none" if arguments.feedback == "events" else "they are to be predicted"
         raise InputError(
-            "--positive-from turns ratings into events, but --feedback events says that there are none: "
+            f"--positive-from turns ratings into events, but --feedback {arguments.feedback} says that {says}: "
             "leave out one of them"
         )
     names: tuple[str, ...] = _WEIGHT_FLAGS
@@ -125,6 +127,19 @@ def check_event_flags(arguments: argparse.Namespace) -> None:
             )
 
 
+def reject_both(arguments: argparse.Namespace) -> None:
+    """Refuse --feedback both, for commands that train one part of a version only.
+
+    Raises:
+        InputError: the flag is set.
+    """
+    if arguments.feedback == "both":
+        raise InputError(
+            "--feedback both is for cofactor-train train, which prints the metrics of both parts: pass --feedback "
+            "ratings or --feedback events here, one part at a time"
+        )
+
+
 def event_settings(arguments: argparse.Namespace) -> EventSettings:
     """Return how the flags weigh events."""
     return EventSettings(
@@ -138,20 +153,25 @@ def event_settings(arguments: argparse.Namespace) -> EventSettings:
 
 def load_events(path: Path, arguments: argparse.Namespace) -> RatingsDataset:
     """Load the events of a file."""
+    from cofactor_trainer.data.dataset_builder import RatingScale
     from cofactor_trainer.data.events.files import read_events
     from cofactor_trainer.data.rating_files import PredefinedParts
 
-    for flag in ("scale", "missing"):
+    has_ratings = arguments.feedback == "both"
+    for flag in ("missing",) if has_ratings else ("scale", "missing"):
         if getattr(arguments, flag) is not None:
-            raise InputError(f"--{flag} is for ratings, but {arguments.dataset} has events: leave it out")
+            remedy = "leave the ratings empty instead" if has_ratings else "leave it out"
+            raise InputError(f"--{flag} is for ratings, but {arguments.dataset} has events: {remedy}")
     return read_events(
         path,
-        _event_columns(arguments.columns),
+        _event_columns(arguments.columns, has_ratings=has_ratings),
         settings=event_settings(arguments),
         options=file_options(arguments),
         items_path=arguments.items,
         users_path=arguments.users,
         parts=PredefinedParts(arguments.split_column, arguments.held_out_value, arguments.validation_ratings),
+        has_ratings=has_ratings,
+        scale=None if arguments.scale is None else RatingScale(*arguments.scale),
     )
 
 
@@ -180,7 +200,7 @@ def parse_named_columns(text: str | None) -> dict[str, str] | None:
     return named
 
 
-def _event_columns(text: str | None) -> EventColumns | None:
+def _event_columns(text: str | None, *, has_ratings: bool) -> EventColumns | None:
     from cofactor_trainer.data.events.columns import EventColumns
 
     if text is None:
@@ -191,7 +211,7 @@ def _event_columns(text: str | None) -> EventColumns | None:
             f"--columns is {text!r}, which names the columns of ratings: for events give user=NAME,item=NAME and any "
             "of event=NAME, count=NAME and time=NAME"
         )
-    return EventColumns.parse(named)
+    return EventColumns.parse(named, has_ratings=has_ratings)
 
 
 def parse_weights(text: str) -> dict[str, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset
+from cofactor_trainer.commands.event_flags import reject_both
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
 from cofactor_trainer.commands.split_flags import split_dataset
 from cofactor_trainer.data.events.weights import weigh_events
@@ -24,6 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.steps < 10:
         raise InputError(f"--steps is {arguments.steps}: it must be at least 10")
     console = Console()
+    reject_both(arguments)
     recipe, device = recipe_from_flags(arguments), resolve_device(arguments.device)
     dataset = load_dataset(arguments)
     split = split_dataset(dataset, arguments)

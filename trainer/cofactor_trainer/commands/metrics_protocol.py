@@ -34,7 +34,10 @@ def describe_protocol(arguments: argparse.Namespace, split: Split | None, *, ref
     else:
         trained_on = f"the exported model was trained on the other {split.train.n_ratings:,}"
     chosen = describe_choice(arguments, split)
-    return MetricsProtocol(f"measured on {n_held_out:,} of {n_ratings:,} {noun}, {chosen}; {trained_on}", refitted)
+    rated = split.validation.rated
+    errors = "" if rated is None else f" (the errors on the {rated.n_ratings:,} ratings among them)"
+    text = f"measured on {n_held_out:,} of {n_ratings:,} {noun}{errors}, {chosen}; {trained_on}"
+    return MetricsProtocol(text, refitted)
 
 
 def noun_of(dataset: RatingsDataset) -> str:

@@ -56,9 +56,15 @@ def recipe_from_flags(arguments: argparse.Namespace) -> Recipe:
         InputError: the recipe is not for the objective, or not for a dataset of events.
     """
     has_events = learns_from_events(arguments)
-    default = EVENT_RECIPE if has_events else "ranking" if arguments.objective == "ranking" else DEFAULT_RECIPE
+    has_ratings = arguments.feedback == "both"
+    if has_ratings:
+        default = DEFAULT_RECIPE
+    else:
+        default = EVENT_RECIPE if has_events else "ranking" if arguments.objective == "ranking" else DEFAULT_RECIPE
     recipe = find_recipe(arguments.recipe or default)
-    if has_events and recipe.objective != "ranking":
+    if has_ratings:
+        _check_two_parts(recipe, arguments)
+    elif has_events and recipe.objective != "ranking":
         raise InputError(
             f"recipe {recipe.name} predicts ratings, but the dataset has events: leave out --recipe, or choose "
             f"{EVENT_RECIPE} or ranking"
@@ -79,6 +85,21 @@ def recipe_from_flags(arguments: argparse.Namespace) -> Recipe:
         except argparse.ArgumentTypeError as error:
             raise InputError(f"--rating-range: {error}") from None
     return recipe.with_settings(**changes)
+
+
+def _check_two_parts(recipe: Recipe, arguments: argparse.Namespace) -> None:
+    """Refuse what does not learn from ratings and events, with --feedback both."""
+    if recipe.objective == "ranking" or arguments.objective == "ranking":
+        raise InputError(
+            "--feedback both learns to predict ratings and to rank, but the recipe or --objective only ranks: pass "
+            f"--feedback events, or --recipe {DEFAULT_RECIPE}"
+        )
+    if arguments.no_ranking_part or not recipe.ranking:
+        what = "--no-ranking-part" if arguments.no_ranking_part else f"recipe {recipe.name}"
+        raise InputError(
+            f"--feedback both needs a ranking part to learn from the events, but {what} has none: leave it out, or "
+            "pass --feedback ratings"
+        )
 
 
 def resolve_device(name: str) -> str:

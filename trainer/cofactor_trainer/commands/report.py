@@ -24,6 +24,6 @@ def run(arguments: argparse.Namespace) -> int:
     if needs_ratings and arguments.validation_fraction:
         split = split_dataset(load_dataset(arguments), arguments)
     path = arguments.html or Path(f"{version.manifest.name}-{version.manifest.version}.html")
-    write_report(version, None if split is None else split.validation, path)
+    write_report(version, None if split is None else split.of_ratings().validation, path)
     print(f"report: {path}")
     return 0

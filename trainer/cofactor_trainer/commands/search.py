@@ -7,6 +7,7 @@ import argparse
 from rich.console import Console
 
 from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset
+from cofactor_trainer.commands.event_flags import reject_both
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
 from cofactor_trainer.commands.split_flags import require_split
 from cofactor_trainer.errors import InputError
@@ -26,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.trials < 1:
         raise InputError(f"--trials is {arguments.trials}: it must be at least 1")
     console = Console()
+    reject_both(arguments)
     recipe, device = recipe_from_flags(arguments), resolve_device(arguments.device)
     dataset = load_dataset(arguments)
     split = require_split(dataset, arguments)

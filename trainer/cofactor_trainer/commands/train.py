@@ -17,6 +17,7 @@ from cofactor_trainer.commands.small_tables import warn_of_small_table
 from cofactor_trainer.commands.split_flags import split_dataset
 from cofactor_trainer.commands.two_trainings import TrainedVersion, Trainer
 from cofactor_trainer.data.duplicates import without_duplicates
+from cofactor_trainer.data.events.rated_rows import rated_rows
 from cofactor_trainer.data.events.weights import weigh_events, with_dismissed
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.export.ann_index_builder import require_faiss
@@ -41,12 +42,13 @@ def run(arguments: argparse.Namespace) -> int:
     trainer = Trainer(console, recipe, resolve_device(arguments.device), arguments)
     console.print(f"reading {arguments.dataset}", soft_wrap=True, markup=False, highlight=False)
     dataset = load_dataset(arguments)
-    resolve_range(recipe, dataset, allow_misfit=arguments.allow_misfit_range)
+    resolve_range(recipe, rated_rows(dataset) or dataset, allow_misfit=arguments.allow_misfit_range)
     split = split_dataset(dataset, arguments)
     print_dataset(console, dataset, None if split is None else split.validation.n_ratings)
     console.print(f"recipe: {recipe.name} ({recipe.model}), seed {arguments.seed}, on {trainer.device}")
     dataset = weigh_events(dataset)
-    warn_of_small_table(recipe, dataset if split is None else split.train)
+    learnt = dataset if split is None else split.train
+    warn_of_small_table(recipe, learnt.rated or learnt)
     _create_model_directory(arguments.output / name)
     version = trainer.train_version(dataset, split)
     console.print(f"metrics: {version.protocol.text}", soft_wrap=True)

@@ -26,10 +26,10 @@ from cofactor_trainer.training.console_observer import ConsoleObserver
 from cofactor_trainer.training.epochs import EpochResult, TrainingResult
 from cofactor_trainer.training.observer import CompositeObserver, Observer
 from cofactor_trainer.training.ranking_part import add_ranking_part
+from cofactor_trainer.training.rated_rows import train_on_ratings
 from cofactor_trainer.training.second_process import SecondProcess, has_second_processor, in_second_process
 from cofactor_trainer.training.tensorboard import TensorBoardObserver
 from cofactor_trainer.training.threads import is_threaded
-from cofactor_trainer.training.train import train
 
 logger = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ class Trainer:
         n_epochs: int | None = None,
     ) -> TrainingResult:
         with self._observer(logs, self.recipe) as observer:
-            result = train(
+            result = train_on_ratings(
                 train_ratings,
                 validation,
                 self.recipe,
@@ -247,7 +247,7 @@ def manifest_metrics(result: TrainingResult, split: Split | None) -> dict[str, f
     if split is None:
         return metrics
     if result.model.objective == "rating":
-        metrics |= asdict(evaluate_ratings(result.model, split))
+        metrics |= asdict(evaluate_ratings(result.model, split.of_ratings()))
     try:
         ranking = evaluate_ranking(result.model, split)
     except InputError as error:

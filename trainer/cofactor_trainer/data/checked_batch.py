@@ -73,6 +73,15 @@ class CheckedBatch:
             raise self._error(f"{values[record]:g} is not a rating: remove the row", record, name)
         return values.astype(np.float32)
 
+    def ratings_or_nan(self, name: str) -> Float32Array:
+        """Return a column of numbers of at most a billion, (n,), with NaN for the rows that have none."""
+        values: Float64Array = self._numbers(name, pa.float64(), "a rating", allow_missing=True)
+        is_rating = (np.abs(values) <= MAX_RATING) | np.isnan(values)
+        if not is_rating.all():
+            record = int(np.argmin(is_rating))
+            raise self._error(f"{values[record]:g} is not a rating: leave it empty", record, name)
+        return values.astype(np.float32)
+
     def counts(self, name: str) -> Float64Array:
         """Return a column of numbers above 0 and up to a billion, (n,)."""
         values: Float64Array = self._numbers(name, pa.float64(), "a number")
@@ -124,18 +133,23 @@ class CheckedBatch:
     def _column(self, name: str) -> pa.Array:
         return self.records.column(self.records.schema.get_field_index(name))
 
-    def _numbers(self, name: str, kind: pa.DataType, expected: str) -> np.ndarray:
-        """Convert a column to numbers of a kind; ``expected`` describes them in errors."""
+    def _numbers(self, name: str, kind: pa.DataType, expected: str, *, allow_missing: bool = False) -> np.ndarray:
+        """Convert a column to numbers of a kind; ``expected`` describes them in errors.
+
+        Missing values are an error, or NaN if ``allow_missing`` is set.
+        """
         column = self._column(name)
         if _is_text(column):
             column = pc.utf8_trim_whitespace(column)
             if self.text_format.delimiter != ",":
                 column = pc.replace_substring_regex(column, r"^([+-]?\d+),(\d+)$", r"\1.\2")
+        if allow_missing and _is_text(column):
+            column = pc.if_else(pc.equal(column, ""), None, column)
         try:
             numbers = column.cast(kind)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise self._conversion_error(column, name, kind, expected) from None
-        if numbers.null_count:
+        if numbers.null_count and not allow_missing:
             raise self._error("the value is missing", pc.index(pc.is_null(numbers), True).as_py(), name)
         values: np.ndarray = numbers.to_numpy(zero_copy_only=False)
         return values

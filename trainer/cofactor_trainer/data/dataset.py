@@ -71,6 +71,10 @@ class RatingsDataset:
         rating_max: highest rating of the scale.
         profiles: one row per user in the order of user_ids, one column per sign-up answer, or None.
         events: how events become weights; None for ratings. The scale of events is 0 to 0.
+        given_ratings: (n_ratings,), of a table of ratings and events that is not weighed: the rating of every row, NaN
+            where it has none. None for other tables.
+        given_scale: the lowest and highest rating of such a table.
+        rated: of events that are weighed, the ratings that came with them, with the same users and items; or None.
         dismissed: items that users do not want, or None. They are no recommendations.
     """
 
@@ -90,6 +94,9 @@ class RatingsDataset:
     held_out_by: str = ""
     events: EventFeedback | None = None
     dismissed: Pairs | None = None
+    given_ratings: Float32Array | None = None
+    given_scale: tuple[float, float] = (0.0, 0.0)
+    rated: RatingsDataset | None = None
 
     @property
     def n_users(self) -> int:
@@ -122,6 +129,7 @@ class RatingsDataset:
             ratings=self.ratings[selected],
             timestamps=None if self.timestamps is None else self.timestamps[selected],
             held_out=None if self.held_out is None else self.held_out[selected],
+            given_ratings=None if self.given_ratings is None else self.given_ratings[selected],
         )
 
 

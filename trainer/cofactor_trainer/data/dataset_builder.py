@@ -36,6 +36,7 @@ class RatingsChunk:
         ratings: (n,), finite.
         timestamps: (n,) numbers since 1970 in a unit of time that is the same for the file, or None.
         held_out: (n,), True where a predefined split holds a rating out; None without such a split.
+        given_ratings: (n,), ratings that came with events, NaN where there is none; None for other tables.
     """
 
     user_ids: pa.DictionaryArray
@@ -43,6 +44,7 @@ class RatingsChunk:
     ratings: Float32Array
     timestamps: Float64Array | None
     held_out: BoolArray | None = None
+    given_ratings: Float32Array | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def build_dataset(
 
 @dataclass(frozen=True)
 class CollectedRatings:
-    """The ratings of all chunks; timestamps and held_out are (0,) if the chunks have none."""
+    """The ratings of all chunks; timestamps, held_out and given_ratings are (0,) if the chunks have none."""
 
     user_ids: list[str]
     user_rows: RowArray
@@ -120,6 +122,7 @@ class CollectedRatings:
     ratings: Float32Array
     timestamps: Float64Array
     held_out: BoolArray
+    given_ratings: Float32Array
 
 
 def collect(chunks: Iterable[RatingsChunk]) -> CollectedRatings:
@@ -127,6 +130,7 @@ def collect(chunks: Iterable[RatingsChunk]) -> CollectedRatings:
     users, items = IdIndexBuilder(), IdIndexBuilder()
     user_codes, item_codes = _GrowingArray(np.int32), _GrowingArray(np.int32)
     ratings, timestamps, held_out = _GrowingArray(np.float32), _GrowingArray(np.float64), _GrowingArray(np.bool_)
+    given_ratings = _GrowingArray(np.float32)
     for chunk in chunks:
         user_codes.append(_add_ids(users, chunk.user_ids))
         item_codes.append(_add_ids(items, chunk.item_ids))
@@ -135,6 +139,8 @@ def collect(chunks: Iterable[RatingsChunk]) -> CollectedRatings:
             timestamps.append(chunk.timestamps)
         if chunk.held_out is not None:
             held_out.append(chunk.held_out)
+        if chunk.given_ratings is not None:
+            given_ratings.append(chunk.given_ratings)
     # Arrow's pool holds the memory of freed chunks, hundreds of megabytes: return it to the system.
     pa.default_memory_pool().release_unused()
     user_ids, user_row_of_code = users.build()
@@ -147,6 +153,7 @@ def collect(chunks: Iterable[RatingsChunk]) -> CollectedRatings:
         ratings.values(),
         timestamps.values(),
         held_out.values(),
+        given_ratings.values(),
     )
 
 

@@ -271,4 +271,5 @@ def select_chunk(chunk: RatingsChunk, selected: BoolArray) -> RatingsChunk:
         ratings=chunk.ratings[selected],
         timestamps=None if chunk.timestamps is None else chunk.timestamps[selected],
         held_out=None if chunk.held_out is None else chunk.held_out[selected],
+        given_ratings=None if chunk.given_ratings is None else chunk.given_ratings[selected],
     )

@@ -33,6 +33,12 @@ class Split:
     train: RatingsDataset
     validation: RatingsDataset
 
+    def of_ratings(self) -> Split:
+        """Return the split of the ratings alone, of a table of ratings and events; other splits stay as they are."""
+        if self.train.rated is None or self.validation.rated is None:
+            return self
+        return Split(self.train.rated, self.validation.rated)
+
 
 def random_split(dataset: RatingsDataset, fraction: float = 0.2, seed: int = 42) -> Split:
     """Hold out a random fraction of all ratings: the protocol of every published figure."""
@@ -137,7 +143,9 @@ def in_rows_of(dataset: RatingsDataset, train: RatingsDataset) -> RatingsDataset
     """Return all ratings of a dataset, with the users, items and rows of the train part of one of its splits."""
     user_rows = _rows_by_id(dataset.user_ids, train.user_ids)
     item_rows = _rows_by_id(dataset.catalogue.item_ids, train.catalogue.item_ids)
-    dismissed = dataset.dismissed
+    dismissed, rated = dataset.dismissed, None
+    if dataset.rated is not None and train.rated is not None:
+        rated = in_rows_of(dataset.rated, train.rated)
     return replace(
         train,
         user_rows=user_rows[dataset.user_rows],
@@ -145,6 +153,7 @@ def in_rows_of(dataset: RatingsDataset, train: RatingsDataset) -> RatingsDataset
         ratings=dataset.ratings,
         timestamps=dataset.timestamps,
         dismissed=dismissed and Pairs(user_rows[dismissed.user_rows], item_rows[dismissed.item_rows]),
+        rated=rated,
     )
 
 

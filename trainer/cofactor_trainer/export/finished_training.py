@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,9 @@ def save_training(training: FinishedTraining, path: Path) -> None:
             arrays[f"dataset/{name}"] = getattr(dataset, name)
     if training.rated is not None:
         arrays |= {f"rated/{name}": getattr(training.rated, name) for name in _RATED_ARRAYS}
+    for owner, part in (("dataset", dataset.rated), ("rated", training.rated and training.rated.rated)):
+        if part is not None:
+            arrays |= {f"{owner}/rated/{name}": getattr(part, name) for name in _RATED_ARRAYS}
     arrays["release_years"] = dataset.catalogue.release_years
     arrays |= encode_strings("user_ids", dataset.user_ids) | encode_strings("item_ids", dataset.catalogue.item_ids)
     arrays |= encode_strings("titles", dataset.catalogue.titles)
@@ -163,6 +167,7 @@ def _metadata(training: FinishedTraining) -> dict[str, Any]:
         "orders": {name: asdict(getattr(training.model, name)) for name in _ORDERS},
         "dataset": {name: getattr(dataset, name) for name in ("name", "rating_min", "rating_max")},
         "events": None if dataset.events is None else asdict(dataset.events),
+        "rating_scale": None if dataset.rated is None else [dataset.rated.rating_min, dataset.rated.rating_max],
         "genres": list(dataset.catalogue.genres),
         "profiles": None if profiles is None else {str(name): _answers(profiles[name]) for name in profiles},
         "training": {
@@ -211,6 +216,7 @@ def _training(arrays: Arrays, meta: Mapping[str, Any]) -> FinishedTraining:
         dataset = replace(dataset, events=EventFeedback(types, **meta["events"]))
     if meta["profiles"] is not None:
         dataset = replace(dataset, profiles=pd.DataFrame(meta["profiles"], index=list(user_ids)))
+    with_ratings = partial(_with_ratings, arrays=arrays, scale=meta.get("rating_scale"))
     n_layers = sum(name.startswith("layer/") for name in arrays) // 2
     layers = tuple(Layer(arrays[f"layer/{n}/weight"], arrays[f"layer/{n}/bias"]) for n in range(n_layers))
     settings: dict[str, Any] = {**meta["model"], **{name: arrays[f"model/{name}"] for name in _MODEL_ARRAYS}}
@@ -224,7 +230,29 @@ def _training(arrays: Arrays, meta: Mapping[str, Any]) -> FinishedTraining:
     if "rated/ratings" in arrays:
         user_rows, item_rows, ratings = (arrays[f"rated/{name}"] for name in _RATED_ARRAYS)
         rated = replace(dataset, user_rows=user_rows, item_rows=item_rows, ratings=ratings, timestamps=None)
+        rated = with_ratings(rated, owner="rated")
+    dataset = with_ratings(dataset, owner="dataset")
     return FinishedTraining(model, dataset, history=history, protocol=protocol, rated=rated, **meta["training"])
+
+
+def _with_ratings(
+    dataset: RatingsDataset, owner: str, arrays: Arrays, scale: tuple[float, float] | None
+) -> RatingsDataset:
+    """Add the ratings that came with events; a data set without them stays as it is."""
+    if scale is None:
+        return dataset
+    user_rows, item_rows, ratings = (arrays[f"{owner}/rated/{name}"] for name in _RATED_ARRAYS)
+    rated = replace(
+        dataset,
+        user_rows=user_rows,
+        item_rows=item_rows,
+        ratings=ratings,
+        timestamps=None,
+        events=None,
+        rating_min=scale[0],
+        rating_max=scale[1],
+    )
+    return replace(dataset, rated=rated)
 
 
 def _strings(arrays: Arrays, name: str) -> list[str]:

@@ -99,8 +99,9 @@ def read_measures(directory: Path) -> HeldOutMeasures | None:
 
 def measure_held_out(model: TrainedModel, split: Split, k: int = 10) -> HeldOutMeasures:
     """Measure a model that was trained on ``split.train``, and baselines, on ``split.validation``."""
-    train, held_out = split.train, split.validation
-    relevant_from = relevance_threshold(split) if train.events is None else None
+    ratings = split.of_ratings()
+    train, held_out = ratings.train, ratings.validation
+    relevant_from = relevance_threshold(split) if split.train.events is None else None
     measures = HeldOutMeasures(_models(model, split, k), k, relevant_from)
     if model.objective != "rating":
         return measures
@@ -125,8 +126,9 @@ def _models(model: TrainedModel, split: Split, k: int) -> dict[str, dict[str, fl
     if weight or model.n_ranking_factors:
         measured["this model, ordered by predicted rating"] = _ranking(model, sample, k, 0.0, BY_RATING)
     baselines = {"popularity": fit_popularity(split.train)}
-    if split.train.events is None:
-        baselines |= {"item means": fit_item_means(split.train), "user and item biases": fit_biases(split.train)}
+    if model.objective == "rating" or split.train.events is None:
+        rated = split.of_ratings().train
+        baselines |= {"item means": fit_item_means(rated), "user and item biases": fit_biases(rated)}
     for name, baseline in baselines.items():
         errors = _errors(baseline, split) if model.objective == "rating" else {}
         measured[name] = errors | _ranking(baseline, sample, k, 0.0)
@@ -136,7 +138,8 @@ def _models(model: TrainedModel, split: Split, k: int) -> dict[str, dict[str, fl
 def _errors(model: TrainedModel, split: Split) -> dict[str, float]:
     if model.objective != "rating":
         return {}
-    metrics = rating_metrics(predict_ratings(model, split.validation), split.validation.ratings)
+    held_out = split.of_ratings().validation
+    metrics = rating_metrics(predict_ratings(model, held_out), held_out.ratings)
     return {"rmse": metrics.rmse, "mae": metrics.mae}
 
 

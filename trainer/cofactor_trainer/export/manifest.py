@@ -23,6 +23,9 @@ from cofactor_trainer.training.epochs import EpochResult
 # Versions with a ranking part have the second format: a server that reads the first one would order by ratings alone.
 FORMAT_VERSION = 1
 RANKING_PART_FORMAT = 2
+# Versions that learnt from ratings and events have the third: their graph embed_user has inputs that older servers do
+# not fill.
+RATINGS_AND_EVENTS_FORMAT = 3
 MANIFEST_FILE = "manifest.json"
 SEAL_FILE = "manifest.sha256"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -55,19 +58,20 @@ def create_manifest(model: TrainedModel, dataset: RatingsDataset, name: str, ver
     """Create a manifest with everything that is known before the files are written."""
     import torch  # it takes seconds, and publishing needs only the names of this module
 
+    rated = dataset.rated or dataset
     manifest = manifest_pb2.Manifest(
-        format_version=RANKING_PART_FORMAT if model.n_ranking_factors else FORMAT_VERSION,
+        format_version=_format_version(model, dataset),
         name=name,
         version=version,
         architecture=model.architecture,
         objective=model.objective,
         user_count=dataset.n_users,
         item_count=dataset.n_items,
-        rating_count=dataset.n_ratings,
+        rating_count=rated.n_ratings,
         user_factor_count=model.user_factors.shape[1],
         item_factor_count=model.item_factors.shape[1],
-        rating_min=dataset.rating_min,
-        rating_max=dataset.rating_max,
+        rating_min=rated.rating_min,
+        rating_max=rated.rating_max,
         global_bias=model.global_bias,
         dataset=dataset.name,
         producer=f"cofactor {installed_version('cofactor')}, torch {torch.__version__}",
@@ -78,6 +82,12 @@ def create_manifest(model: TrainedModel, dataset: RatingsDataset, name: str, ver
     if model.rating_range is not None:
         manifest.rating_range.low, manifest.rating_range.high = model.rating_range
     return manifest
+
+
+def _format_version(model: TrainedModel, dataset: RatingsDataset) -> int:
+    if dataset.rated is not None:
+        return RATINGS_AND_EVENTS_FORMAT
+    return RANKING_PART_FORMAT if model.n_ranking_factors else FORMAT_VERSION
 
 
 def _events_entry(feedback: EventFeedback) -> manifest_pb2.EventFeedback:
@@ -93,6 +103,7 @@ def _events_entry(feedback: EventFeedback) -> manifest_pb2.EventFeedback:
         weight_cap=feedback.weight_cap,
         log_weights=feedback.log_weights,
         fold_in_scale=feedback.fold_in_scale,
+        rating_weight=feedback.rating_weight,
     )
     if feedback.newest_time is not None:
         entry.newest_event_time.FromMilliseconds(round(feedback.newest_time * 1000))

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cofactor_trainer.data.dataset import RatingsDataset, row_counts
+from cofactor_trainer.data.dataset import Float32Array, Int64Array, RatingsDataset, row_counts
+from cofactor_trainer.data.duplicates import pair_numbers
 from cofactor_trainer.export.table_file import encode_strings
 from cofactor_trainer.graphs.scorer import precompute_item_hidden
 from cofactor_trainer.graphs.user_prior import UserPriors
@@ -65,7 +66,8 @@ def catalogue_arrays(dataset: RatingsDataset) -> Arrays:
 def rated_arrays(dataset: RatingsDataset) -> Arrays:
     """Build the arrays of the known items that every known user rated.
 
-    If a user rated an item several times, the last rating counts.
+    If a user rated an item several times, the last rating counts. A data set of ratings and events has two arrays more:
+    the weights of the items, and which of them have a rating.
     """
     known = np.flatnonzero((dataset.user_rows < dataset.n_users) & (dataset.item_rows < dataset.n_items))
     order = known[np.lexsort((known, dataset.item_rows[known], dataset.user_rows[known]))]
@@ -73,11 +75,26 @@ def rated_arrays(dataset: RatingsDataset) -> Arrays:
     last = np.ones(len(order), dtype=bool)
     last[:-1] = (users[1:] != users[:-1]) | (items[1:] != items[:-1])
     order, users, items = order[last], users[last], items[last]
-    return {
+    arrays: Arrays = {
         "rated.offsets": _offsets(row_counts(users, dataset.n_users)),
         "rated.item_rows": np.asarray(items, dtype=np.int32),
         "rated.ratings": np.asarray(dataset.ratings[order], dtype=np.float32),
     }
+    if dataset.rated is not None:
+        places, ratings = _places_of_ratings(pair_numbers(users, items, dataset.n_items), dataset.rated)
+        arrays["rated.weights"] = arrays["rated.ratings"]
+        arrays["rated.ratings"] = np.zeros(len(items), np.float32)
+        arrays["rated.ratings"][places] = ratings
+        arrays["rated.has_rating"] = np.zeros(len(items), np.uint8)
+        arrays["rated.has_rating"][places] = 1
+    return arrays
+
+
+def _places_of_ratings(pairs: Int64Array, rated: RatingsDataset) -> tuple[Int64Array, Float32Array]:
+    """Return where the pairs of the ratings are among sorted pairs, and the ratings; each rated pair is among them."""
+    known = (rated.user_rows < rated.n_users) & (rated.item_rows < rated.n_items)
+    numbers = pair_numbers(rated.user_rows[known], rated.item_rows[known], rated.n_items)
+    return np.searchsorted(pairs, numbers), rated.ratings[known]
 
 
 def _offsets(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -69,9 +69,10 @@ def build_graphs(
         ),
         "similarity": GraphCheck(similarity_spec(scorer, inverse_norms), inputs["similarity"], reference.similarity),
     }
-    scale = dataset.rating_min, dataset.rating_max
+    rated = dataset.rated or dataset
+    scale = rated.rating_min, rated.rating_max
     fold_in = build_fold_in(model, scorer, priors, scale, dataset.events)
-    units = output_units(model, dataset)
+    units = output_units(model, rated)
     with one_thread():
         histories = [
             find_stable_history(history, fold_in, scorer.n_items, units)

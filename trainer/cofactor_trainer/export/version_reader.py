@@ -15,7 +15,7 @@ from google.protobuf import json_format
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import Float32Array, Int64Array, RowArray
 from cofactor_trainer.errors import InputError
-from cofactor_trainer.export.manifest import FORMAT_VERSION, RANKING_PART_FORMAT, check_names
+from cofactor_trainer.export.manifest import FORMAT_VERSION, RANKING_PART_FORMAT, RATINGS_AND_EVENTS_FORMAT, check_names
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -110,10 +110,10 @@ def _read_manifest(directory: Path) -> manifest_pb2.Manifest:
         raise InputError(f"{directory} is not a version directory: its manifest.json cannot be read") from error
     except (UnicodeDecodeError, json_format.ParseError) as error:
         raise InputError(f"is not a manifest: {error}", path) from error
-    if manifest.format_version not in (FORMAT_VERSION, RANKING_PART_FORMAT):
+    if manifest.format_version not in (FORMAT_VERSION, RANKING_PART_FORMAT, RATINGS_AND_EVENTS_FORMAT):
         raise InputError(
-            f"format version {manifest.format_version} is not {FORMAT_VERSION} or {RANKING_PART_FORMAT}; export the "
-            "version with this release",
+            f"format version {manifest.format_version} is not {FORMAT_VERSION}, {RANKING_PART_FORMAT} or "
+            f"{RATINGS_AND_EVENTS_FORMAT}; export the version with this release",
             path,
         )
     try:

@@ -201,7 +201,7 @@ def _write_files(
     arrays = _graph_arrays(model, dataset, priors, options.quantize_to)
     manifest.embedding_space = embedding_space_id(model, arrays)
     catalogue = catalogue_arrays(dataset)
-    catalogue["item_effect"] = item_effects(model, catalogue["item_rating_counts"])
+    catalogue["item_effect"] = item_effects(model, (dataset.rated or dataset).item_rating_counts())
     manifest.tables.extend(write_tables(directory / TABLES_FILE, {**arrays, **catalogue, **rated}))
     if priors.main.profile is not None:
         manifest.profile_features.extend(priors.main.profile.features)

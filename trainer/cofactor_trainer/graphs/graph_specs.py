@@ -8,7 +8,7 @@ from torch import Tensor
 from cofactor_trainer.graphs.graph_spec import Condition, GraphSpec
 from cofactor_trainer.graphs.item_columns import SimilarItemsColumnwise
 from cofactor_trainer.graphs.predict import Predict
-from cofactor_trainer.graphs.ranking_fold_in import FoldIn
+from cofactor_trainer.graphs.ranking_fold_in import EmbedUserOfRatingsAndEvents, FoldIn
 from cofactor_trainer.graphs.recommend import Recommend
 from cofactor_trainer.graphs.scorer import Scorer
 from cofactor_trainer.graphs.similarity import SimilarItems, Similarity
@@ -82,6 +82,9 @@ def embed_user_spec(fold_in: FoldIn) -> GraphSpec:
     """Specify graph embed_user."""
     inputs = {"item_rows": torch.zeros(2, 3, dtype=torch.int64), "ratings": torch.zeros(2, 3)}
     dynamic_axes = {"item_rows": {0: "B", 1: "N"}, "ratings": {0: "B", 1: "N"}}
+    if isinstance(fold_in, EmbedUserOfRatingsAndEvents):
+        inputs |= {"event_rows": torch.zeros(2, 4, dtype=torch.int64), "event_weights": torch.zeros(2, 4)}
+        dynamic_axes |= {"event_rows": {0: "B", 1: "E"}, "event_weights": {0: "B", 1: "E"}}
     if fold_in.n_profile_columns:
         inputs["profile"] = torch.zeros(2, fold_in.n_profile_columns)
         dynamic_axes["profile"] = {0: "B"}

@@ -197,7 +197,29 @@ class EmbedUserInBothParts(nn.Module):
         return torch.cat([factors, ranking, torch.ones_like(bias)[:, None]], 1), bias, fitted
 
 
-FoldIn = EmbedRatingUser | EmbedRankingUser | EmbedUserInBothParts
+class EmbedUserOfRatingsAndEvents(nn.Module):
+    """Graph embed_user of a model that learnt ratings, and an order from events: each part has its own input."""
+
+    def __init__(self, rating: EmbedRatingUser, ranking: EventFoldIn) -> None:
+        super().__init__()
+        self.rating, self.ranking = rating, ranking
+        self.n_profile_columns = rating.n_profile_columns
+
+    def forward(
+        self,
+        item_rows: Tensor,
+        ratings: Tensor,
+        event_rows: Tensor,
+        event_weights: Tensor,
+        profile: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute graph embed_user; docs/model-format.md has the shapes."""
+        factors, bias, fitted = self.rating(item_rows, ratings, profile)
+        ranking = self.ranking(event_rows, event_weights, profile)
+        return torch.cat([factors, ranking, torch.ones_like(bias)[:, None]], 1), bias, fitted
+
+
+FoldIn = EmbedRatingUser | EmbedRankingUser | EmbedUserInBothParts | EmbedUserOfRatingsAndEvents
 
 
 def build_fold_in(
@@ -216,7 +238,9 @@ def build_fold_in(
     columns = slice(first, first + factors.shape[1])
     if events is not None:
         fold_in = EventFoldIn(scorer.item_factors, columns, space, priors.ranking, events.fold_in_scale)
-        return EmbedRankingUser(scorer, fold_in)
+        if model.objective == "ranking":
+            return EmbedRankingUser(scorer, fold_in)
+        return EmbedUserOfRatingsAndEvents(EmbedRatingUser(scorer, priors.main), fold_in)
     ranking = RankingFoldIn(scorer.item_factors, columns, space, priors.ranking, rating_scale)
     if model.objective == "ranking":
         return EmbedRankingUser(scorer, ranking)

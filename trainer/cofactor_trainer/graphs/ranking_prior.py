@@ -13,12 +13,13 @@ import torch
 
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import Int64Array, RatingsDataset
+from cofactor_trainer.data.events.rated_rows import UsedRows
 from cofactor_trainer.data.profile_regression import Float64Array, ProfileModel, fit_profile_model
 from cofactor_trainer.graphs.prior_estimation import MAX_USERS, estimate_rating_prior
 from cofactor_trainer.graphs.ranking_fold_in import STEP_LENGTHS, RankingSpace
 from cofactor_trainer.graphs.user_prior import UserPrior, UserPriors, prior_of_trained_rows, regularise
 from cofactor_trainer.scoring.ranking_part import ranking_factors, rating_part
-from cofactor_trainer.scoring.trained_model import TrainedModel
+from cofactor_trainer.scoring.trained_model import TrainedModel, select_rows
 
 # Weights of the lowest and the highest rating, as in training.
 LOWEST_WEIGHT, HIGHEST_WEIGHT = 0.1, 1.3
@@ -33,11 +34,20 @@ def estimate_priors(model: TrainedModel, dataset: RatingsDataset) -> UserPriors:
             rows = np.column_stack([model.user_factors, model.user_bias])[:-1].astype(np.float64)
             main = replace(main, profile=fit_profile_model(dataset.profiles, rows, main.covariance))
     else:
-        main = estimate_rating_prior(rating_part(model), dataset)
+        main = _estimate_rating_prior(rating_part(model), dataset)
         if not model.n_ranking_factors:
             return UserPriors(main)
     features = None if main.profile is None else main.profile.features
     return UserPriors(main, _estimate_ranking_prior(model, dataset, features))
+
+
+def _estimate_rating_prior(model: TrainedModel, dataset: RatingsDataset) -> UserPrior:
+    """Estimate the prior of the rating part; users without ratings tell nothing about it."""
+    if dataset.rated is None:
+        return estimate_rating_prior(model, dataset)
+    used = UsedRows.of(dataset.rated)
+    model = select_rows(model, np.append(used.users, dataset.n_users), np.append(used.items, dataset.n_items))
+    return estimate_rating_prior(model, used.select(dataset.rated))
 
 
 def _estimate_ranking_prior(

@@ -261,6 +261,8 @@ def _rating_table(version: ExportedVersion) -> Section:
         rated = version.tables["rated.item_rows"][offsets[user] : offsets[user + 1]]
         _, columns, places = np.intersect1d(items, rated, return_indices=True)
         ratings[position, columns] = version.tables["rated.ratings"][offsets[user] + places]
+        if "rated.has_rating" in version.tables:
+            ratings[position, columns[version.tables["rated.has_rating"][offsets[user] + places] == 0]] = np.nan
     user_ids = version.strings("user_ids")
     manifest = version.manifest
     density = manifest.rating_count / (manifest.user_count * manifest.item_count)

@@ -76,8 +76,8 @@ def new_user_errors(version: ExportedVersion, validation: RatingsDataset, seed: 
         return None
 
     def embed(item_rows: Int64Array, ratings: Float32Array) -> tuple[Float32Array, Float32Array]:
-        profile = _empty_profiles(version, len(item_rows))
-        outputs = version.run("embed_user", item_rows=item_rows, ratings=ratings, **profile)
+        empty = _empty_profiles(version, len(item_rows)) | _no_events(version, len(item_rows))
+        outputs = version.run("embed_user", item_rows=item_rows, ratings=ratings, **empty)
         return outputs["user_factors"], outputs["user_bias"]
 
     def predict(factors: Float32Array, bias: Float32Array, item_rows: Int64Array) -> Float32Array:
@@ -93,10 +93,11 @@ def new_user_errors(version: ExportedVersion, validation: RatingsDataset, seed: 
 def training_ratings(version: ExportedVersion, validation: RatingsDataset) -> RatingsByUser:
     """Return the ratings in a version without the held-out ones, which it lists too so as not to recommend them."""
     offsets, item_rows, ratings = (version.tables[f"rated.{part}"] for part in ("offsets", "item_rows", "ratings"))
+    has_rating = version.tables.get("rated.has_rating", np.ones(len(ratings), np.uint8)) > 0
     n_columns = version.manifest.item_count + 1
     user_rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     held_out = validation.user_rows.astype(np.int64) * n_columns + validation.item_rows
-    trained = ~np.isin(user_rows * n_columns + item_rows, held_out)
+    trained = has_rating & ~np.isin(user_rows * n_columns + item_rows, held_out)
     return ratings_by_user(user_rows[trained], item_rows[trained], ratings[trained], len(offsets) - 1)
 
 
@@ -107,3 +108,11 @@ def _empty_profiles(version: ExportedVersion, n_users: int) -> dict[str, npt.NDA
         return {}
     width = sum(len(feature.categorical.categories) or 2 for feature in features)
     return {"profile": np.zeros((n_users, width), np.float32)}
+
+
+def _no_events(version: ExportedVersion, n_users: int) -> dict[str, npt.NDArray[Any]]:
+    """Return the events inputs of embed_user for users without events; empty if the graph has none."""
+    if "rated.has_rating" not in version.tables:
+        return {}
+    rows = np.full((n_users, 1), version.manifest.item_count, np.int64)
+    return {"event_rows": rows, "event_weights": np.zeros((n_users, 1), np.float32)}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from cofactor_trainer.data.dataset import Float32Array
+from cofactor_trainer.data.dataset import Float32Array, Int64Array, RowArray
 
 Architecture = Literal["dot-product", "neural-network", "hybrid"]
 Objective = Literal["rating", "ranking"]
+IndexArray = Int64Array | RowArray
 
 
 @dataclass(frozen=True)
@@ -94,3 +95,14 @@ class TrainedModel:
     def n_item_columns(self) -> int:
         """Return the number of item columns of the rating part."""
         return int(self.item_factors.shape[1]) - self.n_ranking_factors
+
+
+def select_rows(model: TrainedModel, user_rows: IndexArray, item_rows: IndexArray) -> TrainedModel:
+    """Return a model of other users and items, by their rows in this one; the last ones stand for unknown ones."""
+    return replace(
+        model,
+        user_factors=model.user_factors[user_rows],
+        user_bias=model.user_bias[user_rows],
+        item_factors=model.item_factors[item_rows],
+        item_bias=model.item_bias[item_rows],
+    )

@@ -77,7 +77,9 @@ class UserParser:
 
 
 def _kind(version: LoadedVersion) -> str:
-    return "ratings" if version.event_weights is None else "events"
+    if version.event_weights is None:
+        return "ratings"
+    return "ratings and events" if version.predicts_ratings else "events"
 
 
 def _unknown_user(version: LoadedVersion, user_id: str, policy: int) -> UserVector:

@@ -37,6 +37,7 @@ class EventColumns:
         event: column of event types; None if all events are of one type.
         count: column of numbers above 0, such as quantities or plays; None if every row is one event.
         time: column of times, or None.
+        rating: column of ratings, in which rows may have none; None to learn from events only.
     """
 
     user: str = "user_id"
@@ -44,15 +45,16 @@ class EventColumns:
     event: str | None = None
     count: str | None = None
     time: str | None = None
+    rating: str | None = None
 
     @classmethod
-    def parse(cls, named: Mapping[str, str]) -> EventColumns:
-        """Return the columns that ``user=NAME,item=NAME,...`` names.
+    def parse(cls, named: Mapping[str, str], *, has_ratings: bool = False) -> EventColumns:
+        """Return the columns that ``user=NAME,item=NAME,...`` names; rating=NAME is for ``has_ratings`` only.
 
         Raises:
             InputError: a key is unknown, or user or item is missing.
         """
-        keys = [field.name for field in fields(cls)]
+        keys = [field.name for field in fields(cls) if has_ratings or field.name != "rating"]
         unknown = [key for key in named if key not in keys]
         if unknown or not {"user", "item"} <= named.keys():
             problem = f"has {unknown[0]!r}" if unknown else "does not name both user and item"
@@ -91,7 +93,8 @@ def is_event_table(path: Path, options: FileOptions) -> bool:
     if found.event is not None and has_rating:
         raise InputError(
             f"the table has both ratings (column {guess_columns(header).rating}) and events (column {found.event}): "
-            "pass --feedback events to learn from every row as an event, or --feedback ratings to learn from ratings",
+            "pass --feedback both to learn ratings from the rated rows and an order from all rows, --feedback events "
+            "to learn from every row as an event, or --feedback ratings to learn from ratings",
             path,
             line=1 if is_text(path) else None,
         )
@@ -101,8 +104,10 @@ def is_event_table(path: Path, options: FileOptions) -> bool:
     return found.event is not None or found.count is not None or not others
 
 
-def detect_event_table(path: Path, columns: EventColumns | None, options: FileOptions) -> EventTable:
-    """Find the format and the columns of a table of events.
+def detect_event_table(
+    path: Path, columns: EventColumns | None, options: FileOptions, *, has_ratings: bool = False
+) -> EventTable:
+    """Find the format and the columns of a table of events; with ``has_ratings`` one of ratings and events.
 
     Raises:
         InputError: a column is missing; the message says how to name it.
@@ -124,12 +129,14 @@ def detect_event_table(path: Path, columns: EventColumns | None, options: FileOp
                     line=1,
                 )
     columns = columns or _guess(header)
+    if has_ratings and columns.rating is None:
+        columns = replace(columns, rating=guess_columns(header).rating)
     missing = [(kind, name) for kind, name in columns.named().items() if name not in header]
     if missing:
         kind, name = missing[0]
         raise InputError(
             f"there is no column {name!r} for the {kind} among {', '.join(header)}: name the columns with --columns "
-            "user=NAME,item=NAME and any of event=NAME, count=NAME and time=NAME",
+            f"user=NAME,item=NAME{',rating=NAME' * has_ratings} and any of event=NAME, count=NAME and time=NAME",
             path,
             line=1 if is_text(path) else None,
         )

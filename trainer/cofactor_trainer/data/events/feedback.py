@@ -100,6 +100,8 @@ class EventFeedback:
         log_weights: True to take the logarithm.
         newest_time: seconds since 1970; None if the events have no times.
         mean_weight: mean weight of the pairs of a user and an item; 0 as long as the events are not weighed.
+        rating_weight: in a table of ratings and events, mean weight times count of the rated rows that are not
+            negative: a new user's rating counts as an event of this weight. 0 for other tables.
     """
 
     types: tuple[EventType, ...] = field(default=(EventType("", 1.0),))
@@ -108,6 +110,7 @@ class EventFeedback:
     log_weights: bool = False
     newest_time: float | None = None
     mean_weight: float = 0.0
+    rating_weight: float = 0.0
 
     @property
     def fold_in_scale(self) -> float:

@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from cofactor_trainer.data.checked_batch import CheckedBatch
 from cofactor_trainer.data.dataset import BoolArray, Float32Array, RatingsDataset
-from cofactor_trainer.data.dataset_builder import RatingsChunk, check_sides, collect
+from cofactor_trainer.data.dataset_builder import RatingScale, RatingsChunk, check_sides, collect
 from cofactor_trainer.data.events.columns import EventColumns, EventTable, detect_event_table
 from cofactor_trainer.data.events.feedback import EventSettings, EventType
-from cofactor_trainer.data.events.summary import describe_events
+from cofactor_trainer.data.events.rated_rows import with_scale
+from cofactor_trainer.data.events.summary import describe_events, with_ratings_described
 from cofactor_trainer.data.item_descriptions import ItemDescription, build_catalogue
 from cofactor_trainer.data.plausibility import warn_of_similar_ids
 from cofactor_trainer.data.rating_files import FileOptions, PredefinedParts, select_chunk
@@ -37,6 +38,8 @@ def read_events(
     users_path: Path | None = None,
     options: FileOptions | None = None,
     parts: PredefinedParts | None = None,
+    has_ratings: bool = False,
+    scale: RatingScale | None = None,
 ) -> RatingsDataset:
     """Read the events of one file, or of one file for each part of a predefined split.
 
@@ -48,19 +51,24 @@ def read_events(
         users_path: table with the user column; every other column is a sign-up answer.
         options: how to read the files.
         parts: how the files say which events are held out; None if they do not.
+        has_ratings: True to read the ratings of the rows that have one, too.
+        scale: lowest and highest possible rating; None for the range that the ratings span.
 
     Raises:
         InputError: a file is unusable; the message names the line and the column.
     """
     options, settings, parts = options or FileOptions(), settings or EventSettings(), parts or PredefinedParts()
-    table, times, found = detect_event_table(path, columns, options), TimeReader(), FoundTypes(settings)
+    detect = partial(detect_event_table, columns=columns, options=options, has_ratings=has_ratings)
+    table, times, found = detect(path), TimeReader(), FoundTypes(settings)
     items = items_path and read_items(items_path, options.items_id_column or table.columns.item, options.encoding)
     profiles = users_path and read_profiles(users_path, options.users_id_column or table.columns.user, options.encoding)
     sources = [(path, table)]
     if parts.path is not None:
-        sources.append((parts.path, detect_event_table(parts.path, columns, options)))
+        sources.append((parts.path, detect(parts.path)))
     chunks = chain.from_iterable(_read_chunks(*source, times, found, parts) for source in sources)
     dataset = build_events(path.name, chunks, found, items=items.descriptions if items else None, source=path)
+    if has_ratings:
+        dataset = with_ratings_described(with_scale(dataset, scale, path))
     notes = [_describe(path, table, times), *dataset.notes]
     if items:
         notes.append(match_items(items, dataset.catalogue.item_ids))
@@ -103,6 +111,7 @@ def build_events(
         rating_max=0.0,
         held_out=collected.held_out if len(collected.held_out) else None,
         events=found.settings.describe(types, None if timestamps is None else float(timestamps.max())),
+        given_ratings=collected.given_ratings if len(collected.given_ratings) else None,
     )
     check_sides(dataset, source, "events")
     warn_of_similar_ids("user", dataset.user_ids)
@@ -127,6 +136,7 @@ def _read_chunks(
             ratings=weights,
             timestamps=None if columns.time is None else times.read_all(partial(batch.times, columns.time)),
             held_out=_held_out(batch, path, parts),
+            given_ratings=None if columns.rating is None else batch.ratings_or_nan(columns.rating),
         )
         yield chunk if is_used.all() else select_chunk(chunk, is_used)
         first_record += records.num_rows

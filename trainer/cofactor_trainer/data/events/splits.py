@@ -36,12 +36,24 @@ def split_events(events: RatingsDataset, choose: Choose, *, by_pair: bool, keeps
     train, validation = weigh_events(split.train), weigh_events(split.validation)
     if not keeps_repeats:
         validation = without_pairs_of(validation, train)
+    if train.rated is not None and validation.rated is not None:
+        validation = replace(validation, rated=without_pairs_of(validation.rated, train.rated))
+        _check_ratings(events.name, train.rated, validation.rated)
     if not validation.n_ratings:
         raise InputError(
             f"the held-out events of {events.name} are all of items that their users had before: hold out more, or "
             "judge repeats with --repeats"
         )
     return Split(train, validation)
+
+
+def _check_ratings(name: str, *parts: RatingsDataset | None) -> None:
+    """Raise an `InputError` if a part of a table of ratings and events has no ratings."""
+    if not all(part is not None and part.n_ratings for part in parts):
+        raise InputError(
+            f"all rows of {name} that have ratings are in one part of the split, so that there are none to train on or "
+            "none to measure on: change --split or --validation-fraction"
+        )
 
 
 def event_folds(events: RatingsDataset, folds: Callable[[RatingsDataset], Iterator[BoolArray]]) -> Iterator[Split]:

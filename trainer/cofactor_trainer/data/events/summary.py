@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 
 from cofactor_trainer.data.dataset import RatingsDataset, row_counts
 from cofactor_trainer.data.events.feedback import EventFeedback
+from cofactor_trainer.data.events.rated_rows import rated_rows
 from cofactor_trainer.data.events.weights import count_pairs
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,18 @@ def describe_events(events: RatingsDataset, left_out: Mapping[str, float]) -> li
                 kind.name,
             )
     return [line for line in lines if line]
+
+
+def with_ratings_described(events: RatingsDataset) -> RatingsDataset:
+    """Add a line about the ratings of a table of ratings and events to its notes."""
+    rated = rated_rows(events)
+    assert rated is not None
+    n_users, n_items = len(np.unique(rated.user_rows)), len(np.unique(rated.item_rows))
+    note = (
+        f"ratings: {rated.n_ratings:,} of {rated.rating_min:g} to {rated.rating_max:g} by {n_users:,} users of "
+        f"{n_items:,} items train the predictions; all rows train the order"
+    )
+    return replace(events, notes=(*events.notes, note))
 
 
 def describe_weights(feedback: EventFeedback) -> str:

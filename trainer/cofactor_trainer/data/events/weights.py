@@ -9,6 +9,7 @@ import numpy as np
 from cofactor_trainer.data.dataset import BoolArray, Float64Array, Int64Array, Pairs, RatingsDataset
 from cofactor_trainer.data.duplicates import pair_numbers
 from cofactor_trainer.data.events.feedback import EventFeedback
+from cofactor_trainer.data.events.rated_rows import rated_rows
 from cofactor_trainer.errors import InputError
 
 
@@ -16,7 +17,8 @@ def weigh_events(events: RatingsDataset) -> RatingsDataset:
     """Replace the events of a data set by one row per pair of a user and an item, whose rating is the weight.
 
     The rows are sorted by user and item; their times are those of the newest event. Items that a user has a negative
-    event of become dismissed pairs. A data set of ratings, or of events that are weighed, stays as it is.
+    event of become dismissed pairs. The ratings of a table of ratings and events become the data set ``rated``. A data
+    set of ratings, or of events that are weighed, stays as it is.
 
     Raises:
         InputError: all events are negative.
@@ -48,7 +50,14 @@ def weigh_events(events: RatingsDataset) -> RatingsDataset:
         timestamps=None if times is None else times[wanted],
         held_out=None,
         dismissed=Pairs(users[dismissed], items[dismissed]),
-        events=replace(feedback, mean_weight=float(sums[wanted].mean()), newest_time=_newest_time(events)),
+        events=replace(
+            feedback,
+            mean_weight=float(sums[wanted].mean()),
+            newest_time=_newest_time(events),
+            rating_weight=_rating_weight(events),
+        ),
+        given_ratings=None,
+        rated=rated_rows(events),
     )
 
 
@@ -102,6 +111,14 @@ def _decayed(events: RatingsDataset, feedback: EventFeedback) -> Float64Array:
     ages = events.timestamps.max() - events.timestamps
     decayed: Float64Array = weights * np.exp2(-ages / feedback.half_life)
     return decayed
+
+
+def _rating_weight(events: RatingsDataset) -> float:
+    """Return the mean weight times count of the rated events that are not negative; 0 if there are none."""
+    if events.given_ratings is None:
+        return 0.0
+    weights = events.ratings[~np.isnan(events.given_ratings) & (events.ratings > 0)]
+    return float(weights.mean(dtype=np.float64)) if len(weights) else 0.0
 
 
 def _newest(times: Float64Array, pair_of_event: Int64Array) -> Float64Array:

@@ -44,7 +44,9 @@ class GoldenInputSampler:
         and twenty ratings that are all the highest. With a profile model all but the first have sign-up answers.
         """
         low, high = dataset.rating_min, dataset.rating_max
-        if dataset.events is not None:
+        if dataset.rated is not None:
+            low, high = dataset.rated.rating_min, dataset.rated.rating_max
+        elif dataset.events is not None:
             high = float(dataset.ratings.max())
         many = min(self.n_items, self.model.user_factors.shape[1] + 20)
         histories = [
@@ -55,6 +57,8 @@ class GoldenInputSampler:
             self._histories([many], many, low, high),
             self._histories([min(20, self.n_items)], 20, high, high),
         ]
+        if dataset.rated is not None:
+            histories = self._with_events(histories, float(dataset.ratings.max()))
         if profile is None or dataset.profiles is None:
             return histories
         answers = encode_profiles(profile.features, dataset.profiles).astype(np.float32)
@@ -62,6 +66,15 @@ class GoldenInputSampler:
         return [
             {**history, "profile": torch.from_numpy(answers[rows] * (number > 0))}
             for number, (history, rows) in enumerate(zip(histories, users, strict=True))
+        ]
+
+    def _with_events(self, histories: Sequence[GraphInputs], heaviest: float) -> list[GraphInputs]:
+        """Add events to histories: none, one, as many as there are ratings, and other numbers of them."""
+        counts = [[0], [1], [3], [4, 0, 1, min(9, self.n_items)], [0], [min(20, self.n_items)]]
+        events = [self._histories(n, max(*n, 1), 0.0, heaviest) for n in counts]
+        return [
+            {**history, "event_rows": event["item_rows"], "event_weights": event["ratings"]}
+            for history, event in zip(histories, events, strict=True)
         ]
 
     def _items(self, count: int) -> Tensor:

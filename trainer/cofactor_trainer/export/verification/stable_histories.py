@@ -24,6 +24,9 @@ PERTURBED_RUNS = 8
 # Largest change of an output that is still stable: well below the tolerance for an export, and in the same unit.
 LARGEST_CHANGE = 2e-6
 REDRAWS = 3
+# Inputs that are perturbed. The second is that of models of ratings and events.
+_PERTURBED = ("ratings", "event_weights")
+_ITEMS = ("item_rows", "event_rows")
 OUTPUTS = ("user_factors", "user_bias", "fitted")
 
 
@@ -49,18 +52,26 @@ def find_stable_history(
     """
     random = torch.Generator().manual_seed(0)
     varied = dict(history)
-    for attempt in range(REDRAWS + varied["item_rows"].shape[1]):
+    n_columns = max(varied[name].shape[1] for name in _ITEMS if name in varied)
+    for attempt in range(REDRAWS + n_columns):
         if _is_stable(varied, embed_user, random, units):
             return varied
-        ratings, rows = varied["ratings"], varied["item_rows"]
+        ratings = varied["ratings"]
         if attempt < REDRAWS:
             order = torch.randperm(ratings.numel(), generator=random)
             varied["ratings"] = ratings.flatten()[order].reshape(ratings.shape)
         else:
             # Drop a quarter of the items. Without items every history is stable.
-            n_kept = int(((rows != n_items).sum(1).max() * 3) // 4)
-            varied["item_rows"] = torch.where(torch.arange(rows.shape[1]) < n_kept, rows, n_items)
+            for name in _ITEMS:
+                if name in varied:
+                    varied[name] = _without_a_quarter(varied[name], n_items)
     return varied
+
+
+def _without_a_quarter(rows: Tensor, n_items: int) -> Tensor:
+    """Replace the last quarter of the items of histories, (B, N), by padding."""
+    n_kept = int(((rows != n_items).sum(1).max() * 3) // 4)
+    return torch.where(torch.arange(rows.shape[1]) < n_kept, rows, n_items)
 
 
 def _is_stable(
@@ -71,8 +82,12 @@ def _is_stable(
         outputs = embed_user(**history)
         perturbed_runs = []
         for _ in range(PERTURBED_RUNS):
-            noise = torch.randn(history["ratings"].shape, generator=random)
-            perturbed_runs.append(embed_user(**{**history, "ratings": history["ratings"] * (1 + PERTURBATION * noise)}))
+            perturbed = dict(history)
+            for name in _PERTURBED:
+                if name in history:
+                    noise = torch.randn(history[name].shape, generator=random)
+                    perturbed[name] = history[name] * (1 + PERTURBATION * noise)
+            perturbed_runs.append(embed_user(**perturbed))
     return all(
         relative_difference(perturbed.numpy(), output.numpy(), units.get(name, 1.0)).max(initial=0) <= LARGEST_CHANGE
         for run in perturbed_runs
