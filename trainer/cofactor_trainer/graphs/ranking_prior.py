@@ -13,7 +13,7 @@ import torch
 
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import Int64Array, RatingsDataset
-from cofactor_trainer.data.events.rated_rows import UsedRows
+from cofactor_trainer.data.events.used_rows import UsedRows
 from cofactor_trainer.data.profile_regression import Float64Array, ProfileModel, fit_profile_model
 from cofactor_trainer.graphs.prior_estimation import MAX_USERS, estimate_rating_prior
 from cofactor_trainer.graphs.ranking_fold_in import STEP_LENGTHS, RankingSpace

@@ -7,7 +7,7 @@ from typing import Any
 
 from cofactor_trainer.architectures.recipes import Recipe
 from cofactor_trainer.data.dataset import RatingsDataset
-from cofactor_trainer.data.events.rated_rows import UsedRows
+from cofactor_trainer.data.events.used_rows import UsedRows
 from cofactor_trainer.scoring.trained_model import select_rows
 from cofactor_trainer.training.epochs import TrainingResult
 from cofactor_trainer.training.train import train
