@@ -31,6 +31,10 @@ FLAGS = ("--drain-delay-s", "0.5", "--grace-s", "2", "--poll-interval-s", "0")
 def restart_in_turn(servers, n_restarts, number=signal.SIGTERM, flags=FLAGS) -> None:
     for restart in range(n_restarts):
         old = servers[restart % 2]
+        if number == signal.SIGKILL:
+            # Every client soon waits for a server that stands still, so calls are in flight when it is killed.
+            old.process.send_signal(signal.SIGSTOP)
+            time.sleep(0.3)
         code = old.stop(number)
         if number == signal.SIGTERM:
             assert code == 0
@@ -63,7 +67,6 @@ def test_t2_control_without_drain_and_retries_restarts_cause_errors(versions, tm
     servers = [ServerProcess(versions.models, tmp_path / f"log{i}", *FLAGS, port=free_port()) for i in range(2)]
     target = "ipv4:" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
     try:
-        # Without a rate, so that calls are always in flight when a server is killed.
         with Clients(versions, lambda: connect(target, retries=False)) as clients:
             time.sleep(1)
             restart_in_turn(servers, 2, signal.SIGKILL)
