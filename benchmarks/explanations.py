@@ -17,6 +17,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ def serving(models: Path) -> Iterator[RecommenderServiceStub]:
             while not (found := re.search(r"listening on \S+ port (\d+)", _text(log))):
                 if process.poll() is not None:
                     raise SystemExit(_text(log))
+                time.sleep(0.05)
             with grpc.insecure_channel(f"127.0.0.1:{found[1]}") as channel:
                 yield RecommenderServiceStub(channel)
         finally:

@@ -1,4 +1,4 @@
-"""What the parts of benchmarks/cuda_machine.py share: the device, the time that is left, the figures, timing."""
+"""Share the device, the time that is left, the figures and the timing among the parts of benchmarks/cuda_machine.py."""
 
 from __future__ import annotations
 

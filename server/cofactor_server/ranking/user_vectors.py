@@ -32,7 +32,7 @@ class EmbedUserGraph(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RatingsAndEvents:
-    """What the items of a history have, in a version that learnt from ratings and events.
+    """Say which items of a history have a rating and what they weigh, if the version learnt from ratings and events.
 
     Attributes:
         has_rating: (n,) True for an item with a rating.

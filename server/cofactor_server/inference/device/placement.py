@@ -40,7 +40,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the runs of a graph go.
+    """Say where the runs of a graph go: to the device or to the CPU.
 
     Attributes:
         graph: name of the graph.

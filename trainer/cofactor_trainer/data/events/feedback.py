@@ -30,7 +30,7 @@ class EventType:
 
 @dataclass(frozen=True)
 class EventSettings:
-    """What the user says about events; `EventFeedback` documents the formula.
+    """Hold the flags that weigh events; `EventFeedback` documents the formula.
 
     Attributes:
         weights: weight of one event by type; 0 leaves a type out. None to weigh all types 1.
