@@ -1,7 +1,7 @@
 # Build, test and release Cofactor. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-cuda test-faults test-images test-deploy test-floors check format proto check-proto templates check-templates lock audit sbom image image-trainer clean
+.PHONY: help demo serve test test-cuda test-faults test-images test-deploy test-floors check format proto check-proto templates check-templates docs lock audit sbom image image-trainer clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -98,6 +98,11 @@ templates: $(INSTALLED) ## Trace the graphs of the usual models, for exports to 
 
 check-templates: $(INSTALLED) ## Compare all templates of the graphs with fresh traces (minutes)
 	@$(BIN)/python -m tools.graph_templates --check
+
+docs: $(INSTALLED) ## Build the documentation site in build/site; warnings, such as dead links, are errors
+	@$(BIN)/python -m tools.docs.site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file build/mkdocs.yml
+	@echo "the first page is build/site/index.html"
 
 COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --upgrade --quiet --custom-compile-command 'make lock'
