@@ -2,6 +2,7 @@
 
 `make docs` builds the site. The pages are docs/, the Markdown files at the top of the checkout, and references made
 from the .proto files and the docstrings. Links to files that are not on the site become the path of the file.
+"""
 
 from __future__ import annotations
 
