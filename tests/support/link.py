@@ -1,7 +1,7 @@
 """Simulate a bad network as an application sees it: a TCP proxy that delays, slows, stalls and resets connections.
 
-python link.py PORT SEED [HOST] listens on a free port of HOST, which it prints, and forwards to PORT of this machine. It
-reads commands, one per line, and prints "done" after every command:
+python link.py PORT SEED [HOST] listens on a free port of HOST, which it prints, and forwards to PORT of this machine.
+It reads commands, one per line, and prints "done" after every command:
 
 delay S SPREAD: bytes arrive after S seconds, plus or minus SPREAD, in the order in which they were sent.
 rate BYTES: every connection carries so many bytes per second in either direction.

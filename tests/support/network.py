@@ -26,7 +26,7 @@ UNPROTECTED = (("grpc.keepalive_time_ms", 2**31 - 1), ("grpc.enable_retries", 0)
 class BadLink:
     """Runs tests/support/link.py in a process of its own, in front of a port.
 
-    `host` is the address that it listens on; `launcher` is a command that runs it elsewhere, such as in a network namespace.
+    `host` is the address that it listens on; `launcher` is a command that runs it elsewhere, as in a network namespace.
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1", launcher: Sequence[str] = ()) -> None:
