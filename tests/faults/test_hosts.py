@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 IN_NAMESPACE = ("unshare", "--net", "--map-root-user")
 # What a host needs: a namespace in a namespace, two virtual network cards, and rules that drop packets.
 TRIAL = (
-    "unshare --net sleep 20 & sleep 0.5; ip link add name card0 type veth peer name card1 netns $! && nft add table inet t; "
-    "code=$?; kill $!; exit $code"
+    "unshare --net sleep 20 & sleep 0.5; ip link add name card0 type veth peer name card1 netns $! "
+    "&& nft add table inet t; code=$?; kill $!; exit $code"
 )
 
 
