@@ -64,7 +64,7 @@ class SourceColumn:
         return bool(pa.types.is_list(self.values.type) or pa.types.is_large_list(self.values.type))
 
     def numbers(self, texts: Sequence[str]) -> np.ndarray:
-        """Return texts as numbers (n,), NaN for others; decimal commas are read if the delimiter is another character."""
+        """Return texts as numbers (n,), NaN for others; decimal commas count if the delimiter is another character."""
         if is_text(self.source.path) and self.source.text_format.delimiter != ",":
             texts = [re.sub(r"^([+-]?\d+),(\d+)$", r"\1.\2", text) for text in texts]
         numbers: np.ndarray = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(np.float64)
