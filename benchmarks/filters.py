@@ -173,7 +173,7 @@ def write_page(output: Path | None, arguments: argparse.Namespace) -> None:
         "",
         "## One expression",
         "The bar: 20 clauses cost at most 10 % of a Recommend. *Repeated*: the expression is among the 32 filters used",
-        "last, so its items are looked up. *First*: the server has not seen it lately. Percentages are of the Recommend",
+        "last, so its items are looked up. *First*: the server has not seen it lately. Percentages are of a Recommend",
         "without a filter. *Whole call* is relative to that, too: a filter also changes how many items are ranked.",
         "",
         "| filter | items | whole call | repeated | first: compiled | first: evaluated |",

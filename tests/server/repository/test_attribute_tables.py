@@ -20,12 +20,8 @@ def version(name="x", kind="number", **tables):
 
 def text(codes, n_texts=2, dtype=np.int8, **tables):
     offsets = np.arange(n_texts + 1, dtype=np.int64)
-    return {
-        "values": np.array(codes, dtype),
-        "texts_bytes": np.zeros(n_texts, np.uint8),
-        "texts_offsets": offsets,
-        **tables,
-    }
+    texts = {"texts_bytes": np.zeros(n_texts, np.uint8), "texts_offsets": offsets}
+    return {"values": np.array(codes, dtype), **texts, **tables}
 
 
 GOOD = {
