@@ -199,8 +199,8 @@ def write_page(output: Path | None, arguments: argparse.Namespace) -> None:
         *rows,
         "",
         "The expression of a repeated filter costs its look-up, whatever it says. The rest of *whole call* is the",
-        "ranking: the graph scores all items and lowers those that are left out one by one; if more than nine tenths are",
-        "left out, the others are scored alone.",
+        "ranking: the graph scores all items and lowers those that are left out one by one. If more than nine tenths",
+        "are left out, the others are scored alone.",
     ]
     if arguments.before:
         lines += [
