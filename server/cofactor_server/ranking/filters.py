@@ -9,19 +9,24 @@ import numpy as np
 
 from cofactor_server.arrays import NO_ROWS, BoolArray, IndexArray, no_rows
 from cofactor_server.ranking.catalogue import Catalogue
+from cofactor_server.ranking.filter_expressions import compile_expression
 
 MAX_CACHED_FILTERS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class AttributeFilter:
-    """Conditions on items, combined with AND. A condition is off at its default."""
+    """Conditions on items, combined with AND. A condition is off at its default.
+
+    All but `expression` are short forms of filter expressions, such as `release_year >= 1990`.
+    """
 
     any_genres: tuple[str, ...] = ()
     excluded_genres: tuple[str, ...] = ()
     min_release_year: int | None = None
     max_release_year: int | None = None
     min_rating_count: int = 0
+    expression: str = ""
 
     @property
     def is_empty(self) -> bool:
@@ -57,11 +62,14 @@ class ItemFilters:
     def select(
         self, conditions: AttributeFilter, candidate_rows: IndexArray | None, excluded_rows: IndexArray
     ) -> ItemSelection:
-        """Return the candidates (None: all items) that meet the conditions and are not excluded."""
+        """Return the candidates (None: all items) that meet the conditions and are not excluded.
+
+        Raises InvalidFilterExpression.
+        """
         if candidate_rows is not None:
             allowed = candidate_rows
             if not conditions.is_empty:
-                allowed = allowed[_mask(self._catalogue, conditions)[allowed]]
+                allowed = _allowed_candidates(self._select(conditions), candidate_rows)
             return ItemSelection(allowed, excluded_rows)
         if conditions.is_empty:
             return ItemSelection(None, excluded_rows) if len(excluded_rows) else ALL_ITEMS
@@ -76,6 +84,13 @@ def _select(catalogue: Catalogue, conditions: AttributeFilter) -> ItemSelection:
     if 2 * np.count_nonzero(mask) > len(mask):
         return ItemSelection(None, np.flatnonzero(~mask))
     return ItemSelection(np.flatnonzero(mask), NO_ROWS)
+
+
+def _allowed_candidates(selection: ItemSelection, candidate_rows: IndexArray) -> IndexArray:
+    """Return the candidates, ascending, that a selection of the whole catalogue allows."""
+    if selection.allowed_rows is not None:
+        return np.intersect1d(candidate_rows, selection.allowed_rows, assume_unique=True)
+    return np.setdiff1d(candidate_rows, selection.excluded_rows, assume_unique=True)
 
 
 def _mask(catalogue: Catalogue, conditions: AttributeFilter) -> BoolArray:
@@ -93,4 +108,6 @@ def _mask(catalogue: Catalogue, conditions: AttributeFilter) -> BoolArray:
         mask &= catalogue.release_years <= conditions.max_release_year
     if conditions.min_rating_count > 0:
         mask &= catalogue.rating_counts >= conditions.min_rating_count
+    if conditions.expression:
+        mask &= compile_expression(conditions.expression, catalogue.attributes.schema).mask(catalogue)
     return mask

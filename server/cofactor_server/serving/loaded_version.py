@@ -31,6 +31,7 @@ from cofactor_server.ranking.title_search import TitleSearch
 from cofactor_server.ranking.user_vectors import UserVectors
 from cofactor_server.repository.id_index import IdIndex
 from cofactor_server.repository.version_directory import VersionDirectory
+from cofactor_server.serving.attribute_messages import attribute_message
 from cofactor_server.serving.response_cache import ResponseCache
 from cofactor_server.serving.response_encoder import ResponseEncoder
 from cofactor_server.serving.response_sizes import ResponseSizes
@@ -125,6 +126,7 @@ class LoadedVersion:
         )
         self.response_cache = ResponseCache(config.cache_mib * 2**20)
         self.description = _describe(manifest, self.engine, self.profile_encoder.keys)
+        self.description.attributes.extend(map(attribute_message, self.catalogue.attributes.summaries()))
         _release_free_memory()
         _LOGGER.info("%s ready on %s, %d golden tests passed", self.key, self.engine.providers[0], n_golden_tests)
 
