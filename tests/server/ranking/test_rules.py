@@ -234,7 +234,9 @@ def cases(draw, *, with_guarantees=True, with_pins=True, disjoint=False, with_di
                 case.minimums.append(draw(st.integers(1, room)))
                 room -= case.minimums[-1]
                 taken = set().union(*case.groups) if disjoint and case.groups else set()
-                case.groups.append(draw(st.sets(rows)) - taken)
+                worst = sorted(range(n), key=case.logits.__getitem__)
+                lowest = st.integers(0, n).map(lambda size: set(worst[:size]))
+                case.groups.append(draw(st.sets(rows) | lowest) - taken)
     if with_pins:
         case.pins = draw(
             st.dictionaries(st.integers(1, n + 3), rows, max_size=3).filter(
@@ -273,6 +275,10 @@ def test_pages_of_any_size_add_up_to_one_long_page(case, size):
     core, rules = ranker(case), case.rules()
     whole = core.rank(ruled_query(case, rules, 0, case.n + 1)).ranking
     assert not whole.has_more
+    for end in range(1, len(whole.rows) + 1):
+        beginning = core.rank(ruled_query(case, rules, 0, end)).ranking
+        assert beginning.rows.tolist() == whole.rows[:end].tolist()
+        assert beginning.has_more == (end < len(whole.rows))
     rows, scores, has_more = [], [], True
     while has_more:
         page = core.rank(ruled_query(case, rules, len(rows), size)).ranking

@@ -13,11 +13,11 @@ import numpy as np
 from cofactor_server.arrays import IndexArray
 from cofactor_server.ranking.rules.caps import CapCount
 from cofactor_server.ranking.rules.guarantees import GuaranteeCount
-from cofactor_server.ranking.rules.rule_set import Pin, Rules
+from cofactor_server.ranking.rules.rule_set import Pin, Rules, Values
 
 # What the rules see of an item: its values for each cap, and whether it is in the group of each guarantee. Items with
 # the same traits are interchangeable but for their order.
-Traits: TypeAlias = tuple[tuple[tuple[int, ...], ...], tuple[bool, ...]]
+Traits: TypeAlias = tuple[tuple[Values, ...], tuple[bool, ...]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Hashable
 
-from cofactor_server.ranking.rules.rule_set import Cap
+from cofactor_server.ranking.rules.rule_set import Cap, Values
 
 
 class CapCount:
@@ -13,14 +14,14 @@ class CapCount:
     def __init__(self, cap: Cap) -> None:
         self._max_count = cap.max_count
         self._window = cap.window
-        self._places: dict[int, list[int]] = {}  # value -> places, ascending
+        self._places: dict[Hashable, list[int]] = {}  # value -> places, ascending
 
-    def add(self, values: tuple[int, ...], place: int) -> None:
+    def add(self, values: Values, place: int) -> None:
         """Note that an item with these values stands at `place`."""
         for value in values:
             insort(self._places.setdefault(value, []), place)
 
-    def allows(self, values: tuple[int, ...], place: int) -> bool:
+    def allows(self, values: Values, place: int) -> bool:
         """Return True if an item with these values may stand at `place`, which is free."""
         return all(self._has_room(self._places.get(value, ()), place) for value in values)
 

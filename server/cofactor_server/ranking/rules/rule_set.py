@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias
@@ -14,8 +14,9 @@ from cofactor_server.arrays import BoolArray, IndexArray
 
 Kind = Literal["boost", "pin", "cap", "guarantee"]
 DoubleArray: TypeAlias = npt.NDArray[np.float64]
-ValuesOfItem: TypeAlias = Callable[[int], tuple[int, ...]]
-"""Returns the values of one attribute of an item, as numbers, by its row."""
+Values: TypeAlias = tuple[Hashable, ...]
+ValuesOfItem: TypeAlias = Callable[[int], Values]
+"""Returns the different values of one attribute of an item, by its row."""
 
 # A part of the catalogue with at least this share of the items is ranked by a top-k run of its own. The items of
 # smaller parts are scored one by one.
@@ -88,6 +89,7 @@ class Rules:
     Attributes:
         n_items: number of items of the version.
         boosts, pins, caps, guarantees: the rules, in the order of the rule set.
+        unknown_item_ids: items of pins that the version does not know.
     """
 
     n_items: int
@@ -95,6 +97,7 @@ class Rules:
     pins: Sequence[Pin] = ()
     caps: Sequence[Cap] = ()
     guarantees: Sequence[Guarantee] = ()
+    unknown_item_ids: tuple[str, ...] = ()
 
     @cached_property
     def changes(self) -> DoubleArray:
