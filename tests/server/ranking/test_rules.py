@@ -211,6 +211,7 @@ def groups_of_any(case: Case, rows, group) -> bool:
 
 # Random cases.
 
+
 @st.composite
 def cases(draw, *, with_guarantees=True, with_pins=True, disjoint=False, with_diversity=False):
     n = draw(st.integers(1, 24))
@@ -229,14 +230,14 @@ def cases(draw, *, with_guarantees=True, with_pins=True, disjoint=False, with_di
     if with_guarantees:
         case.window = draw(st.integers(1, 4))
         room = case.window
+        worst = sorted(range(n), key=case.logits.__getitem__)
+        lowest = [set(worst[:size]) for size in range(n + 1)]
         for _ in range(draw(st.integers(0, 2))):
             if room:
                 case.minimums.append(draw(st.integers(1, room)))
                 room -= case.minimums[-1]
                 taken = set().union(*case.groups) if disjoint and case.groups else set()
-                worst = sorted(range(n), key=case.logits.__getitem__)
-                lowest = st.integers(0, n).map(lambda size: set(worst[:size]))
-                case.groups.append(draw(st.sets(rows) | lowest) - taken)
+                case.groups.append(draw(st.sets(rows) | st.sampled_from(lowest)) - taken)
     if with_pins:
         case.pins = draw(
             st.dictionaries(st.integers(1, n + 3), rows, max_size=3).filter(

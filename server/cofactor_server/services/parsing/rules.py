@@ -41,17 +41,10 @@ class RuleParser:
 
     def check(self, rules: RuleSet) -> None:
         """Raise InvalidField if a rule set is wrong for every version; the field is relative to the rule set."""
-        for name, entries, most in (
-            ("boosts", rules.boosts, MOST_BOOSTS),
-            ("pins", rules.pins, MOST_PINS),
-            ("caps", rules.caps, MOST_CAPS),
-            ("guarantees", rules.guarantees, MOST_GUARANTEES),
-        ):
-            check_length(entries, name, most)
-            for index, entry in enumerate(entries):
-                size = len(entry.name.encode())
-                if size > LONGEST_NAME:
-                    raise InvalidField(f"{name}[{index}].name", f"has {size} bytes; use at most {LONGEST_NAME}")
+        _check_names("boosts", [rule.name for rule in rules.boosts], MOST_BOOSTS)
+        _check_names("pins", [rule.name for rule in rules.pins], MOST_PINS)
+        _check_names("caps", [rule.name for rule in rules.caps], MOST_CAPS)
+        _check_names("guarantees", [rule.name for rule in rules.guarantees], MOST_GUARANTEES)
         for index, boost in enumerate(rules.boosts):
             with _within(f"boosts[{index}]"):
                 self._check_filter(boost)
@@ -113,6 +106,14 @@ def _within(field: str) -> Iterator[None]:
     except InvalidField as error:
         error.rename_field(f"{field}.{error.field}")
         raise
+
+
+def _check_names(field: str, names: Sequence[str], most: int) -> None:
+    check_length(names, field, most)
+    for index, name in enumerate(names):
+        size = len(name.encode())
+        if size > LONGEST_NAME:
+            raise InvalidField(f"{field}[{index}].name", f"has {size} bytes; use at most {LONGEST_NAME}")
 
 
 def _check_boost(boost: RuleSet.Boost) -> None:
