@@ -334,6 +334,27 @@ def test_many_queries_at_once_are_the_same_as_one_by_one(case, offsets):
         assert one.applied == other.applied
 
 
+def test_a_guarantee_finds_the_items_of_a_large_group_however_low_their_scores_are():
+    falling = [float(score) for score in range(20, 0, -1)]
+    case = Case(falling, [()] * 20, groups=[{17, 18, 19}], minimums=[1], window=2)
+    beginning = ranker(case).rank(ruled_query(case, case.rules(), 0, 2)).ranking
+    assert beginning.rows.tolist() == [0, 17]
+    assert rows_of(case)[:7] == [0, 17, 1, 18, 2, 19, 3]
+
+
+def test_a_cap_lets_an_item_wait_for_its_next_place():
+    case = Case([9.0, 8.0, 7.0, 6.0, 5.0, 4.0], [(1,), (1,), (1,), (2,), (), (2,)], caps=[(1, 3)])
+    page = whole_list(case, explains=True)
+    assert page.ranking.rows.tolist() == [
+        0,
+        3,
+        4,
+        1,
+        5,
+    ]
+    assert [[rule.kind for rule in applied] for applied in page.applied] == [[], [], [], ["cap"], []]
+
+
 @pytest.mark.parametrize("diversity", [0.0, 0.6])
 @pytest.mark.parametrize("allowed", [None, {1, 4, 6, 7, 9}])
 def test_an_empty_rule_set_changes_nothing(diversity, allowed, monkeypatch):
