@@ -34,6 +34,7 @@ ColumnTest: TypeAlias = Callable[[Column], BoolArray]
 
 # Conditions that read texts one by one: searches, and all on attributes in which every item has its own text.
 MOST_TEXT_SEARCHES = 10
+_MOST_LISTED = 10
 _OWN_TEXTS = frozenset(("title",))
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:[Zz]|[+-]\d\d:\d\d)?)?")
 _WITH_ARTICLE = {
@@ -92,7 +93,8 @@ class _Compiler:
         by_lower = {known.lower(): known for known in self.schema}
         near = get_close_matches(name.text.lower(), by_lower, n=1, cutoff=0.6)
         suggestion = by_lower[near[0]] if near else ""
-        hint = f"did you mean {suggestion}?" if near else f"the model has {', '.join(self.schema)}"
+        listed = ", ".join([*list(self.schema)[:_MOST_LISTED], *(["…"] if len(self.schema) > _MOST_LISTED else [])])
+        hint = f"did you mean {suggestion}?" if near else f"the model has {listed}"
         raise InvalidFilterExpression(
             f"{quoted(name.text)} is not an attribute of the model; {hint}", name.position, suggestion
         )
