@@ -355,6 +355,24 @@ def test_a_cap_lets_an_item_wait_for_its_next_place():
     assert [[rule.kind for rule in applied] for applied in page.applied] == [[], [], [], ["cap"], []]
 
 
+def test_all_items_of_a_small_group_are_known_before_many_others_are():
+    case = Case([float(score) for score in range(200, 0, -1)], [()] * 200, minimums=[1], window=2)
+    case.groups = [set(range(176, 200))]
+    beginning = ranker(case).rank(ruled_query(case, case.rules(), 0, 2)).ranking
+    assert beginning.rows.tolist() == [0, 176]
+
+
+def test_caps_look_at_diverse_items_in_the_same_order_for_every_page():
+    for seed in range(20):
+        scores = np.random.default_rng(seed).normal(size=12).tolist()
+        values = [(1,) if row % 4 else (row,) for row in range(12)]
+        case = Case(scores, values, caps=[(1, 4)], diversity=0.7)
+        whole = rows_of(case)
+        for end in range(1, len(whole)):
+            beginning = ranker(case).rank(ruled_query(case, case.rules(), 0, end)).ranking
+            assert beginning.rows.tolist() == whole[:end]
+
+
 @pytest.mark.parametrize("diversity", [0.0, 0.6])
 @pytest.mark.parametrize("allowed", [None, {1, 4, 6, 7, 9}])
 def test_an_empty_rule_set_changes_nothing(diversity, allowed, monkeypatch):
