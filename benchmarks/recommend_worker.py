@@ -23,7 +23,7 @@ from cofactor_server.services.recommend import RecommendPipeline
 
 def main() -> None:
     """Answer lines until standard input ends."""
-    config = ServerConfig(models=sys.argv[1], port=0, provider="cpu", drain_delay_s=0, grace_s=0)
+    config = ServerConfig(models=sys.argv[1], port=0, provider="cpu", cache_mib=0)
     with create_server(config) as server:
         registry, pipeline = server.repository, RecommendPipeline(RequestParser(config), Metrics())
         print("ready", flush=True)

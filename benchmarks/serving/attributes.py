@@ -17,14 +17,16 @@ def make_attributes(n_items: int) -> ItemAttributes:
     random = np.random.default_rng(11)
 
     def known(values: list[Any]) -> list[Any]:
-        return [None if is_missing else value for value, is_missing in zip(values, random.random(n_items) < 0.1)]
+        is_missing = (random.random(n_items) < 0.1).tolist()
+        return [None if missing else value for value, missing in zip(values, is_missing, strict=True)]
 
+    categories = random.integers(N_CATEGORIES, size=n_items).tolist()
     tags = random.integers(N_TAGS, size=(n_items, 3)).tolist()
     days = random.integers(2_000, size=n_items).tolist()
     of_values = AttributeColumn.of_values
     return ItemAttributes(
         (
-            of_values("category", "text", known([f"category {n}" for n in random.integers(N_CATEGORIES, size=n_items)])),
+            of_values("category", "text", known([f"category {n}" for n in categories])),
             of_values("brand", "text", known([f"brand {n:04}" for n in random.integers(N_BRANDS, size=n_items)])),
             of_values("price", "number", known(np.round(np.exp(random.normal(3, 1, n_items)), 2).tolist())),
             of_values("in_stock", "boolean", known((random.random(n_items) < 0.9).tolist())),

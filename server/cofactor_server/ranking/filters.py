@@ -1,4 +1,4 @@
-"""Turn conditions on items into the rows to allow or the rows to exclude, whichever list is shorter."""
+"""Turn conditions on items into the rows to allow, if they are few, or the rows to exclude."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ import numpy as np
 from cofactor_server.arrays import NO_ROWS, BoolArray, IndexArray, no_rows
 from cofactor_server.ranking.catalogue import Catalogue
 from cofactor_server.ranking.filter_expressions import compile_expression
+from cofactor_server.ranking.row_sets import union, without
 
 MAX_CACHED_FILTERS = 32
+# With a larger share of the catalogue, a dot product ranks the allowed items faster by scoring the whole catalogue: its
+# graph leaves out any number of rows at little cost. Of 100,000 items, 5,000 take a third of that time one by one,
+# 20,000 one and a half times. A network takes its time for every item that it scores.
+LARGEST_ALLOWED_SHARE = 0.1
+LARGEST_ALLOWED_SHARE_OF_NETWORK = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +60,11 @@ ALL_ITEMS = ItemSelection()
 class ItemFilters:
     """Selects items of one catalogue, and caches the selections of the filters used last."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
+    def __init__(self, catalogue: Catalogue, *, has_network: bool = False) -> None:
+        """`has_network` is True if the model scores items with a neural network."""
+        largest_share = LARGEST_ALLOWED_SHARE_OF_NETWORK if has_network else LARGEST_ALLOWED_SHARE
         # The cache wraps a function, not a method: a reference to self would keep a replaced version from being freed.
-        self._select = lru_cache(maxsize=MAX_CACHED_FILTERS)(partial(_select, catalogue))
+        self._select = lru_cache(maxsize=MAX_CACHED_FILTERS)(partial(_select, catalogue, largest_share))
 
     def select(
         self, conditions: AttributeFilter, candidate_rows: IndexArray | None, excluded_rows: IndexArray
@@ -76,12 +83,12 @@ class ItemFilters:
         selection = self._select(conditions)
         if len(excluded_rows) == 0:
             return selection
-        return ItemSelection(selection.allowed_rows, np.union1d(selection.excluded_rows, excluded_rows))
+        return ItemSelection(selection.allowed_rows, union(selection.excluded_rows, excluded_rows))
 
 
-def _select(catalogue: Catalogue, conditions: AttributeFilter) -> ItemSelection:
+def _select(catalogue: Catalogue, largest_share: float, conditions: AttributeFilter) -> ItemSelection:
     mask = _mask(catalogue, conditions)
-    if 2 * np.count_nonzero(mask) > len(mask):
+    if np.count_nonzero(mask) > largest_share * len(mask):
         return ItemSelection(None, np.flatnonzero(~mask))
     return ItemSelection(np.flatnonzero(mask), NO_ROWS)
 
@@ -89,8 +96,8 @@ def _select(catalogue: Catalogue, conditions: AttributeFilter) -> ItemSelection:
 def _allowed_candidates(selection: ItemSelection, candidate_rows: IndexArray) -> IndexArray:
     """Return the candidates, ascending, that a selection of the whole catalogue allows."""
     if selection.allowed_rows is not None:
-        return np.intersect1d(candidate_rows, selection.allowed_rows, assume_unique=True)
-    return np.setdiff1d(candidate_rows, selection.excluded_rows, assume_unique=True)
+        return without(candidate_rows, without(candidate_rows, selection.allowed_rows))
+    return without(candidate_rows, selection.excluded_rows)
 
 
 def _mask(catalogue: Catalogue, conditions: AttributeFilter) -> BoolArray:

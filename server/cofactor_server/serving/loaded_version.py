@@ -103,7 +103,7 @@ class LoadedVersion:
             self.user_ids = IdIndex(directory.strings("user_ids"))
             self.item_ids = IdIndex(directory.strings("item_ids"))
             self.catalogue = Catalogue(directory)
-        self.filters = ItemFilters(self.catalogue)
+        self.filters = ItemFilters(self.catalogue, has_network=manifest.architecture != "dot-product")
         self.title_search = TitleSearch(self.catalogue)
         self.profile_encoder = ProfileEncoder(manifest.profile_features)
         self.users = UserVectors(

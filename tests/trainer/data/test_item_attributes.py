@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from cofactor_trainer.commands.flag_values import parse_attribute_types
 from cofactor_trainer.data.events.demo_shop import load_demo_shop, write_files
 from cofactor_trainer.data.events.files import read_events
 from cofactor_trainer.data.item_attributes import AttributeColumn, ItemAttributes
@@ -193,3 +195,18 @@ def test_the_demo_shop_has_the_same_attributes_generated_or_read_from_its_files(
         assert [one.value(row) for row in range(300)] == [other.value(row) for row in range(300)]
     brand = generated.attributes.columns[1]
     assert all(title.startswith(brand.value(row)) for row, title in enumerate(generated.titles))
+
+
+def test_the_flag_names_types():
+    assert parse_attribute_types("price=number, in stock=boolean,a=b=ignore") == {
+        "price": "number",
+        "in stock": "boolean",
+        "a=b": "ignore",
+    }
+    for text, said in (
+        ("price", "'price' is not a column with its type, text, number, boolean, time, texts or ignore"),
+        ("price=cents", "'price=cents' is not a column with its type"),
+        ("price=number,price=text", "the column 'price' has two types"),
+    ):
+        with pytest.raises(argparse.ArgumentTypeError, match=said):
+            parse_attribute_types(text)
