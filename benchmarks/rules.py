@@ -2,9 +2,9 @@
 
     python -m benchmarks.rules --before REVISION [--rounds 15] [--cache FOLDER] [--output docs/benchmarks/rules.md]
 
-Recommend runs in a process without a network (benchmarks/recommend_worker.py) on versions with random factors. All kinds
-of requests take turns in every round, and each is compared with the plain request of its round. The plain request also
-takes turns with the same request to the server of another revision. Times are processor time of one call.
+Recommend runs in a process without a network (benchmarks/recommend_worker.py) on versions with random factors. All
+kinds of requests take turns in every round, and each is compared with the plain request of its round. The plain request
+also takes turns with the same request to the server of another revision. Times are processor time of one call.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _calls(measured: Worker, requests: Sequence[RecommendRequest]) -> int:
 
 def _quartiles(values: Sequence[float]) -> str:
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-    return f"{middle:.2f} ({low:.2f}–{high:.2f})"
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 def tables(before: str, cache: Path, n_rounds: int) -> str:
@@ -175,18 +175,20 @@ def tables(before: str, cache: Path, n_rounds: int) -> str:
 
 PAGE = """# What rules cost
 
-Processor time of one Recommend of 10 items in process, without gRPC, for {n_users} users in turn. All kinds of requests take
-turns, {n_rounds} rounds; the ratios are to the plain request of the same round: median (quartiles). Random factors; brands are
-2,000 in number, categories 40, a tenth of each is unknown. The rows of rules are those of
-[benchmarks/rules.py](../../benchmarks/rules.py). The machine was shared with other work, so the ratios count, not the times.
+Processor time of one Recommend of 10 items in process, without gRPC and without the response cache, for {n_users} users
+in turn. All kinds of requests take turns, {n_rounds} rounds; the ratios are to the plain request of the same round:
+median (quartiles). Factors are random. There are 2,000 brands and 40 categories; a tenth of both is unknown.
+[benchmarks/rules.py](../../benchmarks/rules.py) says what the rules of each row are. The machine was shared with other
+work: the ratios count, not the times.
 
 {tables}
 
 "Before" is the revision {before}; the last column compares two processes of it, which shows the noise.
 
-What the rows say: the best items of every large part of the catalogue (an eighth of the items or more) come from a top-k run
-of its own, and the items of smaller parts are scored one by one, so that a boost costs more the more parts it makes.
-[Rules](../rules.md) describes the algorithm.
+Boosts divide the catalogue into parts of items with the same change of their scores. The best items of every part with
+more than a tenth of the items come from a top-k run of its own; the items of smaller parts, and of groups with a
+guaranteed share, are scored one by one. So the cost grows with the number of parts. [Rules](../rules.md) describes the
+algorithm.
 
 ```
 python -m benchmarks.rules --before {before} --rounds {n_rounds} --output docs/benchmarks/rules.md

@@ -58,11 +58,16 @@ ALL_ITEMS = ItemSelection()
 
 
 class ItemFilters:
-    """Selects items of one catalogue, and caches the selections of the filters used last."""
+    """Selects items of one catalogue, and caches the selections of the filters used last.
+
+    Attributes:
+        largest_allowed_share: share of the catalogue up to which items are scored one by one.
+    """
 
     def __init__(self, catalogue: Catalogue, *, has_network: bool = False) -> None:
         """`has_network` is True if the model scores items with a neural network."""
         largest_share = LARGEST_ALLOWED_SHARE_OF_NETWORK if has_network else LARGEST_ALLOWED_SHARE
+        self.largest_allowed_share = largest_share
         # The cache wraps a function, not a method: a reference to self would keep a replaced version from being freed.
         self._select = lru_cache(maxsize=MAX_CACHED_FILTERS)(partial(_select, catalogue, largest_share))
 

@@ -11,16 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cofactor_server.arrays import BoolArray, IndexArray
+from cofactor_server.ranking.filters import LARGEST_ALLOWED_SHARE
 
 Kind = Literal["boost", "pin", "cap", "guarantee"]
 DoubleArray: TypeAlias = npt.NDArray[np.float64]
 Values: TypeAlias = tuple[Hashable, ...]
 ValuesOfItem: TypeAlias = Callable[[int], Values]
 """Returns the different values of one attribute of an item, by its row."""
-
-# A part of the catalogue with at least this share of the items is ranked by a top-k run of its own. The items of
-# smaller parts are scored one by one.
-SMALLEST_TOP_K_SHARE = 1 / 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +87,8 @@ class Rules:
         n_items: number of items of the version.
         boosts, pins, caps, guarantees: the rules, in the order of the rule set.
         unknown_item_ids: items of pins that the version does not know.
+        largest_scored_share: a larger part of the catalogue than this share is ranked by a top-k run of its own; see
+            filters.LARGEST_ALLOWED_SHARE. The items of smaller parts are scored one by one.
     """
 
     n_items: int
@@ -98,6 +97,7 @@ class Rules:
     caps: Sequence[Cap] = ()
     guarantees: Sequence[Guarantee] = ()
     unknown_item_ids: tuple[str, ...] = ()
+    largest_scored_share: float = LARGEST_ALLOWED_SHARE
 
     @cached_property
     def changes(self) -> DoubleArray:
@@ -144,4 +144,4 @@ class Rules:
         return mask
 
     def _is_large(self, size: int) -> bool:
-        return size > 0 and size >= SMALLEST_TOP_K_SHARE * self.n_items
+        return size > self.largest_scored_share * self.n_items

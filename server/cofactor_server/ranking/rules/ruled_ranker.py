@@ -20,6 +20,7 @@ from cofactor_server.ranking.diversity import diversify
 from cofactor_server.ranking.filters import ItemSelection
 from cofactor_server.ranking.item_scorer import ItemScorer
 from cofactor_server.ranking.ranker import DIVERSITY_POOL, EMPTY_RANKING, Ranker, Ranking, RankingQuery
+from cofactor_server.ranking.row_sets import union
 from cofactor_server.ranking.rules.arrangement import Arrangement, Candidates, arrange
 from cofactor_server.ranking.rules.candidates import OrderedItems, ScoredItems, best_items, boosted_items, join
 from cofactor_server.ranking.rules.rule_set import Kind, Part, Pin, Rules
@@ -114,7 +115,7 @@ class RuledRanker:
         query, rules = ruled.query, ruled.rules
         n_places = query.end + 1  # one more tells if there is a next page
         pinned_rows = np.array([pin.row for pin in ruled.pins], dtype=np.int64)
-        excluded = np.union1d(query.excluded_rows, pinned_rows) if len(pinned_rows) else query.excluded_rows
+        excluded = union(query.excluded_rows, np.unique(pinned_rows))
         needs_every_score = self._ranker.needs_every_score(query)
         parts = () if needs_every_score else rules.parts
         rows = query.selection.allowed_rows if needs_every_score else rules.scored_rows
@@ -181,14 +182,11 @@ def _first_depth(ruled: RuledQuery, n_places: int) -> int:
 
 def _part_query(query: RankingQuery, part: Part, excluded: IndexArray, depth: int) -> RankingQuery:
     """Return the query for the best items of one part."""
-    new = excluded[~part.is_other[excluded]]
-    if len(part.others):
-        new = np.insert(part.others, np.searchsorted(part.others, new), new)
     return RankingQuery(
         query.user,
         0,
         depth,
-        ItemSelection(None, new),
+        ItemSelection(None, union(part.others, excluded[~part.is_other[excluded]])),
         query.order,
         exclude_rated=False,
         min_rating=query.min_rating,

@@ -86,7 +86,8 @@ class RuleParser:
             )
             for index, guarantee in enumerate(rules.guarantees)
         ]
-        return Rules(version.catalogue.n_items, boosts, pins, caps, guarantees, unknown)
+        share = version.filters.largest_allowed_share
+        return Rules(version.catalogue.n_items, boosts, pins, caps, guarantees, unknown, share)
 
     def _check_filter(self, rule: RuleSet.Boost | RuleSet.Guarantee) -> None:
         if rule.filter == ItemFilter():
