@@ -213,6 +213,7 @@ _BY_STATUS: dict[grpc.StatusCode, type[RpcError]] = {
 }
 _STATUS_OF_REASON: dict[str, grpc.StatusCode] = {
     "INVALID_FIELD": grpc.StatusCode.INVALID_ARGUMENT,
+    "INVALID_FILTER_EXPRESSION": grpc.StatusCode.INVALID_ARGUMENT,
     "MALFORMED_REQUEST": grpc.StatusCode.INVALID_ARGUMENT,
     "INVALID_PAGE_TOKEN": grpc.StatusCode.INVALID_ARGUMENT,
     "USER_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
