@@ -84,6 +84,8 @@ def best_items(
     are.
     """
     parts = [boosted_items(ranking.rows, ranking.scores, ranking.ratings, change) for ranking, change in found]
+    if len(parts) == 1 and len(scored.rows) == 0:  # in order already
+        return OrderedItems(parts[0], len(parts[0].rows), is_complete=not found[0][0].has_more)
     known, n_known = join([scored, *parts]), len(scored.rows) + sum(len(part.rows) for part in parts)
     n_best = n_known
     if n_known > 2 * depth:  # sorting all of them would take longer
