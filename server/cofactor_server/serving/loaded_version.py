@@ -120,7 +120,7 @@ class LoadedVersion:
         self.ranker = Ranker(choice.top_k, scorer)
         self.ruled_ranker = RuledRanker(self.ranker, scorer)
         self.score_units = ScoreUnits(self.users, scorer, int(manifest.user_count))
-        self.compiled_rules = CompiledRules()
+        self.compiled_rules = CompiledRules(n_items)
         self.similar_items = SimilarItems(self.engine, n_items)
         self.explainer = build_explainer(directory, self.users, self.engine, scorer)
 

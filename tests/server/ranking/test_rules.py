@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import tracemalloc
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -353,6 +354,15 @@ def test_a_cap_lets_an_item_wait_for_its_next_place():
         5,
     ]
     assert [[rule.kind for rule in applied] for applied in page.applied] == [[], [], [], ["cap"], []]
+
+
+def test_a_page_far_beyond_the_end_is_empty_and_takes_no_memory():
+    case = Case([3.0, 2.0, 1.0], [()] * 3, groups=[{1}], minimums=[1], window=2, pins={9: 2})
+    tracemalloc.start()
+    page = ranker(case).rank(ruled_query(case, case.rules(), 2**32 - 10, 5)).ranking
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+    assert (len(page.rows), page.has_more) == (0, False)
 
 
 def test_all_items_of_a_small_group_are_known_before_many_others_are():

@@ -8,14 +8,16 @@ from collections.abc import Callable
 
 from cofactor_server.ranking.rules.rule_set import Rules
 
-# A compiled rule set takes about 10 bytes per item and boost.
 MAX_CACHED_RULE_SETS = 16
+# A rule set with a few boosts takes about 40 bytes per item, so large catalogues cache fewer of them.
+_MAX_CACHED_ITEMS = 2**22
 
 
 class CompiledRules:
-    """LRU cache of one version. It is safe for threads."""
+    """LRU cache of one version with `n_items` items. It is safe for threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_items: int) -> None:
+        self._max_size = max(2, min(MAX_CACHED_RULE_SETS, _MAX_CACHED_ITEMS // max(1, n_items)))
         self._rules: OrderedDict[bytes, Rules] = OrderedDict()
         self._changing = threading.Lock()
 
@@ -29,6 +31,6 @@ class CompiledRules:
         rules = compile_rules()  # two threads may do it at once, and both results are right
         with self._changing:
             self._rules[content] = rules
-            while len(self._rules) > MAX_CACHED_RULE_SETS:
+            while len(self._rules) > self._max_size:
                 self._rules.popitem(last=False)
         return rules

@@ -123,7 +123,8 @@ class RuledRanker:
 
     def _steps(self, ruled: RuledQuery) -> _Steps:
         query, rules = ruled.query, ruled.rules
-        n_places = query.end + 1  # one more tells if there is a next page
+        # One more place tells if there is a next page. A forged page token may ask for any offset.
+        n_places = min(query.end, rules.n_items) + 1
         pinned_rows = np.array([pin.row for pin in ruled.pins], dtype=np.int64)
         excluded = query.excluded_rows
         if len(pinned_rows):
