@@ -9,12 +9,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cofactor_client import Client
+from cofactor_client import Client, ItemFilter
 from cofactor_client.errors import FailedPreconditionError
 from cofactor_server.config import ServerConfig
 from cofactor_server.server import create_server
 from cofactor_trainer.__main__ import main
-from cofactor_trainer.data.events.demo_shop import N_USERS, TYPES, generate_shop, item_id, user_id
+from cofactor_trainer.data.events.demo_shop import (
+    BRANDS,
+    CATEGORIES,
+    N_ITEMS,
+    N_USERS,
+    TYPES,
+    generate_shop,
+    item_id,
+    user_id,
+)
 from cofactor_trainer.export.version_reader import read_version
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "events.md"
@@ -58,6 +67,22 @@ def share_of(categories, wanted):
 
 def active_users(shop, n_users=120):
     return np.argsort(-np.bincount(shop.truth.users, minlength=N_USERS), kind="stable")[:n_users]
+
+
+def test_the_shop_is_filtered_by_what_it_knows_about_its_items(shop):
+    cheap_books = ItemFilter(expression='category = "Books" AND price < 20 AND NOT brand in ["Alder", "Elm"]')
+    page = shop.client.recommend(user_id(3), k=300, model="shop", filter=cheap_books, include_rated=True)
+    truth = shop.truth
+    expected = {
+        item_id(item)
+        for item in range(N_ITEMS)
+        if CATEGORIES[truth.categories[item]] == "Books"
+        and truth.prices[item] < 2000
+        and BRANDS[truth.brands[item]] not in ("Alder", "Elm")
+    }
+    assert {scored.item_id for scored in page} == expected
+    assert all(scored.item.attributes["price"] < 20 for scored in page)
+    assert 0 < len(expected) < 50
 
 
 def test_customers_are_recommended_the_categories_that_they_like(shop):

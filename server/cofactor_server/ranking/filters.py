@@ -13,6 +13,9 @@ from cofactor_server.ranking.filter_expressions import compile_expression
 from cofactor_server.ranking.row_sets import union, without
 
 MAX_CACHED_FILTERS = 32
+# Fewer filters are cached of large catalogues, so that their rows take at most 128 MiB; 4 are cached of any.
+_MAX_CACHED_ROWS = 1 << 24
+_MIN_CACHED_FILTERS = 4
 # With a larger share of the catalogue, a dot product ranks the allowed items faster by scoring the whole catalogue: its
 # graph leaves out any number of rows at little cost. Of 100,000 items, 5,000 take a third of that time one by one,
 # 20,000 one and a half times. A network takes its time for every item that it scores.
@@ -68,8 +71,9 @@ class ItemFilters:
         """`has_network` is True if the model scores items with a neural network."""
         largest_share = LARGEST_ALLOWED_SHARE_OF_NETWORK if has_network else LARGEST_ALLOWED_SHARE
         self.largest_allowed_share = largest_share
+        n_cached = min(MAX_CACHED_FILTERS, max(_MIN_CACHED_FILTERS, _MAX_CACHED_ROWS // catalogue.n_items))
         # The cache wraps a function, not a method: a reference to self would keep a replaced version from being freed.
-        self._select = lru_cache(maxsize=MAX_CACHED_FILTERS)(partial(_select, catalogue, largest_share))
+        self._select = lru_cache(maxsize=n_cached)(partial(_select, catalogue, largest_share))
 
     def select(
         self, conditions: AttributeFilter, candidate_rows: IndexArray | None, excluded_rows: IndexArray
