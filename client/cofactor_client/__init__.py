@@ -21,10 +21,10 @@ from cofactor_client._catalog_types import (
 )
 from cofactor_client._channel import Tls
 from cofactor_client._client import Client
+from cofactor_client._filter_types import ItemFilter
 from cofactor_client._request_messages import recommend_request
 from cofactor_client._request_types import (
     Event,
-    ItemFilter,
     ModelRef,
     RatingHistory,
     RecommendOptions,
@@ -32,6 +32,7 @@ from cofactor_client._request_types import (
     UserLike,
 )
 from cofactor_client._response_types import (
+    AppliedRule,
     Contribution,
     EntryError,
     Explanation,
@@ -43,10 +44,14 @@ from cofactor_client._response_types import (
     ScoredItem,
     SimilarItems,
 )
+from cofactor_client._rule_types import Boost, Cap, Guarantee, Pin, RuleSet
 from cofactor_client.errors import CofactorError, RpcError
 
 __all__ = [
+    "AppliedRule",
     "AttributeValue",
+    "Boost",
+    "Cap",
     "Client",
     "CofactorError",
     "Contribution",
@@ -54,6 +59,7 @@ __all__ = [
     "Event",
     "EventType",
     "Explanation",
+    "Guarantee",
     "Item",
     "ItemAttribute",
     "ItemFilter",
@@ -64,6 +70,7 @@ __all__ = [
     "ModelPage",
     "ModelRef",
     "NewUser",
+    "Pin",
     "Predictions",
     "RankingReason",
     "RankingScore",
@@ -71,6 +78,7 @@ __all__ = [
     "RecommendOptions",
     "Recommendations",
     "RpcError",
+    "RuleSet",
     "ScoredItem",
     "ServedModel",
     "ServingLimits",

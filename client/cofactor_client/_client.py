@@ -9,9 +9,9 @@ from cofactor_client import _bulk
 from cofactor_client import _request_messages as build
 from cofactor_client import _response_parsing as parse
 from cofactor_client._catalog_client import CatalogClient
+from cofactor_client._filter_types import ItemFilter
 from cofactor_client._request_types import (
     Event,
-    ItemFilter,
     ModelLike,
     Ranking,
     RecommendOptions,

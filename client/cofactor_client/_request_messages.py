@@ -10,9 +10,9 @@ from typing import TypeVar, Unpack
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cofactor.v1 import catalog_pb2, model_pb2, recommender_pb2
+from cofactor_client._filter_types import ItemFilter, refuse_string
 from cofactor_client._request_types import (
     Event,
-    ItemFilter,
     ModelLike,
     Order,
     Ranking,
@@ -22,8 +22,8 @@ from cofactor_client._request_types import (
     UserLike,
     UserOrRequest,
     checked_events,
-    refuse_string,
 )
+from cofactor_client._rule_messages import add_rules, item_filter_message
 
 _RANKINGS = {
     "popularity-corrected": recommender_pb2.RecommendRequest.RANKING_POPULARITY_CORRECTED,
@@ -108,13 +108,15 @@ def recommend_request(
     request = recommender_pb2.RecommendRequest(
         user=_user(user),
         page_size=k,
-        filter=_item_filter(options.get("filter")),
+        filter=item_filter_message(options.get("filter")),
         include_rated=options.get("include_rated", False),
         diversity=options.get("diversity", 0.0),
         popularity_penalty=options.get("popularity_penalty", 0.0),
         return_items=options.get("return_items", True),
         min_predicted_rating=options.get("min_predicted_rating"),
+        explain_rules=options.get("explain_rules", False),
     )
+    add_rules(request, options.get("rules"), options.get("rule_set"))
     if "ranking" in options:
         request.ranking = _choice(_RANKINGS, options["ranking"], "ranking")
     if "unknown_user" in options:
@@ -183,7 +185,7 @@ def similar_items(
         item_ids=[item_ids] if isinstance(item_ids, str) else _ids(item_ids, "item_ids"),
         page_size=k,
         page_token=page_token,
-        filter=_item_filter(filter),
+        filter=item_filter_message(filter),
         return_items=return_items,
     )
 
@@ -254,23 +256,6 @@ def _recommend_entry(user: UserOrRequest, k: int, options: RecommendOptions) -> 
     if isinstance(user, recommender_pb2.RecommendRequest):
         return user
     return recommend_request(user, k, **options)
-
-
-def _item_filter(filter: ItemFilter | None) -> recommender_pb2.ItemFilter | None:
-    if filter is None:
-        return None
-    if not isinstance(filter, ItemFilter):
-        raise TypeError(f"filter: must be an ItemFilter, not {type(filter).__name__}")
-    return recommender_pb2.ItemFilter(
-        candidate_item_ids=filter.candidate_item_ids,
-        excluded_item_ids=filter.excluded_item_ids,
-        any_genres=filter.any_genres,
-        excluded_genres=filter.excluded_genres,
-        min_release_year=filter.min_release_year,
-        max_release_year=filter.max_release_year,
-        min_rating_count=filter.min_rating_count,
-        expression=filter.expression,
-    )
 
 
 def _ratings(ratings: Mapping[str, float]) -> list[recommender_pb2.Rating]:

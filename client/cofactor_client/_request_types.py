@@ -8,16 +8,12 @@ from datetime import datetime
 from typing import Literal, TypeAlias, TypedDict
 
 from cofactor.v1 import recommender_pb2
+from cofactor_client._filter_types import ItemFilter, refuse_string
+from cofactor_client._rule_types import RuleSet
 
 Ranking = Literal["popularity-corrected", "predicted-rating"]
 UnknownUser = Literal["error", "popular"]
 Order = Literal["highest-bias", "lowest-bias", "most-rated"]
-
-
-def refuse_string(values: object, name: str, kind: str = "strings") -> None:
-    """Raise TypeError if one string is given where a list of strings is meant."""
-    if isinstance(values, (str, bytes)):
-        raise TypeError(f"{name}: must be a list of {kind}, not one string; write [{values[:64]!r}]")
 
 
 @dataclass(frozen=True)
@@ -150,37 +146,6 @@ UserOrRequest: TypeAlias = UserLike | recommender_pb2.RecommendRequest
 """An entry of a batch or stream: a user, or a request with options of its own."""
 
 
-@dataclass(frozen=True)
-class ItemFilter:
-    """Conditions on the items that may be returned. An item must meet all of them.
-
-    Attributes:
-        candidate_item_ids: only these items; empty for the whole catalogue.
-        excluded_item_ids: none of these items.
-        any_genres: items with at least one of these genres.
-        excluded_genres: items with none of these genres.
-        min_release_year: released in this year or later.
-        max_release_year: released in this year or earlier.
-        min_rating_count: rated at least this often in the training data.
-        expression: items for which this is true, such as 'price < 50 AND brand in ["Acme", "Bolt"]'; `Model.attributes`
-            lists the attributes, docs/filters.md describes the syntax.
-    """
-
-    candidate_item_ids: tuple[str, ...] = ()
-    excluded_item_ids: tuple[str, ...] = ()
-    any_genres: tuple[str, ...] = ()
-    excluded_genres: tuple[str, ...] = ()
-    min_release_year: int | None = None
-    max_release_year: int | None = None
-    min_rating_count: int = 0
-    expression: str = ""
-
-    def __post_init__(self) -> None:
-        """Raise TypeError for a string in place of a list; it would be read as a list of its letters."""
-        for name in ("candidate_item_ids", "excluded_item_ids", "any_genres", "excluded_genres"):
-            refuse_string(getattr(self, name), name)
-
-
 class RecommendOptions(TypedDict, total=False):
     """Keyword arguments of every method that recommends.
 
@@ -195,6 +160,9 @@ class RecommendOptions(TypedDict, total=False):
             "popularity-corrected" for a rating model without a ranking part.
         min_predicted_rating: leave out items whose predicted rating is lower.
         return_items: False to leave out titles and attributes; default True.
+        rules: rules about the items of the list and their places; also as a message, such as one parsed from ProtoJSON.
+        rule_set: name of one of the model's rule sets, in place of `rules`.
+        explain_rules: True to say for each item which rules had a say in its place (`ScoredItem.applied_rules`).
     """
 
     filter: ItemFilter
@@ -205,3 +173,6 @@ class RecommendOptions(TypedDict, total=False):
     ranking: Ranking
     min_predicted_rating: float
     return_items: bool
+    rules: RuleSet | recommender_pb2.RuleSet
+    rule_set: str
+    explain_rules: bool

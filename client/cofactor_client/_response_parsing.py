@@ -22,6 +22,7 @@ from cofactor_client._catalog_types import (
 )
 from cofactor_client._request_types import UserEmbedding
 from cofactor_client._response_types import (
+    AppliedRule,
     Contribution,
     EntryError,
     Explanation,
@@ -237,7 +238,13 @@ def _scored_item(scored: recommender_pb2.ScoredItem) -> ScoredItem:
         score=scored.score,
         predicted_rating=scored.predicted_rating if scored.HasField("predicted_rating") else None,
         item=_item(scored.item) if scored.HasField("item") else None,
+        applied_rules=tuple(map(_applied_rule, scored.applied_rules)),
     )
+
+
+def _applied_rule(rule: recommender_pb2.AppliedRule) -> AppliedRule:
+    kind = recommender_pb2.AppliedRule.Kind.Name(rule.kind).removeprefix("KIND_").lower()
+    return AppliedRule(rule.name, kind, rule.score_change)
 
 
 def _ranking_score(ranking: recommender_pb2.ExplainResponse.RankingScore) -> RankingScore:

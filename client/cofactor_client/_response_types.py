@@ -11,6 +11,21 @@ from cofactor_client._request_types import UserEmbedding
 
 
 @dataclass(frozen=True)
+class AppliedRule:
+    """A rule that had a say in an item's place.
+
+    Attributes:
+        name: its name, or its place in the rule set if it has none, such as "caps[0]".
+        kind: "boost", "pin", "cap" (it kept the item from a better place) or "guarantee" (the place was reserved).
+        score_change: what a boost added to the score; 0 for other rules.
+    """
+
+    name: str
+    kind: str
+    score_change: float = 0.0
+
+
+@dataclass(frozen=True)
 class ScoredItem:
     """An item and its score.
 
@@ -19,6 +34,7 @@ class ScoredItem:
         score: the value that the list is sorted by: a ranking score, or a cosine similarity.
         predicted_rating: on the model's scale; None from `similar_items` and from a ranking model.
         item: title and attributes; None with return_items=False.
+        applied_rules: the rules that had a say in the place of the item, with explain_rules=True.
     """
 
     item_id: str
@@ -26,6 +42,7 @@ class ScoredItem:
     predicted_rating: float | None
     # Typed as `Item | Any`, not `Item | None`, so that callers who use the default return_items=True need no check.
     item: Item | Any
+    applied_rules: tuple[AppliedRule, ...] = ()
 
     @property
     def title(self) -> str:
@@ -77,7 +94,7 @@ class Recommendations:
         results: best first.
         next_page_token: empty on the last page.
         recommendation_id: unique to this response, for the caller's own event log.
-        missing_item_ids: candidates that the model does not know.
+        missing_item_ids: candidates, and items of pins in `rules`, that the model does not know.
         is_fallback: True if this is for the average user, because the model does not know the user.
         model: the model that computed the response.
     """

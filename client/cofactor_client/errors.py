@@ -6,7 +6,8 @@
         ├── NotFoundError
         │   ├── UserNotFoundError       USER_NOT_FOUND
         │   ├── ItemNotFoundError       ITEM_NOT_FOUND
-        │   └── ModelNotFoundError      MODEL_NOT_FOUND
+        │   ├── ModelNotFoundError      MODEL_NOT_FOUND
+        │   └── RuleSetNotFoundError    RULE_SET_NOT_FOUND
         ├── FailedPreconditionError     a valid request that does not fit the model served now
         │   ├── EmbeddingSpaceMismatchError     EMBEDDING_SPACE_MISMATCH: embed the user again
         │   └── NoKnownItemsError       NO_KNOWN_ITEMS: the model knows none of the rated items
@@ -133,6 +134,10 @@ class ModelNotFoundError(NotFoundError):
     """The server has no such model, version or label."""
 
 
+class RuleSetNotFoundError(NotFoundError):
+    """The model has no rule set of that name."""
+
+
 class FailedPreconditionError(RpcError):
     """The request is valid but does not fit the model that is served now."""
 
@@ -185,6 +190,7 @@ _BY_REASON: dict[str, type[RpcError]] = {
     "USER_NOT_FOUND": UserNotFoundError,
     "ITEM_NOT_FOUND": ItemNotFoundError,
     "MODEL_NOT_FOUND": ModelNotFoundError,
+    "RULE_SET_NOT_FOUND": RuleSetNotFoundError,
     "EMBEDDING_SPACE_MISMATCH": EmbeddingSpaceMismatchError,
     "NO_KNOWN_ITEMS": NoKnownItemsError,
     "NEW_USERS_UNSUPPORTED": NewUsersUnsupportedError,
@@ -207,11 +213,14 @@ _BY_STATUS: dict[grpc.StatusCode, type[RpcError]] = {
 }
 _STATUS_OF_REASON: dict[str, grpc.StatusCode] = {
     "INVALID_FIELD": grpc.StatusCode.INVALID_ARGUMENT,
+    "INVALID_FILTER_EXPRESSION": grpc.StatusCode.INVALID_ARGUMENT,
     "MALFORMED_REQUEST": grpc.StatusCode.INVALID_ARGUMENT,
     "INVALID_PAGE_TOKEN": grpc.StatusCode.INVALID_ARGUMENT,
     "USER_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
     "ITEM_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
     "MODEL_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "RULE_SET_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "RULE_SET_MISMATCH": grpc.StatusCode.FAILED_PRECONDITION,
     "EMBEDDING_SPACE_MISMATCH": grpc.StatusCode.FAILED_PRECONDITION,
     "NO_KNOWN_ITEMS": grpc.StatusCode.FAILED_PRECONDITION,
     "PAGE_TOKEN_EXPIRED": grpc.StatusCode.FAILED_PRECONDITION,

@@ -9,9 +9,11 @@ CofactorError
 │   ├── UserNotFound                NOT_FOUND
 │   ├── ItemNotFound                NOT_FOUND
 │   ├── ModelNotFound               NOT_FOUND
+│   ├── RuleSetNotFound             NOT_FOUND
 │   ├── EmbeddingSpaceMismatch      FAILED_PRECONDITION
 │   ├── NoKnownItems                FAILED_PRECONDITION
 │   ├── PageTokenExpired            FAILED_PRECONDITION
+│   ├── RuleSetMismatch             FAILED_PRECONDITION
 │   ├── RatingsUnsupported          FAILED_PRECONDITION
 │   ├── NewUsersUnsupported         UNIMPLEMENTED
 │   ├── QueueFull                   RESOURCE_EXHAUSTED
@@ -36,11 +38,13 @@ these classes: the docstring of a class says what its error means.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
 from typing import ClassVar
 
 DOMAIN = "cofactor"
 _LONGEST_QUOTE = 64
+_MOST_NAMED = 10
 
 
 def quoted(text: str) -> str:
@@ -188,6 +192,43 @@ class ModelNotFound(RequestError):
         super().__init__(f"model: {problem}; ListModels lists what is served", field="model")
 
 
+class RuleSetNotFound(RequestError):
+    """The model has no rule set of that name. ErrorInfo.metadata has the most similar name, if there is one."""
+
+    code = "NOT_FOUND"
+    reason = "RULE_SET_NOT_FOUND"
+    remedy = "Name a rule set in the model's rules.json ([Rules](rules.md)), or send the rules in the request."
+
+    def __init__(self, name: str, known: Collection[str]) -> None:
+        similar = get_close_matches(name[:_LONGEST_QUOTE], sorted(known), 1)
+        if similar:
+            advice = f"did you mean {quoted(similar[0])}?"
+        elif known:
+            advice = f"it has {', '.join(sorted(known)[:_MOST_NAMED])}"
+        else:
+            advice = "it has none; its rules.json defines them"
+        super().__init__(
+            f"rule_set: the model has no rule set {quoted(name)}; {advice}",
+            field="rule_set",
+            metadata={"rule_set": name[:_LONGEST_QUOTE]} | ({"suggestion": similar[0]} if similar else {}),
+        )
+
+
+class RuleSetMismatch(RequestError):
+    """A rule set of the model's rules.json does not fit this version, such as by an attribute that it does not have."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "RULE_SET_MISMATCH"
+    remedy = "Ask the operator to correct the rule set in rules.json, or use another version."
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(
+            f"rule_set: {quoted(name)} does not fit this version: {problem}",
+            field="rule_set",
+            metadata={"rule_set": name[:_LONGEST_QUOTE]},
+        )
+
+
 class EmbeddingSpaceMismatch(RequestError):
     """The embedding was made by a model version with other tables."""
 
@@ -219,16 +260,14 @@ class NoKnownItems(RequestError):
 
 
 class PageTokenExpired(RequestError):
-    """The page token belongs to a model version that is no longer served."""
+    """The page token belongs to a model version that is no longer served, or to a rule set that has changed."""
 
     code = "FAILED_PRECONDITION"
     reason = "PAGE_TOKEN_EXPIRED"
     remedy = "Start again at the first page."
 
-    def __init__(self) -> None:
-        super().__init__(
-            "page_token: its model version is no longer served; start again at the first page", field="page_token"
-        )
+    def __init__(self, problem: str = "its model version is no longer served") -> None:
+        super().__init__(f"page_token: {problem}; start again at the first page", field="page_token")
 
 
 class RatingsUnsupported(RequestError):

@@ -32,6 +32,7 @@ from cofactor_server.services.call_costs import call_costs
 from cofactor_server.services.catalog_servicer import CatalogServicer
 from cofactor_server.services.open_inference import messages as open_inference
 from cofactor_server.services.open_inference.servicer import OpenInferenceServicer
+from cofactor_server.services.parsing.requests import RequestParser
 from cofactor_server.services.recommender_servicer import RecommenderServicer
 from cofactor_server.services.shadow import ShadowTraffic
 from cofactor_server.serving.gauges import ServingGauges
@@ -179,7 +180,7 @@ def create_server(
         pools = _thread_pools(config)
         closing.callback(pools.shutdown)
         device_failure = DeviceFailure()
-        live = LiveRegistry(config, metrics, device_failure)
+        live = LiveRegistry(config, metrics, device_failure, RequestParser(config).rules.check)
         closing.callback(live.close)
         shadow = ShadowTraffic(metrics, lambda: pools.calls.is_busy)
         closing.callback(shadow.close)

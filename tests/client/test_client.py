@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 
 from cofactor_client import (
+    Boost,
+    Cap,
     Client,
     EntryError,
+    Guarantee,
     ItemFilter,
     ModelRef,
+    Pin,
     RatingHistory,
+    RuleSet,
     UserEmbedding,
     errors,
     recommend_request,
@@ -207,6 +212,44 @@ def test_an_entry_of_a_batch_fails_alone(client):
     assert (results[1].index, results[1].reason) == (1, "USER_NOT_FOUND")
     assert [s.item_id for s in results[0]] == [s.item_id for s in client.recommend(USERS[0], k=4)]
     assert results[0].model.name == "dot"
+
+
+def test_rules_of_every_kind_reach_the_server_and_are_explained(client):
+    dramas = ItemFilter(any_genres=("Drama",))
+    rules = RuleSet(
+        boosts=[Boost(dramas, add=0.5, multiply=2, name="dramas")],
+        pins=[Pin(ITEMS[7], 2, "advert")],
+        caps=[Cap("release_year", 1, name="years")],
+        guarantees=[Guarantee(ItemFilter(expression='tags:"sale"'), window=5, min_share=0.4)],
+    )
+    found = client.recommend(USERS[0], 20, rules=rules, explain_rules=True)
+    assert found.results[1].item_id == ITEMS[7]
+    applied = [rule for scored in found for rule in scored.applied_rules]
+    assert {rule.kind for rule in applied} >= {"boost", "pin", "guarantee"}
+    assert [rule.name for rule in found.results[1].applied_rules if rule.kind == "pin"] == ["advert"]
+    assert all(rule.score_change > 0 for rule in applied if rule.kind == "boost")
+    years = [scored.item.release_year for scored in found if scored.item.release_year]
+    assert len(years) == len(set(years))
+    assert [scored.item_id for scored in client.recommend(USERS[0], 20, rules=rules)] == [s.item_id for s in found]
+    batch = client.batch_recommend([USERS[0]], k=20, rules=rules)
+    assert [scored.item_id for scored in batch[0]] == [scored.item_id for scored in found]
+
+
+def test_mistakes_in_rules_are_named(client):
+    with pytest.raises(errors.RuleSetNotFoundError, match='"hme"'):
+        client.recommend(USERS[0], rule_set="hme")
+    with pytest.raises(errors.InvalidArgumentError, match=r"rules\.pins\[0\]\.position"):
+        client.recommend(USERS[0], rules=RuleSet(pins=[Pin(ITEMS[0], 0)]))
+    with pytest.raises(TypeError, match="rules: must be a RuleSet"):
+        client.recommend(USERS[0], rules="home")
+    with pytest.raises(TypeError, match=r"pins\[0\]: must be a Pin"):
+        RuleSet(pins=[Cap("genres", 1)])
+    with pytest.raises(TypeError, match=r"pins: must be a list of Pin objects; write \[rule\]"):
+        RuleSet(pins=Pin(ITEMS[0], 1))
+    with pytest.raises(ValueError, match="give only one of them"):
+        client.recommend(USERS[0], rules=RuleSet(), rule_set="home")
+    with pytest.raises(ValueError, match="min_count and min_share"):
+        Guarantee(ItemFilter(), window=5)
 
 
 def test_a_stream_continues_after_a_failed_entry(client):

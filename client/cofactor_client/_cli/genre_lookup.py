@@ -8,7 +8,7 @@ from itertools import islice
 
 from cofactor_client._cli.title_lookup import UnknownNameError
 from cofactor_client._client import Client
-from cofactor_client._request_types import ItemFilter
+from cofactor_client._filter_types import ItemFilter
 
 _ITEMS_SEEN = 500
 _PAGE_SIZE = 50

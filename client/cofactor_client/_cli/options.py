@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import math
 import os
+from pathlib import Path
 from typing import get_args
 
+from google.protobuf import json_format
+
+from cofactor.v1 import recommender_pb2
 from cofactor_client._channel import Tls
 from cofactor_client._client import Client
-from cofactor_client._request_types import ItemFilter, ModelRef, Ranking, RecommendOptions
+from cofactor_client._filter_types import ItemFilter
+from cofactor_client._request_types import ModelRef, Ranking, RecommendOptions
 
 
 class UsageError(ValueError):
@@ -128,6 +133,12 @@ def add_ranking_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--popular-if-unknown", action="store_true", help="recommend for the average user if the user is unknown"
     )
+    rules = group.add_mutually_exclusive_group()
+    rules.add_argument("--rule-set", metavar="NAME", help="rank by this rule set of the model")
+    rules.add_argument("--rules", metavar="FILE", help="rank by the rules in this file (a RuleSet in ProtoJSON)")
+    group.add_argument(
+        "--explain-rules", action="store_true", help="say which rules had a say in the place of each item"
+    )
 
 
 def recommend_options(arguments: argparse.Namespace) -> RecommendOptions:
@@ -143,7 +154,21 @@ def recommend_options(arguments: argparse.Namespace) -> RecommendOptions:
         options["ranking"] = arguments.ranking
     if arguments.min_rating is not None:
         options["min_predicted_rating"] = arguments.min_rating
+    if arguments.rule_set is not None:
+        options["rule_set"] = arguments.rule_set
+    if arguments.rules is not None:
+        options["rules"] = read_rules(arguments.rules)
+    if arguments.explain_rules:
+        options["explain_rules"] = True
     return options
+
+
+def read_rules(path: str) -> recommender_pb2.RuleSet:
+    """Read a RuleSet in ProtoJSON. Raises UsageError naming the file and the mistake."""
+    try:
+        return json_format.Parse(Path(path).read_text(encoding="utf-8"), recommender_pb2.RuleSet())
+    except (OSError, UnicodeDecodeError, json_format.ParseError) as error:
+        raise UsageError(f"--rules {path}: {error}") from None
 
 
 def item_rating(text: str) -> tuple[str, float]:

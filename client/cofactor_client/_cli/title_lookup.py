@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from cofactor_client._catalog_types import Item
 from cofactor_client._cli.output import print_note
 from cofactor_client._client import Client
-from cofactor_client._request_types import ItemFilter
+from cofactor_client._filter_types import ItemFilter
 
 MAX_SUGGESTIONS = 5
 MAX_SEARCH_RESULTS = 50

@@ -122,8 +122,99 @@ class ItemFilter(_message.Message):
     expression: str
     def __init__(self, candidate_item_ids: _Optional[_Iterable[str]] = ..., excluded_item_ids: _Optional[_Iterable[str]] = ..., any_genres: _Optional[_Iterable[str]] = ..., excluded_genres: _Optional[_Iterable[str]] = ..., min_release_year: _Optional[int] = ..., max_release_year: _Optional[int] = ..., min_rating_count: _Optional[int] = ..., expression: _Optional[str] = ...) -> None: ...
 
+class RuleSet(_message.Message):
+    __slots__ = ("boosts", "pins", "caps", "guarantees")
+    class Boost(_message.Message):
+        __slots__ = ("name", "filter", "add", "multiply")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        FILTER_FIELD_NUMBER: _ClassVar[int]
+        ADD_FIELD_NUMBER: _ClassVar[int]
+        MULTIPLY_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        filter: ItemFilter
+        add: float
+        multiply: float
+        def __init__(self, name: _Optional[str] = ..., filter: _Optional[_Union[ItemFilter, _Mapping]] = ..., add: _Optional[float] = ..., multiply: _Optional[float] = ...) -> None: ...
+    class Pin(_message.Message):
+        __slots__ = ("name", "item_id", "position")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+        POSITION_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        item_id: str
+        position: int
+        def __init__(self, name: _Optional[str] = ..., item_id: _Optional[str] = ..., position: _Optional[int] = ...) -> None: ...
+    class Cap(_message.Message):
+        __slots__ = ("name", "attribute", "max_count", "window")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        ATTRIBUTE_FIELD_NUMBER: _ClassVar[int]
+        MAX_COUNT_FIELD_NUMBER: _ClassVar[int]
+        WINDOW_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        attribute: str
+        max_count: int
+        window: int
+        def __init__(self, name: _Optional[str] = ..., attribute: _Optional[str] = ..., max_count: _Optional[int] = ..., window: _Optional[int] = ...) -> None: ...
+    class Guarantee(_message.Message):
+        __slots__ = ("name", "filter", "min_count", "min_share", "window")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        FILTER_FIELD_NUMBER: _ClassVar[int]
+        MIN_COUNT_FIELD_NUMBER: _ClassVar[int]
+        MIN_SHARE_FIELD_NUMBER: _ClassVar[int]
+        WINDOW_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        filter: ItemFilter
+        min_count: int
+        min_share: float
+        window: int
+        def __init__(self, name: _Optional[str] = ..., filter: _Optional[_Union[ItemFilter, _Mapping]] = ..., min_count: _Optional[int] = ..., min_share: _Optional[float] = ..., window: _Optional[int] = ...) -> None: ...
+    BOOSTS_FIELD_NUMBER: _ClassVar[int]
+    PINS_FIELD_NUMBER: _ClassVar[int]
+    CAPS_FIELD_NUMBER: _ClassVar[int]
+    GUARANTEES_FIELD_NUMBER: _ClassVar[int]
+    boosts: _containers.RepeatedCompositeFieldContainer[RuleSet.Boost]
+    pins: _containers.RepeatedCompositeFieldContainer[RuleSet.Pin]
+    caps: _containers.RepeatedCompositeFieldContainer[RuleSet.Cap]
+    guarantees: _containers.RepeatedCompositeFieldContainer[RuleSet.Guarantee]
+    def __init__(self, boosts: _Optional[_Iterable[_Union[RuleSet.Boost, _Mapping]]] = ..., pins: _Optional[_Iterable[_Union[RuleSet.Pin, _Mapping]]] = ..., caps: _Optional[_Iterable[_Union[RuleSet.Cap, _Mapping]]] = ..., guarantees: _Optional[_Iterable[_Union[RuleSet.Guarantee, _Mapping]]] = ...) -> None: ...
+
+class RuleSets(_message.Message):
+    __slots__ = ("rule_sets",)
+    class RuleSetsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: RuleSet
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[RuleSet, _Mapping]] = ...) -> None: ...
+    RULE_SETS_FIELD_NUMBER: _ClassVar[int]
+    rule_sets: _containers.MessageMap[str, RuleSet]
+    def __init__(self, rule_sets: _Optional[_Mapping[str, RuleSet]] = ...) -> None: ...
+
+class AppliedRule(_message.Message):
+    __slots__ = ("name", "kind", "score_change")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[AppliedRule.Kind]
+        KIND_BOOST: _ClassVar[AppliedRule.Kind]
+        KIND_PIN: _ClassVar[AppliedRule.Kind]
+        KIND_CAP: _ClassVar[AppliedRule.Kind]
+        KIND_GUARANTEE: _ClassVar[AppliedRule.Kind]
+    KIND_UNSPECIFIED: AppliedRule.Kind
+    KIND_BOOST: AppliedRule.Kind
+    KIND_PIN: AppliedRule.Kind
+    KIND_CAP: AppliedRule.Kind
+    KIND_GUARANTEE: AppliedRule.Kind
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SCORE_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: AppliedRule.Kind
+    score_change: float
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[AppliedRule.Kind, str]] = ..., score_change: _Optional[float] = ...) -> None: ...
+
 class RecommendRequest(_message.Message):
-    __slots__ = ("model", "user", "page_size", "page_token", "filter", "include_rated", "diversity", "popularity_penalty", "unknown_user_policy", "return_items", "ranking", "min_predicted_rating")
+    __slots__ = ("model", "user", "page_size", "page_token", "filter", "include_rated", "diversity", "popularity_penalty", "unknown_user_policy", "return_items", "ranking", "min_predicted_rating", "rules", "rule_set", "explain_rules")
     class UnknownUserPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         UNKNOWN_USER_POLICY_UNSPECIFIED: _ClassVar[RecommendRequest.UnknownUserPolicy]
@@ -152,6 +243,9 @@ class RecommendRequest(_message.Message):
     RETURN_ITEMS_FIELD_NUMBER: _ClassVar[int]
     RANKING_FIELD_NUMBER: _ClassVar[int]
     MIN_PREDICTED_RATING_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    RULE_SET_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_RULES_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     user: User
     page_size: int
@@ -164,19 +258,24 @@ class RecommendRequest(_message.Message):
     return_items: bool
     ranking: RecommendRequest.Ranking
     min_predicted_rating: float
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., user: _Optional[_Union[User, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[_Union[ItemFilter, _Mapping]] = ..., include_rated: bool = ..., diversity: _Optional[float] = ..., popularity_penalty: _Optional[float] = ..., unknown_user_policy: _Optional[_Union[RecommendRequest.UnknownUserPolicy, str]] = ..., return_items: bool = ..., ranking: _Optional[_Union[RecommendRequest.Ranking, str]] = ..., min_predicted_rating: _Optional[float] = ...) -> None: ...
+    rules: RuleSet
+    rule_set: str
+    explain_rules: bool
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., user: _Optional[_Union[User, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[_Union[ItemFilter, _Mapping]] = ..., include_rated: bool = ..., diversity: _Optional[float] = ..., popularity_penalty: _Optional[float] = ..., unknown_user_policy: _Optional[_Union[RecommendRequest.UnknownUserPolicy, str]] = ..., return_items: bool = ..., ranking: _Optional[_Union[RecommendRequest.Ranking, str]] = ..., min_predicted_rating: _Optional[float] = ..., rules: _Optional[_Union[RuleSet, _Mapping]] = ..., rule_set: _Optional[str] = ..., explain_rules: bool = ...) -> None: ...
 
 class ScoredItem(_message.Message):
-    __slots__ = ("item_id", "score", "predicted_rating", "item")
+    __slots__ = ("item_id", "score", "predicted_rating", "item", "applied_rules")
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_RATING_FIELD_NUMBER: _ClassVar[int]
     ITEM_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_RULES_FIELD_NUMBER: _ClassVar[int]
     item_id: str
     score: float
     predicted_rating: float
     item: _model_pb2.Item
-    def __init__(self, item_id: _Optional[str] = ..., score: _Optional[float] = ..., predicted_rating: _Optional[float] = ..., item: _Optional[_Union[_model_pb2.Item, _Mapping]] = ...) -> None: ...
+    applied_rules: _containers.RepeatedCompositeFieldContainer[AppliedRule]
+    def __init__(self, item_id: _Optional[str] = ..., score: _Optional[float] = ..., predicted_rating: _Optional[float] = ..., item: _Optional[_Union[_model_pb2.Item, _Mapping]] = ..., applied_rules: _Optional[_Iterable[_Union[AppliedRule, _Mapping]]] = ...) -> None: ...
 
 class RecommendResponse(_message.Message):
     __slots__ = ("results", "next_page_token", "recommendation_id", "missing_item_ids", "is_fallback", "model")

@@ -31,6 +31,10 @@ COUNTERS = {
         "outcome",
         "Recommendations for known users, by whether the response was cached (hit) or not (miss).",
     ),
+    "cofactor_rule_requests": (
+        "rule_set",
+        "Recommend requests with rules, by the name of the rule set; (request) for rules in the request itself.",
+    ),
     "cofactor_model_loads": ("outcome", "Versions loaded (ready) and refused (refused)."),
     "cofactor_worker_restarts": ("", "Workers restarted after they died."),
 }

@@ -61,11 +61,16 @@ ALL_ITEMS = ItemSelection()
 
 
 class ItemFilters:
-    """Selects items of one catalogue, and caches the selections of the filters used last."""
+    """Selects items of one catalogue, and caches the selections of the filters used last.
+
+    Attributes:
+        largest_allowed_share: share of the catalogue up to which items are scored one by one.
+    """
 
     def __init__(self, catalogue: Catalogue, *, has_network: bool = False) -> None:
         """`has_network` is True if the model scores items with a neural network."""
         largest_share = LARGEST_ALLOWED_SHARE_OF_NETWORK if has_network else LARGEST_ALLOWED_SHARE
+        self.largest_allowed_share = largest_share
         n_cached = min(MAX_CACHED_FILTERS, max(_MIN_CACHED_FILTERS, _MAX_CACHED_ROWS // catalogue.n_items))
         # The cache wraps a function, not a method: a reference to self would keep a replaced version from being freed.
         self._select = lru_cache(maxsize=n_cached)(partial(_select, catalogue, largest_share))

@@ -166,7 +166,7 @@ class Ranker:
 
     def rank(self, query: RankingQuery) -> Ranking:
         """Return one page of one user's ranking."""
-        if self._needs_every_score(query):
+        if self.needs_every_score(query):
             return self._rank_selected(query)
         top = self._top_k_query(query)
         if top is None:
@@ -178,7 +178,7 @@ class Ranker:
         rankings = [EMPTY_RANKING] * len(queries)
         shared: list[tuple[int, TopKQuery]] = []
         for position, query in enumerate(queries):
-            if self._needs_every_score(query):
+            if self.needs_every_score(query):
                 rankings[position] = self._rank_selected(query)
                 continue
             top = self._top_k_query(query)
@@ -190,7 +190,7 @@ class Ranker:
         return rankings
 
     @staticmethod
-    def _needs_every_score(query: RankingQuery) -> bool:
+    def needs_every_score(query: RankingQuery) -> bool:
         """Return True if the best k of the catalogue do not answer the query.
 
         That is so with an allow-list, and with a minimum rating unless the items are ordered by rating.

@@ -23,7 +23,7 @@ _ROUNDING = 1e-6
 
 
 class PolicyError(ValueError):
-    """A serving.json that is invalid or cannot be read; str() is one sentence for the operator."""
+    """A serving.json or rules.json that is invalid or not a plain file; str() is one sentence for the operator."""
 
 
 def version_order(version: str) -> tuple[tuple[int, int, str], ...]:

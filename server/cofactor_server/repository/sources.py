@@ -20,6 +20,7 @@ from cofactor_server.repository.listing import (
     list_models,
 )
 from cofactor_server.repository.locked_folder import lock_folder
+from cofactor_server.repository.rule_sets import RULES
 from cofactor_server.repository.serving_policy import PolicyError
 
 POLICY = "serving.json"
@@ -43,6 +44,12 @@ class ModelSource(Protocol):
         """Return the text of a model's serving.json, or None if it has none.
 
         Raises PolicyError if serving.json is not a plain file or is too large.
+        """
+
+    def read_rules(self, name: str) -> str | None:
+        """Return the text of a model's rules.json, or None if it has none.
+
+        Raises PolicyError if rules.json is not a plain file or is too large.
         """
 
     def write_policy(self, name: str, text: str) -> None:
@@ -95,13 +102,20 @@ class LocalSource:
 
     def read_policy(self, name: str) -> str | None:
         """Return the text of serving.json."""
+        return self._read_text(name, POLICY)
+
+    def read_rules(self, name: str) -> str | None:
+        """Return the text of rules.json."""
+        return self._read_text(name, RULES)
+
+    def _read_text(self, name: str, file_name: str) -> str | None:
         try:
-            with _open_plain_file(self._root / name / POLICY) as file:
+            with _open_plain_file(self._root / name / file_name) as file:
                 raw = file.read(_MAX_POLICY_BYTES + 1)
         except FileNotFoundError:
             return None
         if len(raw) > _MAX_POLICY_BYTES:
-            raise PolicyError(f"{POLICY} is longer than {_MAX_POLICY_BYTES} bytes; shorten it")
+            raise PolicyError(f"{file_name} is longer than {_MAX_POLICY_BYTES} bytes; shorten it")
         return raw.decode("utf-8", errors="replace")
 
     def write_policy(self, name: str, text: str) -> None:
@@ -197,8 +211,15 @@ class RemoteSource:
 
     def read_policy(self, name: str) -> str | None:
         """Return the text of serving.json."""
+        return self._read_text(name, POLICY)
+
+    def read_rules(self, name: str) -> str | None:
+        """Return the text of rules.json."""
+        return self._read_text(name, RULES)
+
+    def _read_text(self, name: str, file_name: str) -> str | None:
         try:
-            raw = self._filesystem.cat_file(str(self._root / name / POLICY))
+            raw = self._filesystem.cat_file(str(self._root / name / file_name))
         except FileNotFoundError:
             return None
         return raw.decode("utf-8", errors="replace")

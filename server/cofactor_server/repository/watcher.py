@@ -7,13 +7,14 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 from weakref import ref
 
 from cofactor.admin.v1.admin_pb2 import ServingPolicy
 from cofactor_server.repository.listing import ModelListing
+from cofactor_server.repository.rule_sets import RULES, NamedRuleSets, RuleCheck, accept_all, parse_rule_sets
 from cofactor_server.repository.serving_policy import (
     STABLE,
     PolicyError,
@@ -41,6 +42,7 @@ class ModelState(Generic[V]):
         refused: version -> why it is not served.
         available: versions that the repository holds.
         policy: the serving policy in force.
+        rule_sets: the rule sets in force, by name.
     """
 
     loaded: dict[str, LoadRecord[V]] = field(default_factory=dict)
@@ -48,6 +50,7 @@ class ModelState(Generic[V]):
     refused: dict[str, Refusal] = field(default_factory=dict)
     available: frozenset[str] = frozenset()
     policy: ServingPolicy = field(default_factory=ServingPolicy)
+    rule_sets: NamedRuleSets = field(default_factory=dict)
 
 
 # Model name -> its state.
@@ -73,15 +76,18 @@ class ModelWatcher(Generic[V]):
         load: Callable[[Path], V],
         copies: Path,
         on_swap: Callable[[Snapshot[V]], None] | None = None,
+        check_rules: RuleCheck = accept_all,
     ) -> None:
         """Watch `source` without polling yet.
 
         load, copies: as VersionLoader describes them.
         on_swap: called with each new snapshot.
+        check_rules: checks the rule sets of rules.json.
         """
         self._source = source
         self._loader = VersionLoader(source, load, copies)
         self._on_swap = on_swap
+        self._check_rules = check_rules
         self._polling = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -168,6 +174,25 @@ class ModelWatcher(Generic[V]):
         if not problem:
             self._report(f"model {name}", "")
         self._update(name, model, policy, retry_refused)
+        self._follow_rules(name)
+
+    def _follow_rules(self, name: str) -> None:
+        """Bring the rule sets of one model up to date; they stay what they were if rules.json cannot be used."""
+        subject = f"{RULES} of model {name}"
+        try:
+            text = self._source.read_rules(name)
+            rule_sets = parse_rule_sets(text, self._check_rules) if text is not None else {}
+        except PolicyError as error:
+            self._report(subject, f"{error}; the previous rule sets stay in force")
+            return
+        except Exception as error:  # as in poll()
+            self._report(subject, f"cannot be read now: {_reason(error)}; the previous rule sets stay in force")
+            return
+        self._report(subject, "")
+        before = self.snapshot.get(name)
+        if before is not None and rule_sets != before.rule_sets:
+            _LOGGER.info("model %s: rule sets %s", name, ", ".join(rule_sets) or "none")
+            self._swap(name, before, replace(before, rule_sets=rule_sets))
 
     def _read_policy(self, name: str) -> ServingPolicy | None:
         """Return the policy in serving.json, or None if it is invalid and the previous one stays in force."""
@@ -210,7 +235,9 @@ class ModelWatcher(Generic[V]):
                 loaded[missing[0]] = outcome
         current = before.routing.current if before.routing else None
         serving = _select_loaded(policy, wanted, loaded, current)
-        state = ModelState(serving, make_routing(policy, serving, current), refused, frozenset(stamps), policy)
+        state = ModelState(
+            serving, make_routing(policy, serving, current), refused, frozenset(stamps), policy, before.rule_sets
+        )
         if state != before:
             self._swap(name, before, state)
         self._loader.release_all_except(

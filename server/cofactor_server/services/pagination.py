@@ -21,7 +21,9 @@ from cofactor_server.serving.registry import ModelRegistry
 
 # A token is this head (layout, offset, fingerprint), the version's key and a checksum of both, in hexadecimal.
 _HEAD = struct.Struct(">BII")
-_LAYOUT = 2
+# With the digest of a named rule set between head and version key, the layout is another one.
+_LAYOUT, _LAYOUT_WITH_RULES = 2, 3
+_RULES_DIGEST_BYTES = 8
 _CHECKSUM = struct.Struct(">I")
 
 Rows = npt.NDArray[np.signedinteger]
@@ -55,11 +57,13 @@ class PageToken:
         offset: number of results before the page.
         fingerprint: fingerprint of the request without its token.
         version_key: the model version, "name/version".
+        rules_digest: digest of the named rule set of the list; empty if it has none.
     """
 
     offset: int
     fingerprint: int
     version_key: str
+    rules_digest: bytes = b""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,15 +74,18 @@ class RequestedPage:
         version: the version that ranks.
         offset: number of results before the page.
         request_key: the serialized request without its token, the same for all pages of a list.
+        rules_digest: digest of the named rule set of the list; empty if it has none.
     """
 
     version: LoadedVersion
     offset: int
     request_key: bytes
+    rules_digest: bytes = b""
 
     def next_token(self, page_size: int) -> str:
         """Return the token of the next page."""
-        return encode_token(self.offset + page_size, request_fingerprint(self.request_key), self.version.key)
+        fingerprint = request_fingerprint(self.request_key)
+        return encode_token(self.offset + page_size, fingerprint, self.version.key, self.rules_digest)
 
     def cut(self, rows: Rows, page_size: int) -> tuple[Rows, str]:
         """Return this page of a whole list of rows, and the token of the next page ("" on the last page)."""
@@ -101,7 +108,7 @@ def find_page(registry: ModelRegistry, request: PaginatedRequest, user_id: str =
     if version is None:
         raise PageTokenExpired
     _check_model(registry, request.model, version)
-    return RequestedPage(version, token.offset, request_key)
+    return RequestedPage(version, token.offset, request_key, token.rules_digest)
 
 
 def _check_model(registry: ModelRegistry, ref: ModelRef, version: LoadedVersion) -> None:
@@ -132,9 +139,10 @@ def pop_page_token(request: PaginatedMessage) -> tuple[PageToken | None, bytes]:
     return token, request_key
 
 
-def encode_token(offset: int, fingerprint: int, version_key: str) -> str:
+def encode_token(offset: int, fingerprint: int, version_key: str, rules_digest: bytes = b"") -> str:
     """Return the token that callers see; the arguments are those of PageToken."""
-    head = _HEAD.pack(_LAYOUT, offset, fingerprint) + version_key.encode()
+    layout = _LAYOUT_WITH_RULES if rules_digest else _LAYOUT
+    head = _HEAD.pack(layout, offset, fingerprint) + rules_digest + version_key.encode()
     return (head + _checksum(head)).hex()
 
 
@@ -144,12 +152,13 @@ def decode_token(text: str) -> PageToken:
         raw = bytes.fromhex(text)
         head, checksum = raw[: -_CHECKSUM.size], raw[-_CHECKSUM.size :]
         layout, offset, fingerprint = _HEAD.unpack_from(head)
-        version_key = head[_HEAD.size :].decode()
+        key_start = _HEAD.size + (_RULES_DIGEST_BYTES if layout == _LAYOUT_WITH_RULES else 0)
+        version_key = head[key_start:].decode()
     except (struct.error, ValueError):
         raise InvalidPageToken("is not a token of this server; start again at the first page") from None
-    if layout != _LAYOUT or checksum != _checksum(head):
+    if layout not in (_LAYOUT, _LAYOUT_WITH_RULES) or checksum != _checksum(head):
         raise InvalidPageToken("is not a token of this server; start again at the first page")
-    return PageToken(offset, fingerprint, version_key)
+    return PageToken(offset, fingerprint, version_key, head[_HEAD.size : key_start])
 
 
 def request_fingerprint(request_key: bytes) -> int:

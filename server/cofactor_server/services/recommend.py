@@ -15,6 +15,7 @@ from cofactor_server.services.parsing.checks import check_number
 from cofactor_server.services.parsing.filters import UNFILTERED, ParsedFilter
 from cofactor_server.services.parsing.requests import RequestParser
 from cofactor_server.services.response_messages import new_recommendation_id
+from cofactor_server.services.ruled_recommend import RuledRecommend
 from cofactor_server.services.shadow import ShadowTraffic
 from cofactor_server.serving.loaded_version import LoadedVersion
 from cofactor_server.serving.registry import ModelRegistry
@@ -49,17 +50,25 @@ class RecommendPipeline:
         self._parse_user = parser.users.parse
         self._metrics = metrics
         self._shadow = shadow
+        self._ruled = RuledRecommend(parser.rules, self._parse, metrics)
 
     def run(self, registry: ModelRegistry, request: RecommendRequest, is_active: Callable[[], bool]) -> bytes:
         """Return an encoded RecommendResponse; work may be dropped once `is_active` returns False."""
-        user = request.user
-        page = find_page(registry, request, user.user_id)
-        response = self._cached(page)
-        if response is None:
-            parsed = self._parse(page, request, user, is_active)
-            response = self._encode([parsed], [page.version.ranker.rank(parsed.query)])[0]
+        has_rules = request.WhichOneof("rule_choice") is not None
+        if has_rules:
+            page, response = self._ruled.run(registry, request, is_active)
+        else:
+            user = request.user
+            page = find_page(registry, request, user.user_id)
+            cached = self._cached(page)
+            if cached is None:
+                parsed = self._parse(page, request, user, is_active)
+                response = self._encode([parsed], [page.version.ranker.rank(parsed.query)])[0]
+            else:
+                response = cached
         if registry.has_shadows and self._shadow is not None:
-            self._shadow.offer(registry, page, request, response, self._rank_as_shadow)
+            rank = self._ruled.rank_as_shadow(registry) if has_rules else self._rank_as_shadow
+            self._shadow.offer(registry, page, request, response, rank)
         return page.version.response_encoder.complete(response, new_recommendation_id())
 
     def run_many(
@@ -72,8 +81,12 @@ class RecommendPipeline:
         """
         responses: list[bytes | RequestError | None] = [None] * len(requests)
         by_version: dict[LoadedVersion, list[tuple[int, ParsedRequest]]] = {}
+        ruled: list[int] = []
         for position, request in enumerate(requests):
             try:
+                if request.WhichOneof("rule_choice") is not None:
+                    ruled.append(position)
+                    continue
                 user = request.user
                 page = find_page(registry, request, user.user_id if with_model else "")
                 response = self._cached(page)
@@ -92,6 +105,10 @@ class RecommendPipeline:
             encoded = self._encode([parsed for _, parsed in entries], rankings)
             for (position, _), response in zip(entries, encoded, strict=True):
                 responses[position] = complete(response, new_recommendation_id(), with_model=with_model)
+        if ruled:
+            found = self._ruled.run_many(registry, [requests[index] for index in ruled], with_model=with_model)
+            for position, result in zip(ruled, found, strict=True):
+                responses[position] = result
         return [response for response in responses if response is not None]
 
     def _rank_as_shadow(self, version: LoadedVersion, request: RecommendRequest) -> list[str]:

@@ -26,6 +26,9 @@ from cofactor_server.ranking.item_scorer import ItemScorer
 from cofactor_server.ranking.orders import Orders
 from cofactor_server.ranking.profile_encoder import ProfileEncoder
 from cofactor_server.ranking.ranker import Ranker
+from cofactor_server.ranking.rules.compiled_rules import CompiledRules
+from cofactor_server.ranking.rules.ruled_ranker import RuledRanker
+from cofactor_server.ranking.rules.score_unit import ScoreUnits
 from cofactor_server.ranking.similar_items import SimilarItems
 from cofactor_server.ranking.title_search import TitleSearch
 from cofactor_server.ranking.user_vectors import UserVectors
@@ -59,6 +62,9 @@ class LoadedVersion:
         users: vectors of known users, and of new ones folded in.
         profile_encoder: encodes the profiles of new users.
         ranker: ranks the items for a user.
+        ruled_ranker: does it by rules.
+        score_units: the units of calibrated scores.
+        compiled_rules: caches the rule sets used last in the form that ruled_ranker takes.
         similar_items: ranks the items by similarity to given ones.
         explainer: explains predictions.
         response_encoder: encodes responses to Recommend.
@@ -112,6 +118,9 @@ class LoadedVersion:
         choice = choose_top_k(directory, self.engine, scorer, self.orders.known[0], config)
         self.coalesces_calls = choice.coalesces_calls
         self.ranker = Ranker(choice.top_k, scorer)
+        self.ruled_ranker = RuledRanker(self.ranker, scorer)
+        self.score_units = ScoreUnits(self.users, scorer, int(manifest.user_count))
+        self.compiled_rules = CompiledRules(n_items)
         self.similar_items = SimilarItems(self.engine, n_items)
         self.explainer = build_explainer(directory, self.users, self.engine, scorer)
 

@@ -8,12 +8,21 @@ from pathlib import Path
 from cofactor.v1 import model_pb2
 from cofactor.v1.model_pb2 import ModelRef
 from cofactor_server.config import ServerConfig
-from cofactor_server.errors import ConfigurationError, ModelNotFound, ModelRefused, NotServing, RequestError, quoted
+from cofactor_server.errors import (
+    ConfigurationError,
+    ModelNotFound,
+    ModelRefused,
+    NotServing,
+    RequestError,
+    RuleSetNotFound,
+    quoted,
+)
 from cofactor_server.inference.ann_index import load_faiss
 from cofactor_server.inference.device.failure import DeviceFailure
 from cofactor_server.inference.execution_providers import requested_providers
 from cofactor_server.observability.counters import Metrics
 from cofactor_server.repository.locked_folder import open_process_folder
+from cofactor_server.repository.rule_sets import NamedRuleSet, RuleCheck, accept_all
 from cofactor_server.repository.serving_policy import newest_first
 from cofactor_server.repository.signatures import SignatureVerifier
 from cofactor_server.repository.sources import open_source
@@ -37,6 +46,7 @@ class ModelRegistry:
     def __init__(self, states: Mapping[str, VersionState], default_name: str) -> None:
         self.default_name = default_name
         self._routings = {name: state.routing for name, state in states.items() if state.routing is not None}
+        self._rule_sets = {name: state.rule_sets for name, state in states.items()}
         self.has_shadows = any(routing.shadows for routing in self._routings.values())
         self.versions = {
             name: [loaded.value for loaded in state.loaded.values()] for name, state in states.items() if state.loaded
@@ -53,6 +63,13 @@ class ModelRegistry:
     def get(self, key: str) -> LoadedVersion | None:
         """Return the version "name/version", or None if it is not loaded."""
         return self._by_key.get(key)
+
+    def rule_set(self, model: str, name: str) -> NamedRuleSet:
+        """Return a rule set of a model; raises RuleSetNotFound."""
+        rule_sets = self._rule_sets.get(model, {})
+        if name not in rule_sets:
+            raise RuleSetNotFound(name, rule_sets)
+        return rule_sets[name]
 
     def resolve(self, ref: ModelRef, user_id: str = "") -> LoadedVersion:
         """Return the version that serves a request.
@@ -133,15 +150,25 @@ class LiveRegistry:
         current: registry for new requests.
     """
 
-    def __init__(self, config: ServerConfig, metrics: Metrics, device_failure: DeviceFailure | None = None) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        metrics: Metrics,
+        device_failure: DeviceFailure | None = None,
+        check_rules: RuleCheck = accept_all,
+    ) -> None:
         """Verify and load the versions to serve. `device_failure` is told if a run on a device fails later.
+
+        `check_rules` checks the rule sets of the repository.
 
         Raises ModelRefused, ProviderUnavailable or ConfigurationError if the default model cannot be served.
         """
         self._private_folder = None if config.copies else open_process_folder("")
         copies = self._private_folder.path if self._private_folder else Path(config.copies)
         self.source = open_source(str(config.models))
-        self.watcher = ModelWatcher(self.source, _counted(_loader(config, device_failure), metrics), copies, self._swap)
+        self.watcher = ModelWatcher(
+            self.source, _counted(_loader(config, device_failure), metrics), copies, self._swap, check_rules
+        )
         self._default_name = config.model
         self.current = ModelRegistry({}, "")
         self.watcher.poll()

@@ -19,6 +19,8 @@ RESPONSE_OVERHEAD = 512
 _RESULT_OVERHEAD = 5 + 5 + 5
 # Release year, bias, and tag and length of the item.
 _ITEM_OVERHEAD = 11 + 5 + 5
+# Applied rules of a result: 16 boosts, 8 guarantees and a cap at most, with names of 64 bytes.
+_EXPLANATION_BYTES = 25 * 80 + 5
 _ROWS_AT_A_TIME = 1 << 18
 
 
@@ -46,6 +48,11 @@ class ResponseSizes:
         """Raise InvalidField if a page of results may be too large."""
         if page_size > self.safe_page_size:
             self._check_size(self.bound(page_size, with_items=with_items), "page_size", "ask for fewer results")
+
+    def check_explained(self, page_size: int, *, with_items: bool) -> None:
+        """Raise InvalidField if a page may be too large whose results say which rules had a say in their places."""
+        size = self.bound(page_size, with_items=with_items) + page_size * _EXPLANATION_BYTES
+        self._check_size(size, "page_size", "ask for fewer results, or leave out explain_rules")
 
     def always_fit(self, n_pages: int, page_size: int) -> bool:
         """Return True if this many pages of this size fit into a response, whatever their items are."""

@@ -55,6 +55,22 @@ def test_recommend_shows_titles_best_first(run, client):
     assert "served by dot 1 on CPUExecutionProvider" in out
 
 
+def test_recommend_takes_rules_from_a_file_and_explains_them(run, tmp_path):
+    file = tmp_path / "rules.json"
+    file.write_text(json.dumps({"pins": [{"name": "advert", "item_id": ITEMS[7], "position": 1}]}))
+    status, out, _ = run("recommend", USER, "--rules", str(file), "--explain-rules", "--json")
+    first = json.loads(out)["results"][0]
+    assert (status, first["item_id"], first["applied_rules"][0]["name"]) == (0, ITEMS[7], "advert")
+    status, out, _ = run("recommend", USER, "--rules", str(file), "--explain-rules")
+    assert "pin advert" in out
+    file.write_text('{"pinz": []}')
+    status, _, error = run("recommend", USER, "--rules", str(file))
+    assert (status, "pinz" in error, str(file) in error) == (2, True, True)
+    status, _, error = run("recommend", USER, "--rule-set", "home")
+    assert status != 0
+    assert 'no rule set "home"' in error
+
+
 def test_recommend_and_similar_take_a_filter_expression(run):
     expression = "price < 5 AND in_stock"
     for command in (("recommend", USER, "--include-rated"), ("similar", ITEMS[1])):

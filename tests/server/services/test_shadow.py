@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from cofactor.v1.model_pb2 import ModelRef
-from cofactor.v1.recommender_pb2 import EmbedNewUserRequest, Rating, RecommendRequest, User
+from cofactor.v1.recommender_pb2 import EmbedNewUserRequest, Rating, RecommendRequest, RuleSet, User
 from cofactor_server.observability.counters import SECONDS, Metrics, MetricTotals
 from cofactor_server.services.shadow import MOST_WAITING, overlap
 from tests.support import synthetic
 from tests.support.waiting import until
 
 USERS = [f"u{number:03d}" for number in range(synthetic.N_USERS)]
+PINS = [{"item_id": f"i{row:03d}", "position": row} for row in range(1, 11)]
 FIRST_SECONDS = 3  # after the three outcomes
 FIRST_OVERLAPS = FIRST_SECONDS + len(SECONDS) + 2
 
@@ -269,3 +270,13 @@ def test_a_policy_with_an_unknown_shadow_label_is_ignored(serve, models, caplog)
     api.server._live.watcher.poll()
     assert "the label next is on no version" in caplog.text
     assert ask(api).model.version == "1"
+
+
+def test_a_shadow_ranks_by_the_rules_of_the_request(serve, models) -> None:
+    (models / "dot" / "rules.json").write_text(json.dumps({"rule_sets": {"shop": {"pins": PINS}}}))
+    api = serve(models)
+    ask(api, rules=RuleSet(pins=[RuleSet.Pin(**pin) for pin in PINS]))
+    ask(api, rule_set="shop")
+    until(lambda: counts(api) == (2, 0, 0))
+    row = api.server.reporter.report().totals.shadows["dot", "2"]
+    assert row[-1] == 2, "both lists are the pinned items"

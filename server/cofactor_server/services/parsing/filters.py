@@ -9,6 +9,7 @@ from typing import Literal
 from cofactor.v1.recommender_pb2 import ItemFilter
 from cofactor_server.arrays import NO_ROWS, IndexArray
 from cofactor_server.errors import InvalidField
+from cofactor_server.ranking.filter_expressions.grammar import parse as parse_expression
 from cofactor_server.ranking.filters import ALL_ITEMS, NO_FILTER, AttributeFilter, ItemSelection
 from cofactor_server.services.parsing.checks import check_length
 from cofactor_server.services.parsing.ids import IdParser
@@ -54,6 +55,17 @@ class FilterParser:
                 version, item_filter.excluded_item_ids, "filter.excluded_item_ids"
             )
         return ParsedFilter(version.filters.select(conditions, candidate_rows, excluded_rows), missing_item_ids)
+
+    def check(self, item_filter: ItemFilter) -> None:
+        """Raise InvalidField if a filter is wrong for every version, such as an expression with a mistake in syntax."""
+        for name in ("candidate_item_ids", "excluded_item_ids"):
+            item_ids = getattr(item_filter, name)
+            check_length(item_ids, f"filter.{name}", self._ids.max_items)
+            if "" in item_ids:
+                raise InvalidField(f"filter.{name}[{list(item_ids).index('')}]", "is empty; send an id")
+        expression = _conditions(item_filter).expression
+        if expression:
+            parse_expression(expression)
 
 
 def _conditions(item_filter: ItemFilter) -> AttributeFilter:

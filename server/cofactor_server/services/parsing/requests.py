@@ -9,6 +9,7 @@ from cofactor_server.ranking.catalogue import Order
 from cofactor_server.services.parsing.filters import FilterParser
 from cofactor_server.services.parsing.histories import HistoryParser
 from cofactor_server.services.parsing.ids import IdParser
+from cofactor_server.services.parsing.rules import RuleParser
 from cofactor_server.services.parsing.users import UserParser
 
 DEFAULT_PAGE_SIZE = 10
@@ -30,6 +31,7 @@ class RequestParser:
         histories: parses the ratings and events of new users.
         users: parses users.
         filters: parses item filters.
+        rules: parses rule sets.
     """
 
     def __init__(self, config: ServerConfig) -> None:
@@ -38,6 +40,7 @@ class RequestParser:
         self.histories = HistoryParser(self.ids)
         self.users = UserParser(self.ids, self.histories)
         self.filters = FilterParser(self.ids)
+        self.rules = RuleParser(self.filters)
 
     def page_size(self, size: int, field: str = "page_size", default: int = DEFAULT_PAGE_SIZE) -> int:
         """Return the number of results that a request asks for, the default if it is 0; raises InvalidField."""

@@ -1,0 +1,1 @@
+"""Change a ranking by the rules of an operator: boosts, pins, caps and guarantees."""
