@@ -7,6 +7,7 @@ import pandas as pd
 
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import Catalogue
+from cofactor_trainer.data.item_attributes import AttributeColumn
 
 # The keys of the two attributes that every catalogue has. They are the names of fields of the message Item.
 GENRES, RELEASE_YEAR = "genres", "release_year"
@@ -17,10 +18,24 @@ MAX_CATEGORIES = 200
 
 
 def item_frame(catalogue: Catalogue) -> pd.DataFrame:
-    """Return the attributes of the items, one row per item: numbers with NaN, and texts or tuples of texts with None."""
+    """Return the attributes of the items, one row per item: numbers with NaN, and texts or tuples of texts with None.
+
+    A time becomes its seconds since 1970, a yes or no the text "true" or "false".
+    """
     years = catalogue.release_years.astype(np.float64)
     genres = pd.Series([tuple(genres) or None for genres in catalogue.genres], dtype=object)
-    return pd.DataFrame({GENRES: genres, RELEASE_YEAR: np.where(years > 0, years, np.nan)})
+    columns = {column.name: _values(column) for column in catalogue.attributes.columns}
+    return pd.DataFrame(columns | {GENRES: genres, RELEASE_YEAR: np.where(years > 0, years, np.nan)})
+
+
+def _values(column: AttributeColumn) -> pd.Series:
+    is_known = column.is_known()
+    if column.type in ("number", "time"):
+        return pd.Series(np.where(is_known, column.values / (1e6 if column.type == "time" else 1.0), np.nan))
+    values = [column.value(row) if known else None for row, known in enumerate(is_known)]
+    if column.type == "boolean":
+        values = [None if value is None else "true" if value else "false" for value in values]
+    return pd.Series(values, dtype=object)
 
 
 def describe_item_features(frame: pd.DataFrame) -> tuple[manifest_pb2.ProfileFeature, ...]:

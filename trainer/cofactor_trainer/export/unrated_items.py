@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cofactor_trainer.data.dataset import Catalogue, Int64Array, RatingsDataset
+from cofactor_trainer.data.item_attributes import AttributeColumn, ItemAttributes
 from cofactor_trainer.data.item_features import item_frame
 from cofactor_trainer.data.profile_regression import encode_profiles
 from cofactor_trainer.graphs.new_items.fold_in import build_item_fold_in, unrated_rows
@@ -94,15 +95,26 @@ def _with_unrated(content: VersionContent, priors: ItemPriors, unrated: Catalogu
 
 def join_catalogues(first: Catalogue, second: Catalogue, order: Int64Array) -> Catalogue:
     """Return the items of two catalogues in an order: (n,), positions in the first followed by the second."""
-    ids, titles, genres = (
-        [*getattr(first, name), *getattr(second, name)] for name in ("item_ids", "titles", "genres")
-    )
+    ids, titles, genres = ([*getattr(first, name), *getattr(second, name)] for name in ("item_ids", "titles", "genres"))
     return Catalogue(
         item_ids=[ids[place] for place in order],
         titles=[titles[place] for place in order],
         genres=[genres[place] for place in order],
         release_years=np.concatenate([first.release_years, second.release_years])[order],
+        attributes=_join_attributes(first, second, order),
     )
+
+
+def _join_attributes(first: Catalogue, second: Catalogue, order: Int64Array) -> ItemAttributes:
+    """Do the same with the attributes; both catalogues have the same ones, as they come from one table."""
+    others = {column.name: column for column in second.attributes.columns}
+    columns = []
+    for column in first.attributes.columns:
+        parts = [column, others[column.name]] if column.name in others else [column]
+        values = [part.value(row) for part in parts for row in range(part.n_items)]
+        values += [None] * (len(order) - len(values))
+        columns.append(AttributeColumn.of_values(column.name, column.type, [values[place] for place in order]))
+    return ItemAttributes(tuple(columns))
 
 
 def _renumbered(dataset: RatingsDataset, catalogue: Catalogue, new_rows: Int64Array) -> RatingsDataset:

@@ -188,9 +188,7 @@ def _check_model(model: TrainedModel, dataset: RatingsDataset) -> None:
         raise ValueError(f"the data set {dataset.name} has no users or no items")
 
 
-def _write_files(
-    directory: Path, manifest: manifest_pb2.Manifest, content: VersionContent, options: _Options
-) -> None:
+def _write_files(directory: Path, manifest: manifest_pb2.Manifest, content: VersionContent, options: _Options) -> None:
     model, dataset, priors, rated = content.model, content.dataset, content.priors, rated_arrays(content.rated)
     arrays = _graph_arrays(model, dataset, priors, options.quantize_to)
     manifest.embedding_space = embedding_space_id(model, arrays)
@@ -216,9 +214,9 @@ def _write_files(
         file.flush()
         os.fsync(file.fileno())
     manifest.files.extend(file_entry(path) for path in sorted(directory.iterdir()))
-    content = json_format.MessageToJson(manifest, ensure_ascii=False)
-    _write_synced(directory / SEAL_FILE, f"{hashlib.sha256(content.encode()).hexdigest()}  {MANIFEST_FILE}\n")
-    _write_synced(directory / MANIFEST_FILE, content)
+    text = json_format.MessageToJson(manifest, ensure_ascii=False)
+    _write_synced(directory / SEAL_FILE, f"{hashlib.sha256(text.encode()).hexdigest()}  {MANIFEST_FILE}\n")
+    _write_synced(directory / MANIFEST_FILE, text)
     sync_directory(directory)
 
 
@@ -242,9 +240,7 @@ def _graph_arrays(
     return arrays
 
 
-def _write_graphs(
-    directory: Path, manifest: manifest_pb2.Manifest, content: VersionContent, arrays: Arrays
-) -> Arrays:
+def _write_graphs(directory: Path, manifest: manifest_pb2.Manifest, content: VersionContent, arrays: Arrays) -> Arrays:
     """Write and verify every graph, and add it and its recall to the manifest.
 
     Returns:

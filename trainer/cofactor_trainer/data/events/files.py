@@ -68,7 +68,7 @@ def read_events(
     chunks = chain.from_iterable(_read_chunks(*source, times, found, parts) for source in sources)
     dataset = build_events(path.name, chunks, found, items=items.descriptions if items else None, source=path)
     if items:
-        dataset = replace(dataset, catalogue=items.describe(dataset.catalogue))
+        dataset = items.describe_all(dataset)
     if has_ratings:
         dataset = with_ratings_described(with_scale(dataset, scale, path))
     notes = [_describe(path, table, times), *dataset.notes]

@@ -1,7 +1,7 @@
 """Build graph embed_item: compute the row of a new item from its attributes and ratings.
 
-The modules are those of graph embed_user on tables whose users and items are exchanged; only the inputs and outputs have
-other names.
+The modules are those of graph embed_user on tables whose users and items are exchanged; only the inputs and outputs
+have other names.
 """
 
 from __future__ import annotations
@@ -158,9 +158,7 @@ def embed_item_spec(fold_in: ItemFoldIn) -> GraphSpec:
     return GraphSpec(fold_in, inputs, dynamic_axes, outputs, table_names=EXCHANGED_TABLES)
 
 
-def unrated_rows(
-    fold_in: ItemFoldIn, attributes: np.ndarray, n_users: int
-) -> tuple[np.ndarray, np.ndarray]:
+def unrated_rows(fold_in: ItemFoldIn, attributes: np.ndarray, n_users: int) -> tuple[np.ndarray, np.ndarray]:
     """Compute the rows of items without ratings: attributes (n, P) -> item factors (n, q), item biases (n,)."""
     n_items = len(attributes)
     nobody, nothing = torch.full((n_items, 1), n_users), torch.zeros(n_items, 1)

@@ -92,8 +92,7 @@ class ItemPriors:
     @property
     def profile(self) -> ProfileModel | None:
         """Return the regression on the attributes of one part; all parts have the same features."""
-        prior = self.rating or (self.ranking and self.ranking.prior)
-        return None if prior is None else prior.profile
+        return next((prior.profile for prior in _priors(self.rating, self.ranking)), None)
 
 
 def estimate_item_priors(model: TrainedModel, dataset: RatingsDataset) -> ItemPriors | None:
@@ -105,10 +104,15 @@ def estimate_item_priors(model: TrainedModel, dataset: RatingsDataset) -> ItemPr
     ranking = None
     if model.objective == "ranking" or model.n_ranking_factors:
         ranking = _estimate_ranking_prior(model, dataset, features)
-    fitted = [prior.profile for prior in (rating, ranking and ranking.prior) if prior is not None]
+    fitted = [prior.profile for prior in _priors(rating, ranking)]
     if not any(profile is not None and profile.weight.any() for profile in fitted):
         features = ()
     return ItemPriors(features, _with_columns(rating, features), ranking and _with_ranking_columns(ranking, features))
+
+
+def _priors(rating: UserPrior | None, ranking: ItemRankingPrior | None) -> list[UserPrior]:
+    """Return the priors of the parts that a model has."""
+    return [prior for prior in (rating, None if ranking is None else ranking.prior) if prior is not None]
 
 
 def well_known_items(dataset: RatingsDataset) -> Int64Array:
@@ -183,9 +187,9 @@ def _user_space(model: TrainedModel, dataset: RatingsDataset, prior: UserPrior) 
     first = model.n_user_columns if model.n_ranking_factors else 0
     factors, bias = ranking_factors(model)
     users = model.user_factors[:-1, first : first + factors.shape[1]]
-    totals = np.bincount(
-        dataset.user_rows, draws_of_ratings(dataset, dataset.ratings), minlength=dataset.n_users + 1
-    )[:-1]
+    totals = np.bincount(dataset.user_rows, draws_of_ratings(dataset, dataset.ratings), minlength=dataset.n_users + 1)[
+        :-1
+    ]
     active = np.flatnonzero(totals > 0)
     sample = np.sort(np.random.default_rng(0).permutation(active)[:SOFTMAX_ITEMS])
     # As in the fold-in of users, the items that the average user is shown last have no visible share of a softmax.
