@@ -19,6 +19,7 @@ from cofactor_client._catalog_types import (
 )
 from cofactor_client._channel import Tls
 from cofactor_client._client import Client
+from cofactor_client._new_items import ItemEmbedding, ItemEvent, NewItem
 from cofactor_client._request_messages import recommend_request
 from cofactor_client._request_types import (
     Event,
@@ -52,6 +53,8 @@ __all__ = [
     "EventType",
     "Explanation",
     "Item",
+    "ItemEmbedding",
+    "ItemEvent",
     "ItemFilter",
     "ItemPage",
     "Model",
@@ -59,6 +62,7 @@ __all__ = [
     "ModelEvents",
     "ModelPage",
     "ModelRef",
+    "NewItem",
     "NewUser",
     "Predictions",
     "RankingReason",

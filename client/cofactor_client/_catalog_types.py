@@ -137,6 +137,7 @@ class Model:
         has_ranking_part: True if the model has a part of its own for the order of recommendations, beside the one that
             predicts ratings.
         events: the events that it learnt from; None for a model that learnt from ratings.
+        supports_new_items: True if `embed_new_item` works.
     """
 
     name: str
@@ -162,6 +163,7 @@ class Model:
     metrics_protocol: str = ""
     has_ranking_part: bool = False
     events: ModelEvents | None = None
+    supports_new_items: bool = False
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,7 @@ def _model(model: model_pb2.Model) -> Model:
         metrics_protocol=model.metrics_protocol,
         has_ranking_part=model.has_ranking_part,
         events=_model_events(model.events) if model.HasField("events") else None,
+        supports_new_items=model.supports_new_items,
     )
 
 
