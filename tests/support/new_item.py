@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 
+from cofactor_trainer.data.dataset import Catalogue
 from cofactor_trainer.graphs.ranking_fold_in import HIGHEST_WEIGHT, LOWEST_WEIGHT, STEP_LENGTHS
+from cofactor_trainer.scoring.ranking_part import rating_part
+from tests.support.synthetic import make_dataset
 
 GAUSS_NEWTON_STEPS = 30
+# Items without ratings, of which one comes before and one between the items of the synthetic data set.
+UNRATED = Catalogue(
+    ["a-drama", "i050-action", "z-nothing"],
+    ["Unseen A", "Unseen B", "Unseen C"],
+    [("Drama",), ("Action",), ()],
+    np.array([2030, 2031, 2032]),
+)
+
+
+def make_taste_model(make):
+    """Return a model whose item rows follow from the genres, and ratings that it predicts."""
+    model, dataset = make(), make_dataset(ratings_per_user=40)
+    random = np.random.default_rng(1)
+    effect = {genre: random.normal(0, 0.8, model.item_factors.shape[1]) for genre in ("Action", "Drama")}
+    factors = model.item_factors.copy()
+    for row, genres in enumerate(dataset.catalogue.genres):
+        factors[row] = 0.3 * factors[row] + sum(effect.get(genre, 0) for genre in genres)
+    factors[-1] = factors[:-1].mean(0)
+    model = replace(model, item_factors=factors)
+    rated = rating_part(model)
+    scores = (rated.user_factors[dataset.user_rows] * rated.item_factors[dataset.item_rows]).sum(1)
+    scores += rated.user_bias[dataset.user_rows] + rated.item_bias[dataset.item_rows] + rated.global_bias
+    ratings = (0.5 + 5 / (1 + np.exp(-scores))).clip(0.5, 5).astype(np.float32)
+    return SimpleNamespace(model=model, dataset=replace(dataset, ratings=ratings))
 
 
 def rating_row(model, prior, user_rows, ratings, columns):

@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import grpc
 import numpy as np
 import pytest
 
-from cofactor.v1.catalog_pb2 import GetModelRequest
+from cofactor.v1.catalog_pb2 import GetModelRequest, SearchItemsRequest
 from cofactor.v1.model_pb2 import AttributeValue, Item, ModelRef
-from cofactor.v1.recommender_pb2 import EmbedNewItemRequest, ItemEvent, ItemRating
+from cofactor.v1.recommender_pb2 import (
+    EmbedNewItemRequest,
+    ItemEvent,
+    ItemFilter,
+    ItemRating,
+    PredictRequest,
+    RecommendRequest,
+    SimilarItemsRequest,
+    User,
+)
 from cofactor_trainer.data.item_features import item_frame
 from cofactor_trainer.data.profile_regression import encode_profiles
 from cofactor_trainer.export.version_writer import export_version
 from cofactor_trainer.graphs.new_items.priors import estimate_item_priors
-from cofactor_trainer.scoring.ranking_part import rating_part
 from tests.support.calls import details_of
-from tests.support.new_item import draws_of_ratings, ranking_row, rating_row
-from tests.support.synthetic import make_dataset, make_model, make_two_part_model
+from tests.support.new_item import UNRATED, draws_of_ratings, make_taste_model, ranking_row, rating_row
+from tests.support.synthetic import make_model, make_two_part_model
 
 DRAMA = Item(item_id="new", title="New", genres=["Drama"], release_year=1994)
 RATINGS = [ItemRating(user_id=f"u{row:03}", rating=rating) for row, rating in ((3, 5.0), (7, 1.5), (19, 4.0))]
 USER_ROWS, VALUES = np.array([3, 7, 19]), np.array([5.0, 1.5, 4.0])
-
-
-def make_taste_model(make):
-    """Return a model whose item rows follow from the genres, and ratings that it predicts."""
-    model, dataset = make(), make_dataset(ratings_per_user=40)
-    random = np.random.default_rng(1)
-    effect = {genre: random.normal(0, 0.8, model.item_factors.shape[1]) for genre in ("Action", "Drama")}
-    factors = model.item_factors.copy()
-    for row, genres in enumerate(dataset.catalogue.genres):
-        factors[row] = 0.3 * factors[row] + sum(effect.get(genre, 0) for genre in genres)
-    factors[-1] = factors[:-1].mean(0)
-    model = replace(model, item_factors=factors)
-    rated = rating_part(model)
-    scores = (rated.user_factors[dataset.user_rows] * rated.item_factors[dataset.item_rows]).sum(1)
-    scores += rated.user_bias[dataset.user_rows] + rated.item_bias[dataset.item_rows] + rated.global_bias
-    ratings = (0.5 + 5 / (1 + np.exp(-scores))).clip(0.5, 5).astype(np.float32)
-    return SimpleNamespace(model=model, dataset=replace(dataset, ratings=ratings))
 
 
 MAKERS = {
@@ -58,6 +48,9 @@ def versions_by_name(tmp_path_factory):
     for name, make in MAKERS.items():
         found[name] = made = make_taste_model(make)
         export_version(made.model, made.dataset, models, name, "1", metrics={}, hyperparameters={})
+    made = found["both"]
+    with_unrated = replace(made.dataset, unrated=UNRATED)
+    export_version(made.model, with_unrated, models, "unrated", "1", metrics={}, hyperparameters={})
     return models, found
 
 
@@ -190,3 +183,23 @@ def test_a_version_without_the_graph_loads_and_answers_unimplemented(served):
     assert error.code() == grpc.StatusCode.UNIMPLEMENTED
     assert details_of(error)["ErrorInfo"].reason == "NEW_ITEMS_UNSUPPORTED"
     assert not served.catalog.GetModel(GetModelRequest(model=ModelRef(name="old"))).model.supports_new_items
+
+
+def test_items_without_ratings_are_in_every_response(served, versions_by_name):
+    model = ModelRef(name="unrated")
+    n_rated = versions_by_name[1]["both"].dataset.n_items
+    user = User(user_id="u039")  # who rated nothing
+    assert served.catalog.GetModel(GetModelRequest(model=model)).model.item_count == n_rated + len(UNRATED.item_ids)
+    found = served.catalog.SearchItems(SearchItemsRequest(model=model, query="unseen")).items
+    assert [(item.item_id, item.rating_count, list(item.genres)) for item in found] == [
+        (item_id, 0, list(genres)) for item_id, genres in zip(UNRATED.item_ids, UNRATED.genres, strict=True)
+    ]
+    everything = served.recommender.Recommend(RecommendRequest(model=model, user=user, page_size=1000)).results
+    assert len({result.item_id for result in everything}) == n_rated + len(UNRATED.item_ids)
+    chosen = RecommendRequest(model=model, user=user, filter=ItemFilter(min_release_year=2030))
+    assert {result.item_id for result in served.recommender.Recommend(chosen).results} == set(UNRATED.item_ids)
+    similar = SimilarItemsRequest(model=model, item_ids=UNRATED.item_ids[:1], page_size=5, return_items=True)
+    for result in served.recommender.SimilarItems(similar).results:
+        assert "Drama" in result.item.genres
+    ratings = served.recommender.Predict(PredictRequest(model=model, user=user, item_ids=UNRATED.item_ids)).ratings
+    assert np.all(np.isfinite(ratings))
