@@ -22,7 +22,7 @@ from cofactor.v1.recommender_pb2 import (
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import RequestError
 from cofactor_server.ranking.explanation import Explanation
-from cofactor_server.ranking.new_items import FoldedItem
+from cofactor_server.ranking.new_items.fold_in import FoldedItem
 from cofactor_server.ranking.ranker import Ranking
 from cofactor_server.ranking.user_vectors import FoldedUser
 from cofactor_server.services.parsing.histories import ParsedHistory

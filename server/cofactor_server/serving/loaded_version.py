@@ -23,7 +23,8 @@ from cofactor_server.ranking.event_weights import EventWeights
 from cofactor_server.ranking.explanation import build_explainer
 from cofactor_server.ranking.filters import ItemFilters
 from cofactor_server.ranking.item_scorer import ItemScorer
-from cofactor_server.ranking.new_items import ItemFeatureEncoder, NewItems
+from cofactor_server.ranking.new_items.attribute_encoder import ItemFeatureEncoder
+from cofactor_server.ranking.new_items.fold_in import NewItems
 from cofactor_server.ranking.orders import Orders
 from cofactor_server.ranking.profile_encoder import ProfileEncoder
 from cofactor_server.ranking.ranker import Ranker

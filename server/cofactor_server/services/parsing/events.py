@@ -38,7 +38,7 @@ class ParsedEvents:
 def parse_events(
     rule: EventWeights,
     ids: IdIndex,
-    events: Sequence[Event] | Sequence[ItemEvent],
+    events: Sequence[Event | ItemEvent],
     field: str,
     *,
     skip_unknown: bool,

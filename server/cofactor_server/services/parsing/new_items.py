@@ -12,7 +12,8 @@ from cofactor.v1.model_pb2 import AttributeValue, Item
 from cofactor.v1.recommender_pb2 import EmbedNewItemRequest
 from cofactor_server.errors import InvalidField
 from cofactor_server.ranking.event_weights import EventWeights
-from cofactor_server.ranking.new_items import Evidence, ItemEvidence
+from cofactor_server.ranking.new_items.attribute_encoder import Evidence
+from cofactor_server.ranking.new_items.fold_in import ItemEvidence
 from cofactor_server.ranking.user_vectors import join_ratings_and_events
 from cofactor_server.services.parsing.checks import check_length
 from cofactor_server.services.parsing.events import ParsedEvents, parse_events

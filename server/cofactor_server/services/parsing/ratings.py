@@ -32,7 +32,7 @@ class ParsedRatings:
 
 def parse_ratings(
     ids: IdIndex,
-    ratings: Sequence[Rating] | Sequence[ItemRating],
+    ratings: Sequence[Rating | ItemRating],
     scale: tuple[float, float],
     path: str,
     *,
@@ -59,7 +59,7 @@ def parse_ratings(
 
 
 def _index_ratings(
-    ratings: Sequence[Rating] | Sequence[ItemRating], scale: tuple[float, float], path: str, id_field: IdField
+    ratings: Sequence[Rating | ItemRating], scale: tuple[float, float], path: str, id_field: IdField
 ) -> dict[str, int]:
     """Return the first index of every rated item.
 

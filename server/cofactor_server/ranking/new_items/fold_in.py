@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from cofactor.v1.manifest_pb2 import ProfileFeature
 from cofactor_server.arrays import FloatArray, IndexArray
 from cofactor_server.errors import NewItemsUnsupported
 
-# A number further from the mean, in standard deviations, is cut to this.
-MAX_DEVIATION = 100.0
 # Rows and their ratings or weights, (n,) each.
 RowsAndNumbers = tuple[IndexArray, FloatArray]
-# The value of an attribute: a number, or any number of texts.
-Evidence = float | Sequence[str]
 
 
 class EmbedItemGraph(Protocol):
@@ -35,44 +29,6 @@ class EmbedItemGraph(Protocol):
         events: tuple[IndexArray, FloatArray] | None = None,
     ) -> tuple[FloatArray, FloatArray, FloatArray | None]:
         """Embed new items: (B, N), (B, N), (B, P), events -> factors (B, q), bias (B,), fitted ratings (B, N)."""
-
-
-class ItemFeatureEncoder:
-    """Encodes attributes such as {"genres": ["Drama"]}, as Manifest.item_features describes."""
-
-    def __init__(self, features: Sequence[ProfileFeature]) -> None:
-        self._features = {feature.key: feature for feature in features}
-
-    def is_numeric(self, key: str) -> bool | None:
-        """Return True for an attribute that is a number, False for one of texts, None for one that is not used."""
-        feature = self._features.get(key)
-        return None if feature is None else feature.WhichOneof("kind") == "numeric"
-
-    def encode(self, attributes: Mapping[str, Evidence]) -> tuple[FloatArray, list[str]]:
-        """Return columns (1, P) and the ignored keys, sorted. The columns of a missing attribute are 0.
-
-        The attributes are those that the model uses, of the right kind. One of texts is ignored if no text is known.
-        """
-        columns: list[float] = []
-        ignored: list[str] = []
-        for key, feature in self._features.items():
-            value = attributes.get(key)
-            if feature.WhichOneof("kind") == "numeric":
-                columns += _numeric(feature, value) if isinstance(value, float) else [0.0, 0.0]
-                continue
-            texts = () if value is None or isinstance(value, float) else value
-            categories = list(feature.categorical.categories)
-            columns += [float(category in texts) for category in categories]
-            if texts and not set(texts).intersection(categories):
-                ignored.append(key)
-        return np.array([columns], dtype=np.float32).reshape(1, -1), sorted(ignored)
-
-
-def _numeric(feature: ProfileFeature, number: float) -> list[float]:
-    """Return the standardised number and its square."""
-    deviation = (number - feature.numeric.mean) / (feature.numeric.scale or 1.0)
-    deviation = min(max(deviation, -MAX_DEVIATION), MAX_DEVIATION)
-    return [deviation, deviation * deviation]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
