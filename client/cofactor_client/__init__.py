@@ -22,6 +22,7 @@ from cofactor_client._catalog_types import (
 from cofactor_client._channel import Tls
 from cofactor_client._client import Client
 from cofactor_client._filter_types import ItemFilter
+from cofactor_client._new_items import ItemEmbedding, ItemEvent, NewItem
 from cofactor_client._request_messages import recommend_request
 from cofactor_client._request_types import (
     Event,
@@ -62,6 +63,8 @@ __all__ = [
     "Guarantee",
     "Item",
     "ItemAttribute",
+    "ItemEmbedding",
+    "ItemEvent",
     "ItemFilter",
     "ItemPage",
     "Model",
@@ -69,6 +72,7 @@ __all__ = [
     "ModelEvents",
     "ModelPage",
     "ModelRef",
+    "NewItem",
     "NewUser",
     "Pin",
     "Predictions",

@@ -171,6 +171,7 @@ class Model:
             predicts ratings.
         events: the events that it learnt from; None for a model that learnt from ratings.
         attributes: the attributes of its items, those that every model has first; empty from servers of 0.1.
+        supports_new_items: True if `embed_new_item` works.
     """
 
     name: str
@@ -197,6 +198,7 @@ class Model:
     has_ranking_part: bool = False
     events: ModelEvents | None = None
     attributes: tuple[ItemAttribute, ...] = ()
+    supports_new_items: bool = False
 
 
 @dataclass(frozen=True)

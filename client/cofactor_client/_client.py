@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Unpack
 
 from cofactor_client import _bulk
+from cofactor_client import _new_items as new_items
 from cofactor_client import _request_messages as build
 from cofactor_client import _response_parsing as parse
 from cofactor_client._catalog_client import CatalogClient
 from cofactor_client._filter_types import ItemFilter
+from cofactor_client._new_items import AttributeLike, ItemEvent, NewItem
 from cofactor_client._request_types import (
     Event,
     ModelLike,
@@ -338,6 +340,33 @@ class Client(CatalogClient):
             self._resolve_model(model), ratings, events, profile, skip_unknown_items=skip_unknown_items
         )
         return parse.new_user(self._transport.call(self._transport.recommender.EmbedNewUser, request, timeout))
+
+    def embed_new_item(
+        self,
+        ratings: Mapping[str, float] | None = None,
+        *,
+        genres: Iterable[str] = (),
+        release_year: int = 0,
+        attributes: Mapping[str, AttributeLike] | None = None,
+        events: Iterable[str | ItemEvent] = (),
+        skip_unknown_users: bool = False,
+        model: ModelLike = None,
+        timeout: float | None = None,
+    ) -> NewItem:
+        """Compute the row of an item that the model was not trained on, from its attributes and first ratings.
+
+        ratings are by user id. For a model that learnt from events, pass `events` instead: user ids or `ItemEvent`
+        objects. A model that learnt from both takes both.
+
+        >>> arrival = client.embed_new_item({"1": 5.0, "10": 2.0}, genres=["Drama"])
+        >>> arrival.embedding.rating_count
+        2
+        """
+        item = new_items.described_item(genres, release_year, attributes)
+        request = new_items.embed_new_item(
+            self._resolve_model(model), ratings, item, events, skip_unknown_users=skip_unknown_users
+        )
+        return new_items.new_item(self._transport.call(self._transport.recommender.EmbedNewItem, request, timeout))
 
     def explain(
         self,

@@ -44,7 +44,7 @@ _OPTIONS = frozenset(RecommendOptions.__annotations__)
 _Value = TypeVar("_Value")
 
 
-def _model_ref(model: ModelLike) -> model_pb2.ModelRef | None:
+def model_ref(model: ModelLike) -> model_pb2.ModelRef | None:
     """Build a ModelRef message. Returns None for the default model."""
     if model is None:
         return None
@@ -77,7 +77,7 @@ def predict(
 ) -> recommender_pb2.PredictRequest:
     """Build a request for the ratings of one user for many items."""
     return recommender_pb2.PredictRequest(
-        model=_model_ref(model),
+        model=model_ref(model),
         user=_user(user),
         item_ids=_ids(item_ids, "item_ids"),
         allow_partial_success=allow_partial_success,
@@ -89,7 +89,7 @@ def predict_pairs(
 ) -> recommender_pb2.PredictRequest:
     """Build a request for the ratings of pairs: one user per item."""
     return recommender_pb2.PredictRequest(
-        model=_model_ref(model),
+        model=model_ref(model),
         user_ids=_ids(user_ids, "user_ids"),
         item_ids=_ids(item_ids, "item_ids"),
         allow_partial_success=allow_partial_success,
@@ -130,7 +130,7 @@ def recommend(
     """Build a request for one page of recommendations."""
     request = recommend_request(user, k, **options)
     request.page_token = page_token
-    if (ref := _model_ref(model)) is not None:
+    if (ref := model_ref(model)) is not None:
         request.model.CopyFrom(ref)
     return request
 
@@ -156,7 +156,7 @@ def batch_recommend(
     check_options(options)
     check_users(users)
     return recommender_pb2.BatchRecommendRequest(
-        model=_model_ref(model), requests=[_recommend_entry(user, k, options) for user in users]
+        model=model_ref(model), requests=[_recommend_entry(user, k, options) for user in users]
     )
 
 
@@ -165,7 +165,7 @@ def stream_recommend(
 ) -> recommender_pb2.StreamRecommendRequest:
     """Build the request of entry `index` of a stream."""
     streamed = recommender_pb2.StreamRecommendRequest(request_id=str(index), request=_recommend_entry(user, k, options))
-    if (ref := _model_ref(model)) is not None and not streamed.request.HasField("model"):
+    if (ref := model_ref(model)) is not None and not streamed.request.HasField("model"):
         streamed.request.model.CopyFrom(ref)
     return streamed
 
@@ -181,7 +181,7 @@ def similar_items(
 ) -> recommender_pb2.SimilarItemsRequest:
     """Build a request for the items similar to one item or several."""
     return recommender_pb2.SimilarItemsRequest(
-        model=_model_ref(model),
+        model=model_ref(model),
         item_ids=[item_ids] if isinstance(item_ids, str) else _ids(item_ids, "item_ids"),
         page_size=k,
         page_token=page_token,
@@ -200,7 +200,7 @@ def embed_new_user(
 ) -> recommender_pb2.EmbedNewUserRequest:
     """Build a request that folds in a new user."""
     return recommender_pb2.EmbedNewUserRequest(
-        model=_model_ref(model),
+        model=model_ref(model),
         ratings=_ratings({} if ratings is None else ratings),
         events=_events(events),
         profile=dict(profile or {}),
@@ -219,7 +219,7 @@ def explain(
 ) -> recommender_pb2.ExplainRequest:
     """Build a request for the explanation of one prediction and of the item's place in the list."""
     request = recommender_pb2.ExplainRequest(
-        model=_model_ref(model),
+        model=model_ref(model),
         user=_user(user),
         item_id=item_id,
         max_contributions=max_contributions,
@@ -233,18 +233,18 @@ def explain(
 def top_items(model: ModelLike, order: Order, k: int, page_token: str) -> catalog_pb2.ListTopItemsRequest:
     """Build a request for the items with the highest bias, the lowest bias or the most ratings."""
     return catalog_pb2.ListTopItemsRequest(
-        model=_model_ref(model), order=_choice(_ORDERS, order, "order"), page_size=k, page_token=page_token
+        model=model_ref(model), order=_choice(_ORDERS, order, "order"), page_size=k, page_token=page_token
     )
 
 
 def search_items(model: ModelLike, query: str, k: int, page_token: str) -> catalog_pb2.SearchItemsRequest:
     """Build a request for the items whose title contains the words of `query`."""
-    return catalog_pb2.SearchItemsRequest(model=_model_ref(model), query=query, page_size=k, page_token=page_token)
+    return catalog_pb2.SearchItemsRequest(model=model_ref(model), query=query, page_size=k, page_token=page_token)
 
 
 def get_model(model: ModelLike) -> catalog_pb2.GetModelRequest:
     """Build a request for the description of one model."""
-    return catalog_pb2.GetModelRequest(model=_model_ref(model))
+    return catalog_pb2.GetModelRequest(model=model_ref(model))
 
 
 def list_models(k: int, page_token: str) -> catalog_pb2.ListModelsRequest:
@@ -267,18 +267,19 @@ def _ratings(ratings: Mapping[str, float]) -> list[recommender_pb2.Rating]:
 def _events(events: Iterable[str | Event]) -> list[recommender_pb2.Event]:
     return [
         recommender_pb2.Event(
-            item_id=event.item_id, event_type=event.event_type, count=event.count, time=_timestamp(event.time)
+            item_id=event.item_id, event_type=event.event_type, count=event.count, time=timestamp(event.time)
         )
         for event in checked_events(events)
     ]
 
 
-def _timestamp(time: datetime | None) -> Timestamp | None:
+def timestamp(time: datetime | None) -> Timestamp | None:
+    """Build a Timestamp message. Returns None for no time."""
     if time is None:
         return None
-    timestamp = Timestamp()
-    timestamp.FromDatetime(time)
-    return timestamp
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
 
 
 def _ids(ids: Iterable[str], name: str) -> Iterable[str]:

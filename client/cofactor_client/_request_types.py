@@ -77,6 +77,18 @@ class UserEmbedding:
         return cls(tuple(message.factors), message.bias, message.embedding_space, tuple(message.rated_item_ids))
 
 
+def check_event(name: str, one_id: object, count: float, time: object) -> None:
+    """Raise TypeError or ValueError for values that an event cannot have; `name` is that of the id."""
+    if not isinstance(one_id, str):
+        raise TypeError(f"{name}: must be an id as a string, not {type(one_id).__name__}")
+    if not count > 0:
+        raise ValueError(f"count: must be above 0, not {count}")
+    if time is not None and not isinstance(time, datetime):
+        raise TypeError(f"time: must be a datetime, not {type(time).__name__}")
+    if time is not None and time.tzinfo is None:
+        raise ValueError("time: has no time zone; write datetime(..., tzinfo=timezone.utc)")
+
+
 @dataclass(frozen=True)
 class Event:
     """Something that a user did with an item, for a model that learnt from events (`Model.events`).
@@ -96,14 +108,7 @@ class Event:
 
     def __post_init__(self) -> None:
         """Raise TypeError or ValueError for values that an event cannot have."""
-        if not isinstance(self.item_id, str):
-            raise TypeError(f"item_id: must be an item id as a string, not {type(self.item_id).__name__}")
-        if not self.count > 0:
-            raise ValueError(f"count: must be above 0, not {self.count}")
-        if self.time is not None and not isinstance(self.time, datetime):
-            raise TypeError(f"time: must be a datetime, not {type(self.time).__name__}")
-        if self.time is not None and self.time.tzinfo is None:
-            raise ValueError("time: has no time zone; write datetime(..., tzinfo=timezone.utc)")
+        check_event("item_id", self.item_id, self.count, self.time)
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,7 @@ def _model(model: model_pb2.Model) -> Model:
         has_ranking_part=model.has_ranking_part,
         events=_model_events(model.events) if model.HasField("events") else None,
         attributes=tuple(map(_item_attribute, model.attributes)),
+        supports_new_items=model.supports_new_items,
     )
 
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Unpack
 
 from cofactor.v1 import recommender_pb2
 from cofactor_client import _bulk
+from cofactor_client import _new_items as new_items
 from cofactor_client import _request_messages as build
 from cofactor_client import _response_parsing as parse
 from cofactor_client._aio_catalog_client import AsyncCatalogClient
 from cofactor_client._aio_transport import iterate_pages
 from cofactor_client._filter_types import ItemFilter
+from cofactor_client._new_items import AttributeLike, ItemEvent, NewItem
 from cofactor_client._request_types import (
     Event,
     ModelLike,
@@ -299,6 +301,31 @@ class AsyncClient(AsyncCatalogClient):
             self._resolve_model(model), ratings, events, profile, skip_unknown_items=skip_unknown_items
         )
         return parse.new_user(await self._transport.call(self._transport.recommender.EmbedNewUser, request, timeout))
+
+    async def embed_new_item(
+        self,
+        ratings: Mapping[str, float] | None = None,
+        *,
+        genres: Iterable[str] = (),
+        release_year: int = 0,
+        attributes: Mapping[str, AttributeLike] | None = None,
+        events: Iterable[str | ItemEvent] = (),
+        skip_unknown_users: bool = False,
+        model: ModelLike = None,
+        timeout: float | None = None,
+    ) -> NewItem:
+        """Compute the row of an item that the model was not trained on, from its attributes and first ratings.
+
+        ratings are by user id. For a model that learnt from events, pass `events` instead: user ids or `ItemEvent`
+        objects. A model that learnt from both takes both.
+        """
+        item = new_items.described_item(genres, release_year, attributes)
+        request = new_items.embed_new_item(
+            self._resolve_model(model), ratings, item, events, skip_unknown_users=skip_unknown_users
+        )
+        return new_items.new_item(
+            await self._transport.call(self._transport.recommender.EmbedNewItem, request, timeout)
+        )
 
     async def explain(
         self,

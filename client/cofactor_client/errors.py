@@ -12,6 +12,7 @@
         │   ├── EmbeddingSpaceMismatchError     EMBEDDING_SPACE_MISMATCH: embed the user again
         │   └── NoKnownItemsError       NO_KNOWN_ITEMS: the model knows none of the rated items
         ├── UnimplementedError
+        │   ├── NewItemsUnsupportedError        NEW_ITEMS_UNSUPPORTED
         │   └── NewUsersUnsupportedError        NEW_USERS_UNSUPPORTED
         ├── ResourceExhaustedError      the server is over its limit; wait for `retry_delay`
         ├── DeadlineExceededError       no response within the timeout
@@ -158,6 +159,10 @@ class NewUsersUnsupportedError(UnimplementedError):
     """The model was exported without the graph that folds in new users."""
 
 
+class NewItemsUnsupportedError(UnimplementedError):
+    """The model was exported without the graph that embeds new items."""
+
+
 class ResourceExhaustedError(RpcError):
     """The server is over its limit, or a message was too large."""
 
@@ -193,6 +198,7 @@ _BY_REASON: dict[str, type[RpcError]] = {
     "RULE_SET_NOT_FOUND": RuleSetNotFoundError,
     "EMBEDDING_SPACE_MISMATCH": EmbeddingSpaceMismatchError,
     "NO_KNOWN_ITEMS": NoKnownItemsError,
+    "NEW_ITEMS_UNSUPPORTED": NewItemsUnsupportedError,
     "NEW_USERS_UNSUPPORTED": NewUsersUnsupportedError,
 }
 _BY_STATUS: dict[grpc.StatusCode, type[RpcError]] = {
@@ -225,6 +231,7 @@ _STATUS_OF_REASON: dict[str, grpc.StatusCode] = {
     "NO_KNOWN_ITEMS": grpc.StatusCode.FAILED_PRECONDITION,
     "PAGE_TOKEN_EXPIRED": grpc.StatusCode.FAILED_PRECONDITION,
     "RATINGS_UNSUPPORTED": grpc.StatusCode.FAILED_PRECONDITION,
+    "NEW_ITEMS_UNSUPPORTED": grpc.StatusCode.UNIMPLEMENTED,
     "NEW_USERS_UNSUPPORTED": grpc.StatusCode.UNIMPLEMENTED,
     "QUEUE_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "DEADLINE_EXCEEDED": grpc.StatusCode.DEADLINE_EXCEEDED,

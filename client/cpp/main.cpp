@@ -162,13 +162,39 @@ class Tour {
     return event;
   }
 
+  // Returns a request with the first rating or event of the new user, as one of a known user of a new item.
+  api::EmbedNewItemRequest NewItem(const api::EmbedNewUserRequest& new_user) const {
+    api::EmbedNewItemRequest request;
+    request.mutable_item()->add_genres("Drama");
+    request.mutable_item()->set_release_year(2000);
+    if (new_user.ratings_size() > 0) {
+      auto* rating = request.add_ratings();
+      rating->set_user_id(user_.user_id());
+      rating->set_rating(new_user.ratings(0).rating());
+    }
+    if (new_user.events_size() > 0) {
+      const api::Event& event = new_user.events(0);
+      auto* used = request.add_events();
+      used->set_user_id(user_.user_id());
+      used->set_event_type(event.event_type());
+      used->set_count(event.count());
+      if (event.has_time()) *used->mutable_time() = event.time();
+    }
+    return request;
+  }
+
   // Makes a new user. The caller must store the embedding, because the server does not.
   void Embed() {
-    const auto embedded = Call(*recommender_, &RecommenderStub::EmbedNewUser, NewUser());
+    const auto request = NewUser();
+    const auto embedded = Call(*recommender_, &RecommenderStub::EmbedNewUser, request);
     embedding_ = embedded.embedding();
     std::cout << "embed " << embedding_.factors_size() << ' ' << Number(embedding_.bias()) << ' '
               << Number(embedded.fit_rmse()) << ' ' << embedded.used_rating_count() + embedded.used_event_count()
               << '\n';
+    if (!model_.supports_new_items()) return;
+    const auto arrived = Call(*recommender_, &RecommenderStub::EmbedNewItem, NewItem(request));
+    std::cout << "new-item " << arrived.embedding().factors_size() << ' ' << Number(arrived.embedding().bias()) << ' '
+              << Number(arrived.fit_rmse()) << ' ' << arrived.used_rating_count() + arrived.used_event_count() << '\n';
   }
 
   static api::RecommendRequest RecommendFor(const api::User& user, int page_size) {

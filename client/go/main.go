@@ -122,14 +122,37 @@ func newUser(model *cofactor.Model, itemIDs []string) *cofactor.EmbedNewUserRequ
 	return request
 }
 
+// newItem builds a request with the first rating or event of the new user, as one of a known user of a new item.
+func (t tour) newItem(request *cofactor.EmbedNewUserRequest) *cofactor.EmbedNewItemRequest {
+	item := &cofactor.EmbedNewItemRequest{Item: &cofactor.Item{Genres: []string{"Drama"}, ReleaseYear: 2000}}
+	for _, rating := range request.Ratings[:min(1, len(request.Ratings))] {
+		item.Ratings = append(item.Ratings, &cofactor.ItemRating{UserId: t.userID, Rating: rating.Rating})
+	}
+	for _, event := range request.Events[:min(1, len(request.Events))] {
+		item.Events = append(item.Events, &cofactor.ItemEvent{UserId: t.userID, EventType: event.EventType,
+			Count: event.Count, Time: event.Time})
+	}
+	return item
+}
+
 // embed makes a new user. The caller must store the embedding, because the server does not.
 func (t tour) embed(ctx context.Context, model *cofactor.Model, itemIDs []string) (*cofactor.UserEmbedding, error) {
-	embedded, err := t.recommender.EmbedNewUser(ctx, newUser(model, itemIDs))
+	request := newUser(model, itemIDs)
+	embedded, err := t.recommender.EmbedNewUser(ctx, request)
 	if err != nil {
 		return nil, err
 	}
 	fmt.Println("embed", len(embedded.Embedding.Factors), number(embedded.Embedding.Bias), number(embedded.FitRmse),
 		embedded.UsedRatingCount+embedded.UsedEventCount)
+	if !model.SupportsNewItems {
+		return embedded.Embedding, nil
+	}
+	item, err := t.recommender.EmbedNewItem(ctx, t.newItem(request))
+	if err != nil {
+		return nil, err
+	}
+	fmt.Println("new-item", len(item.Embedding.Factors), number(item.Embedding.Bias), number(item.FitRmse),
+		item.UsedRatingCount+item.UsedEventCount)
 	return embedded.Embedding, nil
 }
 

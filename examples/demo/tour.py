@@ -37,6 +37,7 @@ def tour(client: Client, held_out: pd.DataFrame) -> None:
     show_scored(f"SimilarItems, most similar to {toy_story.title}", similar, "cosine")
     _explain(client, top.results[0])
     new_user = _embed_new_user(client)
+    _embed_new_item(client)
     show_newcomers(client)
     _batch(client, new_user)
     _stream(client, held_out["user_id"].unique().tolist())
@@ -126,6 +127,17 @@ def _embed_new_user(client: Client) -> UserEmbedding:
     console.print(f"  gives {n_factors} factors; predictions from them fit the ratings, RMSE {new_user.fit_rmse:.2f}")
     show_scored("Recommend, for that new user", client.recommend(new_user.embedding, 10), "score")
     return new_user.embedding
+
+
+def _embed_new_item(client: Client) -> None:
+    """Embed a film that the model has not seen, from its genres and two ratings."""
+    new_item = client.embed_new_item({USER: 5.0, "2": 4.0}, genres=["Drama", "War"], release_year=2026)
+    embedding = new_item.embedding
+    console.print("\n[bold]EmbedNewItem[/], a war drama of 2026 with two ratings")
+    console.print(
+        f"  gives {len(embedding.factors)} factors and a bias of {embedding.bias:+.2f}; predictions from them fit the "
+        f"ratings, RMSE {new_item.fit_rmse:.2f}"
+    )
 
 
 def _batch(client: Client, new_user: UserEmbedding) -> None:

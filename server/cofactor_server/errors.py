@@ -155,12 +155,12 @@ class UserNotFound(RequestError):
     reason = "USER_NOT_FOUND"
     remedy = (
         "Send the user's ratings or events (EmbedNewUser or User.history), "
-        "or set UNKNOWN_USER_POLICY_POPULAR in Recommend."
+        "or set UNKNOWN_USER_POLICY_POPULAR in Recommend, or skip_unknown_users in EmbedNewItem."
     )
 
-    def __init__(self, user_id: str, field: str) -> None:
+    def __init__(self, user_id: str, field: str, advice: str = "use EmbedNewUser or User.history") -> None:
         super().__init__(
-            f"{field}: the model does not know user {quoted(user_id)}; use EmbedNewUser or User.history",
+            f"{field}: the model does not know user {quoted(user_id)}; {advice}",
             field=field,
             metadata={"user_id": user_id[:_LONGEST_QUOTE]},
         )
@@ -290,6 +290,17 @@ class NewUsersUnsupported(RequestError):
 
     def __init__(self) -> None:
         super().__init__("this model cannot embed new users; use one whose supports_new_users is true")
+
+
+class NewItemsUnsupported(RequestError):
+    """The model was exported without the graph that embeds new items, as a network and versions before 0.2 are."""
+
+    code = "UNIMPLEMENTED"
+    reason = "NEW_ITEMS_UNSUPPORTED"
+    remedy = "Use a model whose Model.supports_new_items is true: a dot product that this release exported."
+
+    def __init__(self) -> None:
+        super().__init__("this model cannot embed new items; use one whose supports_new_items is true")
 
 
 class QueueFull(RequestError):

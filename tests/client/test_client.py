@@ -13,6 +13,8 @@ from cofactor_client import (
     Client,
     EntryError,
     Guarantee,
+    ItemEmbedding,
+    ItemEvent,
     ItemFilter,
     ModelRef,
     Pin,
@@ -203,6 +205,42 @@ def test_embed_new_user_refuses_or_skips_unknown_items(client):
     assert (newcomer.used_rating_count, newcomer.missing_item_ids) == (1, ("nothing",))
     with pytest.raises(errors.NoKnownItemsError):
         client.embed_new_user({"nothing": 3.0}, skip_unknown_items=True)
+
+
+def test_a_new_item_gets_a_row_from_attributes_and_ratings(client):
+    arrival = client.embed_new_item(
+        {USERS[0]: 5.0, "nobody": 3.0},
+        genres=["Drama"],
+        release_year=1999,
+        attributes={"brand": "Acme", "price": 9.5, "tags": ["a", "b"], "sold": True, "since": datetime.now(UTC)},
+        skip_unknown_users=True,
+    )
+    assert (arrival.used_rating_count, arrival.missing_user_ids) == (1, ("nobody",))
+    assert {"brand", "price", "tags", "sold", "since"} <= set(arrival.ignored_attributes)
+    assert arrival.embedding.rating_count == 1
+    assert ItemEmbedding.from_bytes(arrival.embedding.to_bytes()) == arrival.embedding
+    plain = client.embed_new_item({USERS[0]: 0.5}).embedding
+    assert len(plain.factors) == len(arrival.embedding.factors)
+    assert plain.bias < client.embed_new_item({USERS[0]: 5.0}).embedding.bias
+    assert client.get_model().model.supports_new_items
+
+
+def test_embed_new_item_refuses_what_it_cannot_use(client):
+    with pytest.raises(errors.UserNotFoundError):
+        client.embed_new_item({"nobody": 3.0})
+    with pytest.raises(errors.NewItemsUnsupportedError):
+        client.embed_new_item(model="net")
+    with pytest.raises(errors.InvalidArgumentError, match="learnt from ratings"):
+        client.embed_new_item(events=[ItemEvent(USERS[0])])
+    for arguments, message in (
+        ({"ratings": [USERS[0]]}, "must be a mapping"),
+        ({"events": "user"}, "events"),
+        ({"genres": "Drama"}, "genres"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            client.embed_new_item(**arguments)
+    with pytest.raises(ValueError, match="time zone"):
+        client.embed_new_item(attributes={"since": datetime(2026, 1, 1)})
 
 
 def test_an_entry_of_a_batch_fails_alone(client):

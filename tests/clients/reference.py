@@ -92,6 +92,19 @@ def new_user(model: model_pb2.Model, item_ids: list[str]) -> recommender_pb2.Emb
     return request
 
 
+def new_item(
+    new_user_request: recommender_pb2.EmbedNewUserRequest, user_id: str
+) -> recommender_pb2.EmbedNewItemRequest:
+    """Build a request with the first rating or event of the new user, as one of a known user of a new item."""
+    request = recommender_pb2.EmbedNewItemRequest(item=model_pb2.Item(genres=["Drama"], release_year=2000))
+    for rating in new_user_request.ratings[:1]:
+        request.ratings.add(user_id=user_id, rating=rating.rating)
+    for event in new_user_request.events[:1]:
+        time = event.time if event.HasField("time") else None
+        request.events.add(user_id=user_id, event_type=event.event_type, count=event.count, time=time)
+    return request
+
+
 def explain_lines(e: recommender_pb2.ExplainResponse, item_id: str) -> Iterator[str]:
     parts = (e.score, e.global_bias, e.user_bias, e.item_bias, e.interaction, e.remainder, e.predicted_rating)
     yield f"explain {item_id} {' '.join(map(number, parts))}"
@@ -123,12 +136,19 @@ def tour(channel: grpc.Channel, user_id: str, words: str, timeout: float) -> Ite
     similar_request = recommender_pb2.SimilarItemsRequest(item_ids=item_ids[:1], page_size=3, return_items=True)
     for rank, result in enumerate(stub.SimilarItems(similar_request, timeout=timeout).results, start=1):
         yield f"similar {rank} {result.item_id} {number(result.score)} {result.item.title}"
-    embedded = stub.EmbedNewUser(new_user(model, item_ids), timeout=timeout)
+    new_user_request = new_user(model, item_ids)
+    embedded = stub.EmbedNewUser(new_user_request, timeout=timeout)
     embedding = embedded.embedding
     yield (
         f"embed {len(embedding.factors)} {number(embedding.bias)} {number(embedded.fit_rmse)}"
         f" {embedded.used_rating_count + embedded.used_event_count}"
     )
+    if model.supports_new_items:
+        arrived = stub.EmbedNewItem(new_item(new_user_request, user_id), timeout=timeout)
+        yield (
+            f"new-item {len(arrived.embedding.factors)} {number(arrived.embedding.bias)} {number(arrived.fit_rmse)}"
+            f" {arrived.used_rating_count + arrived.used_event_count}"
+        )
     users = {
         "known": user,
         "new": recommender_pb2.User(embedding=embedding),

@@ -21,6 +21,7 @@ RPCS = [
     "SimilarItems",
     "Explain",
     "EmbedNewUser",
+    "EmbedNewItem",
     "BatchRecommend",
     "StreamRecommend",
 ]

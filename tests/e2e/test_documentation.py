@@ -51,7 +51,16 @@ def test_an_example_gives_the_documented_output(served, test):
 
 def test_every_method_has_an_example():
     documented = {param.id.rpartition(".")[2] for param in examples()}
-    single = {"predict", "recommend", "similar_items", "embed_new_user", "explain", "search_items", "top_items"}
+    single = {
+        "predict",
+        "recommend",
+        "similar_items",
+        "embed_new_user",
+        "embed_new_item",
+        "explain",
+        "search_items",
+        "top_items",
+    }
     bulk = {"predict_arrays", "predict_frame", "recommend_frame", "batch_recommend", "stream_recommend", "get_model"}
     assert single | bulk <= documented
 

@@ -20,7 +20,10 @@ from cofactor_trainer.graphs.graph_specs import (
     similar_items_spec,
     similarity_spec,
 )
-from cofactor_trainer.graphs.ranking_fold_in import build_fold_in
+from cofactor_trainer.graphs.new_items.exchange import exchange_model
+from cofactor_trainer.graphs.new_items.fold_in import build_item_fold_in, embed_item_spec
+from cofactor_trainer.graphs.new_items.priors import BiasRegression, ItemPriors, ItemRankingPrior
+from cofactor_trainer.graphs.ranking_fold_in import RankingSpace, build_fold_in
 from cofactor_trainer.graphs.recommend import Recommend
 from cofactor_trainer.graphs.scorer import Scorer
 from cofactor_trainer.graphs.templates.parameters import graph_parameters
@@ -168,6 +171,8 @@ def graphs_of(
         "similarity": lambda: similarity_spec(scorer, norms),
         "embed_user": lambda: _embed_user(model, scorer, sampler, 0, has_events),
         "embed_user with profile": lambda: _embed_user(model, scorer, sampler, sampler.size(), has_events),
+        "embed_item": lambda: _embed_item(model, sampler, 0, has_events),
+        "embed_item with attributes": lambda: _embed_item(model, sampler, sampler.size(), has_events),
     }
 
 
@@ -178,9 +183,38 @@ def _embed_user(
     if model.n_ranking_factors or model.objective == "ranking":
         factors, _ = ranking_factors(model)
         priors = replace(priors, ranking=_prior(factors.shape[1], sampler, n_profile_columns))
+    scale, events = _scale(sampler, has_events)
+    return embed_user_spec(build_fold_in(model, scorer, priors, scale, events))
+
+
+def _scale(sampler: SizeSampler, has_events: bool) -> tuple[tuple[float, float], EventFeedback | None]:
     low, width = sampler.random.random(2).tolist()
-    events = EventFeedback(mean_weight=0.5 + width) if has_events else None
-    return embed_user_spec(build_fold_in(model, scorer, priors, (low, low + 1 + width), events))
+    return (low, low + 1 + width), EventFeedback(mean_weight=0.5 + width) if has_events else None
+
+
+def _embed_item(model: TrainedModel, sampler: SizeSampler, n_attribute_columns: int, has_events: bool) -> GraphSpec:
+    model = exchange_model(model)  # the table that the graph reads is that of the users, so it must have the drawn size
+    rating = None
+    if model.objective == "rating":
+        rating = _prior(model.n_item_columns + 1, sampler, n_attribute_columns)
+    ranking = None
+    if model.n_ranking_factors or model.objective == "ranking":
+        ranking = _item_ranking_prior(model, sampler, n_attribute_columns)
+    scale, events = _scale(sampler, has_events)
+    return embed_item_spec(build_item_fold_in(model, ItemPriors((), rating, ranking), scale, events))
+
+
+def _item_ranking_prior(model: TrainedModel, sampler: SizeSampler, n_attribute_columns: int) -> ItemRankingPrior:
+    n_factors = ranking_factors(model)[0].shape[1]
+    first = model.n_user_columns if model.n_ranking_factors else 0
+    users = model.user_factors[:-1, first : first + n_factors]
+    prior = _prior(n_factors, sampler, n_attribute_columns)
+    n_rating = model.n_item_columns + 1 if model.objective == "rating" else 0
+    weights = sampler.numbers(n_factors + n_rating), sampler.numbers(n_attribute_columns)
+    row_weight, attribute_weight = (weight.astype(np.float64) for weight in weights)
+    offset = float(sampler.numbers(1)[0])
+    bias = BiasRegression(row_weight, attribute_weight, offset, 0.0)
+    return ItemRankingPrior(prior, RankingSpace.of(users, sampler.numbers(len(users)), prior), bias)
 
 
 def _prior(width: int, sampler: SizeSampler, n_profile_columns: int) -> UserPrior:

@@ -174,6 +174,7 @@ def description_table(description: ModelDescription) -> Table:
         **_event_rows(model.events),
         "runs on": ", ".join(model.execution_providers),
         "new users": "yes" if model.supports_new_users else "no",
+        "new items": "yes" if model.supports_new_items else "no",
         "ranking part": "yes" if model.has_ranking_part else "no",
         "profile": ", ".join(model.profile_keys),
         "attributes": ", ".join(map(_attribute, model.attributes)),

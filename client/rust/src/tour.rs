@@ -11,9 +11,9 @@ use crate::api::recommender_service_client::RecommenderServiceClient;
 use crate::api::stream_recommend_response;
 use crate::api::user::Identity;
 use crate::api::{
-    BatchRecommendRequest, EmbedNewUserRequest, Event, ExplainRequest, GetModelRequest, ListModelsRequest,
-    ListTopItemsRequest, Model, PredictRequest, Rating, RecommendRequest, SearchItemsRequest, SimilarItemsRequest,
-    StreamRecommendRequest, StreamRecommendResponse, User, UserEmbedding,
+    BatchRecommendRequest, EmbedNewItemRequest, EmbedNewUserRequest, Event, ExplainRequest, GetModelRequest, Item,
+    ItemEvent, ItemRating, ListModelsRequest, ListTopItemsRequest, Model, PredictRequest, Rating, RecommendRequest,
+    SearchItemsRequest, SimilarItemsRequest, StreamRecommendRequest, StreamRecommendResponse, User, UserEmbedding,
 };
 use crate::connection::{Bearer, Connection};
 use crate::lines::{describe, number, print_result, print_scored};
@@ -69,6 +69,23 @@ fn new_user(model: &Model, item_ids: &[String]) -> EmbedNewUserRequest {
         time: events.newest_event_time,
     };
     EmbedNewUserRequest { events: numbered.map(event).collect(), ..Default::default() }
+}
+
+/// Builds a request with the first rating or event of the new user, as one of a known user of a new item.
+fn new_item(new_user: &EmbedNewUserRequest, user_id: &str) -> EmbedNewItemRequest {
+    let rating = |r: &Rating| ItemRating { user_id: user_id.to_owned(), rating: r.rating };
+    let event = |e: &Event| ItemEvent {
+        user_id: user_id.to_owned(),
+        event_type: e.event_type.clone(),
+        count: e.count,
+        time: e.time,
+    };
+    EmbedNewItemRequest {
+        item: Some(Item { genres: vec!["Drama".to_owned()], release_year: 2000, ..Default::default() }),
+        ratings: new_user.ratings.iter().take(1).map(rating).collect(),
+        events: new_user.events.iter().take(1).map(event).collect(),
+        ..Default::default()
+    }
 }
 
 /// Calls a method of a client through `Connection::call`. A client is cheap to clone: clones share the channel.
@@ -162,7 +179,8 @@ impl Tour {
 
     /// Makes a new user. The caller must store the embedding, because the server does not.
     async fn embed(&self, model: &Model, item_ids: &[String]) -> Result<UserEmbedding, Failure> {
-        let embedded = call!(self.recommender.embed_new_user(new_user(model, item_ids)))?;
+        let request = new_user(model, item_ids);
+        let embedded = call!(self.recommender.embed_new_user(request.clone()))?;
         let embedding = embedded.embedding.ok_or(Failure::Response("EmbedNewUser answered without an embedding"))?;
         let (bias, fit) = (number(embedding.bias), number(embedded.fit_rmse));
         println!(
@@ -170,6 +188,13 @@ impl Tour {
             embedding.factors.len(),
             embedded.used_rating_count + embedded.used_event_count
         );
+        if model.supports_new_items {
+            let arrived = call!(self.recommender.embed_new_item(new_item(&request, &self.user_id)))?;
+            let used = arrived.used_rating_count + arrived.used_event_count;
+            let item = arrived.embedding.ok_or(Failure::Response("EmbedNewItem answered without an embedding"))?;
+            let (bias, fit) = (number(item.bias), number(arrived.fit_rmse));
+            println!("new-item {} {bias} {fit} {used}", item.factors.len());
+        }
         Ok(embedding)
     }
 

@@ -12,6 +12,7 @@ import {
 import { type Model, model_StateToJSON } from "../gen/cofactor/v1/model.js";
 import {
   BatchRecommendRequest,
+  EmbedNewItemRequest,
   EmbedNewUserRequest,
   ExplainRequest,
   PredictRequest,
@@ -128,6 +129,16 @@ class Tour {
     });
   }
 
+  /** Builds a request with the first rating or event of the new user, as one of a known user of a new item. */
+  private newItem({ ratings, events }: EmbedNewUserRequest): EmbedNewItemRequest {
+    const { userId } = this;
+    return EmbedNewItemRequest.create({
+      item: { genres: ["Drama"], releaseYear: 2000 },
+      ratings: ratings.slice(0, 1).map(({ rating }) => ({ userId, rating })),
+      events: events.slice(0, 1).map(({ eventType, count, time }) => ({ userId, eventType, count, time })),
+    });
+  }
+
   /** Makes a new user. The caller must store the embedding, because the server does not. */
   private async embed(model: Model, itemIds: string[]): Promise<UserEmbedding> {
     const request = Tour.newUser(model, itemIds);
@@ -135,6 +146,12 @@ class Tour {
     if (!embedded.embedding) throw new Error("EmbedNewUser answered without an embedding");
     print("embed", embedded.embedding.factors.length, number(embedded.embedding.bias), number(embedded.fitRmse),
       embedded.usedRatingCount + embedded.usedEventCount);
+    if (model.supportsNewItems) {
+      const arrived = await this.call(this.recommender, this.recommender.embedNewItem, this.newItem(request));
+      const item = arrived.embedding;
+      print("new-item", item?.factors.length ?? 0, number(item?.bias ?? NaN), number(arrived.fitRmse),
+        arrived.usedRatingCount + arrived.usedEventCount);
+    }
     return embedded.embedding;
   }
 

@@ -360,6 +360,70 @@ class EmbedNewUserResponse(_message.Message):
     used_event_count: int
     def __init__(self, embedding: _Optional[_Union[UserEmbedding, _Mapping]] = ..., fit_rmse: _Optional[float] = ..., used_rating_count: _Optional[int] = ..., missing_item_ids: _Optional[_Iterable[str]] = ..., ignored_profile_keys: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[_model_pb2.ServedModel, _Mapping]] = ..., used_event_count: _Optional[int] = ...) -> None: ...
 
+class ItemRating(_message.Message):
+    __slots__ = ("user_id", "rating")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    RATING_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    rating: float
+    def __init__(self, user_id: _Optional[str] = ..., rating: _Optional[float] = ...) -> None: ...
+
+class ItemEvent(_message.Message):
+    __slots__ = ("user_id", "event_type", "count", "time")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    event_type: str
+    count: float
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, user_id: _Optional[str] = ..., event_type: _Optional[str] = ..., count: _Optional[float] = ..., time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ItemEmbedding(_message.Message):
+    __slots__ = ("factors", "bias", "embedding_space", "rating_count")
+    FACTORS_FIELD_NUMBER: _ClassVar[int]
+    BIAS_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_SPACE_FIELD_NUMBER: _ClassVar[int]
+    RATING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    factors: _containers.RepeatedScalarFieldContainer[float]
+    bias: float
+    embedding_space: str
+    rating_count: int
+    def __init__(self, factors: _Optional[_Iterable[float]] = ..., bias: _Optional[float] = ..., embedding_space: _Optional[str] = ..., rating_count: _Optional[int] = ...) -> None: ...
+
+class EmbedNewItemRequest(_message.Message):
+    __slots__ = ("model", "item", "ratings", "skip_unknown_users", "events")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ITEM_FIELD_NUMBER: _ClassVar[int]
+    RATINGS_FIELD_NUMBER: _ClassVar[int]
+    SKIP_UNKNOWN_USERS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    model: _model_pb2.ModelRef
+    item: _model_pb2.Item
+    ratings: _containers.RepeatedCompositeFieldContainer[ItemRating]
+    skip_unknown_users: bool
+    events: _containers.RepeatedCompositeFieldContainer[ItemEvent]
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., item: _Optional[_Union[_model_pb2.Item, _Mapping]] = ..., ratings: _Optional[_Iterable[_Union[ItemRating, _Mapping]]] = ..., skip_unknown_users: bool = ..., events: _Optional[_Iterable[_Union[ItemEvent, _Mapping]]] = ...) -> None: ...
+
+class EmbedNewItemResponse(_message.Message):
+    __slots__ = ("embedding", "fit_rmse", "used_rating_count", "missing_user_ids", "ignored_attributes", "model", "used_event_count")
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    FIT_RMSE_FIELD_NUMBER: _ClassVar[int]
+    USED_RATING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MISSING_USER_IDS_FIELD_NUMBER: _ClassVar[int]
+    IGNORED_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    USED_EVENT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    embedding: ItemEmbedding
+    fit_rmse: float
+    used_rating_count: int
+    missing_user_ids: _containers.RepeatedScalarFieldContainer[str]
+    ignored_attributes: _containers.RepeatedScalarFieldContainer[str]
+    model: _model_pb2.ServedModel
+    used_event_count: int
+    def __init__(self, embedding: _Optional[_Union[ItemEmbedding, _Mapping]] = ..., fit_rmse: _Optional[float] = ..., used_rating_count: _Optional[int] = ..., missing_user_ids: _Optional[_Iterable[str]] = ..., ignored_attributes: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[_model_pb2.ServedModel, _Mapping]] = ..., used_event_count: _Optional[int] = ...) -> None: ...
+
 class BatchRecommendRequest(_message.Message):
     __slots__ = ("model", "requests")
     MODEL_FIELD_NUMBER: _ClassVar[int]

@@ -55,6 +55,11 @@ class RecommenderServiceStub(object):
                 request_serializer=cofactor_dot_v1_dot_recommender__pb2.EmbedNewUserRequest.SerializeToString,
                 response_deserializer=cofactor_dot_v1_dot_recommender__pb2.EmbedNewUserResponse.FromString,
                 _registered_method=True)
+        self.EmbedNewItem = channel.unary_unary(
+                '/cofactor.v1.RecommenderService/EmbedNewItem',
+                request_serializer=cofactor_dot_v1_dot_recommender__pb2.EmbedNewItemRequest.SerializeToString,
+                response_deserializer=cofactor_dot_v1_dot_recommender__pb2.EmbedNewItemResponse.FromString,
+                _registered_method=True)
         self.BatchRecommend = channel.unary_unary(
                 '/cofactor.v1.RecommenderService/BatchRecommend',
                 request_serializer=cofactor_dot_v1_dot_recommender__pb2.BatchRecommendRequest.SerializeToString,
@@ -106,6 +111,14 @@ class RecommenderServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EmbedNewItem(self, request, context):
+        """Computes the row of an item that the model was not trained on, from its attributes and the first ratings or events,
+        without training. A model whose supports_new_items is false answers UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def BatchRecommend(self, request, context):
         """Runs many Recommend requests in one call. Each request succeeds or fails on its own.
         """
@@ -150,6 +163,11 @@ def add_RecommenderServiceServicer_to_server(servicer, server):
                     servicer.EmbedNewUser,
                     request_deserializer=cofactor_dot_v1_dot_recommender__pb2.EmbedNewUserRequest.FromString,
                     response_serializer=cofactor_dot_v1_dot_recommender__pb2.EmbedNewUserResponse.SerializeToString,
+            ),
+            'EmbedNewItem': grpc.unary_unary_rpc_method_handler(
+                    servicer.EmbedNewItem,
+                    request_deserializer=cofactor_dot_v1_dot_recommender__pb2.EmbedNewItemRequest.FromString,
+                    response_serializer=cofactor_dot_v1_dot_recommender__pb2.EmbedNewItemResponse.SerializeToString,
             ),
             'BatchRecommend': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchRecommend,
@@ -276,6 +294,33 @@ class RecommenderService(object):
             '/cofactor.v1.RecommenderService/EmbedNewUser',
             cofactor_dot_v1_dot_recommender__pb2.EmbedNewUserRequest.SerializeToString,
             cofactor_dot_v1_dot_recommender__pb2.EmbedNewUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedNewItem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cofactor.v1.RecommenderService/EmbedNewItem',
+            cofactor_dot_v1_dot_recommender__pb2.EmbedNewItemRequest.SerializeToString,
+            cofactor_dot_v1_dot_recommender__pb2.EmbedNewItemResponse.FromString,
             options,
             channel_credentials,
             insecure,

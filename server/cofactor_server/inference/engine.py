@@ -86,6 +86,7 @@ class Engine:
         self._similar_items = timed["similar_items"]
         self._similarity = timed["similarity"]
         self._embed_user = timed.get("embed_user")
+        self._embed_item = timed.get("embed_item")
 
     @property
     def placements(self) -> list[Placement]:
@@ -107,6 +108,11 @@ class Engine:
     def embeds_users(self) -> bool:
         """Return True if the version has the graph that embeds new users."""
         return self._embed_user is not None
+
+    @property
+    def embeds_items(self) -> bool:
+        """Return True if the version has the graph that embeds new items."""
+        return self._embed_item is not None
 
     def warm_up(self, max_batch_size: int) -> int:
         """Prepare for runs of up to `max_batch_size` users -> the largest batch size to use, at most that.
@@ -219,6 +225,27 @@ class Engine:
             inputs["event_rows"], inputs["event_weights"] = events
         factors, bias, fitted = self._embed_user.run(("user_factors", "user_bias", "fitted"), inputs)
         return factors, bias, self._scale.clip(fitted)
+
+    def embed_item(
+        self,
+        user_rows: IndexArray,
+        ratings: FloatArray,
+        attributes: FloatArray,
+        events: tuple[IndexArray, FloatArray] | None = None,
+    ) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+        """Embed new items from their ratings and attributes, and from events if the version learnt from both.
+
+        user_rows (B, N) padded with n_users, ratings (B, N), attributes (B, P), events (B, E) padded with n_users and
+        their weights (B, E) -> item factors (B, q), bias (B,), and fitted ratings (B, N) if the version predicts any.
+        """
+        assert self._embed_item is not None
+        inputs: dict[str, AnyArray] = {"user_rows": user_rows, "ratings": ratings}
+        if attributes.shape[1]:  # otherwise the graph has no such input
+            inputs["attributes"] = attributes
+        if events is not None:
+            inputs["event_rows"], inputs["event_weights"] = events
+        factors, bias, *fitted = self._embed_item.run(self._output_names["embed_item"], inputs)
+        return factors, bias, self._scale.clip(fitted[0]) if fitted else None
 
 
 def _has_ranking_part(directory: VersionDirectory, recommend: onnxruntime.InferenceSession) -> bool:

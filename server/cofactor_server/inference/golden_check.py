@@ -94,7 +94,7 @@ def _output_units(manifest: Manifest) -> dict[str, float]:
     if manifest.objective == "ranking":
         return {}
     unit = max(1.0, (manifest.rating_max - manifest.rating_min) / 4)
-    return dict.fromkeys(("ratings", "fitted", "logits", "scores", "user_bias"), unit)
+    return dict.fromkeys(("ratings", "fitted", "logits", "scores", "user_bias", "item_bias"), unit)
 
 
 def _allowed(expected: AnyArray, unit: float) -> AnyArray:

@@ -36,10 +36,11 @@ def check_numbers(manifest: Manifest) -> None:
         _check_size("rating_range", high)
         if not low < high:
             raise ValueError("manifest.json has a rating_range whose low is not below its high")
-    for feature in manifest.profile_features:
-        if feature.WhichOneof("kind") == "numeric":
-            _check_size(f"profile_features {feature.key}", feature.numeric.mean)
-            _check_size(f"profile_features {feature.key}", feature.numeric.scale)
+    for field in ("profile_features", "item_features"):
+        for feature in getattr(manifest, field):
+            if feature.WhichOneof("kind") == "numeric":
+                _check_size(f"{field} {feature.key}", feature.numeric.mean)
+                _check_size(f"{field} {feature.key}", feature.numeric.scale)
     if manifest.rating_count < 0:
         raise ValueError("manifest.json has a negative rating_count")
     _check_time("train_time", manifest.train_time.seconds)

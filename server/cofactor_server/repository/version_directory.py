@@ -28,7 +28,7 @@ GOLDEN = "golden.npz"
 MANIFEST_CHECKSUM = "manifest.sha256"
 DTYPES = frozenset({"int8", "uint8", "int16", "int32", "int64", "float32", "float64"})
 GRAPHS = frozenset({"predict", "recommend", "similar_items", "similarity"})
-OPTIONAL_GRAPHS = frozenset({"embed_user"})
+OPTIONAL_GRAPHS = frozenset({"embed_user", "embed_item"})
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 

@@ -15,7 +15,12 @@ from cofactor_server.services.parsing.filters import UNFILTERED
 from cofactor_server.services.parsing.requests import DEFAULT_CONTRIBUTIONS, RequestParser
 from cofactor_server.services.predict import predict
 from cofactor_server.services.recommend import CoalescedRecommend, RecommendPipeline, parse_order
-from cofactor_server.services.response_messages import embedding_response, explanation_response, scored_item_messages
+from cofactor_server.services.response_messages import (
+    embedding_response,
+    explanation_response,
+    item_embedding_response,
+    scored_item_messages,
+)
 from cofactor_server.services.shadow import ShadowTraffic
 from cofactor_server.serving.registry import ModelRegistry
 
@@ -77,6 +82,14 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
         version = self._registry().resolve(request.model)
         parsed = self._parser.histories.parse(version, request, skip_unknown=request.skip_unknown_items)
         return embedding_response(version, parsed, version.users.fold_in(parsed.history))
+
+    def EmbedNewItem(  # noqa: N802
+        self, request: recommender_pb2.EmbedNewItemRequest, _context: grpc.ServicerContext
+    ) -> recommender_pb2.EmbedNewItemResponse:
+        """See recommender.proto."""
+        version = self._registry().resolve(request.model)
+        parsed = self._parser.new_items.parse(version, request)
+        return item_embedding_response(version, parsed, version.new_items.fold_in(parsed.evidence))
 
     def BatchRecommend(  # noqa: N802
         self, request: recommender_pb2.BatchRecommendRequest, _context: grpc.ServicerContext

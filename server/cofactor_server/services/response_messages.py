@@ -10,13 +10,23 @@ import numpy as np
 import numpy.typing as npt
 
 from cofactor.v1.model_pb2 import Item, ServingLimits
-from cofactor.v1.recommender_pb2 import EmbedNewUserResponse, EntryError, ExplainResponse, ScoredItem, UserEmbedding
+from cofactor.v1.recommender_pb2 import (
+    EmbedNewItemResponse,
+    EmbedNewUserResponse,
+    EntryError,
+    ExplainResponse,
+    ItemEmbedding,
+    ScoredItem,
+    UserEmbedding,
+)
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import RequestError
 from cofactor_server.ranking.explanation import Explanation
+from cofactor_server.ranking.new_items.fold_in import FoldedItem
 from cofactor_server.ranking.ranker import Ranking
 from cofactor_server.ranking.user_vectors import FoldedUser
 from cofactor_server.services.parsing.histories import ParsedHistory
+from cofactor_server.services.parsing.new_items import ParsedItem
 from cofactor_server.serving.loaded_version import LoadedVersion
 
 _PROCESS_ID = secrets.token_hex(6)
@@ -70,6 +80,24 @@ def embedding_response(version: LoadedVersion, parsed: ParsedHistory, folded: Fo
         used_event_count=parsed.n_events,
         missing_item_ids=parsed.missing_item_ids,
         ignored_profile_keys=parsed.ignored_profile_keys,
+        model=version.served_model,
+    )
+
+
+def item_embedding_response(version: LoadedVersion, parsed: ParsedItem, folded: FoldedItem) -> EmbedNewItemResponse:
+    """Pack the row of a new item."""
+    return EmbedNewItemResponse(
+        embedding=ItemEmbedding(
+            factors=folded.factors.tolist(),
+            bias=folded.bias,
+            embedding_space=version.manifest.embedding_space,
+            rating_count=parsed.n_users,
+        ),
+        fit_rmse=folded.fit_rmse,
+        used_rating_count=parsed.n_ratings,
+        used_event_count=parsed.n_events,
+        missing_user_ids=parsed.missing_user_ids,
+        ignored_attributes=parsed.ignored_attributes,
         model=version.served_model,
     )
 

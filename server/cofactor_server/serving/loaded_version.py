@@ -23,6 +23,8 @@ from cofactor_server.ranking.event_weights import EventWeights
 from cofactor_server.ranking.explanation import build_explainer
 from cofactor_server.ranking.filters import ItemFilters
 from cofactor_server.ranking.item_scorer import ItemScorer
+from cofactor_server.ranking.new_items.attribute_encoder import ItemFeatureEncoder
+from cofactor_server.ranking.new_items.fold_in import NewItems
 from cofactor_server.ranking.orders import Orders
 from cofactor_server.ranking.profile_encoder import ProfileEncoder
 from cofactor_server.ranking.ranker import Ranker
@@ -61,6 +63,8 @@ class LoadedVersion:
         title_search: finds items by their titles.
         users: vectors of known users, and of new ones folded in.
         profile_encoder: encodes the profiles of new users.
+        new_items: computes the rows of new items.
+        item_feature_encoder: encodes the attributes of new items.
         ranker: ranks the items for a user.
         ruled_ranker: does it by rules.
         score_units: the units of calibrated scores.
@@ -113,6 +117,8 @@ class LoadedVersion:
             self.profile_encoder.n_columns,
             has_events=self.event_weights is not None,
         )
+        self.item_feature_encoder = ItemFeatureEncoder(manifest.item_features)
+        self.new_items = NewItems(self.engine, int(manifest.user_count))
 
         scorer = ItemScorer(self.engine, directory.tables, manifest.ranking_factor_count)
         choice = choose_top_k(directory, self.engine, scorer, self.orders.known[0], config)
@@ -166,6 +172,7 @@ def _describe(manifest: Manifest, engine: Engine, profile_keys: list[str]) -> mo
         metrics=manifest.metrics,
         train_time=manifest.train_time,
         supports_new_users=engine.embeds_users,
+        supports_new_items=engine.embeds_items,
         dataset=manifest.dataset,
         metrics_protocol=manifest.metrics_protocol,
         has_ranking_part=engine.has_ranking_part,

@@ -9,12 +9,15 @@ import grpc
 import pytest
 
 from cofactor.v1.catalog_pb2 import GetModelRequest, ListModelsRequest, ListTopItemsRequest, SearchItemsRequest
-from cofactor.v1.model_pb2 import ModelRef
+from cofactor.v1.model_pb2 import AttributeValue, Item, ModelRef
 from cofactor.v1.recommender_pb2 import (
     BatchRecommendRequest,
+    EmbedNewItemRequest,
     EmbedNewUserRequest,
     ExplainRequest,
+    ItemEvent,
     ItemFilter,
+    ItemRating,
     PredictRequest,
     Rating,
     RatingHistory,
@@ -95,6 +98,7 @@ def on_model(ref):
     yield "Recommend", RecommendRequest(model=ref, user=KNOWN)
     yield "SimilarItems", SimilarItemsRequest(model=ref, item_ids=["i001"])
     yield "EmbedNewUser", EmbedNewUserRequest(model=ref)
+    yield "EmbedNewItem", EmbedNewItemRequest(model=ref)
     yield "BatchRecommend", BatchRecommendRequest(model=ref, requests=[RecommendRequest(user=KNOWN)])
     yield "Explain", ExplainRequest(model=ref, user=KNOWN, item_id="i001")
     yield "GetModel", GetModelRequest(model=ref)
@@ -204,6 +208,7 @@ def singles():
             yield case("Recommend", request, "UNIMPLEMENTED", "NEW_USERS_UNSUPPORTED", "", "supports_new_users")
         yield case("EmbedNewUser", EmbedNewUserRequest(model=model), "UNIMPLEMENTED", "NEW_USERS_UNSUPPORTED")
 
+    yield from new_items()
     yield invalid("BatchRecommend", BatchRecommendRequest(), "requests", "between 1 and 256")
     many = BatchRecommendRequest(requests=[RecommendRequest(user=KNOWN)] * 257)
     yield invalid("BatchRecommend", many, "requests", "has 257 entries")
@@ -233,6 +238,26 @@ def new_users():
     yield case(method, embed(("nothing", 3)), "NOT_FOUND", "ITEM_NOT_FOUND", "ratings[0].item_id", '"nothing"')
     nothing = embed(("nothing", 3), ("nil", 4), skip_unknown_items=True)
     yield case(method, nothing, "FAILED_PRECONDITION", "NO_KNOWN_ITEMS", "ratings", "none of the rated items")
+
+
+def new_items():
+    def embed(*ratings, **fields):
+        return EmbedNewItemRequest(
+            ratings=[ItemRating(user_id=user, rating=value) for user, value in ratings], **fields
+        )
+
+    method, network = "EmbedNewItem", ModelRef(name="net")
+    yield case(method, embed(model=network), "UNIMPLEMENTED", "NEW_ITEMS_UNSUPPORTED", "", "supports_new_items")
+    yield invalid(method, embed(("", 3)), "ratings[0].user_id", "is empty")
+    yield invalid(method, embed(("u001", 3), ("u002", 0.4)), "ratings[1].rating", "between 0.5 and 5")
+    yield invalid(method, embed(("u001", NAN)), "ratings[0].rating", "not nan")
+    yield invalid(method, embed(("u001", 3), ("u001", 4)), "ratings[1].rating", "ratings[0]")
+    yield invalid(method, embed(*[("u001", 3)] * 10_001), "ratings", "at most 10000")
+    yield case(method, embed(("nobody", 3)), "NOT_FOUND", "USER_NOT_FOUND", "ratings[0].user_id", "skip_unknown_users")
+    yield invalid(method, embed(item=Item(release_year=10_000)), "item.release_year", "0 to 9999")
+    many = Item(attributes={str(number): AttributeValue(number=number) for number in range(101)})
+    yield invalid(method, embed(item=many), "item.attributes", "at most 100")
+    yield invalid(method, EmbedNewItemRequest(events=[ItemEvent(user_id="u001")]), "events", "send `ratings`")
 
 
 TABLE = [*users(), *models(), *pages(), *filters(), *singles()]

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from cofactor.v1 import catalog_pb2, recommender_pb2
-from cofactor.v1.model_pb2 import ModelRef
+from cofactor.v1.model_pb2 import Item, ModelRef
 from cofactor.v1.recommender_pb2 import (
     BatchRecommendRequest,
+    EmbedNewItemRequest,
     EmbedNewUserRequest,
     ExplainRequest,
+    ItemRating,
     PredictRequest,
     Rating,
     RatingHistory,
@@ -161,6 +163,20 @@ def embed_new_user(api, model, user, *, rates):
     assert list(response.ignored_profile_keys) == ([] if has_profiles else sorted(history.profile))
 
 
+def embed_new_item(api, model, _user, *, rates):
+    request = EmbedNewItemRequest(
+        model=model, item=Item(genres=["Drama"]), ratings=[ItemRating(user_id="u003", rating=4)]
+    )
+    if model.name.startswith(("net", "hybrid", "two-part-net")):
+        with pytest.raises(grpc.RpcError) as refused:
+            api.recommender.EmbedNewItem(request)
+        assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        return
+    response = api.recommender.EmbedNewItem(request)
+    assert np.all(np.isfinite(response.embedding.factors))
+    assert (response.fit_rmse > 0) == rates
+
+
 CALLS = {
     "Predict": predict,
     "Recommend": recommend,
@@ -169,6 +185,7 @@ CALLS = {
     "Explain": explain,
     "SimilarItems": similar_items,
     "EmbedNewUser": embed_new_user,
+    "EmbedNewItem": embed_new_item,
 }
 
 

@@ -26,7 +26,8 @@ from tools.docs.errors_page import documentation
 KNOWN = User(user_id="u003")
 METHODS = {
     "RecommenderService": [
-        "Predict", "Recommend", "SimilarItems", "EmbedNewUser", "BatchRecommend", "StreamRecommend", "Explain",
+        "Predict", "Recommend", "SimilarItems", "EmbedNewUser", "EmbedNewItem", "BatchRecommend", "StreamRecommend",
+        "Explain",
     ],
     "CatalogService": ["GetModel", "ListModels", "SearchItems", "ListTopItems"],
 }  # fmt: skip

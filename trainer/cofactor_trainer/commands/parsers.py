@@ -57,6 +57,12 @@ def _add_output_flags(parser: argparse.ArgumentParser) -> None:
         help="add an index, so that servers can search part of the catalogue only: for millions of items (dot products "
         "only; needs the approximate extra)",
     )
+    group.add_argument(
+        "--drop-unrated-items",
+        action="store_true",
+        help="leave out the items of --items that have no ratings or events, instead of giving them a row by their "
+        "attributes",
+    )
 
 
 def _add_long_training_flags(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_de
 from cofactor_trainer.commands.small_tables import warn_of_small_table
 from cofactor_trainer.commands.split_flags import split_dataset
 from cofactor_trainer.commands.two_trainings import TrainedVersion, Trainer
+from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.duplicates import without_duplicates
 from cofactor_trainer.data.events.rated_rows import rated_rows
 from cofactor_trainer.data.events.weights import weigh_events, with_dismissed
@@ -45,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     resolve_range(recipe, rated_rows(dataset) or dataset, allow_misfit=arguments.allow_misfit_range)
     split = split_dataset(dataset, arguments)
     print_dataset(console, dataset, None if split is None else split.validation.n_ratings)
+    dataset = _choose_unrated(console, dataset, recipe, drop=arguments.drop_unrated_items)
     console.print(f"recipe: {recipe.name} ({recipe.model}), seed {arguments.seed}, on {trainer.device}")
     dataset = weigh_events(dataset)
     learnt = dataset if split is None else split.train
@@ -56,6 +59,20 @@ def run(arguments: argparse.Namespace) -> int:
     path = _export(version, recipe, name, arguments)
     console.print(f"exported: {path}")
     return 0
+
+
+def _choose_unrated(console: Console, dataset: RatingsDataset, recipe: Recipe, *, drop: bool) -> RatingsDataset:
+    """Say what becomes of the described items without ratings, and leave them out if they get no row."""
+    if dataset.unrated is None:
+        return dataset
+    n_unrated, nothing = len(dataset.unrated.item_ids), "events" if dataset.events is not None else "ratings"
+    outcome = "are part of the catalogue: their rows follow from their attributes"
+    if drop:
+        outcome = "are left out"
+    elif recipe.has_network:
+        outcome = f"are left out, because recipe {recipe.name} is a {recipe.model}, which cannot embed items"
+    console.print(f"{n_unrated:,} described items without {nothing} {outcome}", soft_wrap=True, highlight=False)
+    return replace(dataset, unrated=None) if drop or recipe.has_network else dataset
 
 
 def _export(version: TrainedVersion, recipe: Recipe, name: str, arguments: argparse.Namespace) -> Path:

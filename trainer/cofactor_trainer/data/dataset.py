@@ -89,6 +89,8 @@ class RatingsDataset:
         given_scale: the lowest and highest rating of such a table.
         rated: of events that are weighed, the ratings that came with them, with the same users and items; or None.
         dismissed: items that users do not want, or None. They are no recommendations.
+        unrated: described items without ratings, or None. Training does not know them; the export gives them a row by
+            their attributes.
     """
 
     name: str
@@ -110,6 +112,7 @@ class RatingsDataset:
     given_ratings: Float32Array | None = None
     given_scale: tuple[float, float] = (0.0, 0.0)
     rated: RatingsDataset | None = None
+    unrated: Catalogue | None = None
 
     @property
     def n_users(self) -> int:

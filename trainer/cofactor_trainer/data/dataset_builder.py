@@ -16,7 +16,7 @@ import pyarrow as pa
 from cofactor_trainer.data.dataset import BoolArray, Float32Array, Float64Array, RatingsDataset, RowArray
 from cofactor_trainer.data.duplicates import last_of_each_pair, without_duplicates
 from cofactor_trainer.data.id_index import IdIndexBuilder
-from cofactor_trainer.data.item_descriptions import ItemDescription, build_catalogue
+from cofactor_trainer.data.item_descriptions import ItemDescription, build_catalogue, unrated_items
 from cofactor_trainer.data.plausibility import warn_of_similar_ids
 from cofactor_trainer.data.times import TimeReader, to_seconds
 from cofactor_trainer.errors import InputError
@@ -72,7 +72,7 @@ def build_dataset(
     Args:
         name: a name to print.
         chunks: read one by one, so that the ids of all ratings are never in memory together.
-        items: descriptions by item id; items without ratings are left out.
+        items: descriptions by item id; those of items without ratings become the field ``unrated``.
         profiles: one row per user, indexed by user id.
         scale: the scale of the ratings; None for the range that the ratings span.
         source: the file to name in errors.
@@ -92,6 +92,7 @@ def build_dataset(
         name=name,
         user_ids=collected.user_ids,
         catalogue=build_catalogue(collected.item_ids, items or {}),
+        unrated=unrated_items(collected.item_ids, items or {}),
         user_rows=collected.user_rows,
         item_rows=collected.item_rows,
         ratings=ratings,

@@ -34,6 +34,12 @@ def build_catalogue(item_ids: Sequence[str], descriptions: Mapping[str, ItemDesc
     )
 
 
+def unrated_items(item_ids: Sequence[str], descriptions: Mapping[str, ItemDescription]) -> Catalogue | None:
+    """Build the catalogue of the described items that are not among ``item_ids``; None if there are none."""
+    others = sorted(descriptions.keys() - set(item_ids) - {""})
+    return build_catalogue(others, descriptions) if others else None
+
+
 def year_of_title(title: str) -> int:
     """Return the year at the end of a title such as "Toy Story (1995)", or 0 if there is none."""
     found = _TITLE_YEAR.search(title)

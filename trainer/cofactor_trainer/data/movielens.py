@@ -134,6 +134,7 @@ def load_100k(folder: Path, *, by_title: bool = False, split_name: str | None = 
             first_ids.setdefault(items[item_id].title, item_id)
         id_of_title = {item_id: first_ids[item.title] for item_id, item in items.items()}
         chunks = (_rename_items(chunk, id_of_title) for chunk in chunks)
+        items = {item_id: items[item_id] for item_id in first_ids.values()}
     return build_dataset(
         "MovieLens 100k",
         chunks,

@@ -1,8 +1,11 @@
 """Regress the factors of users on their sign-up answers, to move the mean of the prior of new users.
 
-The regression is a ridge regression. Its columns are described by Manifest.profile_features. The columns of a missing
-answer are all 0, which leaves the mean unchanged. Because new users may give any part of the answers, the regression
-sees every user several times: with all answers, with each answer alone, and with each answer left out.
+The factors of items are regressed on their attributes in the same way; an attribute may have several texts.
+
+The regression is a ridge regression. Its columns are described by Manifest.profile_features, or by item_features. The
+columns of a missing answer are all 0, which leaves the mean unchanged. Because new users may give any part of the
+answers, the regression sees every user several times: with all answers, with each answer alone, and with each answer
+left out.
 """
 
 from __future__ import annotations
@@ -75,10 +78,9 @@ def fit_profile_model(
     columns = encode_profiles(features, profiles)
     target = rows - rows.mean(0)
     whitened = np.linalg.solve(np.linalg.cholesky(covariance), target.T).T
-    errors = [_leave_one_out_error(columns, whitened, penalty) for penalty in PENALTIES]
-    if min(errors) >= np.square(whitened).mean():
+    penalty, error = ridge_penalty(columns, whitened)
+    if error >= np.square(whitened).mean():
         return None
-    penalty = float(PENALTIES[np.argmin(errors)])
     parts = _partial_answers(features, columns)
     gram = sum(part.T @ part for part in parts) + len(parts) * penalty * np.eye(columns.shape[1])
     return ProfileModel(features, np.linalg.solve(gram, sum(part.T @ target for part in parts)))
@@ -105,10 +107,20 @@ def _columns(feature: manifest_pb2.ProfileFeature, answers: pd.Series) -> Float6
         standardised = np.nan_to_num((values - feature.numeric.mean) / feature.numeric.scale)
         return np.column_stack([standardised, standardised**2]).clip(*COLUMN_RANGE)
     categories = list(feature.categorical.categories)
+    # An answer of several texts, a tuple, becomes a row of its own for each.
+    texts = answers.reset_index(drop=True).explode()
     # The code of an answer that is missing or not a category is -1.
-    codes = pd.Index(categories).get_indexer(pd.Index(answers.astype(str).where(answers.notna())))
-    one_hot: Float64Array = (codes[:, None] == np.arange(len(categories))).astype(np.float64)
+    codes = pd.Index(categories).get_indexer(pd.Index(texts.astype(str).where(texts.notna())))
+    one_hot = np.zeros((len(answers), len(categories)))
+    is_known = codes >= 0
+    one_hot[texts.index.to_numpy()[is_known], codes[is_known]] = 1.0
     return one_hot
+
+
+def ridge_penalty(columns: Float64Array, target: Float64Array) -> tuple[float, float]:
+    """Return the penalty with the lowest leave-one-out error, and that error; both arrays have a mean of about 0."""
+    errors = [_leave_one_out_error(columns, target, penalty) for penalty in PENALTIES]
+    return float(PENALTIES[np.argmin(errors)]), min(errors)
 
 
 def _leave_one_out_error(columns: Float64Array, target: Float64Array, penalty: float) -> float:

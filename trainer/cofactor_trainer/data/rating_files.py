@@ -151,7 +151,7 @@ def read_ratings(
     notes = [reader.describe() for reader in readers]
     if items:
         notes.append(match_items(items, dataset.catalogue.item_ids))
-        dataset = replace(dataset, catalogue=items.describe(dataset.catalogue))
+        dataset = items.describe_all(dataset)
     if profiles:
         notes.append(match_profiles(profiles, dataset.user_ids))
     return replace(dataset, notes=tuple(notes))

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from cofactor_trainer.data.attribute_columns.reader import read_attributes
 from cofactor_trainer.data.attribute_columns.source import AttributeSource, list_separator
-from cofactor_trainer.data.dataset import Catalogue
+from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
 from cofactor_trainer.data.delimited_text import TextFormat
 from cofactor_trainer.data.item_attributes import NO_ATTRIBUTES, ItemAttributes
 from cofactor_trainer.data.item_descriptions import ItemDescription, split_genres, year_of_title
@@ -66,6 +66,11 @@ class ItemTable(SideTable):
         row_of = {value.strip(): row for row, value in enumerate(self.columns[self.id_column])}
         rows = np.array([row_of.get(item_id, -1) for item_id in catalogue.item_ids], np.int64)
         return replace(catalogue, attributes=self.attributes.select(rows))
+
+    def describe_all(self, dataset: RatingsDataset) -> RatingsDataset:
+        """Add the attributes to the items of a dataset, and to those without ratings."""
+        unrated = dataset.unrated and self.describe(dataset.unrated)
+        return replace(dataset, catalogue=self.describe(dataset.catalogue), unrated=unrated)
 
 
 @dataclass(frozen=True, kw_only=True)

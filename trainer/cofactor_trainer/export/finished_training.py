@@ -33,6 +33,7 @@ from cofactor_trainer.training.epochs import EpochResult
 SUFFIX = ".trained.npz"
 _FORMAT = 1
 _META = "meta"
+_UNRATED = "unrated/"
 _MODEL_ARRAYS = ("user_factors", "user_bias", "item_factors", "item_bias")
 _MODEL_FIELDS = ("architecture", "objective", "global_bias", "rating_range", "n_dot_factors", "n_ranking_factors")
 _ORDERS = ("order", "new_user_order")
@@ -117,14 +118,9 @@ def save_training(training: FinishedTraining, path: Path) -> None:
     for owner, part in (("dataset", dataset.rated), ("rated", training.rated and training.rated.rated)):
         if part is not None:
             arrays |= {f"{owner}/rated/{name}": getattr(part, name) for name in _RATED_ARRAYS}
-    arrays["release_years"] = dataset.catalogue.release_years
-    arrays |= encode_strings("user_ids", dataset.user_ids) | encode_strings("item_ids", dataset.catalogue.item_ids)
-    arrays |= encode_strings("titles", dataset.catalogue.titles)
-    for number, column in enumerate(dataset.catalogue.attributes.columns):
-        arrays |= encode_strings(f"attribute/{number}/texts", column.texts)
-        arrays[f"attribute/{number}/values"] = column.values
-        if column.offsets is not None:
-            arrays[f"attribute/{number}/offsets"] = column.offsets
+    arrays |= encode_strings("user_ids", dataset.user_ids) | _catalogue_arrays(dataset.catalogue, "")
+    if dataset.unrated is not None:
+        arrays |= _catalogue_arrays(dataset.unrated, _UNRATED)
     arrays |= encode_strings(_META, [json.dumps(_metadata(training), default=_plain)])
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -138,6 +134,19 @@ def save_training(training: FinishedTraining, path: Path) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def _catalogue_arrays(catalogue: Catalogue, prefix: str) -> Arrays:
+    """Return the arrays of a catalogue; `_catalogue_metadata` has the rest of it."""
+    arrays: Arrays = {f"{prefix}release_years": catalogue.release_years}
+    arrays |= encode_strings(f"{prefix}item_ids", catalogue.item_ids)
+    arrays |= encode_strings(f"{prefix}titles", catalogue.titles)
+    for number, column in enumerate(catalogue.attributes.columns):
+        arrays |= encode_strings(f"{prefix}attribute/{number}/texts", column.texts)
+        arrays[f"{prefix}attribute/{number}/values"] = column.values
+        if column.offsets is not None:
+            arrays[f"{prefix}attribute/{number}/offsets"] = column.offsets
+    return arrays
 
 
 def read_training(path: Path) -> FinishedTraining:
@@ -174,8 +183,8 @@ def _metadata(training: FinishedTraining) -> dict[str, Any]:
         "dataset": {name: getattr(dataset, name) for name in ("name", "rating_min", "rating_max")},
         "events": None if dataset.events is None else asdict(dataset.events),
         "rating_scale": None if dataset.rated is None else [dataset.rated.rating_min, dataset.rated.rating_max],
-        "genres": list(dataset.catalogue.genres),
-        "attributes": [(column.name, column.type) for column in dataset.catalogue.attributes.columns],
+        **_catalogue_metadata(dataset.catalogue),
+        "unrated": dataset.unrated and _catalogue_metadata(dataset.unrated),
         "profiles": None if profiles is None else {str(name): _answers(profiles[name]) for name in profiles},
         "training": {
             "name": training.name,
@@ -188,6 +197,11 @@ def _metadata(training: FinishedTraining) -> dict[str, Any]:
         "protocol": None if training.protocol is None else asdict(training.protocol),
         "history": [asdict(result) for result in training.history],
     }
+
+
+def _catalogue_metadata(catalogue: Catalogue) -> dict[str, Any]:
+    columns = [(column.name, column.type) for column in catalogue.attributes.columns]
+    return {"genres": list(catalogue.genres), "attributes": columns}
 
 
 def _plain(number: np.generic) -> float | int:
@@ -204,32 +218,36 @@ def _answers(column: pd.Series) -> list[float | str | None]:
     return [None if is_missing else str(answer) for answer, is_missing in zip(column, column.isna(), strict=True)]
 
 
-def _attributes(arrays: Arrays, names: Sequence[tuple[str, AttributeType]]) -> ItemAttributes:
+def _attributes(arrays: Arrays, names: Sequence[tuple[str, AttributeType]], prefix: str) -> ItemAttributes:
     columns = [
         AttributeColumn(
             name,
             kind,
-            arrays[f"attribute/{number}/values"],
-            tuple(_strings(arrays, f"attribute/{number}/texts")),
-            arrays.get(f"attribute/{number}/offsets"),
+            arrays[f"{prefix}attribute/{number}/values"],
+            tuple(_strings(arrays, f"{prefix}attribute/{number}/texts")),
+            arrays.get(f"{prefix}attribute/{number}/offsets"),
         )
         for number, (name, kind) in enumerate(names)
     ]
     return ItemAttributes(tuple(columns))
 
 
+def _catalogue(arrays: Arrays, meta: Mapping[str, Any], prefix: str = "") -> Catalogue:
+    return Catalogue(
+        item_ids=_strings(arrays, f"{prefix}item_ids"),
+        titles=_strings(arrays, f"{prefix}titles"),
+        genres=[tuple(genres) for genres in meta["genres"]],
+        release_years=arrays[f"{prefix}release_years"],
+        attributes=_attributes(arrays, meta.get("attributes", ()), prefix),
+    )
+
+
 def _training(arrays: Arrays, meta: Mapping[str, Any]) -> FinishedTraining:
     user_ids = _strings(arrays, "user_ids")
-    catalogue = Catalogue(
-        item_ids=_strings(arrays, "item_ids"),
-        titles=_strings(arrays, "titles"),
-        genres=[tuple(genres) for genres in meta["genres"]],
-        release_years=arrays["release_years"],
-        attributes=_attributes(arrays, meta.get("attributes", ())),
-    )
     dataset = RatingsDataset(
         user_ids=user_ids,
-        catalogue=catalogue,
+        catalogue=_catalogue(arrays, meta),
+        unrated=_catalogue(arrays, meta["unrated"], _UNRATED) if meta.get("unrated") else None,
         **{name: arrays.get(f"dataset/{name}") for name in _RATING_ARRAYS},  # type: ignore[arg-type]
         **meta["dataset"],
     )

@@ -123,14 +123,15 @@ def describe_orders(manifest: manifest_pb2.Manifest, model: TrainedModel, log_po
     manifest.default_order.CopyFrom(order_entry(model.order))
     manifest.new_user_order.CopyFrom(order_entry(model.new_user_order))
     average_user = np.array([len(model.user_bias) - 1])
-    popularity = log_popularity[:-1].astype(np.float64)
+    rated = np.flatnonzero(log_popularity[:-1] > 0)
+    popularity = log_popularity[rated].astype(np.float64)
     popularity -= popularity.mean()
     spread = float(popularity @ popularity) or 1.0
     for order, field in (
         (Order(1.0, 0.0), "rating_popularity_slope"),
         (Order(0.0, 1.0), "ranking_popularity_slope"),
     ):
-        scores = score_all(model, average_user, order)[0].astype(np.float64)
+        scores = score_all(model, average_user, order)[0][rated].astype(np.float64)
         setattr(manifest, field, float(popularity @ (scores - scores.mean())) / spread)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cofactor_trainer.data.dataset import RatingsDataset
+from cofactor_trainer.data.item_features import item_frame
 from cofactor_trainer.export.verification.golden_inputs import GoldenInputSampler, GraphInputs
 from cofactor_trainer.export.verification.parity import GraphCheck
 from cofactor_trainer.export.verification.recall import RECALL_K, measure_recall
@@ -27,6 +28,14 @@ from cofactor_trainer.graphs.graph_specs import (
     similarity_spec,
 )
 from cofactor_trainer.graphs.item_columns import RecommendColumnwise
+from cofactor_trainer.graphs.new_items.exchange import exchange_dataset, exchange_model
+from cofactor_trainer.graphs.new_items.fold_in import (
+    INPUT_NAMES,
+    ItemFoldIn,
+    build_item_fold_in,
+    embed_item_spec,
+)
+from cofactor_trainer.graphs.new_items.priors import ItemPriors
 from cofactor_trainer.graphs.ranking_fold_in import FoldIn, build_fold_in
 from cofactor_trainer.graphs.recommend import Recommend
 from cofactor_trainer.graphs.recommend_blockwise import RecommendBlockwise
@@ -43,7 +52,11 @@ LARGE_TABLES = ("item_columns", "item_codes", "item_code_basis", "item_code_step
 
 
 def build_graphs(
-    model: TrainedModel, dataset: RatingsDataset, priors: UserPriors, arrays: Mapping[str, npt.NDArray[Any]]
+    model: TrainedModel,
+    dataset: RatingsDataset,
+    priors: UserPriors,
+    item_priors: ItemPriors | None,
+    arrays: Mapping[str, npt.NDArray[Any]],
 ) -> dict[str, GraphCheck]:
     """Build every graph of a version, by name; Recommend reads item_codes or item_columns if arrays has them."""
     item_log_popularity = torch.from_numpy(arrays["item_log_popularity"])
@@ -73,15 +86,48 @@ def build_graphs(
     scale = rated.rating_min, rated.rating_max
     fold_in = build_fold_in(model, scorer, priors, scale, dataset.events)
     units = output_units(model, rated)
-    with one_thread():
-        histories = [
-            find_stable_history(history, fold_in, scorer.n_items, units)
-            for history in sampler.sample_embed_user(dataset, priors.main.profile)
-        ]
+    histories = _stable_histories(
+        fold_in, sampler.sample_embed_user(dataset, priors.main.profile), scorer.n_items, units
+    )
     graphs["embed_user"] = GraphCheck(
         embed_user_spec(fold_in), histories, fold_in, compute_exactly=partial(_embed_exactly, fold_in)
     )
+    if item_priors is not None:
+        graphs["embed_item"] = _embed_item(model, dataset, item_priors, scale, units)
     return {name: replace(check, units=units) for name, check in graphs.items()}
+
+
+def _embed_item(
+    model: TrainedModel,
+    dataset: RatingsDataset,
+    priors: ItemPriors,
+    scale: tuple[float, float],
+    units: Mapping[str, float],
+) -> GraphCheck:
+    """Build graph embed_item; its golden inputs are those of embed_user with users and items exchanged."""
+    fold_in = build_item_fold_in(model, priors, scale, dataset.events)
+    attributes = item_frame(dataset.catalogue) if priors.features else None
+    exchanged = exchange_dataset(dataset, attributes)
+    sampled = GoldenInputSampler(exchange_model(model)).sample_embed_user(exchanged, priors.profile)
+    # Half of them do: the modules are those of embed_user, and every case takes time.
+    histories = _stable_histories(fold_in, [sampled[0], *sampled[3:5]], dataset.n_users, units)
+    renamed = [{INPUT_NAMES.get(name, name): value for name, value in history.items()} for history in histories]
+
+    def compute(module: ItemFoldIn, **history: Tensor) -> tuple[Tensor, ...]:
+        outputs: tuple[Tensor, ...] = module(*history.values())
+        return outputs
+
+    def compute_exactly(**history: Tensor) -> tuple[Tensor, ...]:
+        return compute(copy.deepcopy(fold_in).double(), **_in_float64(history))
+
+    return GraphCheck(embed_item_spec(fold_in), renamed, partial(compute, fold_in), compute_exactly=compute_exactly)
+
+
+def _stable_histories(
+    fold_in: FoldIn | ItemFoldIn, histories: Sequence[GraphInputs], n_rows: int, units: Mapping[str, float]
+) -> list[GraphInputs]:
+    with one_thread():
+        return [find_stable_history(history, fold_in, n_rows, units) for history in histories]
 
 
 class _Exact:
@@ -106,10 +152,12 @@ class _Exact:
 
 def _embed_exactly(fold_in: FoldIn, **history: Tensor) -> tuple[Tensor, ...]:
     """Compute graph embed_user in float64."""
-    exact: tuple[Tensor, ...] = copy.deepcopy(fold_in).double()(
-        **{name: value.double() if value.is_floating_point() else value for name, value in history.items()}
-    )
+    exact: tuple[Tensor, ...] = copy.deepcopy(fold_in).double()(**_in_float64(history))
     return exact
+
+
+def _in_float64(history: GraphInputs) -> dict[str, Tensor]:
+    return {name: value.double() if value.is_floating_point() else value for name, value in history.items()}
 
 
 def _recommend(

@@ -32,6 +32,7 @@ from cofactor_trainer.export.manifest import (
     file_entry,
 )
 from cofactor_trainer.export.table_file import write_tables
+from cofactor_trainer.export.unrated_items import VersionContent, prepare_content
 from cofactor_trainer.export.verification.parity import GraphCheck, ParityError, verify_graph
 from cofactor_trainer.export.version_arrays import (
     Arrays,
@@ -44,12 +45,10 @@ from cofactor_trainer.export.version_graphs import build_graphs
 from cofactor_trainer.graphs.item_codes import quantize_items
 from cofactor_trainer.graphs.item_columns import build_item_columns
 from cofactor_trainer.graphs.onnx_writer import tables_by_initializer, write_graph
-from cofactor_trainer.graphs.ranking_prior import estimate_priors
 from cofactor_trainer.graphs.top_k import LARGE_CATALOGUE_ITEMS
 from cofactor_trainer.graphs.user_prior import UserPriors
 from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
-from cofactor_trainer.training.threads import one_thread
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +116,8 @@ def export_version(
     if target.exists():
         raise FileExistsError(f"version {version} of model {name} exists; versions are never changed, choose another")
     with create_directory_atomically(target) as temporary:
-        manifest = create_manifest(model, dataset, name, version)
+        content = prepare_content(model, dataset, rated)
+        manifest = create_manifest(content.model, content.dataset, name, version)
         manifest.train_time.FromDatetime(now)
         manifest.metrics.update(metrics)
         manifest.hyperparameters.update(hyperparameters)
@@ -126,7 +126,7 @@ def export_version(
             manifest.metrics_protocol, manifest.refitted = protocol.text, protocol.refitted
             if protocol.measures is not None:
                 _write_synced(temporary / MEASURES_FILE, json.dumps(protocol.measures))
-        _write_files(temporary, manifest, model, dataset, rated_arrays(dataset if rated is None else rated), options)
+        _write_files(temporary, manifest, content, options)
     return target
 
 
@@ -188,16 +188,8 @@ def _check_model(model: TrainedModel, dataset: RatingsDataset) -> None:
         raise ValueError(f"the data set {dataset.name} has no users or no items")
 
 
-def _write_files(
-    directory: Path,
-    manifest: manifest_pb2.Manifest,
-    model: TrainedModel,
-    dataset: RatingsDataset,
-    rated: Arrays,
-    options: _Options,
-) -> None:
-    with one_thread():
-        priors = estimate_priors(model, dataset)
+def _write_files(directory: Path, manifest: manifest_pb2.Manifest, content: VersionContent, options: _Options) -> None:
+    model, dataset, priors, rated = content.model, content.dataset, content.priors, rated_arrays(content.rated)
     arrays = _graph_arrays(model, dataset, priors, options.quantize_to)
     manifest.embedding_space = embedding_space_id(model, arrays)
     catalogue = catalogue_arrays(dataset)
@@ -205,9 +197,12 @@ def _write_files(
     manifest.tables.extend(write_tables(directory / TABLES_FILE, {**arrays, **catalogue, **rated}))
     if priors.main.profile is not None:
         manifest.profile_features.extend(priors.main.profile.features)
+    if content.item_priors is not None:
+        manifest.item_features.extend(content.item_priors.features)
+    manifest.unrated_item_count = content.n_unrated
     if model.n_ranking_factors:
         describe_orders(manifest, model, arrays["item_log_popularity"])
-    golden = _write_graphs(directory, manifest, model, dataset, priors, arrays)
+    golden = _write_graphs(directory, manifest, content, arrays)
     if options.approximate:
         index, recalls = write_index(
             directory / INDEX_FILE, arrays | rated, _index_orders(model, manifest), model.n_ranking_factors
@@ -219,9 +214,9 @@ def _write_files(
         file.flush()
         os.fsync(file.fileno())
     manifest.files.extend(file_entry(path) for path in sorted(directory.iterdir()))
-    content = json_format.MessageToJson(manifest, ensure_ascii=False)
-    _write_synced(directory / SEAL_FILE, f"{hashlib.sha256(content.encode()).hexdigest()}  {MANIFEST_FILE}\n")
-    _write_synced(directory / MANIFEST_FILE, content)
+    text = json_format.MessageToJson(manifest, ensure_ascii=False)
+    _write_synced(directory / SEAL_FILE, f"{hashlib.sha256(text.encode()).hexdigest()}  {MANIFEST_FILE}\n")
+    _write_synced(directory / MANIFEST_FILE, text)
     sync_directory(directory)
 
 
@@ -245,14 +240,7 @@ def _graph_arrays(
     return arrays
 
 
-def _write_graphs(
-    directory: Path,
-    manifest: manifest_pb2.Manifest,
-    model: TrainedModel,
-    dataset: RatingsDataset,
-    priors: UserPriors,
-    arrays: Arrays,
-) -> Arrays:
+def _write_graphs(directory: Path, manifest: manifest_pb2.Manifest, content: VersionContent, arrays: Arrays) -> Arrays:
     """Write and verify every graph, and add it and its recall to the manifest.
 
     Returns:
@@ -260,7 +248,8 @@ def _write_graphs(
     """
     tables = {table.name: table for table in manifest.tables}
     golden: Arrays = {}
-    for name, check in build_graphs(model, dataset, priors, arrays).items():
+    checks = build_graphs(content.model, content.dataset, content.priors, content.item_priors, arrays)
+    for name, check in checks.items():
         path = directory / f"{name}.onnx"
         for number, (inputs, outputs) in enumerate(_write_verified(check, path, tables)):
             golden |= {f"{name}/{number}/in/{key}": value for key, value in inputs.items()}

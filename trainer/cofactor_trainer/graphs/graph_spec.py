@@ -28,6 +28,7 @@ class GraphSpec:
         outputs: output names.
         broadcast_axes: names of axes that are traced as equal to another axis but may also be 1, {input: {axis: name}}.
         special: a condition, and the module to run instead of `module` where it holds; None to always run `module`.
+        table_names: names of the tables that buffers hold, by the name of the buffer, where the two differ.
     """
 
     module: nn.Module
@@ -36,6 +37,7 @@ class GraphSpec:
     outputs: Sequence[str]
     broadcast_axes: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     special: tuple[Condition, nn.Module] | None = None
+    table_names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

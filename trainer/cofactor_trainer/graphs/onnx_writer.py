@@ -45,7 +45,7 @@ def write_graph(
         from cofactor_trainer.graphs.tracing import trace  # torch's exporter takes seconds to import
 
         graph = trace(spec)
-    proto = _store_initializers(graph, tables, tables_file)
+    proto = _store_initializers(graph, tables, tables_file, spec.table_names)
     with path.open("wb") as file:
         file.write(proto.SerializeToString())
         file.flush()
@@ -67,7 +67,10 @@ def tables_by_initializer(path: Path, tables: Iterable[manifest_pb2.Table]) -> d
 
 
 def _store_initializers(
-    graph: OnnxGraph, tables: Mapping[str, manifest_pb2.Table], tables_file: str
+    graph: OnnxGraph,
+    tables: Mapping[str, manifest_pb2.Table],
+    tables_file: str,
+    table_names: Mapping[str, str],
 ) -> onnx.ModelProto:
     """Return the graph with its initializers; those that are tables, or parts of one, refer to tables_file.
 
@@ -78,7 +81,8 @@ def _store_initializers(
     first: dict[tuple[Any, ...], str] = {}
     merged: dict[str, str] = {}
     for name, value in graph.initializers.items():
-        table_name, _, start = name.rpartition(".")[2].partition("_from_")
+        buffer, _, start = name.rpartition(".")[2].partition("_from_")
+        table_name = table_names.get(buffer, buffer)
         if table_name not in tables:
             proto.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
             continue

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import Int64Array, RatingsDataset
 from cofactor_trainer.data.profile_regression import Float64Array, fit_profile_model
 from cofactor_trainer.errors import TrainerError
@@ -54,8 +55,12 @@ class _Moments:
     n_ratings: int = 0
 
 
-def estimate_rating_prior(model: TrainedModel, dataset: RatingsDataset) -> UserPrior:
+def estimate_rating_prior(
+    model: TrainedModel, dataset: RatingsDataset, features: tuple[manifest_pb2.ProfileFeature, ...] | None = None
+) -> UserPrior:
     """Estimate the prior of a rating model by one step of expectation maximisation.
+
+    features is the encoding of the sign-up answers; None to choose it.
 
     The step starts from the mean and covariance of the trained rows. These are returned unchanged if the data has no
     rating of a known user for a known item.
@@ -75,7 +80,7 @@ def estimate_rating_prior(model: TrainedModel, dataset: RatingsDataset) -> UserP
     profile = None
     if dataset.profiles is not None:
         users = np.concatenate(moments.users)
-        profile = fit_profile_model(dataset.profiles.iloc[users], rows, covariance)
+        profile = fit_profile_model(dataset.profiles.iloc[users], rows, covariance, features)
     return UserPrior(rows.mean(0), covariance * moments.n_ratings / moments.squared_error, profile)
 
 

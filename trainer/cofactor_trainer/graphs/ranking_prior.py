@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from cofactor.v1 import manifest_pb2
-from cofactor_trainer.data.dataset import Int64Array, RatingsDataset
+from cofactor_trainer.data.dataset import Float32Array, Int64Array, RatingsDataset
 from cofactor_trainer.data.events.used_rows import UsedRows
 from cofactor_trainer.data.profile_regression import Float64Array, ProfileModel, fit_profile_model
 from cofactor_trainer.graphs.prior_estimation import MAX_USERS, estimate_rating_prior
@@ -59,18 +59,21 @@ def _estimate_ranking_prior(
     rows = model.user_factors[:-1, first : first + factors.shape[1]].astype(np.float64)
     trained = UserPrior(rows.mean(0), regularise(np.atleast_2d(np.cov(rows, rowvar=False, bias=True))))
     space = RankingSpace.of(factors[:-1], bias[:-1], trained)
-    posterior = _covariance_of_users(space, dataset)
+    posterior = covariance_of_users(space, dataset)
     covariance = regularise(space.root @ posterior @ space.root.T)
     if features is None or dataset.profiles is None:
         return UserPrior(trained.mean, covariance)
     profile = fit_profile_model(dataset.profiles, rows, covariance, features)
-    if profile is None:  # the answers tell nothing about the order
-        n_columns = sum(2 if f.HasField("numeric") else len(f.categorical.categories) for f in features)
-        profile = ProfileModel(features, np.zeros((n_columns, rows.shape[1])))
-    return UserPrior(trained.mean, covariance, profile)
+    return UserPrior(trained.mean, covariance, profile or no_effect(features, rows.shape[1]))
 
 
-def _covariance_of_users(space: RankingSpace, dataset: RatingsDataset) -> Float64Array:
+def no_effect(features: tuple[manifest_pb2.ProfileFeature, ...], n_factors: int) -> ProfileModel:
+    """Return a model by which the answers tell nothing about the factors."""
+    n_columns = sum(2 if f.HasField("numeric") else len(f.categorical.categories) for f in features)
+    return ProfileModel(features, np.zeros((n_columns, n_factors)))
+
+
+def covariance_of_users(space: RankingSpace, dataset: RatingsDataset) -> Float64Array:
     """Return the covariance of the users' coordinates, (r, r): that of their modes, and their mean uncertainty.
 
     It is the identity, the prior, if the data has no rating of a known user for a known item.
@@ -110,10 +113,18 @@ def _weighted_ratings(space: RankingSpace, dataset: RatingsDataset) -> tuple[Int
     places = np.full(dataset.n_items + 1, -1)
     places[space.rows] = np.arange(len(space.rows))
     known = (dataset.user_rows < dataset.n_users) & (places[dataset.item_rows] >= 0)
+    return (
+        dataset.user_rows[known].astype(np.int64),
+        places[dataset.item_rows[known]],
+        draws_of_ratings(dataset, dataset.ratings[known]),
+    )
+
+
+def draws_of_ratings(dataset: RatingsDataset, ratings: Float32Array) -> Float64Array:
+    """Return how many draws from the softmax each rating, or weight of events, counts as in training: (n,) -> (n,)."""
     if dataset.events is not None:
-        weights = dataset.ratings[known].astype(np.float64) / dataset.events.mean_weight
-        return dataset.user_rows[known].astype(np.int64), places[dataset.item_rows[known]], weights
+        return ratings.astype(np.float64) / dataset.events.mean_weight
     span = (dataset.rating_max - dataset.rating_min) or 1.0
-    shares = (dataset.ratings[known].astype(np.float64) - dataset.rating_min) / span
-    weights = LOWEST_WEIGHT + (HIGHEST_WEIGHT - LOWEST_WEIGHT) * shares
-    return dataset.user_rows[known].astype(np.int64), places[dataset.item_rows[known]], weights
+    shares = (ratings.astype(np.float64) - dataset.rating_min) / span
+    draws: Float64Array = LOWEST_WEIGHT + (HIGHEST_WEIGHT - LOWEST_WEIGHT) * shares
+    return draws

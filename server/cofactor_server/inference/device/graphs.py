@@ -26,7 +26,13 @@ from cofactor_server.inference.device.recommend import DeviceRecommend, has_devi
 from cofactor_server.inference.device.session import DeviceSession
 from cofactor_server.inference.device.shape_buckets import BATCH_SIZES, ShapeBuckets, padded_length
 from cofactor_server.inference.device.tables import DeviceTables
-from cofactor_server.inference.device.trial_inputs import RECOMMEND, TRIAL_SIZES, TrialInputs, size_of
+from cofactor_server.inference.device.trial_inputs import (
+    EMBED_ITEM,
+    RECOMMEND,
+    TRIAL_SIZES,
+    TrialInputs,
+    size_of,
+)
 from cofactor_server.inference.execution_providers import Device, reason_of, unavailable
 from cofactor_server.inference.sessions import RunsGraph, load_on_device, nodes_elsewhere
 from cofactor_server.repository.passing_errors import is_passing
@@ -61,14 +67,14 @@ class DeviceGraphs:
         self._device = device
         self._pinned = pinned
         self._free_before = device.free_memory()
-        self._problems: dict[str, str] = {}
+        self._problems: dict[str, str] = {EMBED_ITEM: "new items are too rare to take memory of the device"}
         self.must_use = must_use
         self.tables = DeviceTables(directory, device)
         self.sessions: dict[str, RunsGraph] = {}
         self.placements: list[Placement] = []
         self.memory_bytes: int | None = None
         for graph in directory.manifest.graphs:
-            if pinned is None or graph.name in pinned:
+            if graph.name != EMBED_ITEM and (pinned is None or graph.name in pinned):
                 self._load(graph.name)
 
     def drop(self, graph: str, problem: str) -> None:

@@ -12,6 +12,7 @@ from cofactor_server.repository.version_directory import VersionDirectory
 
 Inputs = dict[str, AnyArray]
 RECOMMEND = "recommend"
+EMBED_ITEM = "embed_item"
 N_RATINGS = 20
 N_EXCLUDED = 100
 K = 10

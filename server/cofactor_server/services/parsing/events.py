@@ -1,4 +1,4 @@
-"""Parse the events of a new user."""
+"""Parse the events of a new user or item."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cofactor.v1.recommender_pb2 import Event
-from cofactor_server.errors import InvalidField, ItemNotFound, quoted
+from cofactor.v1.recommender_pb2 import Event, ItemEvent
+from cofactor_server.errors import InvalidField, quoted
 from cofactor_server.ranking.event_weights import EventColumns, EventType, EventWeights, WeightedItems
 from cofactor_server.repository.id_index import IdIndex
+from cofactor_server.services.parsing.ids import ITEM_ID, IdField, check_unknown
 
 LARGEST_COUNT = 1e9
 # Seconds of the years 1 to 9999, which google.protobuf.Timestamp can express.
@@ -21,36 +22,43 @@ _MOST_TYPES_SHOWN = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ParsedEvents:
-    """The events of a new user.
+    """The events of a new user, or those of a new item, in which users take the place of the items.
 
     Attributes:
         items: the weights of the items that the model knows.
         n_used: number of events of these items.
-        missing_item_ids: items that the model does not know.
+        missing_ids: items that the model does not know.
     """
 
     items: WeightedItems
     n_used: int
-    missing_item_ids: Sequence[str]
+    missing_ids: Sequence[str]
 
 
 def parse_events(
-    rule: EventWeights, ids: IdIndex, events: Sequence[Event], field: str, *, skip_unknown: bool
+    rule: EventWeights,
+    ids: IdIndex,
+    events: Sequence[Event | ItemEvent],
+    field: str,
+    *,
+    skip_unknown: bool,
+    id_field: IdField = ITEM_ID,
 ) -> ParsedEvents:
-    """Weigh the items of events; `field` is the path of the list, for errors.
+    """Weigh the items of events, or what else `id_field` names; `field` is the path of the list, for errors.
 
-    With `skip_unknown` events of unknown items are skipped. Raises InvalidField or ItemNotFound.
+    With `skip_unknown` events of unknown items are skipped. Raises InvalidField, or the error of `id_field`.
     """
     rows: list[int] = []
     amounts: list[float] = []
     is_negative: list[bool] = []
     times: list[float] = []
-    missing_item_ids: dict[str, None] = {}
+    missing_ids: dict[str, None] = {}
     for index, event in enumerate(events):
-        row = ids.row(event.item_id)
+        one_id: str = getattr(event, id_field.name)
+        row = ids.row(one_id)
         if row is None:
-            _check_unknown(event.item_id, f"{field}[{index}].item_id", skip_unknown=skip_unknown)
-            missing_item_ids[event.item_id] = None
+            check_unknown(one_id, id_field, f"{field}[{index}]", skip_unknown=skip_unknown)
+            missing_ids[one_id] = None
         kind = _event_type(rule, event.event_type, field, index)
         rows.append(-1 if row is None else row)
         amounts.append(kind.weight * _count(event, field, index))
@@ -58,14 +66,7 @@ def parse_events(
         times.append(_time(event, field, index))
     item_rows = np.array(rows, dtype=np.int64)
     columns = EventColumns(item_rows, np.array(amounts), np.array(is_negative, dtype=bool), np.array(times))
-    return ParsedEvents(rule.weigh(columns), int(np.count_nonzero(item_rows >= 0)), list(missing_item_ids))
-
-
-def _check_unknown(item_id: str, field: str, *, skip_unknown: bool) -> None:
-    if not item_id:
-        raise InvalidField(field, "is empty; name an item")
-    if not skip_unknown:
-        raise ItemNotFound(item_id, field)
+    return ParsedEvents(rule.weigh(columns), int(np.count_nonzero(item_rows >= 0)), list(missing_ids))
 
 
 def _event_type(rule: EventWeights, name: str, field: str, index: int) -> EventType:
@@ -83,7 +84,7 @@ def _list(rule: EventWeights) -> str:
     return ", ".join(names) + (", …" if len(rule.types) > len(names) else "")
 
 
-def _count(event: Event, field: str, index: int) -> float:
+def _count(event: Event | ItemEvent, field: str, index: int) -> float:
     count = event.count or 1.0
     if not 0 < count <= LARGEST_COUNT:  # also refuses NaN
         raise InvalidField(
@@ -92,7 +93,7 @@ def _count(event: Event, field: str, index: int) -> float:
     return count
 
 
-def _time(event: Event, field: str, index: int) -> float:
+def _time(event: Event | ItemEvent, field: str, index: int) -> float:
     """Return the time of an event in seconds since 1970, NaN if it has none."""
     if not event.HasField("time"):
         return np.nan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -11,6 +12,33 @@ from cofactor_server.arrays import IndexArray
 from cofactor_server.errors import InvalidField, ItemNotFound, RequestError, UserNotFound
 from cofactor_server.services.parsing.checks import check_length
 from cofactor_server.serving.loaded_version import LoadedVersion
+
+
+@dataclass(frozen=True, slots=True)
+class IdField:
+    """The field of a rating or an event that names what it is about: an item of a user, or a user of an item.
+
+    Attributes:
+        name: name of the field.
+        noun: what the id is of, with its article.
+        not_found: makes the error of an unknown id, from the id and the path of the field.
+    """
+
+    name: str
+    noun: str
+    not_found: Callable[[str, str], RequestError]
+
+
+ITEM_ID = IdField("item_id", "an item", ItemNotFound)
+USER_ID = IdField("user_id", "a user", partial(UserNotFound, advice="set skip_unknown_users to leave it out"))
+
+
+def check_unknown(one_id: str, id_field: IdField, path: str, *, skip_unknown: bool) -> None:
+    """Raise the error of an id that the model does not know, unless it is to be skipped; an empty one is refused."""
+    if not one_id:
+        raise InvalidField(f"{path}.{id_field.name}", f"is empty; name {id_field.noun}")
+    if not skip_unknown:
+        raise id_field.not_found(one_id, f"{path}.{id_field.name}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

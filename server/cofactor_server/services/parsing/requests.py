@@ -9,6 +9,7 @@ from cofactor_server.ranking.catalogue import Order
 from cofactor_server.services.parsing.filters import FilterParser
 from cofactor_server.services.parsing.histories import HistoryParser
 from cofactor_server.services.parsing.ids import IdParser
+from cofactor_server.services.parsing.new_items import NewItemParser
 from cofactor_server.services.parsing.rules import RuleParser
 from cofactor_server.services.parsing.users import UserParser
 
@@ -29,6 +30,7 @@ class RequestParser:
     Attributes:
         ids: parses ids.
         histories: parses the ratings and events of new users.
+        new_items: parses requests about new items.
         users: parses users.
         filters: parses item filters.
         rules: parses rule sets.
@@ -38,6 +40,7 @@ class RequestParser:
         self._max_page_size = config.max_page_size
         self.ids = IdParser(config.max_items_per_request)
         self.histories = HistoryParser(self.ids)
+        self.new_items = NewItemParser(self.ids)
         self.users = UserParser(self.ids, self.histories)
         self.filters = FilterParser(self.ids)
         self.rules = RuleParser(self.filters)

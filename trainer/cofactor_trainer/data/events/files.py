@@ -19,7 +19,7 @@ from cofactor_trainer.data.events.columns import EventColumns, EventTable, detec
 from cofactor_trainer.data.events.feedback import EventSettings, EventType
 from cofactor_trainer.data.events.rated_rows import with_scale
 from cofactor_trainer.data.events.summary import describe_events, with_ratings_described
-from cofactor_trainer.data.item_descriptions import ItemDescription, build_catalogue
+from cofactor_trainer.data.item_descriptions import ItemDescription, build_catalogue, unrated_items
 from cofactor_trainer.data.plausibility import warn_of_similar_ids
 from cofactor_trainer.data.rating_files import FileOptions, PredefinedParts, select_chunk
 from cofactor_trainer.data.side_tables import match_items, match_profiles, read_profiles
@@ -68,7 +68,7 @@ def read_events(
     chunks = chain.from_iterable(_read_chunks(*source, times, found, parts) for source in sources)
     dataset = build_events(path.name, chunks, found, items=items.descriptions if items else None, source=path)
     if items:
-        dataset = replace(dataset, catalogue=items.describe(dataset.catalogue))
+        dataset = items.describe_all(dataset)
     if has_ratings:
         dataset = with_ratings_described(with_scale(dataset, scale, path))
     notes = [_describe(path, table, times), *dataset.notes]
@@ -105,6 +105,7 @@ def build_events(
         name=name,
         user_ids=collected.user_ids,
         catalogue=build_catalogue(collected.item_ids, items or {}),
+        unrated=unrated_items(collected.item_ids, items or {}),
         user_rows=collected.user_rows,
         item_rows=collected.item_rows,
         ratings=collected.ratings,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from cofactor_trainer.data.dataset import Int64Array, RatingsDataset, RowArray
 from cofactor_trainer.data.id_index import drop_unused_rows
 
@@ -30,6 +32,14 @@ class UsedRows:
         users, new_user_rows = drop_unused_rows(dataset.user_rows, dataset.n_users)
         items, new_item_rows = drop_unused_rows(dataset.item_rows, dataset.n_items)
         return cls(users, items, new_user_rows, new_item_rows)
+
+    @classmethod
+    def of_items(cls, dataset: RatingsDataset, items: Int64Array) -> UsedRows:
+        """Keep all users and some items of a dataset: items (l,) rows, ascending."""
+        new_item_rows = np.full(dataset.n_items + 1, len(items), np.int32)
+        new_item_rows[items] = np.arange(len(items))
+        users = np.arange(dataset.n_users + 1)
+        return cls(users[:-1], items, users.astype(np.int32), new_item_rows)
 
     def select(self, dataset: RatingsDataset) -> RatingsDataset:
         """Leave the other users and items out of a dataset; its ratings of them become those of unknown ones."""

@@ -27,14 +27,16 @@ REDRAWS = 3
 # Inputs that are perturbed. The second is that of models of ratings and events.
 _PERTURBED = ("ratings", "event_weights")
 _ITEMS = ("item_rows", "event_rows")
+# Inputs in the order in which the modules of embed_user and embed_item take them, and their outputs.
+_ORDER = ("item_rows", "ratings", "event_rows", "event_weights", "profile")
 OUTPUTS = ("user_factors", "user_bias", "fitted")
 
 
 class EmbedUser(Protocol):
-    """Function that computes graph embed_user."""
+    """Function that computes graph embed_user, or embed_item, where users and items are exchanged."""
 
-    def __call__(self, item_rows: Tensor, ratings: Tensor, profile: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Return user factors, user bias and fitted ratings."""
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return user factors, user bias and, unless items of a ranking are embedded, fitted ratings."""
 
 
 def find_stable_history(
@@ -79,7 +81,7 @@ def _is_stable(
 ) -> bool:
     """Return True if noise in the last bits of the ratings hardly changes the outputs."""
     with torch.inference_mode():
-        outputs = embed_user(**history)
+        outputs = embed_user(*_in_order(history))
         perturbed_runs = []
         for _ in range(PERTURBED_RUNS):
             perturbed = dict(history)
@@ -87,9 +89,13 @@ def _is_stable(
                 if name in history:
                     noise = torch.randn(history[name].shape, generator=random)
                     perturbed[name] = history[name] * (1 + PERTURBATION * noise)
-            perturbed_runs.append(embed_user(**perturbed))
+            perturbed_runs.append(embed_user(*_in_order(perturbed)))
     return all(
         relative_difference(perturbed.numpy(), output.numpy(), units.get(name, 1.0)).max(initial=0) <= LARGEST_CHANGE
         for run in perturbed_runs
-        for name, output, perturbed in zip(OUTPUTS, outputs, run, strict=True)
+        for name, output, perturbed in zip(OUTPUTS[: len(outputs)], outputs, run, strict=True)
     )
+
+
+def _in_order(history: GraphInputs) -> list[Tensor]:
+    return [history[name] for name in _ORDER if name in history]

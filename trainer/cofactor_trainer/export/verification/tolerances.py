@@ -34,7 +34,7 @@ def output_units(model: TrainedModel, dataset: RatingsDataset) -> Mapping[str, f
     if model.objective == "ranking":
         return {}
     unit = max(1.0, (dataset.rating_max - dataset.rating_min) / 4)
-    return dict.fromkeys(("ratings", "fitted", "logits", "scores", "user_bias"), unit)
+    return dict.fromkeys(("ratings", "fitted", "logits", "scores", "user_bias", "item_bias"), unit)
 
 
 def relative_difference(

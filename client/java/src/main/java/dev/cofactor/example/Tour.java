@@ -5,6 +5,8 @@ import static dev.cofactor.example.Lines.number;
 import dev.cofactor.v1.BatchRecommendRequest;
 import dev.cofactor.v1.BatchRecommendResponse;
 import dev.cofactor.v1.CatalogServiceGrpc;
+import dev.cofactor.v1.EmbedNewItemRequest;
+import dev.cofactor.v1.EmbedNewItemResponse;
 import dev.cofactor.v1.EmbedNewUserRequest;
 import dev.cofactor.v1.EmbedNewUserResponse;
 import dev.cofactor.v1.Event;
@@ -13,6 +15,9 @@ import dev.cofactor.v1.ExplainResponse;
 import dev.cofactor.v1.GetModelRequest;
 import dev.cofactor.v1.GetModelResponse;
 import dev.cofactor.v1.Item;
+import dev.cofactor.v1.ItemEmbedding;
+import dev.cofactor.v1.ItemEvent;
+import dev.cofactor.v1.ItemRating;
 import dev.cofactor.v1.ListModelsRequest;
 import dev.cofactor.v1.ListTopItemsRequest;
 import dev.cofactor.v1.Model;
@@ -160,12 +165,36 @@ final class Tour {
     return event.build();
   }
 
+  /** Builds a request with the first rating or event of the new user, as one of a known user of a new item. */
+  private EmbedNewItemRequest newItem(EmbedNewUserRequest newUser) {
+    EmbedNewItemRequest.Builder request =
+        EmbedNewItemRequest.newBuilder().setItem(Item.newBuilder().addGenres("Drama").setReleaseYear(2000));
+    newUser.getRatingsList().stream()
+        .limit(1)
+        .forEach(r -> request.addRatings(ItemRating.newBuilder().setUserId(user.getUserId()).setRating(r.getRating())));
+    for (Event event : newUser.getEventsList().stream().limit(1).toList()) {
+      ItemEvent.Builder used = request.addEventsBuilder().setUserId(user.getUserId());
+      used.setEventType(event.getEventType()).setCount(event.getCount());
+      if (event.hasTime()) {
+        used.setTime(event.getTime());
+      }
+    }
+    return request.build();
+  }
+
   /** Makes a new user. The caller must store the embedding, because the server does not. */
   private UserEmbedding embed(Model model, List<String> itemIds) throws StatusException {
-    EmbedNewUserResponse embedded = recommender.embedNewUser(newUser(model, itemIds));
+    EmbedNewUserRequest request = newUser(model, itemIds);
+    EmbedNewUserResponse embedded = recommender.embedNewUser(request);
     UserEmbedding embedding = embedded.getEmbedding();
     print("embed", embedding.getFactorsCount(), number(embedding.getBias()), number(embedded.getFitRmse()),
         embedded.getUsedRatingCount() + embedded.getUsedEventCount());
+    if (model.getSupportsNewItems()) {
+      EmbedNewItemResponse arrived = recommender.embedNewItem(newItem(request));
+      ItemEmbedding item = arrived.getEmbedding();
+      print("new-item", item.getFactorsCount(), number(item.getBias()), number(arrived.getFitRmse()),
+          arrived.getUsedRatingCount() + arrived.getUsedEventCount());
+    }
     return embedding;
   }
 

@@ -1,0 +1,1 @@
+"""The rows of items that a version was not trained on."""
