@@ -102,7 +102,7 @@ def test_an_unknown_type_and_ratings_are_refused_by_the_server(client):
         (lambda: RatingHistory(events=BOUGHT), TypeError, r"not Event; write \[event\]"),
         (lambda: RatingHistory(events={"tea03": 2}), TypeError, r"not dict; write \[Event\(item_id, count=count\)"),
         (lambda: RatingHistory(events=["tea03", 7]), TypeError, r"events\[1\]: must be an item id as a string"),
-        (lambda: Event(7), TypeError, "item_id: must be an item id as a string, not int"),
+        (lambda: Event(7), TypeError, "item_id: must be an id as a string, not int"),
         (lambda: Event("tea03", count=0), ValueError, "count: must be above 0, not 0"),
         (lambda: Event("tea03", count=float("nan")), ValueError, "count: must be above 0, not nan"),
         (lambda: Event("tea03", time=1_700_000_000), TypeError, "time: must be a datetime, not int"),
