@@ -1,6 +1,6 @@
 """Measure what rules cost Recommend, and that a request without rules costs what it did before there were rules.
 
-    python -m benchmarks.rules --before REVISION [--rounds 15] [--cache FOLDER] [--output docs/benchmarks/rules.md]
+    python -m benchmarks.serving.rules --before REVISION [--rounds 15] [--cache FOLDER] [--output PAGE]
 
 Recommend runs in a process without a network (benchmarks/recommend_worker.py) on versions with random factors. All
 kinds of requests take turns in every round, and each is compared with the plain request of its round. The plain request
@@ -27,7 +27,7 @@ from google.protobuf import json_format
 from benchmarks.serving.catalogue import HUNDRED_THOUSAND, ML100K, Catalogue, write
 from cofactor.v1.recommender_pb2 import RecommendRequest, RuleSet, User
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 USERS = [str(number) for number in range(1, 9)]
 ROUND_S = 0.03
 PLAIN, SAME = "plain", "plain, again"
@@ -178,8 +178,8 @@ PAGE = """# What rules cost
 Processor time of one Recommend of 10 items in process, without gRPC and without the response cache, for {n_users} users
 in turn. All kinds of requests take turns, {n_rounds} rounds; the ratios are to the plain request of the same round:
 median (quartiles). Factors are random. There are 2,000 brands and 40 categories; a tenth of both is unknown.
-[benchmarks/rules.py](../../benchmarks/rules.py) says what the rules of each row are. The machine was shared with other
-work: the ratios count, not the times.
+[benchmarks/serving/rules.py](../../benchmarks/serving/rules.py) says what the rules of each row are. The machine was
+shared with other work: the ratios count, not the times.
 
 {tables}
 
@@ -191,7 +191,7 @@ guaranteed share, are scored one by one. So the cost grows with the number of pa
 algorithm.
 
 ```
-python -m benchmarks.rules --before {before} --rounds {n_rounds} --output docs/benchmarks/rules.md
+python -m benchmarks.serving.rules --before {before} --rounds {n_rounds} --output docs/benchmarks/rules.md
 ```
 """
 
