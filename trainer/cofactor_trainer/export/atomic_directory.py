@@ -53,6 +53,14 @@ def replace_text(path: Path, text: str) -> None:
         raise
 
 
+def write_synced(path: Path, content: str) -> None:
+    """Write a text file as it is, and flush it to disk."""
+    with path.open("w", encoding="utf-8", newline="") as text:
+        text.write(content)
+        text.flush()
+        os.fsync(text.fileno())
+
+
 def sync_directory(path: Path) -> None:
     """Flush the entries of a directory to disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -24,6 +24,7 @@ import pandas as pd
 from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
 from cofactor_trainer.data.events.feedback import EventFeedback, EventType
 from cofactor_trainer.errors import ExportError, InputError, TrainerError
+from cofactor_trainer.export.lineage import Lineage
 from cofactor_trainer.export.table_file import encode_strings
 from cofactor_trainer.export.version_writer import MetricsProtocol, Quantization, export_version
 from cofactor_trainer.scoring.trained_model import Layer, Order, TrainedModel
@@ -56,6 +57,7 @@ class FinishedTraining:
     rated: RatingsDataset | None = None
     quantize_to: Quantization | None = None
     approximate: bool = False
+    lineage: Lineage | None = None
 
     def export(self, models_dir: Path) -> Path:
         """Export the version; `export_version` documents the errors."""
@@ -178,6 +180,7 @@ def _metadata(training: FinishedTraining) -> dict[str, Any]:
             "quantize_to": training.quantize_to,
             "approximate": training.approximate,
         },
+        "lineage": None if training.lineage is None else asdict(training.lineage),
         "protocol": None if training.protocol is None else asdict(training.protocol),
         "history": [asdict(result) for result in training.history],
     }
@@ -226,13 +229,16 @@ def _training(arrays: Arrays, meta: Mapping[str, Any]) -> FinishedTraining:
     model = TrainedModel(**settings, layers=layers)
     history = tuple(EpochResult(**result) for result in meta["history"])
     protocol = None if meta["protocol"] is None else MetricsProtocol(**meta["protocol"])
+    lineage = None if meta.get("lineage") is None else Lineage(**meta["lineage"])
     rated = None
     if "rated/ratings" in arrays:
         user_rows, item_rows, ratings = (arrays[f"rated/{name}"] for name in _RATED_ARRAYS)
         rated = replace(dataset, user_rows=user_rows, item_rows=item_rows, ratings=ratings, timestamps=None)
         rated = with_ratings(rated, owner="rated")
     dataset = with_ratings(dataset, owner="dataset")
-    return FinishedTraining(model, dataset, history=history, protocol=protocol, rated=rated, **meta["training"])
+    return FinishedTraining(
+        model, dataset, history=history, protocol=protocol, rated=rated, lineage=lineage, **meta["training"]
+    )
 
 
 def _with_ratings(
