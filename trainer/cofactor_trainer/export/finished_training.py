@@ -6,6 +6,7 @@ The file holds arrays and JSON; reading one runs no code.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import zipfile
@@ -29,6 +30,8 @@ from cofactor_trainer.export.table_file import encode_strings
 from cofactor_trainer.export.version_writer import MetricsProtocol, Quantization, export_version
 from cofactor_trainer.scoring.trained_model import Layer, Order, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
+
+logger = logging.getLogger(__name__)
 
 SUFFIX = ".trained.npz"
 _FORMAT = 1
@@ -98,6 +101,23 @@ def kept_until_exported(path: Path | None) -> Iterator[None]:
     if path is not None:
         with suppress(OSError):
             path.unlink(missing_ok=True)
+
+
+def export_training(training: FinishedTraining, models_dir: Path) -> Path:
+    """Export a version; if that fails, the training is kept beside the place of the version."""
+    with kept_until_exported(_save(training, models_dir)):
+        return training.export(models_dir)
+
+
+def _save(training: FinishedTraining, models_dir: Path) -> Path | None:
+    """Save the training beside the place of its version; return None if that fails, which is no reason to stop."""
+    path = training_path(models_dir, training.name, training.version)
+    try:
+        save_training(training, path)
+    except OSError as error:
+        logger.warning("the trained model cannot be saved before its export: %s", error)
+        return None
+    return path
 
 
 def save_training(training: FinishedTraining, path: Path) -> None:

@@ -31,7 +31,7 @@ def prior_of_items(rows: Float64Array, noise: float = 1.0) -> ItemPrior:
     units the precision is.
     """
     covariance = regularise(np.atleast_2d(np.cov(rows[:-1], rowvar=False, bias=True)))
-    return ItemPrior(rows[-1].copy(), np.linalg.inv(covariance) * noise)
+    return ItemPrior(rows[-1].copy(), (np.linalg.inv(covariance) * noise).astype(np.float64))
 
 
 def error_variance(model: TrainedModel, dataset: RatingsDataset) -> float:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from cofactor_trainer.data.dataset import Float32Array, Int64Array, RatingsDataset, RowArray
 from cofactor_trainer.data.profile_regression import encode_profiles
@@ -40,7 +43,7 @@ def fold_in_users(
         for line, number in enumerate(block):
             rows, values = pairs.of(users[number])
             item_rows[line, : len(rows)], ratings[line, : len(rows)] = rows, values
-        inputs = {"item_rows": item_rows, "ratings": ratings}
+        inputs: dict[str, npt.NDArray[Any]] = {"item_rows": item_rows, "ratings": ratings}
         if profiles is not None:
             inputs["profile"] = profiles[block]
         embedded = start.exported.run("embed_user", **inputs)

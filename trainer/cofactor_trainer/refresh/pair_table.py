@@ -10,6 +10,11 @@ from cofactor_trainer.data.dataset import Float64Array, Int64Array
 Rows = npt.NDArray[np.integer]
 
 
+def sums_by_row(rows: Rows, values: Float64Array, n_rows: int) -> Float64Array:
+    """Add up values (n,) by row (n,): (n_rows,)."""
+    return np.bincount(rows, values, n_rows).astype(np.float64)
+
+
 class PairTable:
     """Values of pairs of rows of two sides, such as users and items, by row of the first side."""
 

@@ -1,8 +1,8 @@
 """Move the rows of a ranking by what its ratings have gained and lost.
 
 A rated item counts as draws from the user's softmax over the catalogue, as in training. The steps are those of
-`rating_rows`, for the multinomial likelihood: one Newton step from the gradient of the changes. The items of the softmax
-are fitted one by one, with the normalisers of the users fixed: their likelihood is then that of Poisson counts.
+`rating_rows`, for the multinomial likelihood: one Newton step from the gradient of the changes. The items of the
+softmax are fitted one by one, with the normalisers of the users fixed: their likelihood is then that of Poisson counts.
 """
 
 from __future__ import annotations

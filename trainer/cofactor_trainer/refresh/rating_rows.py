@@ -2,8 +2,8 @@
 
 A trained row is close to the maximum of a posterior: a Gaussian prior over rows times the likelihood of the ratings. In
 such a maximum the gradient is 0, so after a change only the changed ratings have a gradient, and one Gauss-Newton step
-with the curvature of all ratings leads to the new maximum (recursive least squares, through the sigmoid of the ratings).
-Rows without changes stay as they are, bit for bit. A new row starts from the prior and takes several steps.
+with the curvature of all ratings leads to the new maximum. This is recursive least squares through the sigmoid of the
+ratings. Rows without changes stay as they are, bit for bit. A new row starts from the prior and takes several steps.
 
 The formula has two sides: with the items fixed it moves users, with the users fixed it moves items.
 """

@@ -128,13 +128,17 @@ def _model(exported: ExportedVersion) -> TrainedModel:
         for order in (manifest.default_order, manifest.new_user_order)
     ]
     ends = manifest.rating_range
+    user_factors, user_bias, item_factors, item_bias = (
+        np.array(exported.tables[name], np.float32)
+        for name in ("user_factors", "user_bias", "item_factors", "item_bias")
+    )
     return TrainedModel(
         architecture="dot-product",
         objective=objective,
-        **{
-            name: np.array(exported.tables[name], np.float32)
-            for name in ("user_factors", "user_bias", "item_factors", "item_bias")
-        },
+        user_factors=user_factors,
+        user_bias=user_bias,
+        item_factors=item_factors,
+        item_bias=item_bias,
         global_bias=float(manifest.global_bias),
         rating_range=(float(ends.low), float(ends.high)) if manifest.HasField("rating_range") else None,
         n_dot_factors=manifest.user_factor_count - n_ranking,

@@ -1,8 +1,8 @@
 """Start from the rows of a version and learn what is new (docs/decisions/0018-warm-start.md).
 
 Users and items that the version knows keep their rows. New users are folded in, new items are fitted to their ratings,
-and the rows of users whose ratings changed take one step. Items that the version knows take a step only if the embedding
-space is renewed: otherwise embeddings of the version stay valid for the new one.
+and the rows of users whose ratings changed take one step. Items that the version knows take a step only if the
+embedding space is renewed: otherwise embeddings of the version stay valid for the new one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cofactor_trainer.graphs.ranking_prior import HIGHEST_WEIGHT, LOWEST_WEIGHT
 from cofactor_trainer.refresh.changes import Changes, find_changes
 from cofactor_trainer.refresh.item_priors import error_variance, prior_of_items
 from cofactor_trainer.refresh.new_users import fold_in_users
-from cofactor_trainer.refresh.pair_table import PairTable
+from cofactor_trainer.refresh.pair_table import PairTable, sums_by_row
 from cofactor_trainer.refresh.ranking_rows import RankingItems, move_ranking_users
 from cofactor_trainer.refresh.rating_rows import RatingSide
 from cofactor_trainer.refresh.starting_version import StartingVersion
@@ -142,9 +142,7 @@ def _learn_ratings(
         return
     gradients = _Gradients.of(changes)
     model = rating_part(parts.model)
-    settled = dataset.select_ratings(
-        ~(changes.is_new_user[dataset.user_rows] | changes.is_new_item[dataset.item_rows])
-    )
+    settled = dataset.select_ratings(~(changes.is_new_user[dataset.user_rows] | changes.is_new_item[dataset.item_rows]))
     all_items = np.column_stack([rating_part(start.model).item_factors, start.model.item_bias]).astype(np.float64)
     item_prior = prior_of_items(all_items, error_variance(model, settled))
 
@@ -183,14 +181,12 @@ def _learn_ranking(
     gradients = _Gradients.of(changes)
     weights = _draws(start, dataset.ratings.astype(np.float64))
     change = _draws(start, changes.after) - _draws(start, changes.before)
-    totals = np.bincount(dataset.user_rows, weights, dataset.n_users + 1)
+    totals = sums_by_row(dataset.user_rows, weights, dataset.n_users + 1)
     is_known_item = ~changes.is_new_item
     rows_of_version = TwoParts.of(start.model).ranking_items
     assert rows_of_version is not None
     item_prior = prior_of_items(rows_of_version)
-    ranking = RankingItems.of(
-        users[:-1], items[:-1][is_known_item], totals[:-1], item_prior.mean, item_prior.precision
-    )
+    ranking = RankingItems.of(users[:-1], items[:-1][is_known_item], totals[:-1], item_prior.mean, item_prior.precision)
     ranking.fit(
         items,
         np.flatnonzero(changes.is_new_item).astype(np.int64),
