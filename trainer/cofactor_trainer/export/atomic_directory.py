@@ -43,10 +43,10 @@ def _rename(temporary: Path, target: Path) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text file atomically: an interrupted process leaves the old file or the new one."""
+    """Write a text file atomically: an interrupted process, or a power cut, leaves the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        write_synced(temporary, text)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

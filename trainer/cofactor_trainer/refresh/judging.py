@@ -21,6 +21,7 @@ from cofactor_trainer.scoring.trained_model import TrainedModel
 RANKED_ITEMS = 10
 _RESAMPLES = 2_000
 _INTERVAL = (2.5, 97.5)
+_FEWEST_USERS = 5
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Comparison:
         lower_is_better: True for errors.
         running: value of the running version.
         new: value of the new model.
-        interval: 95 % interval of new less running, of a paired bootstrap over users.
+        interval: 95 % interval of new less running, of a paired bootstrap over users; None with fewer than 5 users,
+            who say too little about others.
         n_users: number of users.
     """
 
@@ -40,28 +42,31 @@ class Comparison:
     lower_is_better: bool
     running: float
     new: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     n_users: int
 
     @property
     def is_worse(self) -> bool:
         """True if the whole interval says that the new model is worse."""
-        return self.interval[0] > 0 if self.lower_is_better else self.interval[1] < 0
+        return self._is_surely(1.0 if self.lower_is_better else -1.0)
 
     @property
     def is_better(self) -> bool:
         """True if the whole interval says that the new model is better."""
-        return self.interval[1] < 0 if self.lower_is_better else self.interval[0] > 0
+        return self._is_surely(-1.0 if self.lower_is_better else 1.0)
 
     def describe(self) -> str:
         """Say in one line what came out."""
         verdict = "worse" if self.is_worse else "better" if self.is_better else "no difference to be seen"
-        low, high = self.interval
-        difference = self.new - self.running
+        between = "" if self.interval is None else "95 % interval {:+.4f} to {:+.4f}, ".format(*self.interval)
         return (
-            f"{self.measure}: running {self.running:.4f}, new {self.new:.4f}, difference {difference:+.4f} (95 % "
-            f"interval {low:+.4f} to {high:+.4f}, {self.n_users:,} users): {verdict}"
+            f"{self.measure}: running {self.running:.4f}, new {self.new:.4f}, difference "
+            f"{self.new - self.running:+.4f} ({between}{self.n_users:,} users): {verdict}"
         )
+
+    def _is_surely(self, sign: float) -> bool:
+        """Return True if the whole interval has a sign."""
+        return self.interval is not None and min(sign * end for end in self.interval) > 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the comparison as values that JSON can express."""
@@ -69,7 +74,7 @@ class Comparison:
             "running": self.running,
             "new": self.new,
             "difference": self.new - self.running,
-            "interval": list(self.interval),
+            "interval": None if self.interval is None else list(self.interval),
             "users": self.n_users,
         }
 
@@ -120,7 +125,8 @@ def _compare(
     running, new = values
     _, users = np.unique(user_rows, return_inverse=True)
     counts = np.bincount(users).astype(np.float64)
-    interval = _paired_interval(sums_by_row(users, new - running, len(counts)), counts)
+    enough = len(counts) >= _FEWEST_USERS
+    interval = _paired_interval(sums_by_row(users, new - running, len(counts)), counts) if enough else None
     return Comparison(measure, lower_is_better, float(running.mean()), float(new.mean()), interval, len(counts))
 
 

@@ -2,7 +2,7 @@
 
 A rated item counts as draws from the user's softmax over the catalogue, as in training. The steps are those of
 `rating_rows`, for the multinomial likelihood: one Newton step from the gradient of the changes. The items of the
-softmax are fitted one by one, with the normalisers of the users fixed: their likelihood is then that of Poisson counts.
+softmax are fitted one by one, each against all others, whose part in the users' normalisers is fixed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from cofactor_trainer.refresh.pair_table import PairTable
 
 # More users do not visibly change the curvature of an item.
 MAX_USERS = 5_000
-_STEPS_OF_A_NEW_ITEM = 6
+_STEPS_OF_A_NEW_ITEM = 12
+_HALVINGS = 10
 _USERS_AT_ONCE = 256
 # Scores in memory at a time.
 _SCORES_AT_ONCE = 1 << 24
@@ -103,28 +104,55 @@ class RankingItems:
         """Move some items by one step, in place: rows (n_items + 1, r + 1), moved (m,), changes by item."""
         for row in moved:
             user_rows, weights = changes.of(row)
-            gradient = weights @ self.users[user_rows]
-            rows[row] += np.linalg.solve(self._curvature(self._counts(rows[row])), gradient)
+            # These items have a part in the normalisers.
+            shares = np.exp(np.minimum(self._scores(rows[row]), 0))
+            rows[row] += np.linalg.solve(self._curvature(shares), weights @ self.users[user_rows])
 
     def fit(self, rows: Float64Array, fitted: Int64Array, weights_by_item: PairTable) -> None:
         """Fit new items to their weights, in place: rows (n_items + 1, r + 1), fitted (m,)."""
         for row in fitted:
             user_rows, weights = weights_by_item.of(row)
-            pull = weights @ self.users[user_rows]
-            values = self.mean.copy()
-            for _ in range(_STEPS_OF_A_NEW_ITEM):
-                counts = self._counts(values)
-                gradient = pull - counts @ self.users[self.sample] - self.precision @ (values - self.mean)
-                values += np.linalg.solve(self._curvature(counts), gradient)
-            rows[row] = values
+            rows[row] = self._mode(weights @ self.users[user_rows])
 
-    def _counts(self, row: Float64Array) -> Float64Array:
-        """Return how many draws of the item are expected of every user of the sample, (s,)."""
-        shares = np.exp(np.minimum(self.users[self.sample] @ row - self.normalisers, 0))
-        counts: Float64Array = self.sample_totals * shares
-        return counts
+    def _mode(self, pull: Float64Array) -> Float64Array:
+        """Return the mode of the posterior of a new item: pull (r + 1,) is the weighted sum of its users' rows.
 
-    def _curvature(self, counts: Float64Array) -> Float64Array:
+        Newton steps, each of them halved until the posterior rises.
+        """
+        values = self.mean.copy()
+        density = self._log_density(values, pull)
+        for _ in range(_STEPS_OF_A_NEW_ITEM):
+            shares = expit(self._scores(values))
+            gradient = pull - (self.sample_totals * shares) @ self.users[self.sample]
+            gradient -= self.precision @ (values - self.mean)
+            step = np.linalg.solve(self._curvature(shares), gradient)
+            for _ in range(_HALVINGS):
+                higher = self._log_density(values + step, pull)
+                if higher >= density:
+                    values, density = values + step, higher
+                    break
+                step /= 2
+        return values
+
+    def _log_density(self, row: Float64Array, pull: Float64Array) -> float:
+        """Return the logarithm of the posterior of a new item, up to a constant."""
+        distance = row - self.mean
+        likelihood = pull @ row - self.sample_totals @ np.logaddexp(0, self._scores(row))
+        return float(likelihood - distance @ self.precision @ distance / 2)
+
+    def _scores(self, row: Float64Array) -> Float64Array:
+        """Return the logits of an item against all others, for the users of the sample, (s,)."""
+        scores: Float64Array = self.users[self.sample] @ row - self.normalisers
+        return scores
+
+    def _curvature(self, shares: Float64Array) -> Float64Array:
         users = self.users[self.sample]
-        curvature: Float64Array = (users * counts[:, None]).T @ users + self.precision
+        variances = self.sample_totals * shares * (1 - shares)
+        curvature: Float64Array = (users * variances[:, None]).T @ users + self.precision
         return curvature
+
+
+def expit(logits: Float64Array) -> Float64Array:
+    """Return 1 / (1 + exp(-x)), without overflow."""
+    shares: Float64Array = 0.5 + 0.5 * np.tanh(logits / 2)
+    return shares
