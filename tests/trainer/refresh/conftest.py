@@ -7,7 +7,7 @@ import pytest
 from cofactor_trainer.data.rating_files import read_ratings
 from cofactor_trainer.export.version_writer import export_version
 from cofactor_trainer.refresh.starting_version import read_starting_version
-from tests.support.growing_films import exact_model_and_ratings, rows_of, write_table
+from tests.trainer.refresh.growing_films import exact_model_and_ratings, rows_of, write_table
 
 
 @pytest.fixture(scope="package")

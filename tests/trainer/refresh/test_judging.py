@@ -8,7 +8,7 @@ import pytest
 from cofactor_trainer.data.splits import random_split
 from cofactor_trainer.refresh.judging import compare_models, is_better, is_worse
 from cofactor_trainer.scoring.trained_model import select_rows
-from tests.support.growing_films import exact_model_and_ratings
+from tests.trainer.refresh.growing_films import exact_model_and_ratings
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from cofactor_trainer.__main__ import main
 from cofactor_trainer.export.publish import publish_version
 from cofactor_trainer.export.version_reader import read_version
 from cofactor_trainer.refresh.repository_lock import LOCK_FILE
-from tests.support.growing_films import rows_of, unrated_rows, write_table
+from tests.trainer.refresh.growing_films import rows_of, unrated_rows, write_table
 
 # Files of the folder of a model that the tests begin with.
 BEFORE = {"1"}

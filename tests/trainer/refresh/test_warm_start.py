@@ -17,7 +17,7 @@ from cofactor_trainer.refresh.hold_out import compare
 from cofactor_trainer.refresh.starting_version import read_starting_version
 from cofactor_trainer.refresh.warm_start import warm_start
 from cofactor_trainer.scoring.numpy_scorer import predict_ratings
-from tests.support.growing_films import rows_of, unrated_rows, write_table
+from tests.trainer.refresh.growing_films import rows_of, unrated_rows, write_table
 
 TABLES = ("user_factors", "user_bias", "item_factors", "item_bias")
 # A new user whose id comes first, and a new item whose id comes first: all rows change their numbers.
