@@ -4,10 +4,12 @@ import shutil
 
 import pytest
 
+from cofactor_trainer.__main__ import main
 from cofactor_trainer.data.rating_files import read_ratings
+from cofactor_trainer.export.version_reader import read_version
 from cofactor_trainer.export.version_writer import export_version
 from cofactor_trainer.refresh.starting_version import read_starting_version
-from tests.trainer.refresh.growing_films import exact_model_and_ratings, rows_of, write_table
+from tests.trainer.refresh.growing_films import NEWCOMERS, exact_model_and_ratings, rows_of, unrated_rows, write_table
 
 
 @pytest.fixture(scope="package")
@@ -46,3 +48,15 @@ def grown(first, tmp_path):
         return read_ratings(write_table(tmp_path / "grown.csv", rows, *batches))
 
     return read
+
+
+@pytest.fixture(scope="package")
+def refreshed(first_version, first, tmp_path_factory):
+    """Version directories that two commands made of the same new table: kept and renewed."""
+    folder = tmp_path_factory.mktemp("refreshed")
+    news = [*unrated_rows(*first, per_user=2, shift=0.5), *NEWCOMERS]
+    table = write_table(folder / "ratings.csv", rows_of(first[1]), news)
+    for choice in ("keep", "renew"):
+        flags = ("--embedding-space", choice, "--output", str(folder), "--version", choice)
+        assert main(["train", "--dataset", str(table), "--warm-start", str(first_version), *flags]) == 0
+    return {choice: read_version(folder / "films" / choice) for choice in ("keep", "renew")}

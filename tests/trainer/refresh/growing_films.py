@@ -14,6 +14,14 @@ from cofactor_trainer.scoring.trained_model import TrainedModel
 from tests.support.synthetic import make_dataset, make_two_part_model
 
 Row = tuple[str, str, float]
+# A new user whose id comes first, and a new item whose id comes first: all rows change their numbers.
+NEWCOMERS: list[Row] = [
+    ("a", "i000", 5.0),
+    ("a", "i001", 4.5),
+    ("a", "an", 5.0),
+    ("u003", "an", 5.0),
+    ("u004", "an", 4.5),
+]
 
 
 def exact_model_and_ratings() -> tuple[TrainedModel, RatingsDataset]:

@@ -17,11 +17,9 @@ from cofactor_trainer.refresh.hold_out import compare
 from cofactor_trainer.refresh.starting_version import read_starting_version
 from cofactor_trainer.refresh.warm_start import warm_start
 from cofactor_trainer.scoring.numpy_scorer import predict_ratings
-from tests.trainer.refresh.growing_films import rows_of, unrated_rows, write_table
+from tests.trainer.refresh.growing_films import NEWCOMERS, rows_of, unrated_rows
 
 TABLES = ("user_factors", "user_bias", "item_factors", "item_bias")
-# A new user whose id comes first, and a new item whose id comes first: all rows change their numbers.
-NEWCOMERS = [("a", "i000", 5.0), ("a", "i001", 4.5), ("a", "an", 5.0), ("u003", "an", 5.0), ("u004", "an", 4.5)]
 
 
 def test_changes_are_found_by_id(start, grown, first):
@@ -46,7 +44,10 @@ def test_without_news_the_model_stays_as_it_is_bit_for_bit(start, first):
 
 @pytest.mark.parametrize("keeps_space", [True, False])
 def test_only_what_news_concern_moves(start, first, grown, keeps_space):
-    dataset = grown([("u003", "i050", 0.5)] if ("u003", "i050") not in first[1].user_ids else [])
+    rated = {item for user, item, _ in rows_of(first[1]) if user == "u003"}
+    others = {item for user, item, _ in rows_of(first[1]) if user != "u003"}
+    item = min(others - rated)
+    dataset = grown([("u003", item, 0.5)])
     result = warm_start(start, dataset, keeps_space=keeps_space)
     users = [start.user_ids.index(user_id) for user_id in dataset.user_ids]
     items = [start.item_ids.index(item_id) for item_id in dataset.catalogue.item_ids]
@@ -57,7 +58,7 @@ def test_only_what_news_concern_moves(start, first, grown, keeps_space):
         item for row, item in enumerate(dataset.catalogue.item_ids) if differs(result.model, row, start, items, "item")
     ]
     assert moved_users == ["u003"]
-    assert moved_items == ([] if keeps_space else ["i050"])
+    assert moved_items == ([] if keeps_space else [item])
 
 
 def differs(model, row, start, rows, side):
@@ -93,18 +94,6 @@ def test_ratings_that_a_user_gained_are_learnt(start, first, grown):
         np.square(predict_ratings(either, held_out) - held_out.ratings).mean() for either in (first[0], model)
     )
     assert new < 0.85 * stale
-
-
-@pytest.fixture(scope="module")
-def refreshed(first_version, first, tmp_path_factory):
-    """Version directories that two commands made of the same new table: kept and renewed."""
-    folder = tmp_path_factory.mktemp("refreshed")
-    news = [*unrated_rows(*first, per_user=2, shift=0.5), *NEWCOMERS]
-    table = write_table(folder / "ratings.csv", rows_of(first[1]), news)
-    for choice in ("keep", "renew"):
-        flags = ("--embedding-space", choice, "--output", str(folder), "--version", choice)
-        assert main(["train", "--dataset", str(table), "--warm-start", str(first_version), *flags]) == 0
-    return {choice: read_version(folder / "films" / choice) for choice in ("keep", "renew")}
 
 
 def test_an_embedding_of_the_old_version_gives_the_same_scores_on_the_new_one(refreshed, first_version):

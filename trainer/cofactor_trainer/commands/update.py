@@ -99,7 +99,7 @@ def _update(arguments: argparse.Namespace, console: Console) -> Outcome:
         return Outcome("nothing-new", details)
     split = new.hold_out(arguments.validation_fraction, arguments.split_seed)
     judged = training.learn(split.train)
-    details |= {"judgement": _judge(training, split, judged, console)}
+    details["judgement"] = _judge(training, split, judged, console) | {"chosen": _how_chosen(new)}
     if not details["judgement"]["accepted" if arguments.require == "not-worse" else "better"]:
         return Outcome("not-better", details)
     if arguments.dry_run:
@@ -146,6 +146,10 @@ def _judge(training: WarmTraining, split: Split, judged: WarmStart, console: Con
         "better": is_better(comparisons),
         "measures": {comparison.measure: comparison.to_json() for comparison in comparisons},
     }
+
+
+def _how_chosen(new: NewData) -> str:
+    return "latest" if new.has_times else "random"
 
 
 def _changes(new: NewData) -> dict[str, int]:
