@@ -1,13 +1,13 @@
 """Compare a warm start with full retraining, after 1 % of new ratings of MovieLens 100k.
 
-    python -m benchmarks.refresh [--seeds 42 43 44 45 46] [--runs 3] [--cache FILE] [--check]
-        [--output docs/benchmarks/refresh.md]
+    python -m benchmarks.refresh [--seeds 42 43 44 45 46] [--runs 3] [--large] [--cache FILE]
+        [--check] [--output docs/benchmarks/refresh.md]
 
 COFACTOR_ML100K names the folder of MovieLens 100k. A random 20 % of the ratings are held out and judge every model. Of
 the others, 1 % are new: a random choice, or the latest. The first version is trained on the rest with the default
 recipe and exported; then the default recipe is trained again on everything, and a warm start learns the new ratings.
-Further parts: ten warm starts in a row, each from the version before it, and the whole commands on MovieLens and on a
-generated table of a million ratings. --cache keeps the lines of the parts that are done, so that a run can go on.
+Further parts: ten warm starts in a row, each from the version before it, and the whole commands on MovieLens and,
+with --large, on a generated table of a million ratings. --cache keeps the lines of the parts that are done, so that a run can go on.
 Targets: a warm start takes at most 10 % of the processor time of training, and its error is at most 0.002 higher on
 average.
 """
@@ -46,7 +46,7 @@ from cofactor_trainer.training.ranking_part import add_ranking_part
 from cofactor_trainer.training.train import train
 
 SEEDS = (42, 43, 44, 45, 46)
-N_IN_A_ROW = 10
+N_IN_A_ROW, N_SPLITS_IN_A_ROW = 10, 2
 LARGE_TABLE = 1_000_000
 MAX_TIME_SHARE, MAX_ERROR_DIFFERENCE = 0.10, 0.002
 # Two-sided 95 % quantiles of Student's t by degrees of freedom.
@@ -172,7 +172,7 @@ def _verdict(text: str, met: bool) -> str:
 def measure_in_a_row(seeds: Sequence[int]) -> dict[str, list[str]]:
     """Learn the latest tenth of the ratings in ten warm starts; return the differences to full training by step."""
     dataset = load_100k(ml_100k_folder(), by_title=True)
-    found: dict[str, list[list[tuple[float, float]]]] = {"keep": [], "renew": []}
+    found: dict[str, list[tuple[float, float]]] = {"keep": [], "renew": []}
     for seed in seeds:
         split = random_split(dataset, 0.2, seed)
         reference = errors(train_in_full(split.train), split)
@@ -189,13 +189,12 @@ def measure_in_a_row(seeds: Sequence[int]) -> dict[str, list[str]]:
                     model = warm_start(read_starting_version(path), ratings, keeps_space=choice == "keep").model
                     path = export(model, ratings, Path(folder), str(step))
             mse, ndcg = errors(model, split)
-            runs.append([(mse - reference[0], ndcg - reference[1])])
-            print(f"split {seed}, ten in a row, {choice}: {runs[-1][-1]}", flush=True)
+            runs.append((mse - reference[0], ndcg - reference[1]))
+            print(f"split {seed}, ten in a row, {choice}: {runs[-1][0]:+.4f}, {runs[-1][1]:+.4f}", flush=True)
     lines = []
     for choice, runs in found.items():
-        mse, mse_half = mean_and_interval([run[-1][0] for run in runs])
-        ndcg, ndcg_half = mean_and_interval([run[-1][1] for run in runs])
-        lines.append(f"| {choice} | {mse:+.4f} ± {mse_half:.4f} | {ndcg:+.4f} ± {ndcg_half:.4f} |")
+        columns = [", ".join(f"{pair[place]:+.4f}" for pair in runs) for place in (0, 1)]
+        lines.append(f"| {choice} | {columns[0]} | {columns[1]} |")
     return {"row": lines}
 
 
@@ -204,6 +203,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="seeds of the splits (default: 42 to 46)")
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="rounds of the commands")
+    parser.add_argument("--large", action="store_true", help="run the commands on a table of a million ratings, too")
     parser.add_argument("--cache", type=Path, metavar="FILE", help="lines of the parts that are done")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
     parser.add_argument("--output", type=Path, metavar="PAGE", help="Markdown page to write")
@@ -215,17 +215,18 @@ def main() -> int:
     measures: dict[str, Callable[[], dict[str, list[str]]]] = {
         "errors": lambda: measure_one_refresh(flags.seeds),
         "commands": lambda: {"commands": measure_commands("MovieLens 100k", load_100k(ml_100k_folder()), flags.runs)},
-        "row": lambda: measure_in_a_row(flags.seeds[:3]),
-        "large": lambda: {
-            "large": measure_commands(f"generated, {LARGE_TABLE:,} ratings", made_ratings(LARGE_TABLE), 1)
-        },
+        "row": lambda: measure_in_a_row(flags.seeds[:N_SPLITS_IN_A_ROW]),
     }
+    if flags.large:
+        measures["large"] = lambda: {
+            "large": measure_commands(f"generated, {LARGE_TABLE:,} ratings", made_ratings(LARGE_TABLE), 1)
+        }
     for name, measure in measures.items():
         if name not in parts:
             parts |= measure()
             if flags.cache is not None:
                 flags.cache.write_text(json.dumps(parts), encoding="utf-8")
-    page = document(parts, flags.seeds, flags.runs)
+    page = document(parts, flags.seeds, flags.seeds[:N_SPLITS_IN_A_ROW], flags.runs)
     print(page)
     if flags.output is not None:
         flags.output.write_text(page, encoding="utf-8")

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import torch
 
 
-def document(parts: dict[str, list[str]], seeds: Sequence[int], runs: int) -> str:
-    """Return the page."""
-    splits, few = ", ".join(map(str, seeds)), ", ".join(map(str, seeds[:3]))
-    command = f"python -m benchmarks.refresh --seeds {' '.join(map(str, seeds))} --runs {runs}"
+def document(parts: dict[str, list[str]], seeds: Sequence[int], few_seeds: Sequence[int], runs: int) -> str:
+    """Return the page; ``few_seeds`` are those of the splits with ten warm starts in a row."""
+    splits, few = ", ".join(map(str, seeds)), " and ".join(map(str, few_seeds))
+    large = " --large" if "large" in parts else ""
+    command = f"python -m benchmarks.refresh --seeds {' '.join(map(str, seeds))} --runs {runs}{large}"
     return f"""# Warm start against full training
 
 What `cofactor-train --warm-start` ([refresh.md](../refresh.md)) costs and misses after 1 % of new ratings. MovieLens
@@ -43,20 +44,21 @@ Targets: at most 10 % of the time, and an error at most 0.002 higher on average.
 {_rows(parts["verdict"])}
 
 ## Ten warm starts in a row
-The latest tenth of the ratings, in ten warm starts of 1 % each, against one full training. Splits {few}.
+The latest tenth of the ratings, in ten warm starts of 1 % each, against one full training: differences
+on the splits {few}.
 
 | embedding space | MSE | NDCG@10 |
 |---|---|---|
 {_rows(parts["row"])}
 
 ## Whole commands
-Seconds of processor time from the command line to the exported version, medians of up to {runs} rounds, in turn. A full
+Seconds of processor time from the command line to the exported version, medians of {runs} rounds, in turn. A full
 command trains twice and measures; a warm one learns twice and measures. Both import torch, read the table and export,
 which no warm start can save. That is why the share is higher than in training, most of all on a small table.
 
 | table | in full | `--warm-start` | share |
 |---|---|---|---|
-{_rows(parts["commands"] + parts["large"])}
+{_rows(parts["commands"] + parts.get("large", []))}
 """
 
 
