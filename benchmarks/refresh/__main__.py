@@ -7,9 +7,9 @@ COFACTOR_ML100K names the folder of MovieLens 100k. A random 20 % of the ratings
 the others, 1 % are new: a random choice, or the latest. The first version is trained on the rest with the default
 recipe and exported; then the default recipe is trained again on everything, and a warm start learns the new ratings.
 Further parts: ten warm starts in a row, each from the version before it, and the whole commands on MovieLens and,
-with --large, on a generated table of a million ratings. --cache keeps the lines of the parts that are done, so that a run can go on.
-Targets: a warm start takes at most 10 % of the processor time of training, and its error is at most 0.002 higher on
-average.
+with --large, on a generated table of a million ratings. --cache keeps the lines of the parts that are done, so that a
+run can go on. Targets: a warm start takes at most 10 % of the processor time of training, and its error is at most
+0.002 higher on average.
 """
 
 from __future__ import annotations
