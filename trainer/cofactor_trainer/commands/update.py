@@ -107,22 +107,11 @@ def _update(arguments: argparse.Namespace, console: Console) -> Outcome:
     version = arguments.version or version_of_time(model_dir, datetime.now(UTC))
     finished = training.finish(new, split, judged, arguments.model, version)
     console.print("exporting, and comparing every graph with torch")
-    _publish(finished, arguments, running)
-    is_kept = finished.lineage is not None and finished.lineage.embedding_space is not None
-    return Outcome(
-        "published",
-        details
-        | {
-            "version": version,
-            "label": arguments.label,
-            "canary_percent": arguments.canary_percent,
-            "embedding_space": "kept" if is_kept else "renewed",
-        },
-    )
+    return Outcome("published", details | _publish(finished, arguments, running))
 
 
-def _publish(finished: FinishedTraining, arguments: argparse.Namespace, running: str) -> None:
-    """Export, publish and label a version. Wherever this is interrupted, the repository is valid.
+def _publish(finished: FinishedTraining, arguments: argparse.Namespace, running: str) -> dict[str, Any]:
+    """Export, publish and label a version, and describe it. Wherever this is interrupted, the repository is valid.
 
     The running version is made stable first: otherwise the new one would serve everyone from its first moment.
     """
@@ -132,6 +121,13 @@ def _publish(finished: FinishedTraining, arguments: argparse.Namespace, running:
         pin_stable(model_dir, running)
         publish_version(exported, str(arguments.repository), arguments.sign_key)
     label_canary(model_dir, arguments.label, finished.version, arguments.canary_percent)
+    is_kept = finished.lineage is not None and finished.lineage.embedding_space is not None
+    return {
+        "version": finished.version,
+        "label": arguments.label,
+        "canary_percent": arguments.canary_percent,
+        "embedding_space": "kept" if is_kept else "renewed",
+    }
 
 
 def _judge(training: WarmTraining, split: Split, judged: WarmStart, console: Console) -> dict[str, Any]:

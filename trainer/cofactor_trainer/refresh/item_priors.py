@@ -17,21 +17,21 @@ _SAMPLED_RATINGS = 100_000
 
 
 @dataclass(frozen=True)
-class ItemPrior:
-    """A Gaussian prior over item rows: mean (d + 1,) and precision (d + 1, d + 1)."""
+class RowPrior:
+    """A Gaussian prior over rows: mean (d + 1,) and precision (d + 1, d + 1)."""
 
     mean: Float64Array
     precision: Float64Array
 
 
-def prior_of_items(rows: Float64Array, noise: float = 1.0) -> ItemPrior:
+def prior_of_items(rows: Float64Array, noise: float = 1.0) -> RowPrior:
     """Return a prior with the covariance of known items around the unknown item.
 
     rows (n_items + 1, d + 1) of the version, the unknown item last; noise is the variance of a rating's error, in whose
     units the precision is.
     """
     covariance = regularise(np.atleast_2d(np.cov(rows[:-1], rowvar=False, bias=True)))
-    return ItemPrior(rows[-1].copy(), (np.linalg.inv(covariance) * noise).astype(np.float64))
+    return RowPrior(rows[-1].copy(), (np.linalg.inv(covariance) * noise).astype(np.float64))
 
 
 def error_variance(model: TrainedModel, dataset: RatingsDataset) -> float:

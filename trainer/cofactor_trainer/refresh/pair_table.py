@@ -8,6 +8,7 @@ import numpy.typing as npt
 from cofactor_trainer.data.dataset import Float64Array, Int64Array
 
 Rows = npt.NDArray[np.integer]
+Floats = npt.NDArray[np.floating]
 
 
 def sums_by_row(rows: Rows, values: Float64Array, n_rows: int) -> Float64Array:
@@ -18,7 +19,7 @@ def sums_by_row(rows: Rows, values: Float64Array, n_rows: int) -> Float64Array:
 class PairTable:
     """Values of pairs of rows of two sides, such as users and items, by row of the first side."""
 
-    def __init__(self, own_rows: Rows, other_rows: Rows, values: npt.NDArray[np.floating], n_rows: int) -> None:
+    def __init__(self, own_rows: Rows, other_rows: Rows, values: Floats, n_rows: int) -> None:
         """Sort the pairs: own_rows (n,), other_rows (n,), values (n,); n_rows of the first side."""
         order = np.argsort(own_rows, kind="stable")
         self._other_rows = other_rows[order].astype(np.int64)

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cofactor_trainer.data.dataset import Float64Array, Int64Array, RatingsDataset
+from cofactor_trainer.data.dataset import BoolArray, Float64Array, Int64Array, RatingsDataset
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.export.lineage import Lineage
 from cofactor_trainer.graphs.ranking_fold_in import RankingSpace
 from cofactor_trainer.graphs.ranking_prior import HIGHEST_WEIGHT, LOWEST_WEIGHT
 from cofactor_trainer.refresh.changes import Changes, find_changes
-from cofactor_trainer.refresh.item_priors import error_variance, prior_of_items
+from cofactor_trainer.refresh.item_priors import RowPrior, error_variance, prior_of_items
 from cofactor_trainer.refresh.new_users import fold_in_users
-from cofactor_trainer.refresh.pair_table import PairTable, sums_by_row
+from cofactor_trainer.refresh.pair_table import Floats, PairTable, Rows, sums_by_row
 from cofactor_trainer.refresh.ranking_rows import RankingItems, move_ranking_users
 from cofactor_trainer.refresh.rating_rows import RatingSide
 from cofactor_trainer.refresh.starting_version import StartingVersion
@@ -124,8 +124,8 @@ class _Gradients:
     A new user was folded in with the known items, so only new items have a gradient. A new item was fitted to all.
     """
 
-    of_users: np.ndarray
-    of_items: np.ndarray
+    of_users: BoolArray
+    of_items: BoolArray
 
     @classmethod
     def of(cls, changes: Changes) -> _Gradients:
@@ -138,37 +138,45 @@ def _learn_ratings(
 ) -> None:
     """Move the rows of the rating part."""
     users, items, prior = parts.rating_users, parts.rating_items, start.prior
-    if users is None or items is None or prior is None:
+    old_items = TwoParts.of(start.model).rating_items
+    if users is None or items is None or prior is None or old_items is None:
         return
-    gradients = _Gradients.of(changes)
-    model = rating_part(parts.model)
-    settled = dataset.select_ratings(~(changes.is_new_user[dataset.user_rows] | changes.is_new_item[dataset.item_rows]))
-    all_items = np.column_stack([rating_part(start.model).item_factors, start.model.item_bias]).astype(np.float64)
-    item_prior = prior_of_items(all_items, error_variance(model, settled))
-
-    def side(others: Float64Array, mean: Float64Array, precision: Float64Array, *, of_items: bool) -> RatingSide:
-        chosen = gradients.of_items if of_items else gradients.of_users
-        n_rows = dataset.n_items + 1 if of_items else dataset.n_users + 1
-
-        def table(user_rows: np.ndarray, item_rows: np.ndarray, values: np.ndarray) -> PairTable:
-            own, other = (item_rows, user_rows) if of_items else (user_rows, item_rows)
-            return PairTable(own, other, values, n_rows)
-
-        def changed(values: Float64Array) -> PairTable:
-            there = chosen & ~np.isnan(values)
-            return table(changes.user_rows[there], changes.item_rows[there], values[there])
-
-        ratings = table(dataset.user_rows, dataset.item_rows, dataset.ratings)
-        gained, lost = changed(changes.after), changed(changes.before)
-        return RatingSide(others, ratings, gained, lost, mean, precision, model.global_bias, model.rating_range)
-
-    item_side = side(users, item_prior.mean, item_prior.precision, of_items=True)
+    gradients, model = _Gradients.of(changes), rating_part(parts.model)
+    is_news = changes.is_new_user[dataset.user_rows] | changes.is_new_item[dataset.item_rows]
+    item_prior = prior_of_items(old_items, error_variance(model, dataset.select_ratings(~is_news)))
+    item_side = _rating_side(model, dataset, changes, gradients.of_items, users, item_prior, of_items=True)
     item_side.fit(items, np.flatnonzero(changes.is_new_item).astype(np.int64))
-    side(items, prior.mean, prior.precision, of_items=False).move(
-        users, np.unique(changes.user_rows[gradients.of_users])
-    )
+    user_prior = RowPrior(prior.mean, prior.precision)
+    user_side = _rating_side(model, dataset, changes, gradients.of_users, items, user_prior, of_items=False)
+    user_side.move(users, np.unique(changes.user_rows[gradients.of_users]))
     if moves_items:
         item_side.move(items, np.unique(changes.item_rows[gradients.of_items]))
+
+
+def _rating_side(
+    model: TrainedModel,
+    dataset: RatingsDataset,
+    changes: Changes,
+    chosen: BoolArray,
+    others: Float64Array,
+    prior: RowPrior,
+    *,
+    of_items: bool,
+) -> RatingSide:
+    """Return the users or the items of the rating part; ``chosen`` marks the changes that have a gradient."""
+    n_rows = dataset.n_items + 1 if of_items else dataset.n_users + 1
+
+    def table(user_rows: Rows, item_rows: Rows, values: Floats) -> PairTable:
+        own, other = (item_rows, user_rows) if of_items else (user_rows, item_rows)
+        return PairTable(own, other, values, n_rows)
+
+    gained, lost = (
+        table(changes.user_rows[there], changes.item_rows[there], values[there])
+        for values in (changes.after, changes.before)
+        for there in [chosen & ~np.isnan(values)]
+    )
+    ratings = table(dataset.user_rows, dataset.item_rows, dataset.ratings)
+    return RatingSide(others, ratings, gained, lost, prior.mean, prior.precision, model.global_bias, model.rating_range)
 
 
 def _learn_ranking(
@@ -201,7 +209,7 @@ def _learn_ranking(
 
 
 def _table(
-    own_rows: Int64Array, other_rows: Int64Array, values: Float64Array, chosen: np.ndarray, n_rows: int
+    own_rows: Int64Array, other_rows: Int64Array, values: Float64Array, chosen: BoolArray, n_rows: int
 ) -> PairTable:
     return PairTable(own_rows[chosen], other_rows[chosen], values[chosen], n_rows)
 
