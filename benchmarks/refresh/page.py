@@ -11,7 +11,7 @@ import torch
 
 def document(parts: dict[str, list[str]], seeds: Sequence[int], few_seeds: Sequence[int], runs: int) -> str:
     """Return the page; ``few_seeds`` are those of the splits with ten warm starts in a row."""
-    splits, few = ", ".join(map(str, seeds)), " and ".join(map(str, few_seeds))
+    splits, few = ", ".join(map(str, seeds)), ", ".join(map(str, few_seeds))
     large = " --large" if "large" in parts else ""
     command = f"python -m benchmarks.refresh --seeds {' '.join(map(str, seeds))} --runs {runs}{large}"
     return f"""# Warm start against full training
@@ -44,8 +44,8 @@ Targets: at most 10 % of the time, and an error at most 0.002 higher on average.
 {_rows(parts["verdict"])}
 
 ## Ten warm starts in a row
-The latest tenth of the ratings, in ten warm starts of 1 % each, against one full training: differences
-on the splits {few}.
+The latest tenth of the ratings, in ten warm starts of 1 % each, against one full training: differences on
+split {few}.
 
 | embedding space | MSE | NDCG@10 |
 |---|---|---|
@@ -56,8 +56,8 @@ Seconds of processor time from the command line to the exported version, medians
 command trains twice and measures; a warm one learns twice and measures. Both import torch, read the table and export,
 which no warm start can save. That is why the share is higher than in training, most of all on a small table.
 
-| table | in full | `--warm-start` | share |
-|---|---|---|---|
+| table | in full | `--warm-start` | share | at most 10 % |
+|---|---|---|---|---|
 {_rows(parts["commands"] + parts.get("large", []))}
 """
 
