@@ -41,7 +41,7 @@ LAYERS = {
     TRAINER: (
         ("__main__",),
         ("commands",),
-        ("report",),
+        ("report", "refresh"),
         ("export",),
         ("graphs",),
         ("training",),

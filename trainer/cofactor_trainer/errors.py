@@ -2,6 +2,7 @@
 
 TrainerError            the command prints it as one line and exits with code 2
 ├── InputError          a file or a value is unusable; the message says where (file, line, column) and what to do
+│   └── LockedError     another update of the model is running (refresh/repository_lock.py)
 ├── RecipeError         settings contradict each other or do not fit the ratings
 ├── ExportError         a trained model cannot be exported; the message says where it is kept
 ├── ParityError         an exported graph computes something else than torch (export/verification/parity.py)

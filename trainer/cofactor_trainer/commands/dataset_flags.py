@@ -55,16 +55,18 @@ _FILE_FLAGS = (
 _FLAGS_OF_TABLES = {"items": ("items_id_column", "item_attributes"), "users": ("users_id_column",)}
 
 
-def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags that name the ratings and how to split them."""
+def add_dataset_flags(parser: argparse.ArgumentParser, flag: str = "--dataset", *, required: bool = False) -> None:
+    """Declare the flags that name the ratings and how to split them; ``flag`` names the ratings."""
     ratings = parser.add_argument_group("ratings")
     ratings.add_argument(
-        "--dataset",
-        default="ml-latest-small",
+        flag,
+        dest="dataset",
+        default=None if required else "ml-latest-small",
+        required=required,
         metavar="WHAT",
         help="ml-latest-small (comes with the demo extra); ml-100k, ml-1m, ml-20m or ml-25m (downloaded); demo-shop "
         "(generated events); the directory of an unpacked MovieLens; or a .csv, .tsv, .jsonl or .parquet file, text "
-        "also in .gz or .zip (default: %(default)s)",
+        "also in .gz or .zip" + ("" if required else " (default: %(default)s)"),
     )
     ratings.add_argument("--data-dir", type=Path, metavar="DIR", help="cache of downloads (default: the user's cache)")
     ratings.add_argument("--by-title", action="store_true", help="ml-100k: one item per title, as in published figures")

@@ -13,6 +13,7 @@ from typing import Any
 
 from cofactor_trainer.commands.dataset_flags import add_dataset_flags
 from cofactor_trainer.commands.recipe_flags import add_recipe_flags
+from cofactor_trainer.commands.refresh_flags import add_update_parser, add_warm_start_flags
 
 
 def add_parsers(commands: Any) -> None:
@@ -29,6 +30,7 @@ def _add_train(commands: Any) -> None:
     add_recipe_flags(parser)
     _add_output_flags(parser)
     _add_long_training_flags(parser)
+    add_warm_start_flags(parser)
 
 
 def _add_output_flags(parser: argparse.ArgumentParser) -> None:
@@ -197,4 +199,5 @@ PARSERS: dict[str, Callable[[Any], None]] = {
     "report": _add_report,
     "export": _add_export,
     "publish": _add_publish,
+    "update": add_update_parser,
 }

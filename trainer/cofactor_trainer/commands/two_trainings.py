@@ -242,14 +242,18 @@ def _delete(path: Path) -> None:
 
 
 def manifest_metrics(result: TrainingResult, split: Split | None) -> dict[str, float]:
-    """Return the metrics for the manifest; without relevant held-out ratings there are no ranking metrics."""
+    """Return the metrics for the manifest."""
     metrics = {"train_loss": result.history[-1].train_loss}
-    if split is None:
-        return metrics
-    if result.model.objective == "rating":
-        metrics |= asdict(evaluate_ratings(result.model, split.of_ratings()))
+    return metrics if split is None else metrics | held_out_metrics(result.model, split)
+
+
+def held_out_metrics(model: TrainedModel, split: Split) -> dict[str, float]:
+    """Return the metrics of held-out ratings; if none of them is relevant there are no ranking metrics."""
+    metrics: dict[str, float] = {}
+    if model.objective == "rating":
+        metrics |= asdict(evaluate_ratings(model, split.of_ratings()))
     try:
-        ranking = evaluate_ranking(result.model, split)
+        ranking = evaluate_ranking(model, split)
     except InputError as error:
         logger.warning("the version has no ranking metrics: %s", error)
         return metrics

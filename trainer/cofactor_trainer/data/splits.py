@@ -140,8 +140,8 @@ def fold_masks(dataset: RatingsDataset, n_folds: int, seed: int) -> Iterator[Boo
 
 def in_rows_of(dataset: RatingsDataset, train: RatingsDataset) -> RatingsDataset:
     """Return all ratings of a dataset, with the users, items and rows of the train part of one of its splits."""
-    user_rows = _rows_by_id(dataset.user_ids, train.user_ids)
-    item_rows = _rows_by_id(dataset.catalogue.item_ids, train.catalogue.item_ids)
+    user_rows = rows_by_id(dataset.user_ids, train.user_ids)
+    item_rows = rows_by_id(dataset.catalogue.item_ids, train.catalogue.item_ids)
     dismissed, rated = dataset.dismissed, None
     if dataset.rated is not None and train.rated is not None:
         rated = in_rows_of(dataset.rated, train.rated)
@@ -156,7 +156,7 @@ def in_rows_of(dataset: RatingsDataset, train: RatingsDataset) -> RatingsDataset
     )
 
 
-def _rows_by_id(ids: Sequence[str], known_ids: Sequence[str]) -> RowArray:
+def rows_by_id(ids: Sequence[str], known_ids: Sequence[str]) -> RowArray:
     """Return the row of every id among the known ids, and last that of an unknown id: (len(ids) + 1,)."""
     rows = {known_id: row for row, known_id in enumerate(known_ids)}
     return np.array([*(rows.get(one_id, len(rows)) for one_id in ids), len(rows)], np.int32)

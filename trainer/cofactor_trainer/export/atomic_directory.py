@@ -43,14 +43,22 @@ def _rename(temporary: Path, target: Path) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text file atomically: an interrupted process leaves the old file or the new one."""
+    """Write a text file atomically: an interrupted process, or a power cut, leaves the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        write_synced(temporary, text)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_synced(path: Path, content: str) -> None:
+    """Write a text file as it is, and flush it to disk."""
+    with path.open("w", encoding="utf-8", newline="") as text:
+        text.write(content)
+        text.flush()
+        os.fsync(text.fileno())
 
 
 def sync_directory(path: Path) -> None:

@@ -6,6 +6,7 @@ The file holds arrays and JSON; reading one runs no code.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import zipfile
@@ -25,10 +26,13 @@ from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
 from cofactor_trainer.data.events.feedback import EventFeedback, EventType
 from cofactor_trainer.data.item_attributes import AttributeColumn, AttributeType, ItemAttributes
 from cofactor_trainer.errors import ExportError, InputError, TrainerError
+from cofactor_trainer.export.lineage import Lineage
 from cofactor_trainer.export.table_file import encode_strings
 from cofactor_trainer.export.version_writer import MetricsProtocol, Quantization, export_version
 from cofactor_trainer.scoring.trained_model import Layer, Order, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
+
+logger = logging.getLogger(__name__)
 
 SUFFIX = ".trained.npz"
 _FORMAT = 1
@@ -58,6 +62,7 @@ class FinishedTraining:
     rated: RatingsDataset | None = None
     quantize_to: Quantization | None = None
     approximate: bool = False
+    lineage: Lineage | None = None
 
     def export(self, models_dir: Path) -> Path:
         """Export the version; `export_version` documents the errors."""
@@ -98,6 +103,23 @@ def kept_until_exported(path: Path | None) -> Iterator[None]:
     if path is not None:
         with suppress(OSError):
             path.unlink(missing_ok=True)
+
+
+def export_training(training: FinishedTraining, models_dir: Path) -> Path:
+    """Export a version; if that fails, the training is kept beside the place of the version."""
+    with kept_until_exported(_save(training, models_dir)):
+        return training.export(models_dir)
+
+
+def _save(training: FinishedTraining, models_dir: Path) -> Path | None:
+    """Save the training beside the place of its version; return None if that fails, which is no reason to stop."""
+    path = training_path(models_dir, training.name, training.version)
+    try:
+        save_training(training, path)
+    except OSError as error:
+        logger.warning("the trained model cannot be saved before its export: %s", error)
+        return None
+    return path
 
 
 def save_training(training: FinishedTraining, path: Path) -> None:
@@ -194,6 +216,7 @@ def _metadata(training: FinishedTraining) -> dict[str, Any]:
             "quantize_to": training.quantize_to,
             "approximate": training.approximate,
         },
+        "lineage": None if training.lineage is None else asdict(training.lineage),
         "protocol": None if training.protocol is None else asdict(training.protocol),
         "history": [asdict(result) for result in training.history],
     }
@@ -266,13 +289,16 @@ def _training(arrays: Arrays, meta: Mapping[str, Any]) -> FinishedTraining:
     model = TrainedModel(**settings, layers=layers)
     history = tuple(EpochResult(**result) for result in meta["history"])
     protocol = None if meta["protocol"] is None else MetricsProtocol(**meta["protocol"])
+    lineage = None if meta.get("lineage") is None else Lineage(**meta["lineage"])
     rated = None
     if "rated/ratings" in arrays:
         user_rows, item_rows, ratings = (arrays[f"rated/{name}"] for name in _RATED_ARRAYS)
         rated = replace(dataset, user_rows=user_rows, item_rows=item_rows, ratings=ratings, timestamps=None)
         rated = with_ratings(rated, owner="rated")
     dataset = with_ratings(dataset, owner="dataset")
-    return FinishedTraining(model, dataset, history=history, protocol=protocol, rated=rated, **meta["training"])
+    return FinishedTraining(
+        model, dataset, history=history, protocol=protocol, rated=rated, lineage=lineage, **meta["training"]
+    )
 
 
 def _with_ratings(

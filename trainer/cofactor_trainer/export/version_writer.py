@@ -18,9 +18,10 @@ from google.protobuf import json_format
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.export.ann_index_builder import INDEX_FILE, write_index
-from cofactor_trainer.export.atomic_directory import create_directory_atomically, sync_directory
+from cofactor_trainer.export.atomic_directory import create_directory_atomically, sync_directory, write_synced
 from cofactor_trainer.export.held_out_measures import MEASURES_FILE
 from cofactor_trainer.export.item_effects import item_effects
+from cofactor_trainer.export.lineage import Lineage
 from cofactor_trainer.export.manifest import (
     MANIFEST_FILE,
     SEAL_FILE,
@@ -76,6 +77,7 @@ def export_version(
     rated: RatingsDataset | None = None,
     quantize_to: Quantization | None = None,
     approximate: bool = False,
+    lineage: Lineage | None = None,
 ) -> Path:
     """Write models_dir/name/version and publish it by one rename.
 
@@ -95,6 +97,7 @@ def export_version(
             measured and added to the metrics. For dot products only.
         approximate: True to add an index of candidates, which a server may use instead of scoring every item. Its
             recall is measured and added to the metrics. For dot products only.
+        lineage: the version that the training started from; None for a full training.
 
     Returns:
         The version directory.
@@ -122,11 +125,15 @@ def export_version(
         manifest.metrics.update(metrics)
         manifest.hyperparameters.update(hyperparameters)
         manifest.epochs.extend(epoch_entry(result) for result in history)
+        if lineage is not None:
+            lineage.describe(manifest)
         if protocol is not None:
             manifest.metrics_protocol, manifest.refitted = protocol.text, protocol.refitted
             if protocol.measures is not None:
                 _write_synced(temporary / MEASURES_FILE, json.dumps(protocol.measures))
         _write_files(temporary, manifest, content, options)
+                write_synced(temporary / MEASURES_FILE, json.dumps(protocol.measures))
+        _write_files(temporary, manifest, model, dataset, rated_arrays(dataset if rated is None else rated), options)
     return target
 
 
@@ -191,7 +198,8 @@ def _check_model(model: TrainedModel, dataset: RatingsDataset) -> None:
 def _write_files(directory: Path, manifest: manifest_pb2.Manifest, content: VersionContent, options: _Options) -> None:
     model, dataset, priors, rated = content.model, content.dataset, content.priors, rated_arrays(content.rated)
     arrays = _graph_arrays(model, dataset, priors, options.quantize_to)
-    manifest.embedding_space = embedding_space_id(model, arrays)
+    # A warm start that keeps the embedding space has named it already.
+    manifest.embedding_space = manifest.embedding_space or embedding_space_id(model, arrays)
     catalogue = catalogue_arrays(dataset)
     catalogue["item_effect"] = item_effects(model, (dataset.rated or dataset).item_rating_counts())
     manifest.tables.extend(write_tables(directory / TABLES_FILE, {**arrays, **catalogue, **rated}))
@@ -217,6 +225,9 @@ def _write_files(directory: Path, manifest: manifest_pb2.Manifest, content: Vers
     text = json_format.MessageToJson(manifest, ensure_ascii=False)
     _write_synced(directory / SEAL_FILE, f"{hashlib.sha256(text.encode()).hexdigest()}  {MANIFEST_FILE}\n")
     _write_synced(directory / MANIFEST_FILE, text)
+    content = json_format.MessageToJson(manifest, ensure_ascii=False)
+    write_synced(directory / SEAL_FILE, f"{hashlib.sha256(content.encode()).hexdigest()}  {MANIFEST_FILE}\n")
+    write_synced(directory / MANIFEST_FILE, content)
     sync_directory(directory)
 
 
@@ -279,10 +290,3 @@ def _write_verified(
         logger.warning("the graph of a template is not used, and torch is traced instead: %s", error)
     write_graph(check.spec, path, tables, TABLES_FILE, allow_template=False)
     return verify_graph(path, check)
-
-
-def _write_synced(path: Path, content: str) -> None:
-    with path.open("w", encoding="utf-8", newline="") as text:
-        text.write(content)
-        text.flush()
-        os.fsync(text.fileno())

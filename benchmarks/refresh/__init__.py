@@ -1,0 +1,1 @@
+"""Compare warm starts with full training."""

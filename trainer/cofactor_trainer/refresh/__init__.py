@@ -1,0 +1,1 @@
+"""Refresh a version with new data: start from its rows, move those that the new data concerns."""
