@@ -65,6 +65,7 @@ check: $(INSTALLED) check-proto ## Lint, check types and the API style, and comp
 format: $(INSTALLED) ## Format the Python code and proto/
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/buf format --write
 
+OPENAPI := client/web/cofactor_web/openapi.json
 PROTOS := $(sort $(wildcard proto/cofactor/v1/*.proto proto/cofactor/admin/v1/*.proto))
 
 generate = $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(1) --pyi_out=$(1) $(PROTOS) \
@@ -73,10 +74,12 @@ generate = $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(1) --pyi_ou
 proto: $(INSTALLED) ## Generate the Python stubs from proto/
 	@find proto -name '*_pb2.py' -o -name '*_pb2.pyi' -o -name '*_pb2_grpc.py' | xargs rm -f
 	@$(call generate,proto)
+	@$(BIN)/python -m tools.openapi >$(OPENAPI)
 
-check-proto: $(INSTALLED) ## Compare the generated Python stubs with proto/
+check-proto: $(INSTALLED) ## Compare the generated Python stubs and the OpenAPI document with proto/
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call generate,$$fresh) \
 	  && diff -r --exclude='*.proto' --exclude=__pycache__ --exclude=py.typed proto/cofactor "$$fresh/cofactor" \
+	  && $(BIN)/python -m tools.openapi >"$$fresh/openapi.json" && diff $(OPENAPI) "$$fresh/openapi.json" \
 	  || { echo "error: the generated code does not match proto/; run 'make proto' and commit the result"; exit 1; }
 
 templates: $(INSTALLED) ## Trace the graphs of the usual models, for exports to fill in

@@ -10,7 +10,7 @@ from cofactor_client import _bulk
 from cofactor_client import _request_messages as build
 from cofactor_client import _response_parsing as parse
 from cofactor_client._aio_catalog_client import AsyncCatalogClient
-from cofactor_client._aio_transport import iterate_pages
+from cofactor_client._aio_transport import iterate_pages, open_channel, to_rpc_error
 from cofactor_client._request_types import (
     Event,
     ItemFilter,
@@ -29,6 +29,8 @@ from cofactor_client._response_types import (
     ScoredItem,
     SimilarItems,
 )
+
+__all__ = ["AsyncClient", "open_channel", "to_rpc_error"]
 
 if TYPE_CHECKING:
     import numpy as np

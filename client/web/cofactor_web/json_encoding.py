@@ -1,0 +1,162 @@
+"""Encode protobuf messages as ProtoJSON.
+
+google.protobuf.json_format asks the descriptor about every field of every message, which takes longer than the call to
+the server (docs/benchmarks/gateway.md). Here each message type becomes an encoder once. The tests compare both on
+random messages. Fields without presence are always in the result, so that callers see zeros and empty lists.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+JsonObject = dict[str, Any]
+Encoder = Callable[[Message], Any]
+
+WELL_KNOWN_FOLDER = "google/protobuf/"
+_FLOAT = struct.Struct("<f")
+
+
+class MessageEncoders:
+    """The encoders of message types, each made once."""
+
+    def __init__(self) -> None:
+        self._encoders: dict[str, _MessageEncoder] = {}
+
+    def encoder(self, descriptor: Descriptor) -> Encoder:
+        """Return a function that turns a message of this type into what JSON can express."""
+        if descriptor.file.name.startswith(WELL_KNOWN_FOLDER):
+            return _encode_timestamp if descriptor.name == "Timestamp" else json_format.MessageToDict
+        known = self._encoders.get(descriptor.full_name)
+        if known is None:
+            known = self._encoders[descriptor.full_name] = _MessageEncoder()
+            known.add_fields(descriptor, self)  # after it is known: a message may contain messages of its own type
+        return known
+
+
+class _MessageEncoder:
+    """Encodes the messages of one type. Its fields are in groups that are read in the same way."""
+
+    def __init__(self) -> None:
+        self._plain: list[tuple[str, str]] = []
+        self._converted: list[tuple[str, str, Callable[[Any], Any]]] = []
+        self._optional: list[tuple[str, str, Callable[[Any], Any]]] = []
+
+    def add_fields(self, descriptor: Descriptor, encoders: MessageEncoders) -> None:
+        """Learn the fields of the type."""
+        for field in descriptor.fields:
+            convert = _field_converter(field, encoders)
+            if field.has_presence:
+                self._optional.append((field.name, field.json_name, convert or _unchanged))
+            elif convert is None:
+                self._plain.append((field.name, field.json_name))
+            else:
+                self._converted.append((field.name, field.json_name, convert))
+
+    def __call__(self, message: Message) -> JsonObject:
+        """Return the message by JSON name."""
+        result = {json_name: getattr(message, name) for name, json_name in self._plain}
+        for name, json_name, convert in self._converted:
+            result[json_name] = convert(getattr(message, name))
+        for name, json_name, convert in self._optional:
+            if message.HasField(name):
+                result[json_name] = convert(getattr(message, name))
+        return result
+
+
+def _field_converter(field: FieldDescriptor, encoders: MessageEncoders) -> Callable[[Any], Any] | None:
+    """Return the function that converts a field's value; None if JSON takes the value as it is."""
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        value = field.message_type.fields_by_name["value"]
+        return partial(_encode_map, _value_converter(value, encoders) or _unchanged)
+    convert = _value_converter(field, encoders)
+    if not field.is_repeated:
+        return convert
+    return list if convert is None else partial(_encode_list, convert)
+
+
+def _value_converter(field: FieldDescriptor, encoders: MessageEncoders) -> Callable[[Any], Any] | None:
+    """Return the function that converts one value; None if JSON takes it as it is."""
+    if field.message_type is not None:
+        return encoders.encoder(field.message_type)
+    if field.enum_type is not None:
+        return partial(_encode_enum, _names_by_number(field.enum_type))
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return _encode_bytes
+    converters: dict[int, Callable[[Any], Any]] = {
+        FieldDescriptor.CPPTYPE_INT64: str,
+        FieldDescriptor.CPPTYPE_UINT64: str,
+        FieldDescriptor.CPPTYPE_FLOAT: encode_float,
+        FieldDescriptor.CPPTYPE_DOUBLE: encode_double,
+    }
+    return converters.get(field.cpp_type)
+
+
+def _names_by_number(enum: EnumDescriptor) -> dict[int, str]:
+    """Return the first name of every number."""
+    return {number: value.name for number, value in enum.values_by_number.items()}
+
+
+def encode_float(value: float) -> float | str:
+    """Return the shortest decimal number that is the same 32-bit float; a string for NaN and infinity.
+
+    Every 32-bit float has such a number of 6 to 9 digits.
+    """
+    rounded = float(f"{value:.6g}")
+    if value - value != 0:  # NaN or infinity
+        return encode_double(value)
+    for digits in (7, 8, 9):
+        if _is_same_float(rounded, value):
+            return rounded
+        rounded = float(f"{value:.{digits}g}")
+    return rounded
+
+
+def _is_same_float(rounded: float, value: float) -> bool:
+    try:
+        return bool(_FLOAT.unpack(_FLOAT.pack(rounded))[0] == value)
+    except OverflowError:  # rounded up beyond the largest float
+        return False
+
+
+def encode_double(value: float) -> float | str:
+    """Return the number, or a string for NaN and infinity."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _encode_timestamp(message: Any) -> str:
+    return str(message.ToJsonString())
+
+
+def _encode_enum(names: dict[int, str], number: int) -> str | int:
+    return names.get(number, number)
+
+
+def _encode_bytes(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+def _encode_list(convert: Callable[[Any], Any], values: Any) -> list[Any]:
+    return [convert(value) for value in values]
+
+
+def _encode_map(convert: Callable[[Any], Any], values: Any) -> JsonObject:
+    return {_encode_key(key): convert(values[key]) for key in values}
+
+
+def _encode_key(key: Any) -> str:
+    return str(key).lower() if isinstance(key, bool) else str(key)
+
+
+def _unchanged(value: Any) -> Any:
+    return value
