@@ -16,7 +16,7 @@ export function showShell(app, names) {
 function showModel(app, names) {
   const place = /** @type {HTMLElement} */ (document.getElementById("model-name"));
   const { dataset, version } = app.model.description;
-  if (names.length < 2) return fill(place, h("span", { title: `Model ${app.model.name}, version ${version}` }, dataset || app.model.name));
+  if (names.length < 2) return fill(place, h("span", { title: `Model ${app.model.name}, version ${version}` }, dataset.replace(/\.(csv|tsv|jsonl|parquet)(\.gz|\.zip)?$/, "") || app.model.name));
   const select = h("select", { "aria-label": "Model", onchange: () => (location.search = `?model=${encodeURIComponent(select.value)}`) },
     names.map((name) => h("option", { value: name, selected: name === app.model.name }, name)));
   select.value = app.model.name;

@@ -15,7 +15,8 @@ export function stars({ title, steps, value, rate }) {
       type: "button", class: "star", tabindex: i === 0 ? 0 : -1,
       "aria-label": `Rate ${title} ${ratingText(step)} of ${highest}`,
       onclick: () => rate(step),
-      onpointerenter: () => paint(step),
+      // A new item under a resting pointer is not painted as if it were rated.
+      onpointermove: (/** @type {PointerEvent} */ event) => (event.movementX || event.movementY) && paint(step),
     }, icon("star")));
   const group = h("div", { class: `stars stars-${steps.length > 6 ? "many" : "few"}`, role: "group", "aria-label": `Your rating of ${title}`,
     onpointerleave: () => paint(current), onkeydown: onKey }, buttons);

@@ -42,7 +42,7 @@ export function traffic(desk) {
   }
   /** @param {any} now @param {any} last @param {number} seconds */
   function show(now, last, seconds) {
-    const main = now.methods.find((/** @type {any} */ method) => method.method.endsWith("/Recommend"));
+    const main = now.methods.find((/** @type {any} */ method) => method.method.split("/").pop() === "Recommend");
     fill(tiles,
       tile("Calls per second", rates.length ? (rates.at(-1) ?? 0).toFixed(1) : "–", plot(rates)),
       tile("Errors per second", errorRates.length ? (errorRates.at(-1) ?? 0).toFixed(1) : "–", plot(errorRates)),

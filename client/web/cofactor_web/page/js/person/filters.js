@@ -31,7 +31,7 @@ export function filters(app) {
   ];
   const node = h("div", { class: "tuning" },
     h("div", { class: "sliders" }, sliders),
-    h("details", { class: "filters" }, h("summary", {}, icon("filter"), "Filters", count),
+    h("details", { class: "filters" }, h("summary", {}, icon("filter"), h("span", { class: "only-wide" }, "Filters"), h("span", { class: "only-phone" }, "Tune and filter"), count),
       h("div", { class: "filter-body" }, chips, h("div", { class: "filter-fields" }, inputs, known, least, clear))));
 
   function show() {

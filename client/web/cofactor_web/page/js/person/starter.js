@@ -26,9 +26,8 @@ export function starter(app) {
 
   async function load() {
     try {
-      const pageSize = Math.min(SET_SIZE, model.pageLimit);
-      items = (await call("list-top-items", { model: model.ref, order: "ORDER_MOST_INFORMATIVE", pageSize })).items;
-      remember(items ?? []);
+      items = await starterSet(model);
+      remember(items);
       shownId = "";
       show();
     } catch (error) {
@@ -65,6 +64,17 @@ export function starter(app) {
   const stops = [profile.subscribe(show), connection.onReturn(load), () => removeEventListener("keydown", onKey)];
   load();
   return { node, leave: () => stops.forEach((stop) => stop()) };
+}
+
+/** The items that tell most; the best known ones if the server is older than this order. @param {import("../core/model.js").ShownModel} model @returns {Promise<any[]>} */
+async function starterSet(model) {
+  const request = { model: model.ref, pageSize: Math.min(SET_SIZE, model.pageLimit) };
+  try {
+    return (await call("list-top-items", { ...request, order: "ORDER_MOST_INFORMATIVE" })).items;
+  } catch (/** @type {any} */ error) {
+    if (error.status !== 400) throw error;
+    return (await call("list-top-items", { ...request, order: "ORDER_MOST_RATED" })).items;
+  }
 }
 
 /** @param {import("../app.js").App} app @param {any} item */
