@@ -32,7 +32,7 @@ export class MapCanvas {
     this.chosen = undefined;
     this.frame = 0;
     const most = Math.max(1, ...points.map((point) => point.ratingCount));
-    this.sizes = points.map((point) => 1.6 + 3.4 * Math.sqrt(point.ratingCount / most));
+    this.sizes = points.map((point) => 2 + 4 * Math.sqrt(point.ratingCount / most));
     this.canvas = h("canvas", { class: "map-canvas", tabindex: 0, role: "application", "aria-label": "Map of the catalogue. Arrows move, plus and minus zoom, Enter chooses the item in the middle." });
     this.viewport = new Viewport(this.canvas, () => this.draw());
     this.canvas.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => this.hover(event));
@@ -137,8 +137,9 @@ export class MapCanvas {
     this.paintPoints(context);
     /** @type {number[][]} */
     const taken = [];
-    this.paintMarks(context, taken);
+    this.paintMarks(context);
     this.paintLabels(context, taken);
+    this.paintMarkTitles(context, taken);
     this.paintTitles(context, taken);
   }
 
@@ -159,10 +160,15 @@ export class MapCanvas {
     context.globalAlpha = 1;
   }
 
-  /** @param {CanvasRenderingContext2D} context @param {number[][]} taken */
-  paintMarks(context, taken) {
+  /** "chosen", "rated", "recommended" or undefined. @param {Point} point */
+  markOf(point) {
+    return point === this.chosen || point === this.hovered ? "chosen" : this.marks.get(point.itemId);
+  }
+
+  /** @param {CanvasRenderingContext2D} context */
+  paintMarks(context) {
     for (const point of this.points) {
-      const mark = point === this.chosen || point === this.hovered ? "chosen" : this.marks.get(point.itemId);
+      const mark = this.markOf(point);
       if (!mark) continue;
       const [x, y] = this.viewport.project(point.x, point.y);
       const colour = mark === "rated" ? this.colours?.star : mark === "recommended" ? this.colours?.accent : this.colours?.ink;
@@ -173,7 +179,18 @@ export class MapCanvas {
       context.lineWidth = 2.5;
       context.strokeStyle = this.colours?.ground ?? "";
       context.stroke();
-      this.write(context, taken, point.title || point.itemId, x, y - 13, mark === "chosen" ? 650 : 550, 12, mark === "chosen" || this.viewport.zoom > 1.6);
+    }
+  }
+
+  /** The item in question always has its title; the others where there is room. @param {CanvasRenderingContext2D} context @param {number[][]} taken */
+  paintMarkTitles(context, taken) {
+    const marked = this.points.filter((point) => this.markOf(point)).sort((a, b) => Number(this.markOf(b) === "chosen") - Number(this.markOf(a) === "chosen"));
+    for (const point of marked) {
+      const [x, y] = this.viewport.project(point.x, point.y);
+      const isChosen = this.markOf(point) === "chosen";
+      if (!this.viewport.shows(x, y)) continue;
+      const title = point.title || point.itemId;
+      if (!this.write(context, taken, title, x, y - 13, isChosen ? 680 : 550, isChosen ? 13 : 12, isChosen)) this.write(context, taken, title, x, y + 22, 550, 12, false);
     }
   }
 
