@@ -10,6 +10,11 @@ export function showShell(app, names) {
   showModel(app, names);
   connection.onReturn(() => toast("The server is back"));
   addEventListener("keydown", (event) => onKey(app, event));
+  // The part of the address after # names the view, so the link must not change it.
+  document.querySelector(".skip-link")?.addEventListener("click", (event) => {
+    event.preventDefault();
+    document.getElementById("main")?.focus();
+  });
 }
 
 /** @param {import("./app.js").App} app @param {string[]} names */
