@@ -54,6 +54,7 @@ LAYERS = {
     ),
     WEB: (
         ("__main__",),
+        ("http_server",),
         ("app",),
         ("page_routes", "rpc_endpoint"),
         ("grpc_server", "http_messages", "server_metrics", "api_docs"),

@@ -4,69 +4,42 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import sys
 from collections.abc import Sequence
-
-import uvicorn
-
-from cofactor_client import Tls
-from cofactor_web.app import create_app
-from cofactor_web.settings import GatewaySettings
+from importlib.metadata import version
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM. Returns 0, or 2 for wrong arguments or an address that is not free."""
     parsed = _build_parser().parse_args(arguments)
     try:
-        app = create_app(_settings(parsed))
-        listener = _listen(parsed.host, parsed.port)
+        return _serve(parsed)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    with listener:
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            timeout_graceful_shutdown=parsed.grace_s,
+    except ModuleNotFoundError as error:
+        if (error.name or "cofactor").startswith("cofactor"):
+            raise  # a broken installation, not a missing extra
+        print(
+            f"error: cofactor-web needs the package {error.name}: pip install 'cofactor[web]' (in a checkout '.[web]')",
+            file=sys.stderr,
         )
-        AnnouncingServer(config).run(sockets=[listener])
-    return 0
+        return 2
+    except KeyboardInterrupt:  # uvicorn raises it again after it has stopped
+        return 0
 
 
-class AnnouncingServer(uvicorn.Server):
-    """Server that prints its address when it accepts connections."""
+def _serve(parsed: argparse.Namespace) -> int:
+    # Imported here, so that a missing extra is one line.
+    from cofactor_client import Tls
+    from cofactor_web.http_server import GatewayServer
+    from cofactor_web.settings import GatewaySettings
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then print the address."""
-        await super().startup(sockets)
-        if self.started and sockets:
-            host, port = sockets[0].getsockname()[:2]
-            print(f"page at http://{f'[{host}]' if ':' in host else host}:{port}/", flush=True)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to the address. Raises OSError with a message that names the flags."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except (OSError, OverflowError) as error:
-        listener.close()
-        raise OSError(f"--host and --port: cannot listen at {host} port {port}: {error}") from None
-    return listener
-
-
-def _settings(parsed: argparse.Namespace) -> GatewaySettings:
     tls = None
     if parsed.tls or parsed.tls_ca or parsed.tls_certificate:
         tls = Tls(parsed.tls_ca, parsed.tls_certificate, parsed.tls_key, parsed.tls_server_name)
         tls.credentials()  # raises OSError now if a file cannot be read
-    return GatewaySettings(
+    settings = GatewaySettings(
         target=parsed.target,
         admin_target=parsed.admin_target,
         metrics_url=parsed.metrics_url,
@@ -74,12 +47,15 @@ def _settings(parsed: argparse.Namespace) -> GatewaySettings:
         timeout_s=parsed.timeout_s,
         max_body_bytes=parsed.max_body_kib * 2**10,
     )
+    GatewayServer(settings, parsed.host, parsed.port, parsed.grace_s).serve_until_stopped()
+    return 0
 
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cofactor-web", description="JSON gateway and page of a Cofactor server.")
     add = parser.add_argument
     target = os.environ.get("COFACTOR_TARGET")
+    add("--version", action="version", version=f"%(prog)s {version('cofactor')}")
     add("--target", metavar="HOST:PORT", default=target, required=not target, help="the gRPC server (COFACTOR_TARGET)")
     add("--admin-target", metavar="HOST:PORT", help="its admin API; without it there are no routes for operators")
     add("--metrics-url", metavar="URL", help="its Prometheus metrics, such as http://127.0.0.1:9464/metrics")

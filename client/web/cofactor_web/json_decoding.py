@@ -25,7 +25,8 @@ from cofactor_web.json_encoding import WELL_KNOWN_FOLDER
 Setter = Callable[[Message, Any, str], None]
 Converter = Callable[[Any, str], Any]
 
-LARGEST_FLOAT = 3.4028234663852886e38
+# Numbers from here on are nearer to 2^128 than to the largest 32-bit float.
+_TOO_LARGE_FLOAT = 3.4028235677973366e38
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _LONGEST_QUOTE = 64
@@ -215,7 +216,7 @@ def _to_integer(low: int, high: int, value: Any, path: str) -> int:
 def _to_float(value: Any, path: str) -> float:
     if type(value) is not float:
         value = _to_double(value, path)
-    if abs(value) > LARGEST_FLOAT and math.isfinite(value):
+    if abs(value) >= _TOO_LARGE_FLOAT and math.isfinite(value):
         raise FieldError(path, "is too large for a 32-bit float")
     return float(value)
 
