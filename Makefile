@@ -1,7 +1,7 @@
 # Build, test and release Cofactor. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-cuda test-faults test-images test-floors check format proto check-proto templates check-templates lock audit sbom image image-trainer clean
+.PHONY: help demo serve test test-web test-cuda test-faults test-images test-floors check format proto check-proto templates check-templates lock audit sbom image image-trainer clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -34,8 +34,11 @@ demo: $(INSTALLED) ## Train on MovieLens, export, serve, and call every RPC
 serve: $(INSTALLED) ## Run the demo and keep the server running
 	@$(BIN)/python -m examples.demo --serve
 
-test: $(INSTALLED) ## Run all tests except those of the clients in other languages and of the images
-	@$(BIN)/python -m pytest -q -m 'not clients and not images' $(PYTEST_ARGS)
+test: $(INSTALLED) ## Run all tests except those of the page, of the clients in other languages and of the images
+	@$(BIN)/python -m pytest -q -m 'not clients and not images and not web' $(PYTEST_ARGS)
+
+test-web: $(INSTALLED) ## Test the page in a browser (apt-get install chromium); screenshots go to .demo/screenshots
+	@$(BIN)/python -m pytest -q -m web -rs tests/web/page $(PYTEST_ARGS)
 
 test-cuda: $(INSTALLED) ## Run the tests that need a CUDA device, on a machine that has one
 	@$(BIN)/python -c 'from cofactor_server.inference.execution_providers import cuda_problem; import sys; problem = cuda_problem(); problem and sys.exit(f"error: nothing is tested: {problem}")'

@@ -24,7 +24,10 @@ export function eventButtons({ title, types, value, record }) {
     h("button", { type: "button", class: `event-button ${i === 0 ? "main" : ""}`, data: { type: type.name },
       "aria-label": `${eventSentence(type)}: ${title}`, onclick: () => record(type.name) }, eventSentence(type)));
   const group = h("div", { class: "event-buttons", role: "group", "aria-label": `What you did with ${title}` }, buttons);
+  let shown = "none";
   group.show = (/** @type {string[] | undefined} */ names) => {
+    if (shown === String(names)) return;
+    shown = String(names);
     for (const button of buttons) button.setAttribute("aria-pressed", String(names?.includes(button.dataset.type) ?? false));
   };
   group.show(value);

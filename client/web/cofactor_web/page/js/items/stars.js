@@ -40,7 +40,10 @@ export function stars({ title, steps, value, rate }) {
   function paint(shown) {
     buttons.forEach((button, i) => button.classList.toggle("on", shown !== undefined && steps[i] <= shown + 1e-6));
   }
+  let isShown = false;
   group.show = (/** @type {number | undefined} */ next) => {
+    if (isShown && next === current) return;
+    isShown = true;
     current = next;
     buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(next !== undefined && Math.abs(steps[i] - next) < 1e-6)));
     paint(next);
