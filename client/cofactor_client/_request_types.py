@@ -11,7 +11,7 @@ from cofactor.v1 import recommender_pb2
 
 Ranking = Literal["popularity-corrected", "predicted-rating"]
 UnknownUser = Literal["error", "popular"]
-Order = Literal["highest-bias", "lowest-bias", "most-rated"]
+Order = Literal["highest-bias", "lowest-bias", "most-rated", "most-informative"]
 
 
 def refuse_string(values: object, name: str, kind: str = "strings") -> None:

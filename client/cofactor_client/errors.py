@@ -11,7 +11,8 @@
         │   ├── EmbeddingSpaceMismatchError     EMBEDDING_SPACE_MISMATCH: embed the user again
         │   └── NoKnownItemsError       NO_KNOWN_ITEMS: the model knows none of the rated items
         ├── UnimplementedError
-        │   └── NewUsersUnsupportedError        NEW_USERS_UNSUPPORTED
+        │   ├── NewUsersUnsupportedError        NEW_USERS_UNSUPPORTED
+        │   └── ItemMapUnsupportedError         ITEM_MAP_UNSUPPORTED
         ├── ResourceExhaustedError      the server is over its limit; wait for `retry_delay`
         ├── DeadlineExceededError       no response within the timeout
         ├── UnavailableError            no server is reachable or ready, after three attempts
@@ -153,6 +154,10 @@ class NewUsersUnsupportedError(UnimplementedError):
     """The model was exported without the graph that folds in new users."""
 
 
+class ItemMapUnsupportedError(UnimplementedError):
+    """The model was exported without a map of its items."""
+
+
 class ResourceExhaustedError(RpcError):
     """The server is over its limit, or a message was too large."""
 
@@ -188,6 +193,7 @@ _BY_REASON: dict[str, type[RpcError]] = {
     "EMBEDDING_SPACE_MISMATCH": EmbeddingSpaceMismatchError,
     "NO_KNOWN_ITEMS": NoKnownItemsError,
     "NEW_USERS_UNSUPPORTED": NewUsersUnsupportedError,
+    "ITEM_MAP_UNSUPPORTED": ItemMapUnsupportedError,
 }
 _BY_STATUS: dict[grpc.StatusCode, type[RpcError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgumentError,
@@ -217,6 +223,7 @@ _STATUS_OF_REASON: dict[str, grpc.StatusCode] = {
     "PAGE_TOKEN_EXPIRED": grpc.StatusCode.FAILED_PRECONDITION,
     "RATINGS_UNSUPPORTED": grpc.StatusCode.FAILED_PRECONDITION,
     "NEW_USERS_UNSUPPORTED": grpc.StatusCode.UNIMPLEMENTED,
+    "ITEM_MAP_UNSUPPORTED": grpc.StatusCode.UNIMPLEMENTED,
     "QUEUE_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "DEADLINE_EXCEEDED": grpc.StatusCode.DEADLINE_EXCEEDED,
     "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,

@@ -13,6 +13,7 @@ CofactorError
 │   ├── PageTokenExpired            FAILED_PRECONDITION
 │   ├── RatingsUnsupported          FAILED_PRECONDITION
 │   ├── NewUsersUnsupported         UNIMPLEMENTED
+│   ├── ItemMapUnsupported          UNIMPLEMENTED
 │   ├── QueueFull                   RESOURCE_EXHAUSTED
 │   ├── DeadlineExceeded            DEADLINE_EXCEEDED
 │   ├── Unauthenticated             UNAUTHENTICATED
@@ -231,6 +232,17 @@ class NewUsersUnsupported(RequestError):
 
     def __init__(self) -> None:
         super().__init__("this model cannot embed new users; use one whose supports_new_users is true")
+
+
+class ItemMapUnsupported(RequestError):
+    """The model was exported without a map of its items."""
+
+    code = "UNIMPLEMENTED"
+    reason = "ITEM_MAP_UNSUPPORTED"
+    remedy = "Export the model again with this release, which draws the map."
+
+    def __init__(self) -> None:
+        super().__init__("this model has no map of its items; export it again")
 
 
 class QueueFull(RequestError):

@@ -25,6 +25,7 @@ REQUESTS = {
     "/v1/list-models": {"pageSize": 1},
     "/v1/search-items": {"query": "film", "pageSize": 3},
     "/v1/list-top-items": {"order": "ORDER_MOST_RATED"},
+    "/v1/get-item-map": {"maxItems": 20},
 }
 UNIQUE = {"recommendationId"}
 

@@ -11,9 +11,9 @@ use crate::api::recommender_service_client::RecommenderServiceClient;
 use crate::api::stream_recommend_response;
 use crate::api::user::Identity;
 use crate::api::{
-    BatchRecommendRequest, EmbedNewUserRequest, Event, ExplainRequest, GetModelRequest, ListModelsRequest,
-    ListTopItemsRequest, Model, PredictRequest, Rating, RecommendRequest, SearchItemsRequest, SimilarItemsRequest,
-    StreamRecommendRequest, StreamRecommendResponse, User, UserEmbedding,
+    BatchRecommendRequest, EmbedNewUserRequest, Event, ExplainRequest, GetItemMapRequest, GetModelRequest,
+    ListModelsRequest, ListTopItemsRequest, Model, PredictRequest, Rating, RecommendRequest, SearchItemsRequest,
+    SimilarItemsRequest, StreamRecommendRequest, StreamRecommendResponse, User, UserEmbedding,
 };
 use crate::connection::{Bearer, Connection};
 use crate::lines::{describe, number, print_result, print_scored};
@@ -133,6 +133,10 @@ impl Tour {
         let top = call!(self.catalog.list_top_items(request))?.items;
         for (rank, item) in (1..).zip(&top) {
             println!("top {rank} {} {} {} {}", item.item_id, item.rating_count, number(item.bias), item.title);
+        }
+        let request = GetItemMapRequest { max_items: 3, ..Default::default() };
+        for (rank, point) in (1..).zip(call!(self.catalog.get_item_map(request))?.points) {
+            println!("map {rank} {} {} {} {}", point.item_id, number(point.x), number(point.y), point.title);
         }
         Ok(top.into_iter().map(|item| item.item_id).collect())
     }

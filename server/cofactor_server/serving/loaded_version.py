@@ -31,6 +31,7 @@ from cofactor_server.ranking.title_search import TitleSearch
 from cofactor_server.ranking.user_vectors import UserVectors
 from cofactor_server.repository.id_index import IdIndex
 from cofactor_server.repository.version_directory import VersionDirectory
+from cofactor_server.serving.item_map import read_item_map
 from cofactor_server.serving.response_cache import ResponseCache
 from cofactor_server.serving.response_encoder import ResponseEncoder
 from cofactor_server.serving.response_sizes import ResponseSizes
@@ -55,6 +56,7 @@ class LoadedVersion:
         catalogue: titles, genres, years, counts and biases of the items.
         filters: selects items by their attributes.
         title_search: finds items by their titles.
+        item_map: the places of the items on a map; None if the version has none.
         users: vectors of known users, and of new ones folded in.
         profile_encoder: encodes the profiles of new users.
         ranker: ranks the items for a user.
@@ -98,6 +100,7 @@ class LoadedVersion:
             self.catalogue = Catalogue(directory)
         self.filters = ItemFilters(self.catalogue)
         self.title_search = TitleSearch(self.catalogue)
+        self.item_map = read_item_map(directory.tables, manifest)
         self.profile_encoder = ProfileEncoder(manifest.profile_features)
         self.users = UserVectors(
             directory.tables,

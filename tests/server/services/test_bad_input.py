@@ -8,7 +8,13 @@ import re
 import grpc
 import pytest
 
-from cofactor.v1.catalog_pb2 import GetModelRequest, ListModelsRequest, ListTopItemsRequest, SearchItemsRequest
+from cofactor.v1.catalog_pb2 import (
+    GetItemMapRequest,
+    GetModelRequest,
+    ListModelsRequest,
+    ListTopItemsRequest,
+    SearchItemsRequest,
+)
 from cofactor.v1.model_pb2 import ModelRef
 from cofactor.v1.recommender_pb2 import (
     BatchRecommendRequest,
@@ -100,6 +106,7 @@ def on_model(ref):
     yield "GetModel", GetModelRequest(model=ref)
     yield "SearchItems", SearchItemsRequest(model=ref, query="film")
     yield "ListTopItems", ListTopItemsRequest(model=ref)
+    yield "GetItemMap", GetItemMapRequest(model=ref)
 
 
 def models():
@@ -207,6 +214,8 @@ def singles():
     yield invalid("SearchItems", SearchItemsRequest(query="  "), "query", "is empty")
     yield invalid("SearchItems", SearchItemsRequest(query="x" * 257), "query", "has 257 characters")
     yield invalid("ListTopItems", ListTopItemsRequest(order=99), "order", "99")
+    yield invalid("GetItemMap", GetItemMapRequest(max_items=-1), "max_items", "from 0")
+    yield invalid("GetItemMap", GetItemMapRequest(max_items=10_001), "max_items", "10000")
 
 
 def new_users():

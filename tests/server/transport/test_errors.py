@@ -28,7 +28,7 @@ METHODS = {
     "RecommenderService": [
         "Predict", "Recommend", "SimilarItems", "EmbedNewUser", "BatchRecommend", "StreamRecommend", "Explain",
     ],
-    "CatalogService": ["GetModel", "ListModels", "SearchItems", "ListTopItems"],
+    "CatalogService": ["GetModel", "ListModels", "SearchItems", "ListTopItems", "GetItemMap"],
 }  # fmt: skip
 
 
