@@ -15,13 +15,12 @@ const TITLES_FROM_ZOOM = 2.2;
 
 export class MapCanvas {
   /**
-   * @param {Point[]} points Most rated first. @param {{x: number, y: number, label: string}[]} labels
-   * @param {(point: Point | undefined) => void} onHover @param {(point: Point) => void} onChoose
+   * @param {Point[]} points Most rated first. @param {{x: number, y: number, text: string}[]} labels
+   * @param {(point: Point) => void} onChoose
    */
-  constructor(points, labels, onHover, onChoose) {
+  constructor(points, labels, onChoose) {
     this.points = points;
     this.labels = labels;
-    this.onHover = onHover;
     this.onChoose = onChoose;
     /** @type {Map<string, string>} Item id -> "rated" | "recommended" | "chosen". */
     this.marks = new Map();
@@ -39,8 +38,9 @@ export class MapCanvas {
     this.canvas.addEventListener("pointerleave", () => this.setHover(undefined));
     this.canvas.addEventListener("mapclick", (/** @type {CustomEvent} */ event) => this.choose(this.at(event.detail.x, event.detail.y)));
     this.canvas.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-      if (event.key === "Enter") this.choose(this.at(this.viewport.width / 2, this.viewport.height / 2, 80));
+      if (event.key === "Enter") this.choose(this.at(this.viewport.width / 2, this.viewport.height / 2, Infinity));
     });
+    for (const name of ["focus", "blur"]) this.canvas.addEventListener(name, () => this.draw());
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(this.canvas);
     this.onTheme = () => this.draw();
@@ -92,7 +92,6 @@ export class MapCanvas {
     if (point === this.hovered) return;
     this.hovered = point;
     this.canvas.style.cursor = point ? "pointer" : "grab";
-    this.onHover(point);
     this.draw();
   }
 
@@ -141,6 +140,15 @@ export class MapCanvas {
     this.paintLabels(context, taken);
     this.paintMarkTitles(context, taken);
     this.paintTitles(context, taken);
+    if (this.canvas.matches(":focus-visible")) this.paintCross(context);
+  }
+
+  /** Show what Enter would choose the nearest item to. @param {CanvasRenderingContext2D} context */
+  paintCross(context) {
+    const [x, y] = [this.viewport.width / 2, this.viewport.height / 2];
+    context.strokeStyle = this.colours?.accent ?? "";
+    context.lineWidth = 2;
+    context.stroke(new Path2D(`M${x - 9} ${y}h18M${x} ${y - 9}v18`));
   }
 
   /** @param {CanvasRenderingContext2D} context */
@@ -196,9 +204,9 @@ export class MapCanvas {
 
   /** @param {CanvasRenderingContext2D} context @param {number[][]} taken */
   paintLabels(context, taken) {
-    for (const { x, y, label } of this.labels) {
+    for (const { x, y, text } of this.labels) {
       const [px, py] = this.viewport.project(x, y);
-      if (this.viewport.shows(px, py)) this.write(context, taken, label, px, py, 700, 15, true);
+      if (this.viewport.shows(px, py)) this.write(context, taken, text, px, py - 34, 720, 16, true);
     }
   }
 

@@ -12,6 +12,7 @@ import { opinion } from "../items/opinion.js";
 import { showSimilar } from "../items/similar.js";
 import { extremes } from "./extremes.js";
 import { MapCanvas } from "./map_canvas.js";
+import { spreading } from "./spread.js";
 
 const MOST_POINTS = 10_000;
 const RECOMMENDED = 12;
@@ -36,7 +37,9 @@ export function mapView(app) {
     try {
       const { points, labels } = await call("get-item-map", { model: app.model.ref, maxItems: MOST_POINTS });
       map?.close();
-      map = new MapCanvas(points.map(pointOf), labels, () => {}, (point) => showDetail(app, detail, point));
+      const [x, y] = [spreading(points.map((/** @type {any} */ point) => point.x)), spreading(points.map((/** @type {any} */ point) => point.y))];
+      const placed = (/** @type {any} */ thing) => ({ ...thing, x: x(thing.x), y: y(thing.y) });
+      map = new MapCanvas(points.map(placed).map(pointOf), labels.map(placed), (point) => showDetail(app, detail, point));
       fill(stage, map.canvas, controls(map));
       showLegend(legend, map);
       mark();
