@@ -153,7 +153,7 @@ def main() -> int:
         InventedCatalogue().write(folder)
         files = ["--dataset", str(folder / "ratings.csv"), "--items", str(folder / "items.csv")]
         output = ["--output", str(folder / "models"), "--name", "books", "--version", "1"]
-        if train(["train", *files, "--validation-fraction", "0.1", *output]) != 0:
+        if train(["train", *files, *output]) != 0:
             return 1
         with run_page(folder / "models", folder / "log") as (_, gateway), launch_browser() as browser:
             prioritise(psutil.Process())

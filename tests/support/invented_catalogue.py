@@ -50,7 +50,7 @@ _WORDS = {
     ),
 }
 GENRES = tuple(_WORDS)
-N_USERS, N_ITEMS, RATINGS_PER_USER = 400, 300, 45
+N_USERS, N_ITEMS, RATINGS_PER_USER = 300, 300, 80
 HOSTILE_TITLE = "<img src=x onerror=\"document.title='taken over'\"> & <script>alert(1)</script>"
 _PAIRED = 0.25  # share of the items with a second genre
 

@@ -14,7 +14,7 @@ from tests.support.browser import browser_problem, launch_browser, open_page
 from tests.support.invented_catalogue import InventedCatalogue
 from tests.support.page_server import run_page
 
-SIZES = ("--factors", "12", "--epochs", "8", "--device", "cpu", "--validation-fraction", "0.1")
+SIZES = ("--factors", "12", "--epochs", "8", "--device", "cpu", "--validation-fraction", "0.2")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 // How far off the model is after n ratings of a new user, as the training measured it.
 
 import { fill, h, svg } from "../core/dom.js";
+import { plural } from "../core/format.js";
 
 const WIDTH = 280;
 const HEIGHT = 56;
@@ -17,8 +18,8 @@ export function confidence(app) {
     const n = app.profile.size;
     const error = errorAfter(curve, n);
     const next = curve.find((point) => point.n > n);
-    text.textContent = `With ${n} of your ratings, predictions for new users were ${error.toFixed(2)} off on average (RMSE).`
-      + (next ? ` With ${next.n}: ${next.rmse.toFixed(2)}.` : "");
+    text.textContent = `After ${plural(n, "rating")}, predictions for new users were ${error.toFixed(2)} off on average (RMSE)`
+      + (next ? `; after ${next.n}, ${next.rmse.toFixed(2)}.` : ".");
     fill(plot, draw(curve, n, error));
   };
   const stop = app.profile.subscribe(show);
