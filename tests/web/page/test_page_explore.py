@@ -31,7 +31,7 @@ def test_the_map_is_drawn_and_an_item_can_be_chosen_and_rated(open_at, catalogue
         page.get_by_text("From 4 ratings").wait_for()
         page.get_by_role("link", name="Map").click()
         page.locator("canvas").wait_for()
-        page.wait_for_function("document.querySelectorAll('.ranked .row').length === 20")
+        page.wait_for_function("() => document.querySelectorAll('.ranked .row[data-item]').length === 20")
         assert middle_of(page) >= 5
         screenshot(page, screenshots, "map-desktop-light")
         page.locator("canvas").focus()
@@ -47,7 +47,7 @@ def test_the_map_is_drawn_and_an_item_can_be_chosen_and_rated(open_at, catalogue
 def test_best_and_worst_liked_are_those_of_the_api_and_are_found_on_the_map(open_at, gateway) -> None:
     with open_at("map") as page:
         page.locator("canvas").wait_for()
-        page.wait_for_function("document.querySelectorAll('.ranked .row').length === 20")
+        page.wait_for_function("() => document.querySelectorAll('.ranked .row[data-item]').length === 20")
         for place, order in enumerate(("ORDER_HIGHEST_BIAS", "ORDER_LOWEST_BIAS")):
             rows = page.locator(".ranked").nth(place).locator(".row")
             expected = gateway.post("/v1/list-top-items", {"order": order, "pageSize": 10}).json["items"]
@@ -60,7 +60,7 @@ def test_best_and_worst_liked_are_those_of_the_api_and_are_found_on_the_map(open
 
 def test_two_fans_get_what_they_like(open_at, catalogue, screenshots) -> None:
     with open_at("tastes") as page:
-        page.wait_for_function("document.querySelectorAll('.taste .row').length === 20")
+        page.wait_for_function("() => document.querySelectorAll('.taste .row[data-item]').length === 20")
         for side, genre in enumerate(("Science fiction", "Romance")):
             assert page.locator(".taste select").nth(side).input_value() == genre
             found = page.locator(".taste").nth(side).locator(".row").evaluate_all(

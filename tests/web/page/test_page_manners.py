@@ -14,7 +14,7 @@ pytestmark = pytest.mark.web
 READY = {
     "for-you": ".cards[aria-busy=false] .card",
     "map": "canvas",
-    "tastes": ".taste:last-child .row",
+    "tastes": ".taste:last-child .row[data-item]",
     "operator": ".version",
 }
 MOST_SCRIPT_BYTES = 150_000
@@ -59,7 +59,7 @@ def test_dialogs_and_messages_are_accessible(open_at, scheme) -> None:
         assert rules_broken(page) == []
         for button in ("Why?", "More like this"):
             page.get_by_role("button", name=button).first.click()
-            page.locator("dialog .row, dialog .bar").first.wait_for()
+            page.locator("dialog .row[data-item], dialog .bar").first.wait_for()
             assert rules_broken(page) == []
             page.keyboard.press("Escape")
 

@@ -60,7 +60,7 @@ def test_the_list_is_the_one_that_the_api_returns_for_the_same_ratings(open_at, 
         of_genre = [LIKED in catalogue.item_genres[int(found[-3:])] for found in cards(page)]
         assert sum(of_genre) > len(of_genre) / 2
         page.get_by_role("button", name="Show more").click()
-        page.wait_for_function("document.querySelectorAll('.card').length === 24")
+        page.wait_for_function("() => document.querySelectorAll('.card').length === 24")
 
 
 def test_ratings_outlive_the_page_and_start_over_takes_them_back(open_at, catalogue) -> None:
@@ -96,7 +96,7 @@ def test_more_like_this_lists_the_items_of_the_api(open_at, gateway) -> None:
     with open_at() as page:
         first = cards(page)[0]
         page.get_by_role("button", name="More like this").first.click()
-        page.locator("dialog .row").first.wait_for()
+        page.locator("dialog .row[data-item]").first.wait_for()
         shown = page.eval_on_selector_all("dialog .row[data-item]", "nodes => nodes.map((node) => node.dataset.item)")
         answer = gateway.post("/v1/similar-items", {"itemIds": [first], "pageSize": 12})
         assert shown == [result["itemId"] for result in answer.json["results"]]
