@@ -106,7 +106,7 @@ def versions():
 
 @pytest.fixture(scope="session")
 def served_models(dot_version, net_version, hybrid_version, tmp_path_factory):
-    """Return the folder of the shared server: three architectures, a model that only ranks, one without fold-in and map."""
+    """Return the folder of the shared server: three architectures, one that only ranks, one without fold-in and map."""
     models = tmp_path_factory.mktemp("served")
     for version in (dot_version, net_version, hybrid_version):
         copy_version(version, models)
