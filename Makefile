@@ -1,7 +1,7 @@
 # Build, test and release Cofactor. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-web test-cuda test-faults test-images test-floors check format proto check-proto templates check-templates lock audit sbom image image-trainer clean
+.PHONY: help demo serve web test test-web test-cuda test-faults test-images test-floors check format proto check-proto templates check-templates lock audit sbom image image-trainer image-web clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -33,6 +33,9 @@ demo: $(INSTALLED) ## Train on MovieLens, export, serve, and call every RPC
 
 serve: $(INSTALLED) ## Run the demo and keep the server running
 	@$(BIN)/python -m examples.demo --serve
+
+web: $(INSTALLED) ## Run the demo, and the page with the JSON API beside the server
+	@$(BIN)/python -m examples.demo --web
 
 test: $(INSTALLED) ## Run all tests except those of the page, of the clients in other languages and of the images
 	@$(BIN)/python -m pytest -q -m 'not clients and not images and not web' $(PYTEST_ARGS)
@@ -101,13 +104,14 @@ lock: $(UV) ## Pin the newest version of every dependency, with hashes
 	$(COMPILE) --extra server-cpu $(IMAGE) --constraint $(LOCK) --output-file requirements/server.txt
 	$(COMPILE) --extra server-cpu $(IMAGE) --extra approximate --constraint $(LOCK) --output-file requirements/server-approximate.txt
 	$(COMPILE) --extra server --extra cuda $(IMAGE) --constraint $(LOCK) --output-file requirements/server-cuda.txt
+	$(COMPILE) --extra web --constraint $(LOCK) --output-file requirements/web.txt
 	$(COMPILE) --extra trainer --extra report --extra s3 --extra search --extra signing --extra tracking \
 	  --constraint $(LOCK) --output-file requirements/trainer.txt
 	$(UV) pip compile requirements/build.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --upgrade --quiet --custom-compile-command 'make lock' --output-file requirements/build.txt
 
 audit: $(UV) ## Check the pinned dependencies of the images for known vulnerabilities
-	@for lock in server trainer; do \
+	@for lock in server trainer web; do \
 	  $(UV) tool run pip-audit --disable-pip --require-hashes --requirement requirements/$$lock.txt || exit 1; done
 
 sbom: $(UV) ## Write the server's software bill of materials (CycloneDX)
@@ -122,6 +126,9 @@ image: ## Build the server's image with docker, podman or buildah
 
 image-trainer: ## Build the trainer's image
 	@$(builder) --target trainer --tag cofactor-trainer .
+
+image-web: ## Build the gateway's image
+	@$(builder) --target web --tag cofactor-web .
 
 include client/clients.mk
 

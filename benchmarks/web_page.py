@@ -1,12 +1,12 @@
-"""Measure the page in a real browser: from the click on a star to the new list on the screen; and the size of its files.
+"""Measure the page in a real browser: the time from the click on a star to the new list, and the size of its files.
 
     nice -n -15 python -m benchmarks.web_page [--clicks 120] [--output docs/benchmarks/web-page.md]
 
-A version is trained on the invented catalogue of the tests. A server and a gateway serve it, and headless Chromium opens
-the page. Each click rates a recommended item and so replaces it. The time runs from the time stamp of the click, which the
-browser sets, to the first task after the frame with the new list. As the reference, a script in the same page sends the
-request of the last list again after each click and times the bare fetch. With `nice -n -15` (root) browser, gateway and
-server come before other programs on the machine.
+A version is trained on the invented catalogue of the tests. A server and a gateway serve it, and headless Chromium
+opens the page. Each click rates a recommended item and so replaces it. The time runs from the time stamp of the click,
+which the browser sets, to the first task after the frame with the new list. As the reference, a script in the same page
+sends the request of the last list again after each click and times the bare fetch. With `nice -n -15` (root) browser,
+gateway and server come before other programs on the machine.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ _WATCH = """() => {
 }"""
 _BARE = """async (body) => {
   const start = performance.now();
-  await (await fetch("/v1/recommend", { method: "POST", headers: { "Content-Type": "application/json" }, body })).json();
+  const headers = { "Content-Type": "application/json" };
+  await (await fetch("/v1/recommend", { method: "POST", headers, body })).json();
   return performance.now() - start;
 }"""
 
@@ -110,10 +111,10 @@ def page_of(clicks: np.ndarray, bare: np.ndarray, version: str) -> str:
     p95 = np.percentile(clicks, 95)
     return f"""# The page
 
-How long it takes from the click on a star to the new list on the screen, in {version}. The time includes the request through
-the gateway to the server and back, the layout and the frame. Each of {len(clicks)} clicks rates a recommended item, by
-profiles of 0 to {CLICKS_PER_PROFILE} ratings; the catalogue has {N_ITEMS} items. The bare request is the same request, sent
-again by a script in the page. Browser, gateway and server share the machine.
+How long it takes from the click on a star to the new list on the screen, in {version}. The time includes
+the request through the gateway to the server and back, the layout and the frame. Each of {len(clicks)} clicks rates a
+recommended item, by profiles of 0 to {CLICKS_PER_PROFILE} ratings; the catalogue has {N_ITEMS} items. The bare request is
+the same request, sent again by a script in the page. Browser, gateway and server share the machine.
 
 `{"nice -n -15 " if has_priority() else ""}python -m benchmarks.web_page --clicks {len(clicks)}` on
 {describe()}, load {os.getloadavg()[0]:.1f}.
@@ -129,8 +130,8 @@ Target: 95 % within {TARGET_MS} ms: {"met" if p95 <= TARGET_MS else "missed"}.
 | scripts | {scripts.files} | {scripts.plain:,} | {scripts.compressed:,} |
 | styles | {styles.files} | {styles.plain:,} | {styles.compressed:,} |
 
-Target: scripts under {TARGET_KB} KB in total: {"met" if scripts.plain < TARGET_KB * 1000 else "missed"}. The scripts are as they
-were written: nothing is minified, and there is no library among them.
+Target: scripts under {TARGET_KB} KB in total: {"met" if scripts.plain < TARGET_KB * 1000 else "missed"}. The scripts are
+as they were written: nothing is minified, and there is no library among them.
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -12,6 +13,10 @@ from importlib.metadata import version
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM. Returns 0, or 2 for wrong arguments or an address that is not free."""
     parsed = _build_parser().parse_args(arguments)
+    if arguments is None:
+        # uvicorn stops for either signal, and then sends it again to the handlers that were there before.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: sys.exit(0))
     try:
         return _serve(parsed)
     except (ValueError, OSError) as error:
@@ -25,8 +30,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    except KeyboardInterrupt:  # uvicorn raises it again after it has stopped
-        return 0
 
 
 def _serve(parsed: argparse.Namespace) -> int:

@@ -201,6 +201,7 @@ def singles():
             request = RecommendRequest(model=model, user=user)
             yield case("Recommend", request, "UNIMPLEMENTED", "NEW_USERS_UNSUPPORTED", "", "supports_new_users")
         yield case("EmbedNewUser", EmbedNewUserRequest(model=model), "UNIMPLEMENTED", "NEW_USERS_UNSUPPORTED")
+        yield case("GetItemMap", GetItemMapRequest(model=model), "UNIMPLEMENTED", "ITEM_MAP_UNSUPPORTED", "", "no map")
 
     yield invalid("BatchRecommend", BatchRecommendRequest(), "requests", "between 1 and 256")
     many = BatchRecommendRequest(requests=[RecommendRequest(user=KNOWN)] * 257)

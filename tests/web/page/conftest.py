@@ -36,7 +36,7 @@ def catalogue():
 
 @pytest.fixture(scope="session")
 def books(catalogue, tmp_path_factory):
-    """Model repository with a trained version 1 and its twin 2, labelled stable and canary; tests must not change it."""
+    """Model repository with a trained version 1, stable, and its twin 2, canary; tests must not change it."""
     from cofactor_trainer.__main__ import main
     from tests.server.conftest import copy_version
 

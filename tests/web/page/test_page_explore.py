@@ -10,14 +10,16 @@ from tests.support.invented_catalogue import item_id
 pytestmark = pytest.mark.web
 
 
-def middle_of(page):
-    """Return the colours of the canvas, to see whether anything was drawn."""
+def n_colours(page):
+    """Return how many different colours were drawn on the canvas."""
     return page.evaluate(
         """() => {
           const canvas = document.querySelector("canvas");
           const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
           const seen = new Set();
-          for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 200) seen.add(`${data[i] >> 5},${data[i + 1] >> 5},${data[i + 2] >> 5}`);
+          for (let i = 0; i < data.length; i += 4) {
+            if (data[i + 3] > 200) seen.add(`${data[i] >> 5},${data[i + 1] >> 5},${data[i + 2] >> 5}`);
+          }
           return seen.size;
         }"""
     )
@@ -32,7 +34,7 @@ def test_the_map_is_drawn_and_an_item_can_be_chosen_and_rated(open_at, catalogue
         page.get_by_role("link", name="Map").click()
         page.locator("canvas").wait_for()
         page.wait_for_function("() => document.querySelectorAll('.ranked .row[data-item]').length === 20")
-        assert middle_of(page) >= 5
+        assert n_colours(page) >= 5
         screenshot(page, screenshots, "map-desktop-light")
         page.locator("canvas").focus()
         page.keyboard.press("+")
@@ -63,11 +65,14 @@ def test_two_fans_get_what_they_like(open_at, catalogue, screenshots) -> None:
         page.wait_for_function("() => document.querySelectorAll('.taste .row[data-item]').length === 20")
         for side, genre in enumerate(("Science fiction", "Romance")):
             assert page.locator(".taste select").nth(side).input_value() == genre
-            found = page.locator(".taste").nth(side).locator(".row").evaluate_all(
-                "nodes => nodes.map((node) => node.dataset.item)"
+            found = (
+                page.locator(".taste")
+                .nth(side)
+                .locator(".row")
+                .evaluate_all("nodes => nodes.map((node) => node.dataset.item)")
             )
             liked = {item_id(row) for row, genres in enumerate(catalogue.item_genres) if genre in genres}
             assert len(liked & set(found)) >= 6
         screenshot(page, screenshots, "tastes-desktop-light")
-        page.get_by_label("Second profile").select_option("Science fiction")
+        page.get_by_role("combobox", name="Second profile").select_option("Science fiction")
         page.get_by_text("10 items of 10 in both lists").wait_for()

@@ -127,10 +127,14 @@ def test_the_page_says_how_far_off_the_model_is_after_so_many_ratings(open_at, g
     metrics = gateway.post("/v1/get-model").json["model"]["metrics"]
     with open_at() as page:
         wait_for_cards(page)
-        page.get_by_text(f"After 0 ratings, predictions for new users were {metrics['new_user_rmse@0']:.2f} off").wait_for()
+        page.get_by_text(
+            f"After 0 ratings, predictions for new users were {metrics['new_user_rmse@0']:.2f} off"
+        ).wait_for()
         page.keyboard.press("4")
         one, two = (f"{metrics[f'new_user_rmse@{n}']:.2f}" for n in (1, 2))
-        page.get_by_text(f"After 1 rating, predictions for new users were {one} off on average (RMSE); after 2, {two}.").wait_for()
+        page.get_by_text(
+            f"After 1 rating, predictions for new users were {one} off on average (RMSE); after 2, {two}."
+        ).wait_for()
 
 
 def test_filters_and_sliders_reach_the_server(open_at, catalogue, gateway) -> None:
