@@ -111,10 +111,11 @@ def page_of(clicks: np.ndarray, bare: np.ndarray, version: str) -> str:
     p95 = np.percentile(clicks, 95)
     return f"""# The page
 
-How long it takes from the click on a star to the new list on the screen, in {version}. The time includes
-the request through the gateway to the server and back, the layout and the frame. Each of {len(clicks)} clicks rates a
-recommended item, by profiles of 0 to {CLICKS_PER_PROFILE} ratings; the catalogue has {N_ITEMS} items. The bare request is
-the same request, sent again by a script in the page. Browser, gateway and server share the machine.
+How long it takes from the click on a star to the new list on the screen, in {version}.
+The time includes the request through the gateway to the server and back, the layout and the frame.
+Each of {len(clicks)} clicks rates a recommended item, by profiles of 0 to {CLICKS_PER_PROFILE} ratings; the catalogue has
+{N_ITEMS} items. The bare request is the same request, sent again by a script in the page. Browser, gateway and server share
+the machine.
 
 `{"nice -n -15 " if has_priority() else ""}python -m benchmarks.web_page --clicks {len(clicks)}` on
 {describe()}, load {os.getloadavg()[0]:.1f}.
@@ -130,8 +131,8 @@ Target: 95 % within {TARGET_MS} ms: {"met" if p95 <= TARGET_MS else "missed"}.
 | scripts | {scripts.files} | {scripts.plain:,} | {scripts.compressed:,} |
 | styles | {styles.files} | {styles.plain:,} | {styles.compressed:,} |
 
-Target: scripts under {TARGET_KB} KB in total: {"met" if scripts.plain < TARGET_KB * 1000 else "missed"}. The scripts are
-as they were written: nothing is minified, and there is no library among them.
+Target: scripts under {TARGET_KB} KB in total: {"met" if scripts.plain < TARGET_KB * 1000 else "missed"}.
+The scripts are as they were written: nothing is minified, and there is no library among them.
 """
 
 

@@ -1,4 +1,4 @@
-// Let cards glide from their old places to their new ones.
+// Let the cards on the screen glide from their old places to their new ones.
 
 const DURATION_MS = 220;
 
@@ -10,6 +10,7 @@ export function glide(list) {
     for (const child of list.children) {
       const from = before.get(child);
       const to = child.getBoundingClientRect();
+      if (Math.min(to.top, from?.top ?? to.top) > innerHeight || to.bottom < 0) continue;
       if (!from) {
         child.animate([{ opacity: 0, transform: "scale(.97)" }, { opacity: 1, transform: "none" }], { duration: DURATION_MS, easing: "ease-out" });
       } else if (from.left !== to.left || from.top !== to.top) {

@@ -11,8 +11,9 @@ import { starter } from "./starter.js";
 
 /** @param {import("../app.js").App} app */
 export function personView(app) {
-  const parts = [search(app), starter(app), confidence(app), questions(app), historyPanel(app), signIn(app), recommendations(app)];
-  const list = parts[parts.length - 1];
+  // The list hears of a change first, so that its request is on the way before the other parts are painted.
+  const list = recommendations(app);
+  const parts = [search(app), starter(app), confidence(app), questions(app), historyPanel(app), signIn(app), list];
   const side = h("div", { class: "person-side" }, parts.slice(0, -1).map((part) => part.node));
   const node = h("div", { class: "person" }, h("h1", { class: "visually-hidden" }, "For you"), side, list.node);
   return { node, leave: () => parts.forEach((part) => part.leave?.()) };

@@ -65,8 +65,8 @@ export function recommendations(app) {
   }
   const again = () => load();
   const refresh = () => {
-    for (const child of list.children) /** @type {any} */ (child).refresh?.();
     load();
+    for (const child of list.children) /** @type {any} */ (child).refresh?.();
   };
   const stops = [profile.subscribe(refresh), tuning.subscribe(again), connection.onReturn(again), panel.leave];
   load();
