@@ -125,7 +125,7 @@ def messages(draw, descriptor, depth=2):
 
 def decode(kind, value):
     message = kind()
-    MessageDecoders().decoder(kind.DESCRIPTOR)(message, value, "")
+    MessageDecoders().decoder(kind.DESCRIPTOR)(message, value)
     return message
 
 

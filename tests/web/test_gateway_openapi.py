@@ -58,6 +58,7 @@ def test_a_gateway_without_admin_api_does_not_document_it(gateway):
 
 
 @pytest.mark.timeout(3600)
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")  # schemathesis draws from random
 def test_random_requests_get_what_the_document_says_and_no_server_error(gateway):
     """FAULTS=full sends 10,800 requests."""
     found = fuzz(gateway.url, REQUESTS_PER_ROUTE)

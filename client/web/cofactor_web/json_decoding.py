@@ -21,9 +21,10 @@ from google.protobuf.message import Message
 
 from cofactor_web.json_encoding import WELL_KNOWN_FOLDER
 
-# Sets a field of a message from a JSON value; the last argument is the path of the message, with a dot at its end.
-Setter = Callable[[Message, Any, str], None]
-Converter = Callable[[Any, str], Any]
+# Sets a field of a message from a JSON value.
+Setter = Callable[[Message, Any], None]
+Decoder = Callable[[Message, Any], None]
+Converter = Callable[[Any], Any]
 
 # Numbers from here on are nearer to 2^128 than to the largest 32-bit float.
 _TOO_LARGE_FLOAT = 3.4028235677973366e38
@@ -40,10 +41,19 @@ class FieldError(ValueError):
         problem: the error and what is accepted, without the path.
     """
 
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"{field or 'the body'}: {problem}")
+    def __init__(self, problem: str, field: str = "") -> None:
+        super().__init__(problem)
         self.field = field
         self.problem = problem
+
+    def __str__(self) -> str:
+        """Return the path and the problem."""
+        return f"{self.field or 'the body'}: {self.problem}"
+
+    def within(self, parent: str) -> FieldError:
+        """Return the error with the path of a field of the message around it, "ratings[2]" for "rating"."""
+        joint = "." if self.field and not self.field.startswith("[") else ""
+        return FieldError(self.problem, f"{parent}{joint}{self.field}")
 
 
 class MessageDecoders:
@@ -52,8 +62,8 @@ class MessageDecoders:
     def __init__(self) -> None:
         self._decoders: dict[str, _MessageDecoder] = {}
 
-    def decoder(self, descriptor: Descriptor) -> Callable[[Message, Any, str], None]:
-        """Return a function that fills a message of this type: (message, JSON value, path). It raises FieldError."""
+    def decoder(self, descriptor: Descriptor) -> Decoder:
+        """Return a function that fills a message of this type from a JSON value. It raises FieldError."""
         if descriptor.file.name.startswith(WELL_KNOWN_FOLDER):
             return _decode_well_known
         known = self._decoders.get(descriptor.full_name)
@@ -67,34 +77,38 @@ class _MessageDecoder:
     """Fills the messages of one type."""
 
     def __init__(self) -> None:
-        self._fields: dict[str, tuple[FieldDescriptor, Setter]] = {}
+        self._fields: dict[str, tuple[str, str, Setter]] = {}
         self._names = ""
 
     def add_fields(self, descriptor: Descriptor, decoders: MessageDecoders) -> None:
         """Learn the fields of the type."""
         for field in descriptor.fields:
-            self._fields[field.json_name] = self._fields[field.name] = field, _field_setter(field, decoders)
+            oneof = "" if field.containing_oneof is None else field.containing_oneof.name
+            known = field.name, oneof, _field_setter(field, decoders)
+            self._fields[field.json_name] = self._fields[field.name] = known
         self._names = ", ".join(field.json_name for field in descriptor.fields) or "none"
 
-    def __call__(self, message: Message, value: Any, path: str) -> None:
+    def __call__(self, message: Message, value: Any) -> None:
         """Set the fields of a message from a JSON object. Raises FieldError."""
         if not isinstance(value, dict):
-            raise FieldError(path, f"must be an object, not {_kind(value)}")
-        prefix = path and f"{path}."
+            raise FieldError(f"must be an object, not {_kind(value)}")
         seen: set[str] = set()
-        for name, content in value.items():
-            known = self._fields.get(name)
+        for given_name, content in value.items():
+            known = self._fields.get(given_name)
             if known is None:
-                raise FieldError(f"{prefix}{_shortened(name)}", f"there is no such field; the fields are {self._names}")
-            field, set_field = known
-            if field.name in seen:
-                raise FieldError(prefix + field.name, f"is given twice, as {field.json_name} and {field.name}")
-            seen.add(field.name)
+                raise FieldError(f"there is no such field; the fields are {self._names}", _shortened(given_name))
+            name, oneof, set_field = known
+            if name in seen:
+                raise FieldError("is given twice, under both of its names", name)
+            seen.add(name)
             if content is None:
                 continue
-            if field.containing_oneof is not None and (other := message.WhichOneof(field.containing_oneof.name)):
-                raise FieldError(prefix + field.name, f"cannot be set together with {other}; set one of them")
-            set_field(message, content, prefix)
+            if oneof and (other := message.WhichOneof(oneof)):
+                raise FieldError(f"cannot be set together with {other}; set one of them", name)
+            try:
+                set_field(message, content)
+            except FieldError as error:
+                raise error.within(name) from None
 
 
 def _field_setter(field: FieldDescriptor, decoders: MessageDecoders) -> Setter:
@@ -108,25 +122,32 @@ def _field_setter(field: FieldDescriptor, decoders: MessageDecoders) -> Setter:
     return partial(_set_messages if field.is_repeated else _set_message, name, decode)
 
 
-def _set_value(name: str, convert: Converter, message: Message, value: Any, prefix: str) -> None:
-    setattr(message, name, convert(value, prefix + name))
+def _set_value(name: str, convert: Converter, message: Message, value: Any) -> None:
+    setattr(message, name, convert(value))
 
 
-def _set_list(name: str, convert: Converter, message: Message, values: Any, prefix: str) -> None:
-    path = prefix + name
-    getattr(message, name).extend([convert(value, f"{path}[{n}]") for n, value in enumerate(_list(values, path))])
+def _set_list(name: str, convert: Converter, message: Message, values: Any) -> None:
+    append = getattr(message, name).append
+    for number, value in enumerate(_list(values)):
+        try:
+            append(convert(value))
+        except FieldError as error:
+            raise error.within(f"[{number}]") from None
 
 
-def _set_message(name: str, decode: Any, message: Message, value: Any, prefix: str) -> None:
+def _set_message(name: str, decode: Decoder, message: Message, value: Any) -> None:
     child = getattr(message, name)
     child.SetInParent()
-    decode(child, value, prefix + name)
+    decode(child, value)
 
 
-def _set_messages(name: str, decode: Any, message: Message, values: Any, prefix: str) -> None:
-    path, children = prefix + name, getattr(message, name)
-    for number, value in enumerate(_list(values, path)):
-        decode(children.add(), value, f"{path}[{number}]")
+def _set_messages(name: str, decode: Decoder, message: Message, values: Any) -> None:
+    add = getattr(message, name).add
+    for number, value in enumerate(_list(values)):
+        try:
+            decode(add(), value)
+        except FieldError as error:
+            raise error.within(f"[{number}]") from None
 
 
 def _map_setter(field: FieldDescriptor, decoders: MessageDecoders) -> Setter:
@@ -135,20 +156,26 @@ def _map_setter(field: FieldDescriptor, decoders: MessageDecoders) -> Setter:
     convert_key = _key_converter(entry.fields_by_name["key"])
     value_field = entry.fields_by_name["value"]
     decode = decoders.decoder(value_field.message_type) if value_field.message_type is not None else None
-    convert = None if decode is not None else _converter(value_field)
+    convert = _unchanged if decode is not None else _converter(value_field)
 
-    def set_map(message: Message, values: Any, prefix: str) -> None:
-        path, entries = prefix + name, getattr(message, name)
+    def set_map(message: Message, values: Any) -> None:
+        entries = getattr(message, name)
         if not isinstance(values, dict):
-            raise FieldError(path, f"must be an object, not {_kind(values)}")
+            raise FieldError(f"must be an object, not {_kind(values)}")
         for key, value in values.items():
-            place = f'{path}["{_shortened(key)}"]'
-            if decode is not None:
-                decode(entries[convert_key(key, place)], value, place)
-            elif convert is not None:
-                entries[convert_key(key, place)] = convert(value, place)
+            try:
+                if decode is not None:
+                    decode(entries[convert_key(key)], value)
+                else:
+                    entries[convert_key(key)] = convert(value)
+            except FieldError as error:
+                raise error.within(f'["{_shortened(key)}"]') from None
 
     return set_map
+
+
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 def _converter(field: FieldDescriptor) -> Converter:
@@ -170,85 +197,84 @@ def _numbers_by_name(enum: EnumDescriptor) -> dict[str, int]:
     return {name: value.number for name, value in enum.values_by_name.items()}
 
 
-def _decode_well_known(message: Message, value: Any, path: str) -> None:
+def _decode_well_known(message: Message, value: Any) -> None:
     try:
         json_format.ParseDict(value, message)
     except (json_format.ParseError, ValueError, TypeError, AttributeError):
         example = ', such as "2026-01-31T12:00:00Z"' if message.DESCRIPTOR.name == "Timestamp" else ""
-        raise FieldError(path, f"is not a {message.DESCRIPTOR.full_name} in ProtoJSON{example}") from None
+        raise FieldError(f"is not a {message.DESCRIPTOR.full_name} in ProtoJSON{example}") from None
 
 
-def _list(values: Any, path: str) -> list[Any]:
+def _list(values: Any) -> list[Any]:
     if not isinstance(values, list):
-        raise FieldError(path, f"must be a list, not {_kind(values)}")
+        raise FieldError(f"must be a list, not {_kind(values)}")
     return values
 
 
-def _to_string(value: Any, path: str) -> str:
+def _to_string(value: Any) -> str:
     if not isinstance(value, str):
-        raise FieldError(path, f"must be a string, not {_kind(value)}")
+        raise FieldError(f"must be a string, not {_kind(value)}")
     return value
 
 
-def _to_boolean(value: Any, path: str) -> bool:
+def _to_boolean(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise FieldError(path, f"must be true or false, not {_kind(value)}")
+        raise FieldError(f"must be true or false, not {_kind(value)}")
     return value
 
 
-def _to_boolean_key(value: str, path: str) -> bool:
+def _to_boolean_key(value: str) -> bool:
     if value not in ("true", "false"):
-        raise FieldError(path, 'must be "true" or "false"')
+        raise FieldError('must be "true" or "false"')
     return value == "true"
 
 
-def _to_integer(low: int, high: int, value: Any, path: str) -> int:
+def _to_integer(low: int, high: int, value: Any) -> int:
     is_text = isinstance(value, str) and _INTEGER.fullmatch(value)
     is_whole = isinstance(value, float) and value.is_integer()
     number = int(value) if is_text or is_whole else value
     if not isinstance(number, int) or isinstance(number, bool):
-        raise FieldError(path, f"must be a whole number, not {_kind(value)}")
+        raise FieldError(f"must be a whole number, not {_kind(value)}")
     if not low <= number <= high:
-        raise FieldError(path, f"must be from {low} to {high}")
+        raise FieldError(f"must be from {low} to {high}")
     return number
 
 
-def _to_float(value: Any, path: str) -> float:
-    if type(value) is not float:
-        value = _to_double(value, path)
-    if abs(value) >= _TOO_LARGE_FLOAT and math.isfinite(value):
-        raise FieldError(path, "is too large for a 32-bit float")
-    return float(value)
+def _to_float(value: Any) -> float:
+    number = value if type(value) is float else _to_double(value)
+    if -_TOO_LARGE_FLOAT < number < _TOO_LARGE_FLOAT or not math.isfinite(number):
+        return number
+    raise FieldError("is too large for a 32-bit float")
 
 
-def _to_double(value: Any, path: str) -> float:
+def _to_double(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise FieldError(path, f"must be a number, not {_kind(value)}")
+        raise FieldError(f"must be a number, not {_kind(value)}")
     if isinstance(value, str):
         if value in ("NaN", "Infinity", "-Infinity"):
             return float(value)
         if not _NUMBER.fullmatch(value):
-            raise FieldError(path, 'must be a number, "NaN", "Infinity" or "-Infinity"')
+            raise FieldError('must be a number, "NaN", "Infinity" or "-Infinity"')
     number = float(value)
     if math.isinf(number):
-        raise FieldError(path, "is too large for a 64-bit float")
+        raise FieldError("is too large for a 64-bit float")
     return number
 
 
-def _to_enum(numbers: dict[str, int], value: Any, path: str) -> int:
+def _to_enum(numbers: dict[str, int], value: Any) -> int:
     if isinstance(value, str) and value in numbers:
         return numbers[value]
     if isinstance(value, int) and not isinstance(value, bool) and -(2**31) <= value < 2**31:
         return value
-    raise FieldError(path, f"must be one of {', '.join(numbers)}")
+    raise FieldError(f"must be one of {', '.join(numbers)}")
 
 
-def _to_bytes(value: Any, path: str) -> bytes:
-    text = _to_string(value, path).replace("-", "+").replace("_", "/")
+def _to_bytes(value: Any) -> bytes:
+    text = _to_string(value).replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except binascii.Error:
-        raise FieldError(path, "must be base64") from None
+        raise FieldError("must be base64") from None
 
 
 _CONVERTERS: dict[int, Converter] = {

@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from google.protobuf import json_format
@@ -22,7 +23,7 @@ JsonObject = dict[str, Any]
 Encoder = Callable[[Message], Any]
 
 WELL_KNOWN_FOLDER = "google/protobuf/"
-_FLOAT = struct.Struct("<f")
+_PACK, _UNPACK = struct.Struct("<f").pack, struct.Struct("<f").unpack
 
 
 class MessageEncoders:
@@ -46,30 +47,45 @@ class _MessageEncoder:
     """Encodes the messages of one type. Its fields are in groups that are read in the same way."""
 
     def __init__(self) -> None:
-        self._plain: list[tuple[str, str]] = []
+        self._plain: tuple[list[str], Callable[[Message], tuple[Any, ...]]] = ([], _no_values)
         self._converted: list[tuple[str, str, Callable[[Any], Any]]] = []
         self._optional: list[tuple[str, str, Callable[[Any], Any]]] = []
 
     def add_fields(self, descriptor: Descriptor, encoders: MessageEncoders) -> None:
         """Learn the fields of the type."""
+        plain: list[FieldDescriptor] = []
         for field in descriptor.fields:
             convert = _field_converter(field, encoders)
             if field.has_presence:
                 self._optional.append((field.name, field.json_name, convert or _unchanged))
             elif convert is None:
-                self._plain.append((field.name, field.json_name))
+                plain.append(field)
             else:
                 self._converted.append((field.name, field.json_name, convert))
+        names = [field.name for field in plain]
+        # attrgetter returns a tuple only for two names and more.
+        read = attrgetter(*names) if len(names) > 1 else _reader_of_few(names)
+        self._plain = [field.json_name for field in plain], read
 
     def __call__(self, message: Message) -> JsonObject:
         """Return the message by JSON name."""
-        result = {json_name: getattr(message, name) for name, json_name in self._plain}
+        names, read = self._plain
+        result = dict(zip(names, read(message), strict=True))
         for name, json_name, convert in self._converted:
             result[json_name] = convert(getattr(message, name))
         for name, json_name, convert in self._optional:
             if message.HasField(name):
                 result[json_name] = convert(getattr(message, name))
         return result
+
+
+def _no_values(_message: Message) -> tuple[Any, ...]:
+    return ()
+
+
+def _reader_of_few(names: list[str]) -> Callable[[Message], tuple[Any, ...]]:
+    """Return a function that reads one field or none."""
+    return (lambda message: (getattr(message, names[0]),)) if names else _no_values
 
 
 def _field_converter(field: FieldDescriptor, encoders: MessageEncoders) -> Callable[[Any], Any] | None:
@@ -108,21 +124,26 @@ def _names_by_number(enum: EnumDescriptor) -> dict[int, str]:
 def encode_float(value: float) -> float | str:
     """Return the shortest decimal number that is the same 32-bit float; a string for NaN and infinity.
 
-    Every 32-bit float has such a number of 6 to 9 digits.
+    Every 32-bit float has such a number of 6 to 9 digits; most have 8.
     """
-    rounded = float(f"{value:.6g}")
+    if -1000 < value < 1000 and (value * 8).is_integer():
+        return value  # has at most 6 digits
     if value - value != 0:  # NaN or infinity
         return encode_double(value)
-    for digits in (7, 8, 9):
-        if _is_same_float(rounded, value):
-            return rounded
-        rounded = float(f"{value:.{digits}g}")
-    return rounded
+    shortest = float("%.8g" % value)  # noqa: UP031 (half the time of an f-string)
+    if not _is_same_float(shortest, value):
+        return float("%.9g" % value)  # noqa: UP031
+    for format_shorter in ("%.7g", "%.6g"):
+        shorter = float(format_shorter % value)
+        if not _is_same_float(shorter, value):
+            break
+        shortest = shorter
+    return shortest
 
 
 def _is_same_float(rounded: float, value: float) -> bool:
     try:
-        return bool(_FLOAT.unpack(_FLOAT.pack(rounded))[0] == value)
+        return bool(_UNPACK(_PACK(rounded))[0] == value)
     except OverflowError:  # rounded up beyond the largest float
         return False
 

@@ -81,9 +81,9 @@ class RpcEndpoint:
         if not body:
             return request
         try:
-            self._rpc.decode(request, orjson.loads(body), "")
+            self._rpc.decode(request, orjson.loads(body))
         except orjson.JSONDecodeError as error:
-            raise malformed(FieldError("", f"is not JSON: {error}")) from None
+            raise malformed(FieldError(f"is not JSON: {error}")) from None
         except FieldError as error:
             raise malformed(error) from None
         return request

@@ -30,7 +30,7 @@ class Rpc:
         grpc_path: what gRPC calls, "/cofactor.v1.CatalogService/ListTopItems".
         request_class: class of its requests.
         response_class: class of its responses.
-        decode: fills a request from JSON: (request, value, path).
+        decode: fills a request from what JSON expressed.
         encode: turns a response into what JSON can express.
     """
 
@@ -39,7 +39,7 @@ class Rpc:
     grpc_path: str
     request_class: type[Message]
     response_class: type[Message]
-    decode: Callable[[Message, Any, str], None]
+    decode: Callable[[Message, Any], None]
     encode: Callable[[Message], Any]
 
 
