@@ -113,9 +113,9 @@ def page_of(clicks: np.ndarray, bare: np.ndarray, version: str) -> str:
 
 How long it takes from the click on a star to the new list on the screen, in {version}.
 The time includes the request through the gateway to the server and back, the layout and the frame.
-Each of {len(clicks)} clicks rates a recommended item, by profiles of 0 to {CLICKS_PER_PROFILE} ratings; the catalogue has
-{N_ITEMS} items. The bare request is the same request, sent again by a script in the page. Browser, gateway and server share
-the machine.
+Each of {len(clicks)} clicks rates a recommended item, by profiles of 0 to {CLICKS_PER_PROFILE} ratings. The catalogue
+has {N_ITEMS} items. The bare request is the same request, sent again by a script in the page.
+Browser, gateway and server share the machine.
 
 `{"nice -n -15 " if has_priority() else ""}python -m benchmarks.web_page --clicks {len(clicks)}` on
 {describe()}, load {os.getloadavg()[0]:.1f}.

@@ -59,15 +59,17 @@ class InventedCatalogue:
     """The catalogue and its ratings.
 
     Attributes:
-        titles: of every item; the last one is markup.
+        titles: of every item; the last one is markup, if `is_hostile`.
         item_genres: one or two genres of every item.
         years: of every item.
         ratings: (user row, item row, rating from 1 to 5).
     """
 
-    def __init__(self, seed: int = 3) -> None:
+    def __init__(self, seed: int = 3, *, is_hostile: bool = True) -> None:
         random = np.random.default_rng(seed)
         self.titles, self.item_genres = _items(random)
+        if is_hostile:
+            self.titles[-1] = HOSTILE_TITLE
         self.years = random.integers(1962, 2026, N_ITEMS).tolist()
         self.ratings = _ratings(random, self.item_genres)
 
@@ -109,7 +111,6 @@ def _items(random: np.random.Generator) -> tuple[list[str], list[tuple[str, ...]
         titles.append(pools[genre].pop())
         second = GENRES[int(random.integers(len(GENRES)))] if random.random() < _PAIRED else genre
         genres.append((genre,) if second == genre else (genre, second))
-    titles[-1] = HOSTILE_TITLE
     return titles, genres
 
 
