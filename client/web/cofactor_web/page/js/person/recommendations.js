@@ -9,7 +9,6 @@ import { plainTuning } from "../app.js";
 import { card } from "../items/card.js";
 import { remember } from "../items/lookup.js";
 import { filters } from "./filters.js";
-import { glide } from "./glide.js";
 
 const FIRST_PAGE = 12;
 
@@ -50,14 +49,12 @@ export function recommendations(app) {
     if (isFirst || visitor !== profile.state.value.userId) keyed(list, [], String, () => null), fill(list);
     visitor = profile.state.value.userId;
     const focus = focusedPlace(list);
-    const settle = isFirst ? () => {} : glide(list);
     isFirst = false;
     keyed(list, results.map((result, i) => ({ result, place: i + 1 })), ({ result }) => result.itemId, (place) => {
       const made = card(app, place);
       made.item = place.result.item;
       return made;
     });
-    settle();
     keepFocus(list, focus);
     note.textContent = basis(app, response);
     fill(below, results.length ? more(response.nextPageToken, load) : nothing(app), hiddenNote(app));
