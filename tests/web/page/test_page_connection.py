@@ -20,6 +20,7 @@ def test_the_page_waits_for_a_server_that_stops_and_goes_on_when_it_is_back(brow
             page.keyboard.press("5")
             page.get_by_role("alert").get_by_text("The server is away.").wait_for()
             assert page.locator("#connection").inner_text() == "Server away"
+            assert cards(page) == popular
             page.get_by_role("heading", name="Your ratings (1)").wait_for()
             before = painted(page)
             server = ServerProcess(books, tmp_path / "log", port=server.port)

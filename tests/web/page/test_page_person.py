@@ -257,3 +257,15 @@ def test_ratings_of_items_that_are_gone_are_left_out(open_at) -> None:
         page.reload()
         wait_for_cards(page)
         page.get_by_role("heading", name="Your ratings (1)").wait_for()
+
+
+def test_a_damaged_store_does_not_stop_the_page(open_at) -> None:
+    with open_at() as page:
+        wait_for_cards(page)
+        page.evaluate(
+            '() => { localStorage[\'cofactor:books:profile\'] = \'{"ratings": 7, "events": null, "skipped": {}}\'; }'
+        )
+        page.reload()
+        wait_for_cards(page)
+        page.keyboard.press("5")
+        page.get_by_text("From 1 rating").wait_for()

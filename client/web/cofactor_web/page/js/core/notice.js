@@ -3,12 +3,9 @@
 import { h } from "./dom.js";
 import { ApiError } from "./api.js";
 
-/** Grey shapes where entries will be. @param {number} n @param {string} kind */
-export function skeletons(n, kind) {
-  return [
-    h("span", { class: "visually-hidden" }, "Loading"),
-    ...Array.from({ length: n }, () => h("div", { class: `skeleton ${kind}`, "aria-hidden": "true" })),
-  ];
+/** Grey shapes where entries will be. @param {number} n @param {string} kind @param {string} [tag] "li" in a list. */
+export function skeletons(n, kind, tag = "div") {
+  return [h(tag, { class: "visually-hidden" }, "Loading"), ...Array.from({ length: n }, () => h(tag, { class: `skeleton ${kind}`, "aria-hidden": "true" }))];
 }
 
 /** A sentence in place of a list, with a way on. @param {string} title @param {string} text @param {{label: string, act: () => void}} [action] */

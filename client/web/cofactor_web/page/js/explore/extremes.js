@@ -14,7 +14,7 @@ const SHOWN = 10;
 /** @param {import("../app.js").App} app @param {(item: any) => void} goTo */
 export function extremes(app, goTo) {
   const sides = [["Best liked", "ORDER_HIGHEST_BIAS"], ["Least liked", "ORDER_LOWEST_BIAS"]].map(([title, order]) => {
-    const list = h("ol", { class: "rows ranked" }, skeletons(4, "row"));
+    const list = h("ol", { class: "rows ranked" }, skeletons(4, "row", "li"));
     const load = async () => {
       try {
         const { items } = await call("list-top-items", { model: app.model.ref, order, pageSize: SHOWN });

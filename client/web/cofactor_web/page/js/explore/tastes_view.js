@@ -50,7 +50,7 @@ function side(app, start, label, onChange) {
   const select = h("select", { "aria-label": label, onchange: onChange }, h("option", { value: YOU }, "You"), genres().map((genre) => h("option", { value: genre }, `${genre} fan`)));
   select.value = start;
   const likes = h("p", { class: "quiet likes" });
-  const list = h("ol", { class: "rows ranked" }, skeletons(5, "row"));
+  const list = h("ol", { class: "rows ranked" }, skeletons(5, "row", "li"));
   const requests = latestOnly();
   const node = h("section", { class: "panel taste", "aria-label": label }, h("div", { class: "panel-head" }, select), likes, list);
   return {

@@ -11,7 +11,7 @@ import { row } from "./row.js";
 
 /** @param {import("../app.js").App} app @param {any} item */
 export function showSimilar(app, item) {
-  const list = h("ul", { class: "rows" }, skeletons(5, "row"));
+  const list = h("ul", { class: "rows" }, skeletons(5, "row", "li"));
   const body = h("div", {}, list);
   openDialog("More like this", body, titleOf(item));
   const load = async () => {

@@ -21,8 +21,7 @@ const nothing = () => ({ ratings: {}, events: {}, skipped: [], hidden: {}, answe
 
 /** The profile of this browser for a model. @param {string} key Where it is stored. */
 export function openProfile(key) {
-  const stored = readStored(key, {});
-  const store = createStore({ ...nothing(), ...(typeof stored === "object" ? stored : {}) });
+  const store = createStore(soundState(readStored(key, {})));
   /** @type {ProfileState[]} */
   const undos = [];
   /** @param {Partial<ProfileState>} fields */
@@ -33,7 +32,7 @@ export function openProfile(key) {
   };
   store.subscribe((value) => setTimeout(() => writeStored(key, value)));
   addEventListener("storage", (event) => {
-    if (event.key === key && event.newValue) store.set(JSON.parse(event.newValue));
+    if (event.key === key) store.set(soundState(readStored(key, {})));
   });
 
   return {
@@ -99,7 +98,7 @@ export function openProfile(key) {
     /** Take back the last change; false if there is none. */
     undo() {
       const before = undos.pop();
-      if (before) store.set(before);
+      if (before) store.set({ ...before, userId: store.value.userId });
       return Boolean(before);
     },
     /** The message User of requests. */
@@ -111,6 +110,16 @@ export function openProfile(key) {
 }
 
 /** @typedef {ReturnType<typeof openProfile>} Profile */
+
+/** The fields of a stored profile that have the right type; other fields as in an empty one. @param {any} stored @returns {ProfileState} */
+function soundState(stored) {
+  const state = /** @type {any} */ (nothing());
+  for (const [name, empty] of Object.entries(state)) {
+    const value = stored?.[name];
+    if (value && typeof value === typeof empty && Array.isArray(value) === Array.isArray(empty)) state[name] = value;
+  }
+  return state;
+}
 
 /** @param {ProfileState} state */
 function historyOf({ ratings, events, answers }) {

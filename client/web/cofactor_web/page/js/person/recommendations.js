@@ -1,6 +1,6 @@
 // The list of recommendations: asked for again at every change, painted as soon as it is there.
 
-import { isAborted, latestOnly } from "../core/api.js";
+import { call, isAborted, latestOnly } from "../core/api.js";
 import { connection } from "../core/connection.js";
 import { fill, h, keyed } from "../core/dom.js";
 import { plural } from "../core/format.js";
@@ -17,7 +17,7 @@ export function recommendations(app) {
   const { profile, tuning } = app;
   const requests = latestOnly();
   const note = h("p", { class: "quiet", role: "status" });
-  const list = h("ol", { class: "cards", "aria-busy": "true" }, skeletons(6, "card"));
+  const list = h("ol", { class: "cards", "aria-busy": "true" }, skeletons(6, "card", "li"));
   const below = h("div", { class: "below-cards" });
   const panel = filters(app);
   const node = h("section", { class: "recommendations", "aria-labelledby": "recommended-title" },
@@ -38,9 +38,12 @@ export function recommendations(app) {
     } catch (error) {
       if (isAborted(error)) return;
       if (await dropUnknown(app, error)) return;
-      isFirst = true;
-      fill(list);
-      fill(below, failure(error, load));
+      // While the server is away, the last list stays; the banner says what is going on.
+      if (!results.length || !(/** @type {any} */ (error).isAway)) {
+        isFirst = true;
+        fill(list);
+        fill(below, failure(error, load));
+      }
     }
     list.setAttribute("aria-busy", "false");
   }
@@ -115,9 +118,13 @@ function hiddenNote(app) {
 async function dropUnknown(app, error) {
   if (error.status !== 404 || !app.profile.isVisitor) return false;
   const { history } = /** @type {any} */ (app.profile.user());
-  const { missingItemIds } = await latestOnly().call("embed-new-user", { model: app.model.ref, ...history, skipUnknownItems: true });
-  for (const itemId of missingItemIds) app.profile.forget(itemId);
-  return missingItemIds.length > 0;
+  try {
+    const { missingItemIds } = await call("embed-new-user", { model: app.model.ref, ...history, skipUnknownItems: true });
+    for (const itemId of missingItemIds) app.profile.forget(itemId);
+    return missingItemIds.length > 0;
+  } catch {
+    return false;
+  }
 }
 
 /** Place and control of the focus among the cards. @param {HTMLElement} list */
