@@ -196,7 +196,7 @@ def best_time(function: Callable[[], None], repeats: int = 500) -> float:
 
 def fuzzing_lines(n_requests: int, port: int) -> list[str]:
     """Send random requests and describe what came of them."""
-    from tests.support.http_fuzzing import fuzz
+    from tests.support.web.fuzzing import fuzz
 
     found = fuzz(f"http://127.0.0.1:{port}", n_requests // len(api_rpcs()) + 1)
     counts = ", ".join(f"{count:,} with {status}" for status, count in sorted(found.statuses.items()))

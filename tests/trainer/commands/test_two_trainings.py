@@ -12,16 +12,9 @@ from cofactor_trainer.__main__ import main
 from cofactor_trainer.architectures.recipes import find_recipe
 from cofactor_trainer.commands.parsers import add_parsers
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags
-from cofactor_trainer.commands.two_trainings import (
-    Trainer,
-    new_user_metrics,
-    ranking_checkpoint,
-    refit_checkpoint,
-)
+from cofactor_trainer.commands.two_trainings import Trainer, ranking_checkpoint, refit_checkpoint
 from cofactor_trainer.data.rating_files import read_ratings
 from cofactor_trainer.data.splits import random_split
-from cofactor_trainer.evaluation.new_users import NewUserErrors
-from cofactor_trainer.export.held_out_measures import HeldOutMeasures
 from cofactor_trainer.export.version_reader import read_version
 from cofactor_trainer.training.console_observer import ConsoleObserver
 from cofactor_trainer.training.train import train
@@ -114,26 +107,6 @@ def test_the_metrics_are_those_of_the_model_that_had_not_seen_the_held_out_ratin
     assert judged.protocol.text.endswith(f"exported model was trained on the other {split.train.n_ratings:,}")
     assert judged.train_ratings is split.train
     assert "training again" not in output
-
-
-def test_the_error_for_new_users_is_among_the_metrics():
-    measured = HeldOutMeasures({}, 10, 4.0, new_users=NewUserErrors([0, 5, 20], [1.0, 0.95, 0.875], 200))
-    curve = {"new_user_rmse@0": 1.0, "new_user_rmse@5": 0.95, "new_user_rmse@20": 0.875}
-    assert new_user_metrics(measured) == curve
-    assert new_user_metrics(HeldOutMeasures({}, 10, 4.0)) == {}
-
-
-def test_the_metrics_have_the_curve_of_new_users_that_the_report_draws(tmp_path):
-    """Every user has 80 ratings; a user who is measured needs 50 to be embedded from, and 5 to be judged on."""
-    lines = [f"u{u},i{i},{1 + (u * 7 + i * 3) % 5}" for u in range(12) for i in range(u, u + 80)]
-    table = tmp_path / "ratings.csv"
-    table.write_text("user_id,item_id,rating\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    ratings = read_ratings(table)
-    version, _ = train_version(ratings, random_split(ratings))
-    drawn = version.protocol.measures["new_users"]
-    curve = {f"new_user_rmse@{n}": rmse for n, rmse in zip(drawn["n_ratings"], drawn["rmse"], strict=True)}
-    assert {"new_user_rmse@0", "new_user_rmse@5", "new_user_rmse@10", "new_user_rmse@20"} <= curve.keys()
-    assert {name: value for name, value in version.metrics.items() if name.startswith("new_user")} == curve
 
 
 def test_a_model_trained_without_held_out_ratings_says_so(table, ratings, tmp_path, capsys):

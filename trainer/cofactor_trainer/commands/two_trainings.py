@@ -19,7 +19,7 @@ from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.splits import Split, in_rows_of
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
-from cofactor_trainer.export.held_out_measures import HeldOutMeasures, measure_held_out
+from cofactor_trainer.export.held_out_measures import measure_held_out
 from cofactor_trainer.export.version_writer import MetricsProtocol
 from cofactor_trainer.scoring.trained_model import TrainedModel
 from cofactor_trainer.training.console_observer import ConsoleObserver
@@ -88,9 +88,11 @@ class Trainer:
         with self._second_training(dataset, refits) as second:
             result = self._train_to_measure(split.train, split.validation)
             self._print(f"measuring on the {n_held_out:,} others")
-            measures = measure_held_out(result.model, split)
-            metrics = manifest_metrics(result, split) | new_user_metrics(measures)
-            protocol = replace(describe_protocol(self.flags, split, refitted=refits), measures=measures.to_json())
+            metrics = manifest_metrics(result, split)
+            protocol = replace(
+                describe_protocol(self.flags, split, refitted=refits),
+                measures=measure_held_out(result.model, split).to_json(),
+            )
             if not refits:
                 rated = in_rows_of(dataset, split.train)
                 return TrainedVersion(result.model, split.train, rated, metrics, result.history, protocol)
@@ -253,11 +255,3 @@ def manifest_metrics(result: TrainingResult, split: Split | None) -> dict[str, f
         return metrics
     names = {"ndcg": ranking.ndcg, "recall": ranking.recall}
     return metrics | {f"{name}@{ranking.k}": value for name, value in names.items()}
-
-
-def new_user_metrics(measures: HeldOutMeasures) -> dict[str, float]:
-    """Return the error for new users by the number of ratings that they gave, as "new_user_rmse@10"."""
-    if measures.new_users is None:
-        return {}
-    errors = zip(measures.new_users.n_ratings, measures.new_users.rmse, strict=True)
-    return {f"new_user_rmse@{n_given}": rmse for n_given, rmse in errors}
