@@ -1,7 +1,7 @@
 # Build, test and release Cofactor. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo serve web test test-web test-cuda test-faults test-images test-floors check format proto check-proto templates check-templates lock audit sbom image image-trainer image-web clean
+.PHONY: help demo serve web test test-web test-cuda test-faults test-images test-deploy test-floors check format proto check-proto templates check-templates docs lock audit sbom image image-trainer image-web clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -37,8 +37,8 @@ serve: $(INSTALLED) ## Run the demo and keep the server running
 web: $(INSTALLED) ## Run the demo, and the page with the JSON API beside the server
 	@$(BIN)/python -m examples.demo --web
 
-test: $(INSTALLED) ## Run all tests except those of the page, of the clients in other languages and of the images
-	@$(BIN)/python -m pytest -q -m 'not clients and not images and not web' $(PYTEST_ARGS)
+test: $(INSTALLED) ## Run all tests except those of the page, the clients in other languages, the images and deploy/
+	@$(BIN)/python -m pytest -q -m 'not clients and not images and not deploy and not web' $(PYTEST_ARGS)
 
 test-web: $(INSTALLED) ## Test the page in a browser (apt-get install chromium); screenshots go to .demo/screenshots
 	@$(BIN)/python -m pytest -q -m web -rs tests/web/page $(PYTEST_ARGS)
@@ -52,6 +52,20 @@ test-faults: $(INSTALLED) ## Run the fault tests at full length
 
 test-images: $(INSTALLED) ## Build both images with buildah and run them (IMAGE_BASE: another base image)
 	@$(BIN)/python -m pytest -q -m images tests/images
+
+KUSTOMIZE := $(BOOTSTRAP)/bin/kustomize
+KUSTOMIZE_VERSION := v5.7.1
+HELM := $(BOOTSTRAP)/bin/helm
+HELM_VERSION := v3.22.0
+go_install = @command -v go >/dev/null || { echo "error: Go 1.26 or newer is needed to build $(notdir $@)"; exit 2; }; \
+  echo "building $(notdir $@) (minutes the first time)"; GOBIN=$(abspath $(BOOTSTRAP)/bin) go install $(1)
+$(KUSTOMIZE): | $(UV)
+	$(call go_install,sigs.k8s.io/kustomize/kustomize/v5@$(KUSTOMIZE_VERSION))
+$(HELM): | $(UV)
+	$(call go_install,helm.sh/helm/v3/cmd/helm@$(HELM_VERSION))
+
+test-deploy: $(INSTALLED) $(KUSTOMIZE) $(HELM) ## Render deploy/ with kustomize and helm, and validate the result
+	@PATH=$(abspath $(BOOTSTRAP)/bin):$$PATH $(BIN)/python -m pytest -q -m deploy tests/deploy
 
 # The oldest and the newest versions of the client's dependencies that pyproject.toml allows.
 FLOORS := --with grpcio==1.72.1 --with protobuf==6.30.0 --with googleapis-common-protos==1.70.0 --with rich==14.0.0
@@ -93,6 +107,11 @@ templates: $(INSTALLED) ## Trace the graphs of the usual models, for exports to 
 
 check-templates: $(INSTALLED) ## Compare all templates of the graphs with fresh traces (minutes)
 	@$(BIN)/python -m tools.graph_templates --check
+
+docs: $(INSTALLED) ## Build the documentation site in build/site; warnings, such as dead links, are errors
+	@$(BIN)/python -m tools.docs.site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file build/mkdocs.yml
+	@echo "the first page is build/site/index.html"
 
 COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --upgrade --quiet --custom-compile-command 'make lock'

@@ -43,8 +43,9 @@ _KEEPALIVE: dict[str, Any] = {
     "grpc.keepalive_time_ms": 10_000,
     "grpc.keepalive_timeout_ms": 5_000,
     "grpc.http2.ping_timeout_ms": 5_000,  # default: a minute, regardless of keepalive_timeout_ms (grpcio 1.85)
-    "grpc.min_reconnect_backoff_ms": 5_000,  # also the time limit of an attempt to connect
-    "grpc.max_reconnect_backoff_ms": 5_000,
+    # gRPC varies the backoff by a fifth, so that a client tries again after at most 4.8 s.
+    "grpc.min_reconnect_backoff_ms": 4_000,  # also the time limit of an attempt to connect
+    "grpc.max_reconnect_backoff_ms": 4_000,
 }
 
 

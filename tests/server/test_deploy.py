@@ -27,9 +27,21 @@ from cofactor_server.observability.prometheus import COUNTERS, GAUGES, Prometheu
 from tests.support.waiting import until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-MANIFESTS = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "cofactor.yaml").read_text()))
-KUBERNETES = [manifest for manifest in MANIFESTS if manifest["metadata"]["name"] == "cofactor"]
-WEB = {manifest["kind"]: manifest for manifest in MANIFESTS if manifest["metadata"]["name"] == "cofactor-web"}
+KUBERNETES = [
+    yaml.safe_load((DEPLOY / "kubernetes" / path).read_text())
+    for path in (
+        "base/server/deployment.yaml",
+        "base/service.yaml",
+        "base/disruption-budget.yaml",
+        "base/network-policy.yaml",
+        "components/autoscaling/autoscaler.yaml",
+    )
+]
+WEB = {
+    manifest["kind"]: manifest
+    for path in ("deployment.yaml", "service.yaml")
+    for manifest in [yaml.safe_load((DEPLOY / "kubernetes" / "components" / "web" / path).read_text())]
+}
 ADDED_BY_PROMETHEUS = {"instance", "job", "le"}
 
 
@@ -156,10 +168,11 @@ def test_selectors_match_the_deployment() -> None:
     kinds = {manifest["kind"]: manifest for manifest in KUBERNETES}
     assert kinds.keys() >= {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"}
     labels = kinds["Deployment"]["spec"]["template"]["metadata"]["labels"]
-    assert kinds["Service"]["spec"]["selector"] == labels
+    assert kinds["Deployment"]["spec"]["selector"]["matchLabels"] == labels
+    assert kinds["Service"]["spec"]["selector"].items() <= labels.items()
     assert kinds["Service"]["spec"]["clusterIP"] == "None"
-    assert kinds["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
-    assert kinds["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
+    assert kinds["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert kinds["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
     assert kinds["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == kinds["Deployment"]["metadata"]["name"]
 
 

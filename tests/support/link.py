@@ -1,7 +1,7 @@
 """Simulate a bad network as an application sees it: a TCP proxy that delays, slows, stalls and resets connections.
 
-python link.py PORT SEED listens on a free port, which it prints, and forwards to PORT of this machine. It reads
-commands, one per line, and prints "done" after every command:
+python link.py PORT SEED [HOST] listens on a free port of HOST, which it prints, and forwards to PORT of this machine.
+It reads commands, one per line, and prints "done" after every command:
 
 delay S SPREAD: bytes arrive after S seconds, plus or minus SPREAD, in the order in which they were sent.
 rate BYTES: every connection carries so many bytes per second in either direction.
@@ -100,9 +100,9 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-async def main(port: int, seed: int) -> None:
+async def main(port: int, seed: int, host: str = "127.0.0.1") -> None:
     link = Link(port, seed)
-    server = await asyncio.start_server(link.accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(link.accept, host, 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
@@ -112,4 +112,4 @@ async def main(port: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))

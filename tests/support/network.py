@@ -24,13 +24,15 @@ UNPROTECTED = (("grpc.keepalive_time_ms", 2**31 - 1), ("grpc.enable_retries", 0)
 
 
 class BadLink:
-    """Runs tests/support/link.py in a process of its own, in front of a port."""
+    """Runs tests/support/link.py in a process of its own, in front of a port.
 
-    def __init__(self, port: int) -> None:
+    `host` is the address that it listens on; `launcher` is a command that runs it elsewhere, as in a network namespace.
+    """
+
+    def __init__(self, port: int, host: str = "127.0.0.1", launcher: Sequence[str] = ()) -> None:
         program = Path(__file__).with_name("link.py")
-        self._process = subprocess.Popen(
-            [sys.executable, program, str(port), str(SEED)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        command = [*launcher, sys.executable, str(program), str(port), str(SEED), host]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.port = int(self._process.stdout.readline())
 
     def __call__(self, command: str) -> None:
@@ -56,9 +58,9 @@ def start_servers(source: Path, folder: Path) -> tuple[Versions, list[ServerProc
     return versions, servers
 
 
-def connect_as_shipped(ports: Sequence[int], *options: tuple[str, int]) -> grpc.Channel:
-    """Open the channel of the shipped client, on a connection of its own."""
-    addresses = [f"127.0.0.1:{port}" for port in ports]
+def connect_as_shipped(ports: Sequence[int | str], *options: tuple[str, int]) -> grpc.Channel:
+    """Open the channel of the shipped client to ports of this machine or to addresses, on connections of its own."""
+    addresses = [f"127.0.0.1:{port}" if isinstance(port, int) else port for port in ports]
     connection = Connection(addresses, channel_options=(("grpc.use_local_subchannel_pool", 1), *options))
     return grpc.insecure_channel(connection.target, connection.options)
 
@@ -73,7 +75,7 @@ class RecordingClients(Clients):
     def __init__(
         self,
         versions: Versions,
-        ports: Sequence[int],
+        ports: Sequence[int | str],
         *options: tuple[str, int],
         n_clients: int,
         rate: float,

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -32,10 +33,12 @@ class ServerProcess:
         port: int = 0,
         program: tuple[object, ...] = ("-m", "cofactor_server"),
         environment: dict[str, str] | None = None,
+        launcher: Sequence[str] = (),
     ) -> None:
+        """`launcher` is a command that runs the server elsewhere, such as in a network namespace."""
         self.log = log
         self.models = models
-        command = [sys.executable, *map(str, program), "--models", str(models), "--port", str(port)]
+        command = [*launcher, sys.executable, *map(str, program), "--models", str(models), "--port", str(port)]
         with log.open("ab") as output:
             self._offset = output.tell()
             self.process = subprocess.Popen(

@@ -8,7 +8,7 @@ import pytest
 
 from cofactor_web.api_docs import openapi_document
 from cofactor_web.rpcs import admin_rpcs, api_rpcs
-from tests.support.http_fuzzing import fuzz
+from tests.support.web.fuzzing import fuzz
 from tools.openapi.comments import proto_comments
 from tools.openapi.document import build_document
 

@@ -187,3 +187,13 @@ def load(client: Client, arguments: Namespace) -> Output:
         seconds=arguments.seconds,
     )
     return Output(result, lambda: iter([tables.load_table(result)]))
+
+
+def health(client: Client, arguments: Namespace) -> Output:
+    """Run `cofactor health`. Raises UnavailableError if no server was healthy within --timeout seconds."""
+    client.wait_until_ready(arguments.timeout)
+
+    def show() -> Iterator[RenderableType]:
+        yield Text(f"{arguments.address} is serving")
+
+    return Output({"address": arguments.address, "status": "SERVING"}, show)

@@ -133,6 +133,10 @@ def _load_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_count_option(parser)
 
 
+def _health_arguments(_: argparse.ArgumentParser) -> None:
+    """Add nothing: --address and --timeout are all it takes."""
+
+
 def _add_user(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", metavar="USER", help="user id")
 
@@ -152,4 +156,5 @@ _SUBCOMMANDS = (
     ),
     _Subcommand("model", "describe the served model", _model_arguments, commands.model),
     _Subcommand("load", "measure throughput and latency of Recommend under load", _load_arguments, commands.load),
+    _Subcommand("health", "exit with 0 if the server is serving, for probes", _health_arguments, commands.health),
 )

@@ -61,6 +61,7 @@ export function openProfile(key) {
       const { events, skipped } = store.value;
       const before = events[item.itemId]?.types ?? [];
       const types = before.includes(type) ? without(before, type) : [...before, type];
+      /** @type {ProfileState["events"]} */
       const next = { ...events, [item.itemId]: { types, item: brief(item), at: Date.now() } };
       if (!types.length) delete next[item.itemId];
       change({ events: next, skipped: without(skipped, item.itemId) });
