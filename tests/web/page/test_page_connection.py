@@ -42,16 +42,25 @@ def test_a_page_that_is_opened_while_the_server_is_away_starts_when_it_is_there(
             wait_for_cards(page)
 
 
+# Notes every text of the banner, which may be gone by the time a test looks.
+_NOTE_BANNERS = """() => {
+  window.banners = [];
+  const banner = document.getElementById("banner");
+  new MutationObserver(() => window.banners.push(banner.textContent)).observe(banner, { childList: true });
+}"""
+
+
 def test_a_rate_limit_is_told_kindly_and_waited_out(browser, books, tmp_path) -> None:
+    """A token comes every five seconds, and opening the page takes most of the first ones."""
     with (
-        ServerProcess(books, tmp_path / "log", "--rate-limit", "4", "--rate-burst", "6") as server,
+        ServerProcess(books, tmp_path / "log", "--rate-limit", "0.2", "--rate-burst", "7") as server,
         run_gateway(f"127.0.0.1:{server.port}") as gateway,
         open_page(browser, gateway.url) as page,
     ):
         wait_for_cards(page)
-        for n in range(1, 13):
+        page.evaluate(_NOTE_BANNERS)
+        for n in range(1, 9):
             page.keyboard.press("4")
             page.get_by_role("heading", name=f"Your ratings ({n})").wait_for()
-        page.get_by_role("alert").get_by_text("The server asks for a pause").wait_for()
-        page.get_by_text("From 12 ratings").wait_for()
-        wait_for_cards(page)
+        page.get_by_text("From 8 ratings").wait_for()
+        assert any("The server asks for a pause" in text for text in page.evaluate("banners"))
