@@ -124,21 +124,18 @@ def _names_by_number(enum: EnumDescriptor) -> dict[int, str]:
 def encode_float(value: float) -> float | str:
     """Return the shortest decimal number that is the same 32-bit float; a string for NaN and infinity.
 
-    Every 32-bit float has such a number of 6 to 9 digits; most have 8.
+    Every 32-bit float has such a number of 6 to 9 digits; most have 7 or 8.
     """
     if -1000 < value < 1000 and (value * 8).is_integer():
         return value  # has at most 6 digits
     if value - value != 0:  # NaN or infinity
         return encode_double(value)
-    shortest = float("%.8g" % value)  # noqa: UP031 (half the time of an f-string)
-    if not _is_same_float(shortest, value):
-        return float("%.9g" % value)  # noqa: UP031
-    for format_shorter in ("%.7g", "%.6g"):
-        shorter = float(format_shorter % value)
-        if not _is_same_float(shorter, value):
-            break
-        shortest = shorter
-    return shortest
+    rounded = float("%.7g" % value)  # noqa: UP031 (half the time of an f-string)
+    if _is_same_float(rounded, value):
+        shorter = float("%.6g" % value)  # noqa: UP031
+        return shorter if _is_same_float(shorter, value) else rounded
+    rounded = float("%.8g" % value)  # noqa: UP031
+    return rounded if _is_same_float(rounded, value) else float("%.9g" % value)  # noqa: UP031
 
 
 def _is_same_float(rounded: float, value: float) -> bool:
