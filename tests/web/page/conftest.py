@@ -9,10 +9,9 @@ import warnings
 from pathlib import Path
 
 import pytest
-
-from tests.support.browser import browser_problem, launch_browser, open_page
-from tests.support.invented_catalogue import InventedCatalogue
-from tests.support.page_server import run_page
+from tests.support.web.browser import browser_problem, launch_browser, open_page
+from tests.support.web.invented_catalogue import InventedCatalogue
+from tests.support.web.page_server import run_page
 
 SIZES = ("--factors", "12", "--epochs", "8", "--device", "cpu", "--validation-fraction", "0.2")
 

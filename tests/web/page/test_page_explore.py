@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
-from tests.support.browser import screenshot, wait_for_cards
-from tests.support.invented_catalogue import item_id
+from tests.support.web.browser import screenshot, wait_for_cards
+from tests.support.web.invented_catalogue import item_id
 
 pytestmark = pytest.mark.web
 

@@ -6,8 +6,8 @@ import json
 import shutil
 
 import pytest
+from tests.support.web.browser import cards, open_page, painted, wait_for_cards, wait_for_new_list
 
-from tests.support.browser import cards, open_page, painted, wait_for_cards, wait_for_new_list
 from tests.support.server_process import ServerProcess
 from tests.support.web import run_gateway
 

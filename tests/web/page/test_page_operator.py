@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-
-from tests.support.browser import open_page, screenshot
-from tests.support.page_server import run_page
+from tests.support.web.browser import open_page, screenshot
+from tests.support.web.page_server import run_page
 
 pytestmark = pytest.mark.web
 TOKEN = "t" * 40

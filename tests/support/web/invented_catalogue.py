@@ -3,7 +3,7 @@
 Every reader likes one or two genres and dislikes one, and rates by that, by the quality of the item and by chance. No
 title and no reader is real, so the catalogue may be shown anywhere.
 
-    python -m tests.support.invented_catalogue FOLDER    writes ratings.csv and items.csv
+    python -m tests.support.web.invented_catalogue FOLDER    writes ratings.csv and items.csv
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _ratings(random: np.random.Generator, item_genres: list[tuple[str, ...]]) ->
 def main(arguments: Sequence[str]) -> int:
     """Write the files to the folder that is named."""
     if len(arguments) != 1:
-        print("usage: python -m tests.support.invented_catalogue FOLDER", file=sys.stderr)
+        print("usage: python -m tests.support.web.invented_catalogue FOLDER", file=sys.stderr)
         return 2
     InventedCatalogue().write(Path(arguments[0]))
     return 0
