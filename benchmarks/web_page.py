@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 import psutil
-from tests.support.web.browser import DESKTOP, browser_problem, launch_browser, wait_for_cards
-from tests.support.web.invented_catalogue import N_ITEMS, InventedCatalogue
-from tests.support.web.page_server import run_page
 
 from benchmarks.serving.machine import describe, has_priority, prioritise
 from cofactor_trainer.__main__ import main as train
 from cofactor_web.settings import PAGE
+from tests.support.web.browser import DESKTOP, browser_problem, launch_browser, wait_for_cards
+from tests.support.web.invented_catalogue import N_ITEMS, InventedCatalogue
+from tests.support.web.page_server import run_page
 
 CLICKS_PER_PROFILE = 30
 TARGET_MS, TARGET_KB = 100, 150

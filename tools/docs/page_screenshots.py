@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cofactor_trainer.__main__ import main as train
 from tests.support.web.browser import PHONE, browser_problem, launch_browser, open_page, wait_for_cards
 from tests.support.web.invented_catalogue import InventedCatalogue
 from tests.support.web.page_server import run_page
-
-from cofactor_trainer.__main__ import main as train
 
 _RATINGS = "525154"
 

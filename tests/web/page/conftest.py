@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+
 from tests.support.web.browser import browser_problem, launch_browser, open_page
 from tests.support.web.invented_catalogue import InventedCatalogue
 from tests.support.web.page_server import run_page

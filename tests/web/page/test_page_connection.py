@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.web.browser import cards, open_page, painted, wait_for_cards, wait_for_new_list
 
 from tests.support.server_process import ServerProcess
 from tests.support.web import run_gateway
+from tests.support.web.browser import cards, open_page, painted, wait_for_cards, wait_for_new_list
 
 pytestmark = pytest.mark.web
 

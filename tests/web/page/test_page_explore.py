@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.support.web.browser import screenshot, wait_for_cards
 from tests.support.web.invented_catalogue import item_id
 

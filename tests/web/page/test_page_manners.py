@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from tests.support.web.browser import DESKTOP, PHONE, screenshot, wait_for_cards
 
 from cofactor_web.settings import PAGE
+from tests.support.web.browser import DESKTOP, PHONE, screenshot, wait_for_cards
 
 pytestmark = pytest.mark.web
 # A selector of each view that is there when it has its data.

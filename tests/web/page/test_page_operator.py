@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+
 from tests.support.web.browser import open_page, screenshot
 from tests.support.web.page_server import run_page
 

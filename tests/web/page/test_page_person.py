@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.support.web.browser import cards, painted, screenshot, search_for, wait_for_cards, wait_for_new_list
 from tests.support.web.invented_catalogue import HOSTILE_TITLE, N_ITEMS, item_id, user_id
 
