@@ -1,8 +1,10 @@
-# Images of the server (the default) and of the trainer. Neither has a compiler or pip, and neither runs as root.
+# Images of the server (the default), of the web gateway and of the trainer. None has a compiler or pip, or runs as root.
 #   docker build -t cofactor-server .
 #   docker run -p 50051:50051 -v "$PWD/models:/models:ro" cofactor-server --insecure-plaintext
 # For TLS, replace --insecure-plaintext by --tls-certificate and --tls-key. One of the two is required, because the
 # container listens on all interfaces.
+#   docker build --target web -t cofactor-web .
+#   docker run -p 8080:8080 cofactor-web --target SERVER:50051
 #   docker build --target trainer -t cofactor-trainer .
 #   docker run -v "$PWD:/work" --user "$(id -u)" cofactor-trainer --dataset ratings.csv --columns user,item,rating --name shop
 # The server's image has ONNX Runtime for the CPU and the extras jwt, s3, signing and telemetry. With
@@ -19,6 +21,7 @@ COPY proto/ proto/
 COPY trainer/ trainer/
 COPY server/ server/
 COPY client/cofactor_client/ client/cofactor_client/
+COPY client/web/cofactor_web/ client/web/cofactor_web/
 RUN python3 -m venv /opt/hatchling \
  && /opt/hatchling/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes -r build.txt \
  && /opt/hatchling/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist .
@@ -42,6 +45,25 @@ ENV PATH=/opt/cofactor/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 ORT_DISABLE_TELEME
 # Ratings are read from here, and models/ is written here.
 WORKDIR /work
 ENTRYPOINT ["cofactor-train"]
+
+FROM ${BASE} AS web-environment
+COPY requirements/web.txt requirements/web.txt
+RUN python3 -m venv /opt/cofactor \
+ && /opt/cofactor/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes -r requirements/web.txt
+COPY --from=wheel /build/dist/ dist/
+RUN /opt/cofactor/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps dist/*.whl \
+ && /opt/cofactor/bin/pip check \
+ && /opt/cofactor/bin/pip uninstall --yes --quiet pip
+
+FROM ${BASE} AS web
+COPY --from=web-environment /opt/cofactor /opt/cofactor
+RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* \
+ && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin cofactor
+USER 10001
+ENV PATH=/opt/cofactor/bin:$PATH PYTHONUNBUFFERED=1
+EXPOSE 8080
+ENTRYPOINT ["cofactor-web", "--host", "0.0.0.0"]
+STOPSIGNAL SIGTERM
 
 FROM ${BASE} AS server-environment
 ARG REQUIREMENTS=requirements/server.txt

@@ -1,7 +1,7 @@
 # Build, test and release Cofactor. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-cuda test-faults test-images test-deploy test-floors check format proto check-proto templates check-templates docs lock audit sbom image image-trainer clean
+.PHONY: help demo serve web test test-web test-cuda test-faults test-images test-deploy test-floors check format proto check-proto templates check-templates docs lock audit sbom image image-trainer image-web clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -34,8 +34,14 @@ demo: $(INSTALLED) ## Train on MovieLens, export, serve, and call every RPC
 serve: $(INSTALLED) ## Run the demo and keep the server running
 	@$(BIN)/python -m examples.demo --serve
 
-test: $(INSTALLED) ## Run all tests except those of the clients in other languages, the images and deploy/
-	@$(BIN)/python -m pytest -q -m 'not clients and not images and not deploy' $(PYTEST_ARGS)
+web: $(INSTALLED) ## Run the demo, and the page with the JSON API beside the server
+	@$(BIN)/python -m examples.demo --web
+
+test: $(INSTALLED) ## Run all tests except those of the page, the clients in other languages, the images and deploy/
+	@$(BIN)/python -m pytest -q -m 'not clients and not images and not deploy and not web' $(PYTEST_ARGS)
+
+test-web: $(INSTALLED) ## Test the page in a browser (apt-get install chromium); screenshots go to .demo/screenshots
+	@$(BIN)/python -m pytest -q -m web -rs tests/web/page $(PYTEST_ARGS)
 
 test-cuda: $(INSTALLED) ## Run the tests that need a CUDA device, on a machine that has one
 	@$(BIN)/python -c 'from cofactor_server.inference.execution_providers import cuda_problem; import sys; problem = cuda_problem(); problem and sys.exit(f"error: nothing is tested: {problem}")'
@@ -79,6 +85,7 @@ check: $(INSTALLED) check-proto ## Lint, check types and the API style, and comp
 format: $(INSTALLED) ## Format the Python code and proto/
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/buf format --write
 
+OPENAPI := client/web/cofactor_web/openapi.json
 PROTOS := $(sort $(wildcard proto/cofactor/v1/*.proto proto/cofactor/admin/v1/*.proto))
 
 generate = $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(1) --pyi_out=$(1) $(PROTOS) \
@@ -87,10 +94,12 @@ generate = $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(1) --pyi_ou
 proto: $(INSTALLED) ## Generate the Python stubs from proto/
 	@find proto -name '*_pb2.py' -o -name '*_pb2.pyi' -o -name '*_pb2_grpc.py' | xargs rm -f
 	@$(call generate,proto)
+	@$(BIN)/python -m tools.openapi >$(OPENAPI)
 
-check-proto: $(INSTALLED) ## Compare the generated Python stubs with proto/
+check-proto: $(INSTALLED) ## Compare the generated Python stubs and the OpenAPI document with proto/
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call generate,$$fresh) \
 	  && diff -r --exclude='*.proto' --exclude=__pycache__ --exclude=py.typed proto/cofactor "$$fresh/cofactor" \
+	  && $(BIN)/python -m tools.openapi >"$$fresh/openapi.json" && diff $(OPENAPI) "$$fresh/openapi.json" \
 	  || { echo "error: the generated code does not match proto/; run 'make proto' and commit the result"; exit 1; }
 
 templates: $(INSTALLED) ## Trace the graphs of the usual models, for exports to fill in
@@ -114,13 +123,14 @@ lock: $(UV) ## Pin the newest version of every dependency, with hashes
 	$(COMPILE) --extra server-cpu $(IMAGE) --constraint $(LOCK) --output-file requirements/server.txt
 	$(COMPILE) --extra server-cpu $(IMAGE) --extra approximate --constraint $(LOCK) --output-file requirements/server-approximate.txt
 	$(COMPILE) --extra server --extra cuda $(IMAGE) --constraint $(LOCK) --output-file requirements/server-cuda.txt
+	$(COMPILE) --extra web --constraint $(LOCK) --output-file requirements/web.txt
 	$(COMPILE) --extra trainer --extra report --extra s3 --extra search --extra signing --extra tracking \
 	  --constraint $(LOCK) --output-file requirements/trainer.txt
 	$(UV) pip compile requirements/build.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --upgrade --quiet --custom-compile-command 'make lock' --output-file requirements/build.txt
 
 audit: $(UV) ## Check the pinned dependencies of the images for known vulnerabilities
-	@for lock in server trainer; do \
+	@for lock in server trainer web; do \
 	  $(UV) tool run pip-audit --disable-pip --require-hashes --requirement requirements/$$lock.txt || exit 1; done
 
 sbom: $(UV) ## Write the server's software bill of materials (CycloneDX)
@@ -135,6 +145,9 @@ image: ## Build the server's image with docker, podman or buildah
 
 image-trainer: ## Build the trainer's image
 	@$(builder) --target trainer --tag cofactor-trainer .
+
+image-web: ## Build the gateway's image
+	@$(builder) --target web --tag cofactor-web .
 
 include client/clients.mk
 

@@ -1,4 +1,4 @@
-"""The three commands name their version, and an extra that is not installed, in one line."""
+"""The four commands name their version, and an extra that is not installed, in one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from importlib.metadata import version
 
 import pytest
 
-MODULES = {"cofactor": "cofactor_client", "cofactor-serve": "cofactor_server", "cofactor-train": "cofactor_trainer"}
+MODULES = {
+    "cofactor": "cofactor_client",
+    "cofactor-serve": "cofactor_server",
+    "cofactor-train": "cofactor_trainer",
+    "cofactor-web": "cofactor_web",
+}
 
 
 @pytest.mark.parametrize("command", MODULES)
@@ -25,6 +30,7 @@ def test_version_prints_the_command_and_the_installed_version(command) -> None:
         ("cofactor_trainer", "shtab", ["--help"], "trainer"),
         ("cofactor_server", "onnxruntime", ["--models", "."], "server"),
         ("cofactor_server", "numpy", ["--models", ".", "--workers", "2"], "server"),
+        ("cofactor_web", "uvicorn", ["--target", "localhost"], "web"),
     ],
 )
 def test_a_missing_extra_is_one_line_that_names_it(module, missing, arguments, extra) -> None:

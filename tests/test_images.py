@@ -62,6 +62,11 @@ def test_the_image_of_the_trainer_can_train_report_search_publish_and_sign() -> 
     assert packages_of("trainer", "report", "s3", "search", "signing", "tracking") <= locked("requirements/trainer.txt")
 
 
+def test_the_image_of_the_gateway_has_what_it_needs_and_no_model_library() -> None:
+    assert packages_of("web") <= locked("requirements/web.txt")
+    assert not {"numpy", "onnxruntime", "torch"} & locked("requirements/web.txt")
+
+
 def test_server_cpu_is_the_server_with_the_plain_onnxruntime() -> None:
     assert packages_of("server-cpu") ^ packages_of("server") == {"onnxruntime", "onnxruntime-gpu"}
 
@@ -71,14 +76,14 @@ def test_make_lock_writes_every_lock_that_the_dockerfile_and_the_docs_name() -> 
     assert {str(path.relative_to(ROOT)) for path in (ROOT / "requirements").glob("*.txt")} == written
     texts = [DOCKERFILE, *(page.read_text(encoding="utf-8") for page in ROOT.glob("docs/**/*.md"))]
     named = {lock for text in texts for lock in re.findall(r"requirements/[\w-]+\.txt", text)}
-    assert {*SERVER_LOCKS, "requirements/trainer.txt"} <= named <= written
+    assert {*SERVER_LOCKS, "requirements/trainer.txt", "requirements/web.txt"} <= named <= written
 
 
 def test_the_server_is_the_default_stage_and_every_stage_that_runs_is_not_root() -> None:
     stages = re.findall(r"^FROM \S+ AS ([\w-]+)\n(.*?)(?=^FROM|\Z)", DOCKERFILE, re.DOTALL | re.MULTILINE)
     assert stages[-1][0] == "server", "docker builds the last stage unless --target names another"
     entry_points = {name: text for name, text in stages if "ENTRYPOINT" in text}
-    assert entry_points.keys() == {"trainer", "server"}
+    assert entry_points.keys() == {"trainer", "web", "server"}
     for name, text in entry_points.items():
         assert "USER 10001" in text
         assert f"COPY --from={name}-environment /opt/cofactor /opt/cofactor" in text

@@ -15,11 +15,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVER, TRAINER, CLIENT = "server/cofactor_server", "trainer/cofactor_trainer", "client/cofactor_client"
+WEB = "client/web/cofactor_web"
 # Top-level packages that a package never imports.
 FORBIDDEN = {
     TRAINER: {"cofactor_server", "cofactor_client"},
     SERVER: {"cofactor_trainer", "cofactor_client", "torch", "pandas", "onnx"},
-    CLIENT: {"cofactor_trainer", "cofactor_server", "torch", "onnxruntime"},
+    CLIENT: {"cofactor_trainer", "cofactor_server", "cofactor_web", "torch", "onnxruntime"},
+    WEB: {"cofactor_trainer", "cofactor_server", "torch", "pandas", "numpy", "onnxruntime"},
 }
 # From the top: a module imports its own package and the layers below. Packages in one line do not import each other. A
 # module at the root of a package is a layer by its own name.
@@ -49,6 +51,17 @@ LAYERS = {
         ("scoring",),
         ("data",),
         ("errors", "interruption", "__init__"),
+    ),
+    WEB: (
+        ("__main__",),
+        ("http_server",),
+        ("app",),
+        ("page_routes", "rpc_endpoint"),
+        ("grpc_server", "http_messages", "server_metrics", "api_docs"),
+        ("problems", "rpcs"),
+        ("json_decoding",),
+        ("json_encoding", "settings"),
+        ("__init__",),
     ),
 }
 # Where more is known than the order of the layers: package -> top-level packages that nothing in it imports.
@@ -156,7 +169,7 @@ def test_a_planted_upward_import_is_found(package, module, statement, tmp_path):
     assert len(upward_imports(package, tmp_path)) == 1
 
 
-@pytest.mark.parametrize("package", [SERVER, TRAINER, CLIENT])
+@pytest.mark.parametrize("package", [SERVER, TRAINER, CLIENT, WEB])
 def test_no_modules_import_each_other_in_a_circle(package):
     try:
         TopologicalSorter(import_graph(package)).prepare()
@@ -176,7 +189,7 @@ def test_two_modules_read_the_private_names_of_grpcio():
     assert users == [ROOT / name for name in GRPC_INTERNALS]
 
 
-@pytest.mark.parametrize("package", [SERVER, TRAINER, CLIENT, "benchmarks", "tests", "examples"])
+@pytest.mark.parametrize("package", [SERVER, TRAINER, CLIENT, WEB, "benchmarks", "tests", "examples"])
 def test_no_folder_is_crowded(package):
     folders = {path.parent for path in modules_of(package)}
     crowded = {str(f.relative_to(ROOT)): n for f in folders if (n := len(list(f.glob("*.py")))) > MOST_MODULES + 1}
@@ -188,6 +201,7 @@ def test_no_folder_is_crowded(package):
     [
         ("cofactor_server.__main__", {"torch", "pandas", "cofactor_trainer", "cofactor_client"}),
         ("cofactor_client", {"numpy", "pandas", "torch", "onnxruntime", "cofactor_server"}),
+        ("cofactor_web.app", {"numpy", "pandas", "torch", "onnxruntime", "cofactor_server"}),
     ],
 )
 def test_importing_a_package_loads_nothing_it_does_not_need(package, absent):

@@ -1,4 +1,4 @@
-"""The wheel holds the four packages and nothing else, and the base install has few dependencies."""
+"""The wheel holds the five packages and nothing else, and the base install has few dependencies."""
 
 import math
 import subprocess
@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = {"cofactor", "cofactor_client", "cofactor_server", "cofactor_trainer"}
+PACKAGES = {"cofactor", "cofactor_client", "cofactor_server", "cofactor_trainer", "cofactor_web"}
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +24,11 @@ def wheel(tmp_path_factory):
         yield archive
 
 
-def test_the_wheel_holds_the_four_packages_with_their_type_information(wheel):
+def test_the_wheel_holds_the_five_packages_with_their_type_information(wheel):
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert {name.partition("/")[0] for name in names} == PACKAGES
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
-    assert "cofactor/v1/recommender.proto" in names
+    assert {"cofactor/v1/recommender.proto", "cofactor_web/openapi.json", "cofactor_web/page/index.html"} <= names
 
 
 def test_the_wheel_holds_no_data(wheel):

@@ -9,7 +9,7 @@ from typing import Any, Self
 from cofactor_client import _request_messages as build
 from cofactor_client import _response_parsing as parse
 from cofactor_client._aio_transport import AsyncTransport, iterate_pages
-from cofactor_client._catalog_types import Item, ItemPage, Model, ModelDescription, ModelPage, ServingLimits
+from cofactor_client._catalog_types import Item, ItemMap, ItemPage, Model, ModelDescription, ModelPage, ServingLimits
 from cofactor_client._channel import Connection, Tls
 from cofactor_client._request_types import ModelLike, Order
 
@@ -83,7 +83,7 @@ class AsyncCatalogClient:
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> ItemPage:
-        """List the items that users in general like best or least, or have rated most."""
+        """List the items that users in general like best or least, or have rated most, or to ask new users about."""
         request = build.top_items(self._resolve_model(model), order, k, page_token)
         return parse.item_page(await self._transport.call(self._transport.catalog.ListTopItems, request, timeout))
 
@@ -99,6 +99,14 @@ class AsyncCatalogClient:
         return iterate_pages(
             lambda token: self.top_items(order, page_size, page_token=token, model=model, timeout=timeout)
         )
+
+    async def item_map(self, max_items: int = 0, *, model: ModelLike = None, timeout: float | None = None) -> ItemMap:
+        """Get the map of the most rated items, on which items that the same people like are close together.
+
+        `max_items` is 0 for all items on the map. Raises ItemMapUnsupportedError for a version without a map.
+        """
+        request = build.item_map(self._resolve_model(model), max_items)
+        return parse.item_map(await self._transport.call(self._transport.catalog.GetItemMap, request, timeout))
 
     async def get_model(self, *, model: ModelLike = None, timeout: float | None = None) -> ModelDescription:
         """Describe one model and the server's limits."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from cofactor.v1 import catalog_pb2_grpc, recommender_pb2, recommender_pb2_grpc
-from cofactor_client._channel import Connection
+from cofactor_client._channel import Connection, Tls
 from cofactor_client._transport import BUSY_ATTEMPTS, CONCURRENT_CALLS, STREAM_WINDOW
 from cofactor_client.errors import ResourceExhaustedError, RpcError, UnavailableError, rpc_error
 
@@ -21,10 +21,7 @@ class AsyncTransport:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        if connection.tls is None:
-            self._channel = grpc.aio.insecure_channel(connection.target, connection.options)
-        else:
-            self._channel = grpc.aio.secure_channel(connection.target, connection.tls.credentials(), connection.options)
+        self._channel = _open(connection)
         self.recommender = recommender_pb2_grpc.RecommenderServiceStub(self._channel)
         self.catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
 
@@ -46,7 +43,7 @@ class AsyncTransport:
         try:
             return await method(request, timeout=self._deadline(timeout), metadata=self._connection.metadata())
         except grpc.aio.AioRpcError as error:
-            raise _to_rpc_error(error) from None
+            raise to_rpc_error(error) from None
 
     async def call_many(
         self, method: Any, requests: Iterable[tuple[int, Any]], timeout: float | None
@@ -92,7 +89,7 @@ class AsyncTransport:
                 window.release()
                 yield response
         except grpc.aio.AioRpcError as error:
-            raise _to_rpc_error(error) from None
+            raise to_rpc_error(error) from None
         finally:
             call.cancel()
         if failures:
@@ -113,6 +110,27 @@ class AsyncTransport:
         return self._connection.timeout if timeout is None else timeout
 
 
+def open_channel(
+    address: str | Sequence[str],
+    *,
+    tls: Tls | None = None,
+    max_message_bytes: int = 16 * 2**20,
+    channel_options: Sequence[tuple[str, Any]] = (),
+) -> grpc.aio.Channel:
+    """Open a channel with the settings of AsyncClient, for callers that send protobuf messages themselves.
+
+    The arguments are those of AsyncClient. Must be called in the event loop that uses the channel. Raises OSError if a
+    file of `tls` cannot be read.
+    """
+    return _open(Connection(address, None, tls, None, max_message_bytes, tuple(channel_options)))
+
+
+def _open(connection: Connection) -> grpc.aio.Channel:
+    if connection.tls is None:
+        return grpc.aio.insecure_channel(connection.target, connection.options)
+    return grpc.aio.secure_channel(connection.target, connection.tls.credentials(), connection.options)
+
+
 async def iterate_pages(fetch: Callable[[str], Awaitable[Any]]) -> AsyncIterator[Any]:
     """Yield the entries of every page. `fetch` gets a page by its token, "" for the first page."""
     token = ""
@@ -125,5 +143,6 @@ async def iterate_pages(fetch: Callable[[str], Awaitable[Any]]) -> AsyncIterator
             return
 
 
-def _to_rpc_error(error: grpc.aio.AioRpcError) -> RpcError:
+def to_rpc_error(error: grpc.aio.AioRpcError) -> RpcError:
+    """Return the exception of this package for a failed call, with the details that the server sent."""
     return rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata()))

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from cofactor_client import _request_messages as build
 from cofactor_client import _response_parsing as parse
-from cofactor_client._catalog_types import Item, ItemPage, Model, ModelDescription, ModelPage, ServingLimits
+from cofactor_client._catalog_types import Item, ItemMap, ItemPage, Model, ModelDescription, ModelPage, ServingLimits
 from cofactor_client._channel import Connection, Tls
 from cofactor_client._request_types import ModelLike, Order
 from cofactor_client._transport import Transport, iterate_pages
@@ -85,7 +85,7 @@ class CatalogClient:
         model: ModelLike = None,
         timeout: float | None = None,
     ) -> ItemPage:
-        """List the items that users in general like best or least, or have rated most.
+        """List the items that users in general like best or least, or have rated most, or to ask new users about.
 
         >>> counts = [item.rating_count for item in client.top_items("most-rated", k=5)]
         >>> counts == sorted(counts, reverse=True)
@@ -106,6 +106,18 @@ class CatalogClient:
         return iterate_pages(
             lambda token: self.top_items(order, page_size, page_token=token, model=model, timeout=timeout)
         )
+
+    def item_map(self, max_items: int = 0, *, model: ModelLike = None, timeout: float | None = None) -> ItemMap:
+        """Get the map of the most rated items, on which items that the same people like are close together.
+
+        `max_items` is 0 for all items on the map. Raises ItemMapUnsupportedError for a version without a map.
+
+        >>> item_map = client.item_map(max_items=100)
+        >>> all(abs(point.x) <= 1 and abs(point.y) <= 1 for point in item_map.points)
+        True
+        """
+        request = build.item_map(self._resolve_model(model), max_items)
+        return parse.item_map(self._transport.call(self._transport.catalog.GetItemMap, request, timeout))
 
     def get_model(self, *, model: ModelLike = None, timeout: float | None = None) -> ModelDescription:
         """Describe one model and the server's limits.

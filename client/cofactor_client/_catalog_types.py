@@ -95,6 +95,56 @@ class ItemAttribute:
     lowest: AttributeValue | None = None
     highest: AttributeValue | None = None
     examples: tuple[str, ...] = ()
+class MapPoint:
+    """An item on the map. Items near each other are liked by the same people.
+
+    Attributes:
+        item_id: its id.
+        title: its title; empty if the data has none.
+        x: place from left to right, from -1 to 1.
+        y: place from bottom to top, from -1 to 1.
+        rating_count: number of ratings in the training data.
+        bias: how much users in general like it.
+        genres: its genres.
+    """
+
+    item_id: str
+    title: str
+    x: float
+    y: float
+    rating_count: int
+    bias: float
+    genres: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MapLabel:
+    """The name of a region of the map.
+
+    Attributes:
+        x: its middle from left to right, from -1 to 1.
+        y: its middle from bottom to top, from -1 to 1.
+        text: the genre that is most typical of the region.
+    """
+
+    x: float
+    y: float
+    text: str
+
+
+@dataclass(frozen=True)
+class ItemMap:
+    """The map of the most rated items.
+
+    Attributes:
+        points: the items, most rated first.
+        labels: names of regions; empty if the items have no genres.
+        model: the model that drew the map.
+    """
+
+    points: tuple[MapPoint, ...]
+    labels: tuple[MapLabel, ...]
+    model: ServedModel
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ _ORDERS = {
     "highest-bias": catalog_pb2.ListTopItemsRequest.ORDER_HIGHEST_BIAS,
     "lowest-bias": catalog_pb2.ListTopItemsRequest.ORDER_LOWEST_BIAS,
     "most-rated": catalog_pb2.ListTopItemsRequest.ORDER_MOST_RATED,
+    "most-informative": catalog_pb2.ListTopItemsRequest.ORDER_MOST_INFORMATIVE,
 }
 
 _OPTIONS = frozenset(RecommendOptions.__annotations__)
@@ -231,10 +232,15 @@ def explain(
 
 
 def top_items(model: ModelLike, order: Order, k: int, page_token: str) -> catalog_pb2.ListTopItemsRequest:
-    """Build a request for the items with the highest bias, the lowest bias or the most ratings."""
+    """Build a request for items by bias, by number of ratings, or by what they tell about a new user."""
     return catalog_pb2.ListTopItemsRequest(
         model=model_ref(model), order=_choice(_ORDERS, order, "order"), page_size=k, page_token=page_token
     )
+
+
+def item_map(model: ModelLike, max_items: int) -> catalog_pb2.GetItemMapRequest:
+    """Build a request for the map of the most rated items."""
+    return catalog_pb2.GetItemMapRequest(model=_model_ref(model), max_items=max_items)
 
 
 def search_items(model: ModelLike, query: str, k: int, page_token: str) -> catalog_pb2.SearchItemsRequest:

@@ -13,7 +13,7 @@ from cofactor_client._rule_types import RuleSet
 
 Ranking = Literal["popularity-corrected", "predicted-rating"]
 UnknownUser = Literal["error", "popular"]
-Order = Literal["highest-bias", "lowest-bias", "most-rated"]
+Order = Literal["highest-bias", "lowest-bias", "most-rated", "most-informative"]
 
 
 @dataclass(frozen=True)

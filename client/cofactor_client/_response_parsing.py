@@ -12,7 +12,10 @@ from cofactor_client._catalog_types import (
     EventType,
     Item,
     ItemAttribute,
+    ItemMap,
     ItemPage,
+    MapLabel,
+    MapPoint,
     Model,
     ModelDescription,
     ModelEvents,
@@ -120,6 +123,15 @@ def explanation(response: recommender_pb2.ExplainResponse) -> Explanation:
 def item_page(response: catalog_pb2.SearchItemsResponse | catalog_pb2.ListTopItemsResponse) -> ItemPage:
     """Parse the response of SearchItems or ListTopItems."""
     return ItemPage(tuple(map(_item, response.items)), response.next_page_token, _served_model(response.model))
+
+
+def item_map(response: catalog_pb2.GetItemMapResponse) -> ItemMap:
+    """Parse the response of GetItemMap."""
+    points = tuple(
+        MapPoint(p.item_id, p.title, p.x, p.y, p.rating_count, p.bias, tuple(p.genres)) for p in response.points
+    )
+    labels = tuple(MapLabel(label.x, label.y, label.text) for label in response.labels)
+    return ItemMap(points, labels, _served_model(response.model))
 
 
 def model_page(response: catalog_pb2.ListModelsResponse) -> ModelPage:

@@ -14,6 +14,7 @@ from cofactor_client._aio_catalog_client import AsyncCatalogClient
 from cofactor_client._aio_transport import iterate_pages
 from cofactor_client._filter_types import ItemFilter
 from cofactor_client._new_items import AttributeLike, ItemEvent, NewItem
+from cofactor_client._aio_transport import iterate_pages, open_channel, to_rpc_error
 from cofactor_client._request_types import (
     Event,
     ModelLike,
@@ -31,6 +32,8 @@ from cofactor_client._response_types import (
     ScoredItem,
     SimilarItems,
 )
+
+__all__ = ["AsyncClient", "open_channel", "to_rpc_error"]
 
 if TYPE_CHECKING:
     import numpy as np

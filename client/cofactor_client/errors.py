@@ -14,6 +14,8 @@
         ├── UnimplementedError
         │   ├── NewItemsUnsupportedError        NEW_ITEMS_UNSUPPORTED
         │   └── NewUsersUnsupportedError        NEW_USERS_UNSUPPORTED
+        │   ├── NewUsersUnsupportedError        NEW_USERS_UNSUPPORTED
+        │   └── ItemMapUnsupportedError         ITEM_MAP_UNSUPPORTED
         ├── ResourceExhaustedError      the server is over its limit; wait for `retry_delay`
         ├── DeadlineExceededError       no response within the timeout
         ├── UnavailableError            no server is reachable or ready, after three attempts
@@ -161,6 +163,8 @@ class NewUsersUnsupportedError(UnimplementedError):
 
 class NewItemsUnsupportedError(UnimplementedError):
     """The model was exported without the graph that embeds new items."""
+class ItemMapUnsupportedError(UnimplementedError):
+    """The model was exported without a map of its items."""
 
 
 class ResourceExhaustedError(RpcError):
@@ -200,6 +204,7 @@ _BY_REASON: dict[str, type[RpcError]] = {
     "NO_KNOWN_ITEMS": NoKnownItemsError,
     "NEW_ITEMS_UNSUPPORTED": NewItemsUnsupportedError,
     "NEW_USERS_UNSUPPORTED": NewUsersUnsupportedError,
+    "ITEM_MAP_UNSUPPORTED": ItemMapUnsupportedError,
 }
 _BY_STATUS: dict[grpc.StatusCode, type[RpcError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgumentError,
@@ -233,6 +238,7 @@ _STATUS_OF_REASON: dict[str, grpc.StatusCode] = {
     "RATINGS_UNSUPPORTED": grpc.StatusCode.FAILED_PRECONDITION,
     "NEW_ITEMS_UNSUPPORTED": grpc.StatusCode.UNIMPLEMENTED,
     "NEW_USERS_UNSUPPORTED": grpc.StatusCode.UNIMPLEMENTED,
+    "ITEM_MAP_UNSUPPORTED": grpc.StatusCode.UNIMPLEMENTED,
     "QUEUE_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "DEADLINE_EXCEEDED": grpc.StatusCode.DEADLINE_EXCEEDED,
     "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,

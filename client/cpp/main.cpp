@@ -105,6 +105,14 @@ class Tour {
       std::cout << "top " << item_ids_.size() << ' ' << item.item_id() << ' ' << item.rating_count() << ' '
                 << Number(item.bias()) << ' ' << item.title() << '\n';
     }
+    api::GetItemMapRequest map;
+    map.set_max_items(3);
+    rank = 0;
+    const auto drawn = Call(*catalog_, &CatalogStub::GetItemMap, map);
+    for (const auto& point : drawn.points()) {
+      std::cout << "map " << ++rank << ' ' << point.item_id() << ' ' << Number(point.x()) << ' ' << Number(point.y())
+                << ' ' << point.title() << '\n';
+    }
   }
 
   void Predict() {

@@ -70,6 +70,13 @@ func (t tour) catalogue(ctx context.Context) (*cofactor.Model, []string, error) 
 		fmt.Println("top", i+1, item.ItemId, item.RatingCount, number(item.Bias), item.Title)
 		itemIDs = append(itemIDs, item.ItemId)
 	}
+	drawn, err := t.catalog.GetItemMap(ctx, &cofactor.GetItemMapRequest{MaxItems: 3})
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, point := range drawn.Points {
+		fmt.Println("map", i+1, point.ItemId, number(point.X), number(point.Y), point.Title)
+	}
 	return model, itemIDs, nil
 }
 

@@ -1,4 +1,4 @@
-"""Train two models, export and serve them, and call every RPC. `make demo` and `make serve` run this program.
+"""Train two models, export and serve them, and call every RPC. `make demo`, `make serve` and `make web` run this.
 
 Models and logs stay in .demo/ beside the Makefile. A second run verifies the models there and starts at once.
 """
@@ -17,6 +17,7 @@ from examples.demo.paths import FOLDER
 from examples.demo.server import free_port, running_server, wait_until_interrupted
 from examples.demo.tour import suggest_commands, tour
 from examples.demo.training import RECIPES, ensure_model, load_held_out
+from examples.demo.web import run_page
 
 
 def main() -> int:
@@ -29,6 +30,8 @@ def main() -> int:
         ensure_model(name, recipe)
     held_out = load_held_out()
     heading("2. Serve")
+    if arguments.web:
+        return run_page(arguments.port or free_port())
     port = arguments.port or (50051 if arguments.serve else free_port())
     with running_server(port) as (server, address):
         try:
@@ -43,6 +46,8 @@ def main() -> int:
             heading("4. Try it")
             suggest_commands(address)
             wait_until_interrupted(server)
+    if not arguments.serve:
+        console.print("\nNext: `make web` shows the same models on a page in your browser.")
     return 0
 
 
@@ -51,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m examples.demo", description="Train on MovieLens, export, serve, and call every RPC."
     )
     parser.add_argument("--serve", action="store_true", help="keep the server running afterwards")
+    parser.add_argument("--web", action="store_true", help="serve the page and the JSON API instead of calling RPCs")
     parser.add_argument("--port", type=int, help="port of the server; default: 50051 with --serve, else any free port")
     return parser
 

@@ -19,10 +19,10 @@ MAX_START_S = 60
 
 
 @contextmanager
-def running_server(port: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def running_server(port: int, *flags: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """Start a server on this machine and wait until it is ready. Yields the process and its address, then stops it."""
     address = f"127.0.0.1:{port}"
-    command = [sys.executable, "-m", "cofactor_server", "--models", str(MODELS), "--port", str(port)]
+    command = [sys.executable, "-m", "cofactor_server", "--models", str(MODELS), "--port", str(port), *flags]
     started = time.perf_counter()
     with SERVER_LOG.open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:  # noqa: S603 - ours
         try:

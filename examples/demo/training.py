@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ import pandas as pd
 
 from examples.demo.display import console
 from examples.demo.paths import HELD_OUT, MODELS, ROOT
+
+if TYPE_CHECKING:
+    from cofactor_server.repository.version_directory import VersionDirectory
 
 RECIPES = {"dot-product": "dot-bias", "neural-net": "neural-net"}
 VERSION = "1"
@@ -25,7 +28,8 @@ SPLIT_SEED = 42
 def ensure_model(name: str, recipe: str) -> None:
     """Train and export a model, unless a previous run did. Prints its accuracy.
 
-    A version directory that is damaged, or that an older release exported without a ranking part, is moved aside.
+    A version directory that is damaged, or that an older release exported without a ranking part or a map, is moved
+    aside.
     """
     from cofactor_server.errors import ModelRefused
     from cofactor_server.repository.version_directory import open_version_directory
@@ -33,7 +37,7 @@ def ensure_model(name: str, recipe: str) -> None:
     path = MODELS / name / VERSION
     try:
         version_directory = open_version_directory(path)
-        fault = "" if version_directory.manifest.ranking_factor_count else "has no ranking part"
+        fault = _missing_part(version_directory)
     except ModelRefused:
         fault = "damaged"
     if fault:
@@ -48,6 +52,13 @@ def ensure_model(name: str, recipe: str) -> None:
         console.print(f"{name}: trained by a previous run, the checksums of its {n_files} files are right")
     show_parity(path)
     console.print(f"{name}: held-out RMSE {version_directory.manifest.metrics['rmse']:.4f}")
+
+
+def _missing_part(version: VersionDirectory) -> str:
+    """Return what an older release did not export, or an empty string."""
+    if not version.manifest.ranking_factor_count:
+        return "has no ranking part"
+    return "" if "item_map" in version.tables else "has no map of its items"
 
 
 def _train(name: str, recipe: str) -> None:

@@ -16,6 +16,7 @@ CofactorError
 │   ├── RuleSetMismatch             FAILED_PRECONDITION
 │   ├── RatingsUnsupported          FAILED_PRECONDITION
 │   ├── NewUsersUnsupported         UNIMPLEMENTED
+│   ├── ItemMapUnsupported          UNIMPLEMENTED
 │   ├── QueueFull                   RESOURCE_EXHAUSTED
 │   ├── DeadlineExceeded            DEADLINE_EXCEEDED
 │   ├── Unauthenticated             UNAUTHENTICATED
@@ -301,6 +302,15 @@ class NewItemsUnsupported(RequestError):
 
     def __init__(self) -> None:
         super().__init__("this model cannot embed new items; use one whose supports_new_items is true")
+class ItemMapUnsupported(RequestError):
+    """The model was exported without a map of its items."""
+
+    code = "UNIMPLEMENTED"
+    reason = "ITEM_MAP_UNSUPPORTED"
+    remedy = "Export the model again with this release, which draws the map."
+
+    def __init__(self) -> None:
+        super().__init__("this model has no map of its items; export it again")
 
 
 class QueueFull(RequestError):

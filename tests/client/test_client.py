@@ -328,6 +328,16 @@ def test_top_items_follow_the_given_order(client):
     assert counts == sorted(DATASET.item_rating_counts().tolist(), reverse=True)
 
 
+def test_informative_items_and_the_map_are_those_of_the_version(client):
+    starters = client.top_items("most-informative", k=100)
+    assert len({item.item_id for item in starters}) == 100
+    item_map = client.item_map(5)
+    assert [point.item_id for point in item_map.points] == [item.item_id for item in client.top_items("most-rated", 5)]
+    assert all(-1 <= place <= 1 for point in item_map.points for place in (point.x, point.y))
+    assert item_map.points[0].genres
+    assert item_map.model.name == "dot"
+
+
 def test_models_are_described_and_listed(client):
     description = client.get_model()
     model = description.model

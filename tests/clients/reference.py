@@ -76,6 +76,10 @@ def catalogue(
     top = stub.ListTopItems(request, timeout=timeout).items
     for rank, item in enumerate(top, start=1):
         lines.append(f"top {rank} {item.item_id} {item.rating_count} {number(item.bias)} {item.title}")
+    for rank, point in enumerate(
+        stub.GetItemMap(catalog_pb2.GetItemMapRequest(max_items=3), timeout=timeout).points, 1
+    ):
+        lines.append(f"map {rank} {point.item_id} {number(point.x)} {number(point.y)} {point.title}")
     return lines, model, list(top)
 
 

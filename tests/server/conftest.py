@@ -106,7 +106,7 @@ def versions():
 
 @pytest.fixture(scope="session")
 def served_models(dot_version, net_version, hybrid_version, tmp_path_factory):
-    """Return the folder of the shared server: three architectures, a model that only ranks, one without fold-in."""
+    """Return the folder of the shared server: three architectures, one that only ranks, one without fold-in and map."""
     models = tmp_path_factory.mktemp("served")
     for version in (dot_version, net_version, hybrid_version):
         copy_version(version, models)
@@ -115,7 +115,10 @@ def served_models(dot_version, net_version, hybrid_version, tmp_path_factory):
     manifest.objective = "ranking"
     manifest.default_popularity_weight = 0
     write_manifest(ranker, manifest)
-    drop_graph(copy_version(dot_version, models, "nofold"), "embed_user")
+    nofold = copy_version(dot_version, models, "nofold")
+    drop_graph(nofold, "embed_user")
+    for table in ("item_map", "item_map.rows"):
+        drop_table(nofold, table)
     return models
 
 

@@ -37,6 +37,11 @@ KUBERNETES = [
         "components/autoscaling/autoscaler.yaml",
     )
 ]
+WEB = {
+    manifest["kind"]: manifest
+    for path in ("deployment.yaml", "service.yaml")
+    for manifest in [yaml.safe_load((DEPLOY / "kubernetes" / "components" / "web" / path).read_text())]
+}
 ADDED_BY_PROMETHEUS = {"instance", "job", "le"}
 
 
@@ -121,6 +126,24 @@ def test_the_manifests_use_flags_and_ports_of_the_server() -> None:
     assert config_of(compose["services"]["cofactor"]["command"]).metrics_port == config.metrics_port
     scrape = yaml.safe_load((DEPLOY / "compose" / "prometheus.yaml").read_text())
     assert scrape["scrape_configs"][0]["static_configs"][0]["targets"] == [f"cofactor:{config.metrics_port}"]
+
+
+def test_the_gateway_is_started_with_flags_that_it_has_and_reaches_the_server() -> None:
+    from cofactor_web.__main__ import _build_parser
+
+    compose = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())["services"]
+    pod = WEB["Deployment"]["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    for arguments in (compose["web"]["command"], container["args"]):
+        parsed = _build_parser().parse_args(["--host", "0.0.0.0", *arguments])
+        assert parsed.target == "cofactor:50051"
+    service = next(manifest for manifest in KUBERNETES if manifest["kind"] == "Service")
+    assert parsed.target == f"{service['metadata']['name']}:{service['spec']['ports'][0]['port']}"
+    assert pod["metadata"]["labels"]["cofactor-client"] == "true", "the network policy lets it call"
+    assert pod["spec"]["terminationGracePeriodSeconds"] > parsed.grace_s + 5 + 5
+    assert container["ports"][0]["containerPort"] == parsed.port
+    assert compose["web"]["ports"] == [f"127.0.0.1:{parsed.port}:{parsed.port}"]
+    assert WEB["Service"]["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
 
 
 @pytest.mark.parametrize("page", ["Dockerfile", "README.md"])

@@ -14,6 +14,9 @@ use crate::api::{
     BatchRecommendRequest, EmbedNewItemRequest, EmbedNewUserRequest, Event, ExplainRequest, GetModelRequest, Item,
     ItemEvent, ItemRating, ListModelsRequest, ListTopItemsRequest, Model, PredictRequest, Rating, RecommendRequest,
     SearchItemsRequest, SimilarItemsRequest, StreamRecommendRequest, StreamRecommendResponse, User, UserEmbedding,
+    BatchRecommendRequest, EmbedNewUserRequest, Event, ExplainRequest, GetItemMapRequest, GetModelRequest,
+    ListModelsRequest, ListTopItemsRequest, Model, PredictRequest, Rating, RecommendRequest, SearchItemsRequest,
+    SimilarItemsRequest, StreamRecommendRequest, StreamRecommendResponse, User, UserEmbedding,
 };
 use crate::connection::{Bearer, Connection};
 use crate::lines::{describe, number, print_result, print_scored};
@@ -150,6 +153,10 @@ impl Tour {
         let top = call!(self.catalog.list_top_items(request))?.items;
         for (rank, item) in (1..).zip(&top) {
             println!("top {rank} {} {} {} {}", item.item_id, item.rating_count, number(item.bias), item.title);
+        }
+        let request = GetItemMapRequest { max_items: 3, ..Default::default() };
+        for (rank, point) in (1..).zip(call!(self.catalog.get_item_map(request))?.points) {
+            println!("map {rank} {} {} {} {}", point.item_id, number(point.x), number(point.y), point.title);
         }
         Ok(top.into_iter().map(|item| item.item_id).collect())
     }

@@ -3,6 +3,7 @@ import type { CallOptions, Client, ClientUnaryCall, ServiceError } from "@grpc/g
 import { Metadata } from "@grpc/grpc-js";
 import {
   CatalogServiceClient,
+  GetItemMapRequest,
   GetModelRequest,
   ListModelsRequest,
   ListTopItemsRequest,
@@ -94,6 +95,8 @@ class Tour {
     const request = ListTopItemsRequest.create({ order: ListTopItemsRequest_Order.ORDER_MOST_RATED, pageSize: 3 });
     const top = await this.call(this.catalog, this.catalog.listTopItems, request);
     top.items.forEach((item, i) => print("top", i + 1, item.itemId, item.ratingCount, number(item.bias), item.title));
+    const drawn = await this.call(this.catalog, this.catalog.getItemMap, GetItemMapRequest.create({ maxItems: 3 }));
+    drawn.points.forEach((point, i) => print("map", i + 1, point.itemId, number(point.x), number(point.y), point.title));
     return top.items.map((item) => item.itemId);
   }
 

@@ -68,10 +68,12 @@ class ListTopItemsRequest(_message.Message):
         ORDER_HIGHEST_BIAS: _ClassVar[ListTopItemsRequest.Order]
         ORDER_LOWEST_BIAS: _ClassVar[ListTopItemsRequest.Order]
         ORDER_MOST_RATED: _ClassVar[ListTopItemsRequest.Order]
+        ORDER_MOST_INFORMATIVE: _ClassVar[ListTopItemsRequest.Order]
     ORDER_UNSPECIFIED: ListTopItemsRequest.Order
     ORDER_HIGHEST_BIAS: ListTopItemsRequest.Order
     ORDER_LOWEST_BIAS: ListTopItemsRequest.Order
     ORDER_MOST_RATED: ListTopItemsRequest.Order
+    ORDER_MOST_INFORMATIVE: ListTopItemsRequest.Order
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -91,3 +93,47 @@ class ListTopItemsResponse(_message.Message):
     next_page_token: str
     model: _model_pb2.ServedModel
     def __init__(self, items: _Optional[_Iterable[_Union[_model_pb2.Item, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., model: _Optional[_Union[_model_pb2.ServedModel, _Mapping]] = ...) -> None: ...
+
+class GetItemMapRequest(_message.Message):
+    __slots__ = ("model", "max_items")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    MAX_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    model: _model_pb2.ModelRef
+    max_items: int
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., max_items: _Optional[int] = ...) -> None: ...
+
+class GetItemMapResponse(_message.Message):
+    __slots__ = ("points", "labels", "model")
+    class Point(_message.Message):
+        __slots__ = ("item_id", "title", "x", "y", "rating_count", "bias", "genres")
+        ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+        TITLE_FIELD_NUMBER: _ClassVar[int]
+        X_FIELD_NUMBER: _ClassVar[int]
+        Y_FIELD_NUMBER: _ClassVar[int]
+        RATING_COUNT_FIELD_NUMBER: _ClassVar[int]
+        BIAS_FIELD_NUMBER: _ClassVar[int]
+        GENRES_FIELD_NUMBER: _ClassVar[int]
+        item_id: str
+        title: str
+        x: float
+        y: float
+        rating_count: int
+        bias: float
+        genres: _containers.RepeatedScalarFieldContainer[str]
+        def __init__(self, item_id: _Optional[str] = ..., title: _Optional[str] = ..., x: _Optional[float] = ..., y: _Optional[float] = ..., rating_count: _Optional[int] = ..., bias: _Optional[float] = ..., genres: _Optional[_Iterable[str]] = ...) -> None: ...
+    class Label(_message.Message):
+        __slots__ = ("x", "y", "text")
+        X_FIELD_NUMBER: _ClassVar[int]
+        Y_FIELD_NUMBER: _ClassVar[int]
+        TEXT_FIELD_NUMBER: _ClassVar[int]
+        x: float
+        y: float
+        text: str
+        def __init__(self, x: _Optional[float] = ..., y: _Optional[float] = ..., text: _Optional[str] = ...) -> None: ...
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    points: _containers.RepeatedCompositeFieldContainer[GetItemMapResponse.Point]
+    labels: _containers.RepeatedCompositeFieldContainer[GetItemMapResponse.Label]
+    model: _model_pb2.ServedModel
+    def __init__(self, points: _Optional[_Iterable[_Union[GetItemMapResponse.Point, _Mapping]]] = ..., labels: _Optional[_Iterable[_Union[GetItemMapResponse.Label, _Mapping]]] = ..., model: _Optional[_Union[_model_pb2.ServedModel, _Mapping]] = ...) -> None: ...

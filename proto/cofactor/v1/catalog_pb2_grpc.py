@@ -55,6 +55,11 @@ class CatalogServiceStub(object):
                 request_serializer=cofactor_dot_v1_dot_catalog__pb2.ListTopItemsRequest.SerializeToString,
                 response_deserializer=cofactor_dot_v1_dot_catalog__pb2.ListTopItemsResponse.FromString,
                 _registered_method=True)
+        self.GetItemMap = channel.unary_unary(
+                '/cofactor.v1.CatalogService/GetItemMap',
+                request_serializer=cofactor_dot_v1_dot_catalog__pb2.GetItemMapRequest.SerializeToString,
+                response_deserializer=cofactor_dot_v1_dot_catalog__pb2.GetItemMapResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer(object):
@@ -83,7 +88,15 @@ class CatalogServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListTopItems(self, request, context):
-        """Lists all items, ordered by bias (Item.bias) or by rating count.
+        """Lists all items, ordered by bias (Item.bias), by rating count, or by what a rating of them tells about a new user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetItemMap(self, request, context):
+        """Returns a map of the most rated items, on which items that the same people like are close together. A version that was
+        exported without a map answers UNIMPLEMENTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,6 +124,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.ListTopItems,
                     request_deserializer=cofactor_dot_v1_dot_catalog__pb2.ListTopItemsRequest.FromString,
                     response_serializer=cofactor_dot_v1_dot_catalog__pb2.ListTopItemsResponse.SerializeToString,
+            ),
+            'GetItemMap': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetItemMap,
+                    request_deserializer=cofactor_dot_v1_dot_catalog__pb2.GetItemMapRequest.FromString,
+                    response_serializer=cofactor_dot_v1_dot_catalog__pb2.GetItemMapResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +240,33 @@ class CatalogService(object):
             '/cofactor.v1.CatalogService/ListTopItems',
             cofactor_dot_v1_dot_catalog__pb2.ListTopItemsRequest.SerializeToString,
             cofactor_dot_v1_dot_catalog__pb2.ListTopItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetItemMap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cofactor.v1.CatalogService/GetItemMap',
+            cofactor_dot_v1_dot_catalog__pb2.GetItemMapRequest.SerializeToString,
+            cofactor_dot_v1_dot_catalog__pb2.GetItemMapResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -19,7 +19,7 @@ from cofactor_server.repository.version_directory import VersionDirectory
 FEWEST_RATINGS = 20
 FEWEST_RANKED_ITEMS = 100
 
-Order = Literal["highest_bias", "lowest_bias", "most_rated"]
+Order = Literal["highest_bias", "lowest_bias", "most_rated", "most_informative"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class Catalogue:
         self._genre_indices = typed_table(tables, "item_genres.indices", np.int32)
         self.attributes = ItemAttributes(directory)
         self._sorted_rows: dict[Order, Int32Array] = {}
+        if "starter_items.rows" in tables:
+            self._sorted_rows["most_informative"] = typed_table(tables, "starter_items.rows", np.int32)
 
     def record(self, row: int) -> ItemRecord:
         """Return the item of a row."""
@@ -104,16 +106,17 @@ class Catalogue:
         return rows[order], np.concatenate([[0], np.cumsum(counts)])
 
     def sorted_rows(self, order: Order) -> Int32Array:
-        """Return every row in this order, equal items by row.
+        """Return every row in this order, equal items by row; for "most_informative" at most 100 rows.
 
-        By bias, items with too few ratings to be called the best or the worst come after all others.
+        By bias, items with too few ratings to be called the best or the worst come after all others. A version without
+        a list of informative items has its most rated ones instead.
         """
         if order not in self._sorted_rows:
             self._sorted_rows[order] = self._sort(order).astype(np.int32)
         return self._sorted_rows[order]
 
     def _sort(self, order: Order) -> IndexArray:
-        if order == "most_rated":
+        if order in ("most_rated", "most_informative"):
             return np.argsort(-self.rating_counts, kind="stable")
         keys = self.biases if order == "lowest_bias" else -self.biases
         return np.lexsort((keys, self.rating_counts < fewest_ratings_to_rank(self.rating_counts)))

@@ -19,7 +19,7 @@ _RATINGS_AND_EVENTS_FORMAT = 3
 _FINITE_TABLES = (
     *("user_factors", "user_bias", "item_factors", "item_bias", "item_log_popularity", "item_inverse_norms"),
     *("item_effect", "rated.ratings", "rated.weights", "user_prior_mean", "user_prior_precision"),
-    *("ranking_prior_mean", "ranking_prior_covariance"),
+    *("ranking_prior_mean", "ranking_prior_covariance", "item_map"),
 )
 
 
@@ -46,6 +46,9 @@ def check_numbers(manifest: Manifest) -> None:
     _check_time("train_time", manifest.train_time.seconds)
     if manifest.HasField("events"):
         _check_events(manifest.events)
+    for label in manifest.item_map_labels:
+        _check_size("item_map_labels", label.x)
+        _check_size("item_map_labels", label.y)
     _check_kind(manifest)
 
 

@@ -226,6 +226,12 @@ def _layout(manifest: Manifest, tables: dict[str, AnyArray]) -> dict[str, tuple[
         layout["rated.has_rating"] = ("uint8", (n_rated,))
     if "item_effect" in tables:  # older versions lack it
         layout["item_effect"] = ("float32", (n_items,))
+    if "starter_items.rows" in tables:
+        layout["starter_items.rows"] = ("int32", (-1,))
+    if "item_map" in tables or "item_map.rows" in tables:
+        n_mapped = len(tables["item_map.rows"]) if "item_map.rows" in tables else -1
+        layout["item_map.rows"] = ("int32", (n_mapped,))
+        layout["item_map"] = ("float32", (n_mapped, 2))
     if "user_prior_mean" in tables or "user_prior_precision" in tables:
         layout["user_prior_mean"] = ("float32", (d_rating + 1,))
         layout["user_prior_precision"] = ("float32", (d_rating + 1, d_rating + 1))
@@ -241,10 +247,20 @@ def _check_contents(manifest: Manifest, tables: dict[str, AnyArray]) -> None:
     n_genres = len(tables["genre_names.offsets"]) - 1
     _check_lists(tables["rated.offsets"], tables["rated.item_rows"], manifest.item_count, "rated")
     _check_lists(tables["item_genres.offsets"], tables["item_genres.indices"], n_genres, "item_genres")
+    for name in ("starter_items.rows", "item_map.rows"):
+        _check_rows(tables.get(name), manifest.item_count, name)
     if len(tables["rated.ratings"]) != len(tables["rated.item_rows"]):
         raise ValueError("table rated.ratings is not as long as rated.item_rows")
     check_table_numbers(tables)
     check_attribute_contents(manifest, tables)
+
+
+def _check_rows(rows: AnyArray | None, n_items: int, name: str) -> None:
+    """Raise ValueError unless a table holds different rows of items. An absent table is right."""
+    if rows is None or not len(rows):
+        return
+    if int(rows.min()) < 0 or int(rows.max()) >= n_items or len(np.unique(rows)) != len(rows):
+        raise ValueError(f"table {name} does not hold different rows of items")
 
 
 def _check_lists(offsets: AnyArray, indices: AnyArray, limit: int, name: str) -> None:

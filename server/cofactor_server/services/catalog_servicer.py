@@ -8,6 +8,7 @@ import grpc
 
 from cofactor.v1 import catalog_pb2, catalog_pb2_grpc
 from cofactor_server.config import ServerConfig
+from cofactor_server.services.item_map import item_map
 from cofactor_server.services.list_models import list_models
 from cofactor_server.services.pagination import find_page
 from cofactor_server.services.parsing.requests import RequestParser, check_query, parse_order
@@ -60,3 +61,9 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):  # type: ignore[
         return catalog_pb2.ListTopItemsResponse(
             items=item_messages(page.version, rows), next_page_token=next_page_token, model=page.version.served_model
         )
+
+    def GetItemMap(  # noqa: N802
+        self, request: catalog_pb2.GetItemMapRequest, _context: grpc.ServicerContext
+    ) -> catalog_pb2.GetItemMapResponse:
+        """See catalog.proto."""
+        return item_map(self._registry().resolve(request.model), request, self._limits.max_response_bytes)

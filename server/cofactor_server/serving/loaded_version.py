@@ -37,6 +37,7 @@ from cofactor_server.ranking.user_vectors import UserVectors
 from cofactor_server.repository.id_index import IdIndex
 from cofactor_server.repository.version_directory import VersionDirectory
 from cofactor_server.serving.attribute_messages import attribute_message
+from cofactor_server.serving.item_map import read_item_map
 from cofactor_server.serving.response_cache import ResponseCache
 from cofactor_server.serving.response_encoder import ResponseEncoder
 from cofactor_server.serving.response_sizes import ResponseSizes
@@ -61,6 +62,7 @@ class LoadedVersion:
         catalogue: titles, genres, years, counts and biases of the items.
         filters: selects items by their attributes.
         title_search: finds items by their titles.
+        item_map: the places of the items on a map; None if the version has none.
         users: vectors of known users, and of new ones folded in.
         profile_encoder: encodes the profiles of new users.
         new_items: computes the rows of new items.
@@ -109,6 +111,7 @@ class LoadedVersion:
             self.catalogue = Catalogue(directory)
         self.filters = ItemFilters(self.catalogue, has_network=manifest.architecture != "dot-product")
         self.title_search = TitleSearch(self.catalogue)
+        self.item_map = read_item_map(directory.tables, manifest)
         self.profile_encoder = ProfileEncoder(manifest.profile_features)
         self.users = UserVectors(
             directory.tables,

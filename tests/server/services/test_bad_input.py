@@ -10,6 +10,14 @@ import pytest
 
 from cofactor.v1.catalog_pb2 import GetModelRequest, ListModelsRequest, ListTopItemsRequest, SearchItemsRequest
 from cofactor.v1.model_pb2 import AttributeValue, Item, ModelRef
+from cofactor.v1.catalog_pb2 import (
+    GetItemMapRequest,
+    GetModelRequest,
+    ListModelsRequest,
+    ListTopItemsRequest,
+    SearchItemsRequest,
+)
+from cofactor.v1.model_pb2 import ModelRef
 from cofactor.v1.recommender_pb2 import (
     BatchRecommendRequest,
     EmbedNewItemRequest,
@@ -104,6 +112,7 @@ def on_model(ref):
     yield "GetModel", GetModelRequest(model=ref)
     yield "SearchItems", SearchItemsRequest(model=ref, query="film")
     yield "ListTopItems", ListTopItemsRequest(model=ref)
+    yield "GetItemMap", GetItemMapRequest(model=ref)
 
 
 def models():
@@ -207,6 +216,7 @@ def singles():
             request = RecommendRequest(model=model, user=user)
             yield case("Recommend", request, "UNIMPLEMENTED", "NEW_USERS_UNSUPPORTED", "", "supports_new_users")
         yield case("EmbedNewUser", EmbedNewUserRequest(model=model), "UNIMPLEMENTED", "NEW_USERS_UNSUPPORTED")
+        yield case("GetItemMap", GetItemMapRequest(model=model), "UNIMPLEMENTED", "ITEM_MAP_UNSUPPORTED", "", "no map")
 
     yield from new_items()
     yield invalid("BatchRecommend", BatchRecommendRequest(), "requests", "between 1 and 256")
@@ -221,6 +231,8 @@ def singles():
     yield invalid("SearchItems", SearchItemsRequest(query="  "), "query", "is empty")
     yield invalid("SearchItems", SearchItemsRequest(query="x" * 257), "query", "has 257 characters")
     yield invalid("ListTopItems", ListTopItemsRequest(order=99), "order", "99")
+    yield invalid("GetItemMap", GetItemMapRequest(max_items=-1), "max_items", "from 0")
+    yield invalid("GetItemMap", GetItemMapRequest(max_items=10_001), "max_items", "10000")
 
 
 def new_users():

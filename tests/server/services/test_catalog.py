@@ -1,4 +1,4 @@
-"""GetModel, ListModels, SearchItems and ListTopItems on a real server, and title search on titles made for it."""
+"""The RPCs of CatalogService on a real server, and title search on titles made for it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ import pytest
 from cofactor.v1.catalog_pb2 import GetModelRequest, ListModelsRequest, ListTopItemsRequest, SearchItemsRequest
 from cofactor.v1.model_pb2 import ItemAttribute, Model, ModelRef
 from cofactor.v1.recommender_pb2 import RecommendRequest, SimilarItemsRequest, User
+from cofactor.v1.catalog_pb2 import (
+    GetItemMapRequest,
+    GetModelRequest,
+    ListModelsRequest,
+    ListTopItemsRequest,
+    SearchItemsRequest,
+)
+from cofactor.v1.model_pb2 import Model, ModelRef
 from cofactor_server.ranking.catalogue import fewest_ratings_to_rank
 from cofactor_server.ranking.title_search import TitleSearch, normalize
 from cofactor_server.repository.serving_policy import newest_first
@@ -158,6 +166,59 @@ def test_a_version_without_item_effects_is_ordered_by_its_biases(dot_version, tm
     best = ranked[np.argsort(-bias[ranked], kind="stable")][:100]
     assert [item.item_id for item in items] == [f"i{row:03}" for row in best]
     assert [item.bias for item in items] == pytest.approx(bias[best].tolist())
+
+
+@pytest.mark.parametrize("name", ["dot", "net"])
+def test_the_informative_items_are_those_of_the_version_or_the_most_rated(api, name):
+    request, ids = ListTopItemsRequest(model=ModelRef(name=name), page_size=70), []
+    request.order = ListTopItemsRequest.ORDER_MOST_INFORMATIVE
+    while True:
+        response = api.catalog.ListTopItems(request)
+        ids += [item.item_id for item in response.items]
+        if not response.next_page_token:
+            break
+        request.page_token = response.next_page_token
+    if name == "net":  # what a rating tells about the users of a network has no closed form
+        assert ids == [f"i{row:03}" for row in np.argsort(-COUNTS, kind="stable")]
+    else:
+        assert (len(ids), len(set(ids))) == (100, 100)
+        assert COUNTS[int(ids[0][1:])] == COUNTS.max()
+
+
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
+def test_the_map_has_a_place_for_every_item_most_rated_first(api, name):
+    response = api.catalog.GetItemMap(GetItemMapRequest(model=ModelRef(name=name)))
+    points, rows = response.points, np.argsort(-COUNTS, kind="stable")
+    assert [point.item_id for point in points] == [f"i{row:03}" for row in rows]
+    assert [point.rating_count for point in points] == COUNTS[rows].tolist()
+    assert [point.title for point in points] == [f"The Film of {row}" for row in rows]
+    assert [point.bias for point in points] == pytest.approx(item_effects_of(name)[rows].tolist(), abs=1e-5)
+    assert all(point.genres for point in points)
+    places = np.array([(point.x, point.y) for point in points])
+    assert np.abs(places).max() == pytest.approx(1)
+    assert len(np.unique(places, axis=0)) == len(points)
+    assert {label.text for label in response.labels} <= set(synthetic.GENRES)
+    assert response.model.name == name
+    some = api.catalog.GetItemMap(GetItemMapRequest(model=ModelRef(name=name), max_items=7))
+    assert list(some.points) == list(points[:7])
+
+
+def test_a_version_without_map_and_starter_items_says_so_or_lists_the_most_rated(
+    dot_version, tmp_path, versions, serve
+):
+    copy = versions.copy(dot_version, tmp_path, "dot", "1")
+    for table in ("item_map", "item_map.rows", "starter_items.rows"):
+        versions.drop_table(copy, table)
+    catalog = serve(tmp_path).catalog
+    informative, rated = (
+        catalog.ListTopItems(ListTopItemsRequest(order=order, page_size=120)).items
+        for order in (ListTopItemsRequest.ORDER_MOST_INFORMATIVE, ListTopItemsRequest.ORDER_MOST_RATED)
+    )
+    assert list(informative) == list(rated)
+    with pytest.raises(grpc.RpcError) as caught:
+        catalog.GetItemMap(GetItemMapRequest())
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert "has no map" in caught.value.details()
 
 
 TITLES = [

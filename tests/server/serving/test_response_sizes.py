@@ -6,7 +6,7 @@ import grpc
 import numpy as np
 import pytest
 
-from cofactor.v1.catalog_pb2 import GetModelRequest, ListTopItemsRequest, SearchItemsRequest
+from cofactor.v1.catalog_pb2 import GetItemMapRequest, GetModelRequest, ListTopItemsRequest, SearchItemsRequest
 from cofactor.v1.recommender_pb2 import (
     BatchRecommendRequest,
     RecommendRequest,
@@ -79,11 +79,12 @@ def long_titles(dot_version, versions, tmp_path_factory, connect_to):
         ),
         lambda api, size: api.catalog.SearchItems(SearchItemsRequest(query="film", page_size=size)),
         lambda api, size: api.catalog.ListTopItems(ListTopItemsRequest(page_size=size)),
+        lambda api, size: api.catalog.GetItemMap(GetItemMapRequest(max_items=size)),
         lambda api, size: api.recommender.BatchRecommend(
             BatchRecommendRequest(requests=[RecommendRequest(user=KNOWN, page_size=1, return_items=True)] * size)
         ),
     ],
-    ids=["Recommend", "SimilarItems", "SearchItems", "ListTopItems", "BatchRecommend"],
+    ids=["Recommend", "SimilarItems", "SearchItems", "ListTopItems", "GetItemMap", "BatchRecommend"],
 )
 def test_every_rpc_refuses_a_response_above_the_limit(long_titles, call):
     assert MIB / 2 < call(long_titles, 50).ByteSize() < MIB

@@ -29,7 +29,7 @@ METHODS = {
         "Predict", "Recommend", "SimilarItems", "EmbedNewUser", "EmbedNewItem", "BatchRecommend", "StreamRecommend",
         "Explain",
     ],
-    "CatalogService": ["GetModel", "ListModels", "SearchItems", "ListTopItems"],
+    "CatalogService": ["GetModel", "ListModels", "SearchItems", "ListTopItems", "GetItemMap"],
 }  # fmt: skip
 
 

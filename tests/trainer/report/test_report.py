@@ -167,6 +167,8 @@ def test_the_measures_are_those_of_the_model_and_of_the_baselines(dense_split):
     assert total == sum(measures.by_popularity.counts) == dense_split.validation.n_ratings
     assert measures.new_users.n_users == 30
     assert measures.new_users.rmse[-1] < measures.new_users.rmse[0]
+    curve = {f"new_user_rmse@{n}": measures.new_users.rmse[place] for place, n in enumerate((0, 1, 2, 5, 10, 20, 50))}
+    assert measures.new_user_metrics() == curve
 
 
 def test_measures_survive_their_file(dense_split):

@@ -88,11 +88,9 @@ class Trainer:
         with self._second_training(dataset, refits) as second:
             result = self._train_to_measure(split.train, split.validation)
             self._print(f"measuring on the {n_held_out:,} others")
-            metrics = manifest_metrics(result, split)
-            protocol = replace(
-                describe_protocol(self.flags, split, refitted=refits),
-                measures=measure_held_out(result.model, split).to_json(),
-            )
+            measures = measure_held_out(result.model, split)
+            metrics = manifest_metrics(result, split) | measures.new_user_metrics()
+            protocol = replace(describe_protocol(self.flags, split, refitted=refits), measures=measures.to_json())
             if not refits:
                 rated = in_rows_of(dataset, split.train)
                 return TrainedVersion(result.model, split.train, rated, metrics, result.history, protocol)

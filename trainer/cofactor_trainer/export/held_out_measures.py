@@ -61,6 +61,14 @@ class HeldOutMeasures:
     squared_error: LorenzCurve | None = None
     new_users: NewUserErrors | None = None
 
+    def new_user_metrics(self) -> dict[str, float]:
+        """Return the error for new users by the number of their ratings, as metrics of the manifest."""
+        if self.new_users is None:
+            return {}
+        return {
+            f"new_user_rmse@{n}": rmse for n, rmse in zip(self.new_users.n_ratings, self.new_users.rmse, strict=True)
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return the measures as values that JSON can express."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=lambda array: array.tolist()))

@@ -19,6 +19,8 @@ from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.export.ann_index_builder import INDEX_FILE, write_index
 from cofactor_trainer.export.atomic_directory import create_directory_atomically, sync_directory, write_synced
+from cofactor_trainer.export.atomic_directory import create_directory_atomically, sync_directory
+from cofactor_trainer.export.browsing_arrays import browsing_arrays
 from cofactor_trainer.export.held_out_measures import MEASURES_FILE
 from cofactor_trainer.export.item_effects import item_effects
 from cofactor_trainer.export.lineage import Lineage
@@ -201,7 +203,9 @@ def _write_files(directory: Path, manifest: manifest_pb2.Manifest, content: Vers
     # A warm start that keeps the embedding space has named it already.
     manifest.embedding_space = manifest.embedding_space or embedding_space_id(model, arrays)
     catalogue = catalogue_arrays(dataset)
-    catalogue["item_effect"] = item_effects(model, (dataset.rated or dataset).item_rating_counts())
+    rating_counts = (dataset.rated or dataset).item_rating_counts()
+    catalogue["item_effect"] = item_effects(model, rating_counts)
+    catalogue |= browsing_arrays(manifest, model, dataset, priors, rating_counts)
     manifest.tables.extend(write_tables(directory / TABLES_FILE, {**arrays, **catalogue, **rated}))
     if priors.main.profile is not None:
         manifest.profile_features.extend(priors.main.profile.features)

@@ -21,6 +21,7 @@ _ORDERS: dict[int, Order] = {
     ListTopItemsRequest.ORDER_HIGHEST_BIAS: "highest_bias",
     ListTopItemsRequest.ORDER_LOWEST_BIAS: "lowest_bias",
     ListTopItemsRequest.ORDER_MOST_RATED: "most_rated",
+    ListTopItemsRequest.ORDER_MOST_INFORMATIVE: "most_informative",
 }
 
 

@@ -12,6 +12,8 @@ import dev.cofactor.v1.EmbedNewUserResponse;
 import dev.cofactor.v1.Event;
 import dev.cofactor.v1.ExplainRequest;
 import dev.cofactor.v1.ExplainResponse;
+import dev.cofactor.v1.GetItemMapRequest;
+import dev.cofactor.v1.GetItemMapResponse;
 import dev.cofactor.v1.GetModelRequest;
 import dev.cofactor.v1.GetModelResponse;
 import dev.cofactor.v1.Item;
@@ -111,6 +113,11 @@ final class Tour {
     for (Item item : catalog.listTopItems(request).getItemsList()) {
       itemIds.add(item.getItemId());
       print("top", itemIds.size(), item.getItemId(), item.getRatingCount(), number(item.getBias()), item.getTitle());
+    }
+    rank = 0;
+    GetItemMapRequest map = GetItemMapRequest.newBuilder().setMaxItems(3).build();
+    for (GetItemMapResponse.Point point : catalog.getItemMap(map).getPointsList()) {
+      print("map", ++rank, point.getItemId(), number(point.getX()), number(point.getY()), point.getTitle());
     }
     return itemIds;
   }
