@@ -95,6 +95,9 @@ class ItemAttribute:
     lowest: AttributeValue | None = None
     highest: AttributeValue | None = None
     examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class MapPoint:
     """An item on the map. Items near each other are liked by the same people.
 

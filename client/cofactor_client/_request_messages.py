@@ -240,7 +240,7 @@ def top_items(model: ModelLike, order: Order, k: int, page_token: str) -> catalo
 
 def item_map(model: ModelLike, max_items: int) -> catalog_pb2.GetItemMapRequest:
     """Build a request for the map of the most rated items."""
-    return catalog_pb2.GetItemMapRequest(model=_model_ref(model), max_items=max_items)
+    return catalog_pb2.GetItemMapRequest(model=model_ref(model), max_items=max_items)
 
 
 def search_items(model: ModelLike, query: str, k: int, page_token: str) -> catalog_pb2.SearchItemsRequest:

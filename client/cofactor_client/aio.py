@@ -11,10 +11,9 @@ from cofactor_client import _new_items as new_items
 from cofactor_client import _request_messages as build
 from cofactor_client import _response_parsing as parse
 from cofactor_client._aio_catalog_client import AsyncCatalogClient
-from cofactor_client._aio_transport import iterate_pages
+from cofactor_client._aio_transport import iterate_pages, open_channel, to_rpc_error
 from cofactor_client._filter_types import ItemFilter
 from cofactor_client._new_items import AttributeLike, ItemEvent, NewItem
-from cofactor_client._aio_transport import iterate_pages, open_channel, to_rpc_error
 from cofactor_client._request_types import (
     Event,
     ModelLike,

@@ -13,7 +13,6 @@
         │   └── NoKnownItemsError       NO_KNOWN_ITEMS: the model knows none of the rated items
         ├── UnimplementedError
         │   ├── NewItemsUnsupportedError        NEW_ITEMS_UNSUPPORTED
-        │   └── NewUsersUnsupportedError        NEW_USERS_UNSUPPORTED
         │   ├── NewUsersUnsupportedError        NEW_USERS_UNSUPPORTED
         │   └── ItemMapUnsupportedError         ITEM_MAP_UNSUPPORTED
         ├── ResourceExhaustedError      the server is over its limit; wait for `retry_delay`
@@ -163,6 +162,8 @@ class NewUsersUnsupportedError(UnimplementedError):
 
 class NewItemsUnsupportedError(UnimplementedError):
     """The model was exported without the graph that embeds new items."""
+
+
 class ItemMapUnsupportedError(UnimplementedError):
     """The model was exported without a map of its items."""
 

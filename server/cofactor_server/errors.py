@@ -16,6 +16,7 @@ CofactorError
 │   ├── RuleSetMismatch             FAILED_PRECONDITION
 │   ├── RatingsUnsupported          FAILED_PRECONDITION
 │   ├── NewUsersUnsupported         UNIMPLEMENTED
+│   ├── NewItemsUnsupported         UNIMPLEMENTED
 │   ├── ItemMapUnsupported          UNIMPLEMENTED
 │   ├── QueueFull                   RESOURCE_EXHAUSTED
 │   ├── DeadlineExceeded            DEADLINE_EXCEEDED
@@ -302,6 +303,8 @@ class NewItemsUnsupported(RequestError):
 
     def __init__(self) -> None:
         super().__init__("this model cannot embed new items; use one whose supports_new_items is true")
+
+
 class ItemMapUnsupported(RequestError):
     """The model was exported without a map of its items."""
 

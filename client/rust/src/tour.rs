@@ -11,12 +11,10 @@ use crate::api::recommender_service_client::RecommenderServiceClient;
 use crate::api::stream_recommend_response;
 use crate::api::user::Identity;
 use crate::api::{
-    BatchRecommendRequest, EmbedNewItemRequest, EmbedNewUserRequest, Event, ExplainRequest, GetModelRequest, Item,
-    ItemEvent, ItemRating, ListModelsRequest, ListTopItemsRequest, Model, PredictRequest, Rating, RecommendRequest,
-    SearchItemsRequest, SimilarItemsRequest, StreamRecommendRequest, StreamRecommendResponse, User, UserEmbedding,
-    BatchRecommendRequest, EmbedNewUserRequest, Event, ExplainRequest, GetItemMapRequest, GetModelRequest,
-    ListModelsRequest, ListTopItemsRequest, Model, PredictRequest, Rating, RecommendRequest, SearchItemsRequest,
-    SimilarItemsRequest, StreamRecommendRequest, StreamRecommendResponse, User, UserEmbedding,
+    BatchRecommendRequest, EmbedNewItemRequest, EmbedNewUserRequest, Event, ExplainRequest, GetItemMapRequest,
+    GetModelRequest, Item, ItemEvent, ItemRating, ListModelsRequest, ListTopItemsRequest, Model, PredictRequest, Rating,
+    RecommendRequest, SearchItemsRequest, SimilarItemsRequest, StreamRecommendRequest, StreamRecommendResponse, User,
+    UserEmbedding,
 };
 use crate::connection::{Bearer, Connection};
 use crate::lines::{describe, number, print_result, print_scored};

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Manifest(_message.Message):
-    __slots__ = ("format_version", "name", "version", "architecture", "objective", "user_count", "item_count", "rating_count", "user_factor_count", "item_factor_count", "rating_min", "rating_max", "global_bias", "rating_range", "embedding_space", "profile_features", "metrics", "train_time", "dataset", "hyperparameters", "producer", "default_popularity_weight", "graphs", "tables", "files", "epochs", "approximate_index", "metrics_protocol", "refitted", "ranking_factor_count", "default_order", "new_user_order", "rating_popularity_slope", "ranking_popularity_slope", "events", "item_attributes", "item_features", "unrated_item_count")
+    __slots__ = ("format_version", "name", "version", "architecture", "objective", "user_count", "item_count", "rating_count", "user_factor_count", "item_factor_count", "rating_min", "rating_max", "global_bias", "rating_range", "embedding_space", "profile_features", "metrics", "train_time", "dataset", "hyperparameters", "producer", "default_popularity_weight", "graphs", "tables", "files", "epochs", "approximate_index", "metrics_protocol", "refitted", "ranking_factor_count", "default_order", "new_user_order", "rating_popularity_slope", "ranking_popularity_slope", "events", "item_attributes", "item_features", "unrated_item_count", "warm_started_from", "warm_start_count", "item_map_labels")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +61,9 @@ class Manifest(_message.Message):
     ITEM_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     ITEM_FEATURES_FIELD_NUMBER: _ClassVar[int]
     UNRATED_ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
+    WARM_STARTED_FROM_FIELD_NUMBER: _ClassVar[int]
+    WARM_START_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ITEM_MAP_LABELS_FIELD_NUMBER: _ClassVar[int]
     format_version: int
     name: str
     version: str
@@ -99,7 +102,10 @@ class Manifest(_message.Message):
     item_attributes: _containers.RepeatedCompositeFieldContainer[ItemAttributeColumn]
     item_features: _containers.RepeatedCompositeFieldContainer[ProfileFeature]
     unrated_item_count: int
-    def __init__(self, format_version: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., rating_count: _Optional[int] = ..., user_factor_count: _Optional[int] = ..., item_factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., global_bias: _Optional[float] = ..., rating_range: _Optional[_Union[RatingRange, _Mapping]] = ..., embedding_space: _Optional[str] = ..., profile_features: _Optional[_Iterable[_Union[ProfileFeature, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., dataset: _Optional[str] = ..., hyperparameters: _Optional[_Mapping[str, str]] = ..., producer: _Optional[str] = ..., default_popularity_weight: _Optional[float] = ..., graphs: _Optional[_Iterable[_Union[Graph, _Mapping]]] = ..., tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., epochs: _Optional[_Iterable[_Union[Epoch, _Mapping]]] = ..., approximate_index: _Optional[_Union[ApproximateIndex, _Mapping]] = ..., metrics_protocol: _Optional[str] = ..., refitted: bool = ..., ranking_factor_count: _Optional[int] = ..., default_order: _Optional[_Union[Order, _Mapping]] = ..., new_user_order: _Optional[_Union[Order, _Mapping]] = ..., rating_popularity_slope: _Optional[float] = ..., ranking_popularity_slope: _Optional[float] = ..., events: _Optional[_Union[EventFeedback, _Mapping]] = ..., item_attributes: _Optional[_Iterable[_Union[ItemAttributeColumn, _Mapping]]] = ..., item_features: _Optional[_Iterable[_Union[ProfileFeature, _Mapping]]] = ..., unrated_item_count: _Optional[int] = ...) -> None: ...
+    warm_started_from: str
+    warm_start_count: int
+    item_map_labels: _containers.RepeatedCompositeFieldContainer[MapLabel]
+    def __init__(self, format_version: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., rating_count: _Optional[int] = ..., user_factor_count: _Optional[int] = ..., item_factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., global_bias: _Optional[float] = ..., rating_range: _Optional[_Union[RatingRange, _Mapping]] = ..., embedding_space: _Optional[str] = ..., profile_features: _Optional[_Iterable[_Union[ProfileFeature, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., dataset: _Optional[str] = ..., hyperparameters: _Optional[_Mapping[str, str]] = ..., producer: _Optional[str] = ..., default_popularity_weight: _Optional[float] = ..., graphs: _Optional[_Iterable[_Union[Graph, _Mapping]]] = ..., tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., epochs: _Optional[_Iterable[_Union[Epoch, _Mapping]]] = ..., approximate_index: _Optional[_Union[ApproximateIndex, _Mapping]] = ..., metrics_protocol: _Optional[str] = ..., refitted: bool = ..., ranking_factor_count: _Optional[int] = ..., default_order: _Optional[_Union[Order, _Mapping]] = ..., new_user_order: _Optional[_Union[Order, _Mapping]] = ..., rating_popularity_slope: _Optional[float] = ..., ranking_popularity_slope: _Optional[float] = ..., events: _Optional[_Union[EventFeedback, _Mapping]] = ..., item_attributes: _Optional[_Iterable[_Union[ItemAttributeColumn, _Mapping]]] = ..., item_features: _Optional[_Iterable[_Union[ProfileFeature, _Mapping]]] = ..., unrated_item_count: _Optional[int] = ..., warm_started_from: _Optional[str] = ..., warm_start_count: _Optional[int] = ..., item_map_labels: _Optional[_Iterable[_Union[MapLabel, _Mapping]]] = ...) -> None: ...
 
 class ItemAttributeColumn(_message.Message):
     __slots__ = ("name", "type")
@@ -126,6 +132,16 @@ class EventFeedback(_message.Message):
     fold_in_scale: float
     rating_weight: float
     def __init__(self, types: _Optional[_Iterable[_Union[EventType, _Mapping]]] = ..., half_life_seconds: _Optional[float] = ..., weight_cap: _Optional[float] = ..., log_weights: bool = ..., newest_event_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., fold_in_scale: _Optional[float] = ..., rating_weight: _Optional[float] = ...) -> None: ...
+
+class MapLabel(_message.Message):
+    __slots__ = ("x", "y", "text")
+    X_FIELD_NUMBER: _ClassVar[int]
+    Y_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    x: float
+    y: float
+    text: str
+    def __init__(self, x: _Optional[float] = ..., y: _Optional[float] = ..., text: _Optional[str] = ...) -> None: ...
 
 class EventType(_message.Message):
     __slots__ = ("name", "weight", "negative", "event_count")

@@ -8,8 +8,6 @@ import re
 import grpc
 import pytest
 
-from cofactor.v1.catalog_pb2 import GetModelRequest, ListModelsRequest, ListTopItemsRequest, SearchItemsRequest
-from cofactor.v1.model_pb2 import AttributeValue, Item, ModelRef
 from cofactor.v1.catalog_pb2 import (
     GetItemMapRequest,
     GetModelRequest,
@@ -17,7 +15,7 @@ from cofactor.v1.catalog_pb2 import (
     ListTopItemsRequest,
     SearchItemsRequest,
 )
-from cofactor.v1.model_pb2 import ModelRef
+from cofactor.v1.model_pb2 import AttributeValue, Item, ModelRef
 from cofactor.v1.recommender_pb2 import (
     BatchRecommendRequest,
     EmbedNewItemRequest,

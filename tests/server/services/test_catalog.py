@@ -10,9 +10,6 @@ import grpc
 import numpy as np
 import pytest
 
-from cofactor.v1.catalog_pb2 import GetModelRequest, ListModelsRequest, ListTopItemsRequest, SearchItemsRequest
-from cofactor.v1.model_pb2 import ItemAttribute, Model, ModelRef
-from cofactor.v1.recommender_pb2 import RecommendRequest, SimilarItemsRequest, User
 from cofactor.v1.catalog_pb2 import (
     GetItemMapRequest,
     GetModelRequest,
@@ -20,7 +17,8 @@ from cofactor.v1.catalog_pb2 import (
     ListTopItemsRequest,
     SearchItemsRequest,
 )
-from cofactor.v1.model_pb2 import Model, ModelRef
+from cofactor.v1.model_pb2 import ItemAttribute, Model, ModelRef
+from cofactor.v1.recommender_pb2 import RecommendRequest, SimilarItemsRequest, User
 from cofactor_server.ranking.catalogue import fewest_ratings_to_rank
 from cofactor_server.ranking.title_search import TitleSearch, normalize
 from cofactor_server.repository.serving_policy import newest_first

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +15,8 @@ from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_de
 from cofactor_trainer.commands.small_tables import warn_of_small_table
 from cofactor_trainer.commands.split_flags import split_dataset
 from cofactor_trainer.commands.two_trainings import TrainedVersion, Trainer
-from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.commands.warm_training import train_from_version
+from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.duplicates import without_duplicates
 from cofactor_trainer.data.events.rated_rows import rated_rows
 from cofactor_trainer.data.events.weights import weigh_events, with_dismissed

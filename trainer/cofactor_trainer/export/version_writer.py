@@ -19,7 +19,6 @@ from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.export.ann_index_builder import INDEX_FILE, write_index
 from cofactor_trainer.export.atomic_directory import create_directory_atomically, sync_directory, write_synced
-from cofactor_trainer.export.atomic_directory import create_directory_atomically, sync_directory
 from cofactor_trainer.export.browsing_arrays import browsing_arrays
 from cofactor_trainer.export.held_out_measures import MEASURES_FILE
 from cofactor_trainer.export.item_effects import item_effects
@@ -132,10 +131,8 @@ def export_version(
         if protocol is not None:
             manifest.metrics_protocol, manifest.refitted = protocol.text, protocol.refitted
             if protocol.measures is not None:
-                _write_synced(temporary / MEASURES_FILE, json.dumps(protocol.measures))
-        _write_files(temporary, manifest, content, options)
                 write_synced(temporary / MEASURES_FILE, json.dumps(protocol.measures))
-        _write_files(temporary, manifest, model, dataset, rated_arrays(dataset if rated is None else rated), options)
+        _write_files(temporary, manifest, content, options)
     return target
 
 
@@ -227,11 +224,8 @@ def _write_files(directory: Path, manifest: manifest_pb2.Manifest, content: Vers
         os.fsync(file.fileno())
     manifest.files.extend(file_entry(path) for path in sorted(directory.iterdir()))
     text = json_format.MessageToJson(manifest, ensure_ascii=False)
-    _write_synced(directory / SEAL_FILE, f"{hashlib.sha256(text.encode()).hexdigest()}  {MANIFEST_FILE}\n")
-    _write_synced(directory / MANIFEST_FILE, text)
-    content = json_format.MessageToJson(manifest, ensure_ascii=False)
-    write_synced(directory / SEAL_FILE, f"{hashlib.sha256(content.encode()).hexdigest()}  {MANIFEST_FILE}\n")
-    write_synced(directory / MANIFEST_FILE, content)
+    write_synced(directory / SEAL_FILE, f"{hashlib.sha256(text.encode()).hexdigest()}  {MANIFEST_FILE}\n")
+    write_synced(directory / MANIFEST_FILE, text)
     sync_directory(directory)
 
 
