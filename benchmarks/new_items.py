@@ -34,7 +34,7 @@ import torch
 from benchmarks.datasets import ml_100k_folder
 from benchmarks.newcomers import ndcg
 from cofactor_trainer.architectures.recipes import DEFAULT_RECIPE, find_recipe
-from cofactor_trainer.data.item_features import item_frame
+from cofactor_trainer.data.attribute_columns.features import item_frame
 from cofactor_trainer.data.movielens import load_100k
 from cofactor_trainer.data.profile_regression import encode_profiles
 from cofactor_trainer.export.verification.parity import cpu_session

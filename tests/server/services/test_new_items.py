@@ -20,12 +20,12 @@ from cofactor.v1.recommender_pb2 import (
     SimilarItemsRequest,
     User,
 )
-from cofactor_trainer.data.item_features import item_frame
+from cofactor_trainer.data.attribute_columns.features import item_frame
 from cofactor_trainer.data.profile_regression import encode_profiles
 from cofactor_trainer.export.version_writer import export_version
 from cofactor_trainer.graphs.new_items.priors import estimate_item_priors
 from tests.support.calls import details_of
-from tests.support.new_item import UNRATED, draws_of_ratings, make_taste_model, ranking_row, rating_row
+from tests.support.new_items.reference import UNRATED, draws_of_ratings, make_taste_model, ranking_row, rating_row
 from tests.support.synthetic import make_model, make_two_part_model
 
 DRAMA = Item(item_id="new", title="New", genres=["Drama"], release_year=1994)

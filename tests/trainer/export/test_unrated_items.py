@@ -11,7 +11,7 @@ from cofactor_trainer.data.events.from_ratings import events_from_ratings
 from cofactor_trainer.data.events.weights import weigh_events, with_dismissed
 from cofactor_trainer.export.finished_training import FinishedTraining, read_training, save_training
 from cofactor_trainer.export.unrated_items import prepare_content
-from tests.support.new_item import UNRATED, make_taste_model
+from tests.support.new_items.reference import UNRATED, make_taste_model
 from tests.support.synthetic import make_model, make_two_part_model, with_attributes
 
 

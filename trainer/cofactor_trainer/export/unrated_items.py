@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cofactor_trainer.data.attribute_columns.features import item_frame
 from cofactor_trainer.data.dataset import Catalogue, Int64Array, RatingsDataset
 from cofactor_trainer.data.item_attributes import AttributeColumn, ItemAttributes
-from cofactor_trainer.data.item_features import item_frame
 from cofactor_trainer.data.profile_regression import encode_profiles
 from cofactor_trainer.graphs.new_items.fold_in import build_item_fold_in, unrated_rows
 from cofactor_trainer.graphs.new_items.priors import ItemPriors, estimate_item_priors

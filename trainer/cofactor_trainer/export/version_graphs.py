@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cofactor_trainer.data.attribute_columns.features import item_frame
 from cofactor_trainer.data.dataset import RatingsDataset
-from cofactor_trainer.data.item_features import item_frame
 from cofactor_trainer.export.verification.golden_inputs import GoldenInputSampler, GraphInputs
 from cofactor_trainer.export.verification.parity import GraphCheck
 from cofactor_trainer.export.verification.recall import RECALL_K, measure_recall

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cofactor.v1 import manifest_pb2
+from cofactor_trainer.data.attribute_columns.features import describe_item_features, item_frame
 from cofactor_trainer.data.dataset import Float32Array, Int64Array, RatingsDataset, row_counts
 from cofactor_trainer.data.events.used_rows import UsedRows
-from cofactor_trainer.data.item_features import describe_item_features, item_frame
 from cofactor_trainer.data.profile_regression import (
     Float64Array,
     ProfileModel,
