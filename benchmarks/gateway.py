@@ -234,7 +234,8 @@ def page(rows: list[Row], conversions: dict[str, tuple[float, ...]], fuzzing: li
     missed = [row.name for row in rows if row.name not in met]
     lines += [
         "",
-        f"The target is {TARGET:,} requests per core. Met: {'; '.join(met) or 'none'}. Missed: {'; '.join(missed) or 'none'}.",
+        f"The target is {TARGET:,} requests per core. Met: {'; '.join(met) or 'none'}. "
+        f"Missed: {'; '.join(missed) or 'none'}.",
         "",
         "## JSON",
         "CPU time to decode a request and to encode its response, with the gateway's own encoders and decoders and "

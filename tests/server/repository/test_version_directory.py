@@ -189,6 +189,10 @@ def rewrite_table(version, versions, name, change):
         ("item_ids.offsets", 1, 10**9, "string offsets do not fit"),
         ("user_factors", 0, np.nan, "user_factors holds a number that is not finite"),
         ("item_bias", 5, np.inf, "item_bias holds a number that is not finite"),
+        ("item_map.rows", 3, 120, "item_map.rows does not hold different rows of items"),
+        ("item_map.rows", slice(0, 2), 7, "item_map.rows does not hold different rows of items"),
+        ("starter_items.rows", 0, -1, "starter_items.rows does not hold different rows of items"),
+        ("item_map", 1, np.inf, "item_map holds a number that is not finite"),
         ("item_bias", 5, 0.125, "golden case"),  # plausible, but not the value of the trained model
     ],
 )
