@@ -121,7 +121,7 @@ class ItemFilter(_message.Message):
     def __init__(self, candidate_item_ids: _Optional[_Iterable[str]] = ..., excluded_item_ids: _Optional[_Iterable[str]] = ..., any_genres: _Optional[_Iterable[str]] = ..., excluded_genres: _Optional[_Iterable[str]] = ..., min_release_year: _Optional[int] = ..., max_release_year: _Optional[int] = ..., min_rating_count: _Optional[int] = ...) -> None: ...
 
 class RecommendRequest(_message.Message):
-    __slots__ = ("model", "user", "page_size", "page_token", "filter", "include_rated", "diversity", "popularity_penalty", "unknown_user_policy", "return_items", "ranking", "min_predicted_rating")
+    __slots__ = ("model", "user", "page_size", "page_token", "filter", "include_rated", "diversity", "popularity_penalty", "unknown_user_policy", "return_items", "ranking", "min_predicted_rating", "exploration_share")
     class UnknownUserPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         UNKNOWN_USER_POLICY_UNSPECIFIED: _ClassVar[RecommendRequest.UnknownUserPolicy]
@@ -150,6 +150,7 @@ class RecommendRequest(_message.Message):
     RETURN_ITEMS_FIELD_NUMBER: _ClassVar[int]
     RANKING_FIELD_NUMBER: _ClassVar[int]
     MIN_PREDICTED_RATING_FIELD_NUMBER: _ClassVar[int]
+    EXPLORATION_SHARE_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     user: User
     page_size: int
@@ -162,19 +163,22 @@ class RecommendRequest(_message.Message):
     return_items: bool
     ranking: RecommendRequest.Ranking
     min_predicted_rating: float
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., user: _Optional[_Union[User, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[_Union[ItemFilter, _Mapping]] = ..., include_rated: bool = ..., diversity: _Optional[float] = ..., popularity_penalty: _Optional[float] = ..., unknown_user_policy: _Optional[_Union[RecommendRequest.UnknownUserPolicy, str]] = ..., return_items: bool = ..., ranking: _Optional[_Union[RecommendRequest.Ranking, str]] = ..., min_predicted_rating: _Optional[float] = ...) -> None: ...
+    exploration_share: float
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., user: _Optional[_Union[User, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[_Union[ItemFilter, _Mapping]] = ..., include_rated: bool = ..., diversity: _Optional[float] = ..., popularity_penalty: _Optional[float] = ..., unknown_user_policy: _Optional[_Union[RecommendRequest.UnknownUserPolicy, str]] = ..., return_items: bool = ..., ranking: _Optional[_Union[RecommendRequest.Ranking, str]] = ..., min_predicted_rating: _Optional[float] = ..., exploration_share: _Optional[float] = ...) -> None: ...
 
 class ScoredItem(_message.Message):
-    __slots__ = ("item_id", "score", "predicted_rating", "item")
+    __slots__ = ("item_id", "score", "predicted_rating", "item", "is_exploration")
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_RATING_FIELD_NUMBER: _ClassVar[int]
     ITEM_FIELD_NUMBER: _ClassVar[int]
+    IS_EXPLORATION_FIELD_NUMBER: _ClassVar[int]
     item_id: str
     score: float
     predicted_rating: float
     item: _model_pb2.Item
-    def __init__(self, item_id: _Optional[str] = ..., score: _Optional[float] = ..., predicted_rating: _Optional[float] = ..., item: _Optional[_Union[_model_pb2.Item, _Mapping]] = ...) -> None: ...
+    is_exploration: bool
+    def __init__(self, item_id: _Optional[str] = ..., score: _Optional[float] = ..., predicted_rating: _Optional[float] = ..., item: _Optional[_Union[_model_pb2.Item, _Mapping]] = ..., is_exploration: bool = ...) -> None: ...
 
 class RecommendResponse(_message.Message):
     __slots__ = ("results", "next_page_token", "recommendation_id", "missing_item_ids", "is_fallback", "model")
@@ -258,6 +262,18 @@ class EmbedNewUserResponse(_message.Message):
     model: _model_pb2.ServedModel
     used_event_count: int
     def __init__(self, embedding: _Optional[_Union[UserEmbedding, _Mapping]] = ..., fit_rmse: _Optional[float] = ..., used_rating_count: _Optional[int] = ..., missing_item_ids: _Optional[_Iterable[str]] = ..., ignored_profile_keys: _Optional[_Iterable[str]] = ..., model: _Optional[_Union[_model_pb2.ServedModel, _Mapping]] = ..., used_event_count: _Optional[int] = ...) -> None: ...
+
+class ItemEmbedding(_message.Message):
+    __slots__ = ("factors", "bias", "embedding_space", "rating_count")
+    FACTORS_FIELD_NUMBER: _ClassVar[int]
+    BIAS_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_SPACE_FIELD_NUMBER: _ClassVar[int]
+    RATING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    factors: _containers.RepeatedScalarFieldContainer[float]
+    bias: float
+    embedding_space: str
+    rating_count: int
+    def __init__(self, factors: _Optional[_Iterable[float]] = ..., bias: _Optional[float] = ..., embedding_space: _Optional[str] = ..., rating_count: _Optional[int] = ...) -> None: ...
 
 class BatchRecommendRequest(_message.Message):
     __slots__ = ("model", "requests")
