@@ -199,7 +199,7 @@ class NoKnownItems(RequestError):
 
 
 class PageTokenExpired(RequestError):
-    """The page token belongs to a model version that is no longer served."""
+    """The page token belongs to a model version that is no longer served, or is served with another overlay now."""
 
     code = "FAILED_PRECONDITION"
     reason = "PAGE_TOKEN_EXPIRED"
@@ -207,7 +207,8 @@ class PageTokenExpired(RequestError):
 
     def __init__(self) -> None:
         super().__init__(
-            "page_token: its model version is no longer served; start again at the first page", field="page_token"
+            "page_token: its model version is no longer served, or its items have changed; start at the first page",
+            field="page_token",
         )
 
 
@@ -315,14 +316,14 @@ class RateLimited(RequestError):
 
 
 class RepositoryReadOnly(RequestError):
-    """Promote or Rollback (admin API) cannot write to the model repository."""
+    """A call of the admin API cannot write to the model repository."""
 
     code = "FAILED_PRECONDITION"
     reason = "REPOSITORY_READ_ONLY"
-    remedy = "Edit the model's serving.json where the repository is published from."
+    remedy = "Make the change where the repository is published from: edit serving.json, or publish an overlay there."
 
     def __init__(self, problem: str) -> None:
-        super().__init__(f"the model repository cannot be written ({problem}); edit serving.json at its source")
+        super().__init__(f"the model repository cannot be written ({problem}); make the change at its source")
 
 
 class InternalError(RequestError):

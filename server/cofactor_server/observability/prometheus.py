@@ -32,6 +32,7 @@ COUNTERS = {
         "Recommendations for known users, by whether the response was cached (hit) or not (miss).",
     ),
     "cofactor_model_loads": ("outcome", "Versions loaded (ready) and refused (refused)."),
+    "cofactor_overlays": ("outcome", "Overlays applied to a version (applied) and refused (refused)."),
     "cofactor_worker_restarts": ("", "Workers restarted after they died."),
 }
 # Gauge name -> (labels, help).
@@ -55,6 +56,10 @@ GAUGES = {
     "cofactor_model_load_timestamp_seconds": (("model", "version"), "When the version was loaded."),
     "cofactor_model_train_timestamp_seconds": (("model", "version"), "When the training of the version ended."),
     "cofactor_model_refused": (("model", "version"), "1 for a version that is not served because it was refused."),
+    "cofactor_overlay_sequence": (
+        ("model", "version"),
+        "Number of the overlay that the version is served with; the lowest of all processes.",
+    ),
     "cofactor_repository_reachable": ((), "0 while the model repository cannot be read."),
     "cofactor_tls_expiry_timestamp_seconds": (
         ("file",),

@@ -118,9 +118,7 @@ class Explainer:
         self._prior_mean = prior_mean
         self._item_of = item_of
 
-    def over(
-        self, graphs: ExplanationGraphs, scorer: ItemScorer, item_of: Callable[[int], ExplainedItem]
-    ) -> Explainer:
+    def over(self, graphs: ExplanationGraphs, scorer: ItemScorer, item_of: Callable[[int], ExplainedItem]) -> Explainer:
         """Return an explainer of the same version over another list of items."""
         splitter = self._splitter.over(graphs)
         return Explainer(self._users, splitter, scorer, self._ranking, self._prior_mean, item_of)

@@ -54,7 +54,7 @@ class PageToken:
     Attributes:
         offset: number of results before the page.
         fingerprint: fingerprint of the request without its token.
-        version_key: the model version, "name/version".
+        version_key: the model version, "name/version", and its overlay, "name/version+sequence".
     """
 
     offset: int
@@ -78,7 +78,7 @@ class RequestedPage:
 
     def next_token(self, page_size: int) -> str:
         """Return the token of the next page."""
-        return encode_token(self.offset + page_size, request_fingerprint(self.request_key), self.version.key)
+        return encode_token(self.offset + page_size, request_fingerprint(self.request_key), self.version.page_key)
 
     def cut(self, rows: Rows, page_size: int) -> tuple[Rows, str]:
         """Return this page of a whole list of rows, and the token of the next page ("" on the last page)."""

@@ -47,7 +47,7 @@ def parse_events(
     times: list[float] = []
     missing_item_ids: dict[str, None] = {}
     for index, event in enumerate(events):
-        row = ids.row(event.item_id)
+        row = ids.evidence_row(event.item_id)
         if row is None:
             _check_unknown(event.item_id, f"{field}[{index}].item_id", skip_unknown=skip_unknown)
             missing_item_ids[event.item_id] = None

@@ -102,7 +102,8 @@ class HistoryParser:
             raise NoKnownItems(f"{prefix}events", "items of the events")
         columns, ignored_keys = version.profile_encoder.encode(message.profile, f"{prefix}profile")
         history = _history(ratings, events, rule, columns, predicts_ratings=version.predicts_ratings)
-        return ParsedHistory(history, missing, ignored_keys, len(ratings.item_rows), n_events)
+        n_ratings = int(np.count_nonzero(ratings.item_rows < version.n_foldable_items))
+        return ParsedHistory(history.set_aside(version.n_foldable_items), missing, ignored_keys, n_ratings, n_events)
 
     def _parse_ratings(
         self, version: LoadedVersion, message: HistoryMessage, prefix: str, *, skip_unknown: bool
@@ -113,7 +114,7 @@ class HistoryParser:
         pairs: list[tuple[int, float]] = []
         missing_item_ids: list[str] = []
         for item_id, index in first_index.items():
-            row = version.item_ids.row(item_id)
+            row = version.item_ids.evidence_row(item_id)
             if row is not None:
                 pairs.append((row, ratings[index].rating))
             elif skip_unknown:
