@@ -46,13 +46,16 @@ class OverlayFollower:
     """Keeps every loaded version at its overlay of the highest number that is valid. Not thread-safe.
 
     If a file cannot be read or is refused, the overlay that was in force stays.
+
+    Attributes:
+        accepts: False if every overlay is refused.
     """
 
     def __init__(self, folders: OverlayFolders, metrics: Metrics, *, accepts: bool = True) -> None:
         """`accepts=False` refuses every overlay, for servers that demand signatures."""
         self._folders = folders
         self._metrics = metrics
-        self._accepts = accepts
+        self.accepts = accepts
         self._followed: dict[str, _Followed] = {}
 
     @property
@@ -105,7 +108,7 @@ class OverlayFollower:
             if file in entry.refused:
                 continue
             try:
-                if not self._accepts:
+                if not self.accepts:
                     raise OverlayError("file", SIGNED_ONLY)
                 overlay = decode_overlay(self._folders.read(manifest.name, manifest.version, file[0]), file[0])
             except OverlayError as error:
