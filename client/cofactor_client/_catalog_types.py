@@ -15,11 +15,13 @@ class ServedModel:
         name: the model's name.
         version: its version.
         execution_provider: the ONNX Runtime provider that ran it, such as "CPUExecutionProvider".
+        overlay_sequence: number of the overlay that it was served with; 0 for none.
     """
 
     name: str
     version: str
     execution_provider: str
+    overlay_sequence: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ class Model:
         has_ranking_part: True if the model has a part of its own for the order of recommendations, beside the one that
             predicts ratings.
         events: the events that it learnt from; None for a model that learnt from ratings.
+        overlay_sequence: number of the overlay that adds items to the version or removes some; 0 for none.
     """
 
     name: str
@@ -162,6 +165,7 @@ class Model:
     metrics_protocol: str = ""
     has_ranking_part: bool = False
     events: ModelEvents | None = None
+    overlay_sequence: int = 0
 
 
 @dataclass(frozen=True)

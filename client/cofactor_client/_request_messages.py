@@ -114,6 +114,7 @@ def recommend_request(
         popularity_penalty=options.get("popularity_penalty", 0.0),
         return_items=options.get("return_items", True),
         min_predicted_rating=options.get("min_predicted_rating"),
+        exploration_share=options.get("exploration_share", 0.0),
     )
     if "ranking" in options:
         request.ranking = _choice(_RANKINGS, options["ranking"], "ranking")

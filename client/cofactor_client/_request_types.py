@@ -192,6 +192,8 @@ class RecommendOptions(TypedDict, total=False):
             "popularity-corrected" for a rating model without a ranking part.
         min_predicted_rating: leave out items whose predicted rating is lower.
         return_items: False to leave out titles and attributes; default True.
+        exploration_share: share of the places of every page, from 0 (the default) to 1, that goes to items which an
+            overlay has added to the model, drawn at random; these results have `is_exploration`.
     """
 
     filter: ItemFilter
@@ -202,3 +204,4 @@ class RecommendOptions(TypedDict, total=False):
     ranking: Ranking
     min_predicted_rating: float
     return_items: bool
+    exploration_share: float

@@ -165,6 +165,7 @@ def _model(model: model_pb2.Model) -> Model:
         metrics_protocol=model.metrics_protocol,
         has_ranking_part=model.has_ranking_part,
         events=_model_events(model.events) if model.HasField("events") else None,
+        overlay_sequence=model.overlay_sequence,
     )
 
 
@@ -184,7 +185,7 @@ def _time(timestamp: Timestamp) -> datetime:
 
 
 def _served_model(model: model_pb2.ServedModel) -> ServedModel:
-    return ServedModel(model.name, model.version, model.execution_provider)
+    return ServedModel(model.name, model.version, model.execution_provider, model.overlay_sequence)
 
 
 def _item(item: model_pb2.Item) -> Item:
@@ -204,6 +205,7 @@ def _scored_item(scored: recommender_pb2.ScoredItem) -> ScoredItem:
         score=scored.score,
         predicted_rating=scored.predicted_rating if scored.HasField("predicted_rating") else None,
         item=_item(scored.item) if scored.HasField("item") else None,
+        is_exploration=scored.is_exploration,
     )
 
 

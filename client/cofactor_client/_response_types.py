@@ -19,6 +19,7 @@ class ScoredItem:
         score: the value that the list is sorted by: a ranking score, or a cosine similarity.
         predicted_rating: on the model's scale; None from `similar_items` and from a ranking model.
         item: title and attributes; None with return_items=False.
+        is_exploration: True if the item has its place because of exploration_share, and not because of its score.
     """
 
     item_id: str
@@ -26,6 +27,7 @@ class ScoredItem:
     predicted_rating: float | None
     # Typed as `Item | Any`, not `Item | None`, so that callers who use the default return_items=True need no check.
     item: Item | Any
+    is_exploration: bool = False
 
     @property
     def title(self) -> str:

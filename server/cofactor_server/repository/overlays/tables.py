@@ -73,7 +73,7 @@ class AddedTables:
         logit = self._mean_logits(all_factors[row : row + 1], all_bias[row : row + 1])[0]
         own_effect = float(typed_table(tables, "item_effect", np.float32)[row])
         mean = logit - own_effect * (count + SHRINKAGE) / count
-        effects = (self._mean_logits(factors, bias) - mean) * counts / (counts + SHRINKAGE)
+        effects: Float64Array = (self._mean_logits(factors, bias) - mean) * counts / (counts + SHRINKAGE)
         return effects.astype(np.float32)
 
     def _mean_logits(self, factors: FloatArray, bias: FloatArray) -> Float64Array:
