@@ -126,7 +126,7 @@ def _set_ranking(version: LoadedVersion, parts: _Parts) -> None:
     base, n_items, removed = parts.base, parts.n_items, parts.removed
     added = AddedItems(parts.added)
     scorer = JoinedScorer(base.scorer, ItemScorer(added, parts.added.tables, base.manifest.ranking_factor_count))
-    graphs = JoinedGraphs(base.engine, added, scorer, n_items)
+    graphs = JoinedGraphs(base.engine, added, scorer, n_items, removed)
     version.scorer = scorer
     version.predictor = graphs
     version.top_k = OverlaidTopK(base.top_k, added if parts.n_added else None, removed, n_items)

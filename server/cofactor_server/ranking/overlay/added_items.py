@@ -30,7 +30,9 @@ class AddedItems:
         self._range = (manifest.rating_range.low, manifest.rating_range.high)
         self._has_range = manifest.HasField("rating_range")
         is_bounded = manifest.objective == "rating"
-        self._scale = (manifest.rating_min, manifest.rating_max) if is_bounded else (-np.inf, np.inf)
+        self._scale = (np.float32(manifest.rating_min), np.float32(manifest.rating_max))
+        if not is_bounded:
+            self._scale = (np.float32(-np.inf), np.float32(np.inf))
         # A score is the product of such a row with [rating_weight * user factors, ranking_weight * those of the ranking
         # part, rating_weight, popularity_weight], plus what is the same for all items.
         popularity = typed_table(tables, "item_log_popularity", np.float32)[: self.n_items]
@@ -49,7 +51,9 @@ class AddedItems:
         if self._has_range:
             low, high = self._range
             ratings = (low + (high - low) / (1 + np.exp(-logits))).astype(np.float32)
-        return np.clip(ratings, *self._scale).astype(np.float32)
+        low, high = self._scale
+        clipped: FloatArray = np.maximum(low, np.minimum(high, ratings))  # np.clip takes six times as long
+        return clipped
 
     def scores(self, queries: Sequence[TopKQuery]) -> FloatArray:
         """Return the scores of all added items by the order of each query: (B, n_items)."""

@@ -81,6 +81,10 @@ class JoinedScorer(ItemScorer):
         """Compare every item with a vector of length 1 as SimilarItems does: (m,) -> (n_items,)."""
         return np.concatenate([self._version.cosines(direction), self._added.cosines(direction)])
 
+    def added_cosines(self, direction: FloatArray) -> FloatArray:
+        """Compare every added item with such a vector: (m,) -> (number of added items,)."""
+        return self._added.cosines(direction)
+
     def unit_vectors(self, rows: IndexArray) -> FloatArray:
         """Return the vectors that SimilarItems compares, of length 1 or 0: rows (n,) -> (n, m)."""
         return from_both(rows, self._n_version, self._version.unit_vectors, self._added.unit_vectors)

@@ -15,7 +15,7 @@ MOST_REMOVED_ITEMS = 100_000
 # Far beyond any trained factor, and small enough that products of two stay finite.
 LARGEST_FACTOR = 1e6
 LARGEST_COUNT = 10**12
-LONGEST_TEXT = 10_000  # bytes of an id, a title or a genre
+LONGEST_TEXT = 10_000  # characters of an id, a title or all genres
 MOST_GENRES = 100
 
 
@@ -48,9 +48,8 @@ def check_overlay(overlay: Overlay, manifest: Manifest, row_of: Callable[[str], 
         raise OverlayError("added_items", f"a version of architecture {manifest.architecture} takes no added items")
     first: dict[str, int] = {}
     for index, added in enumerate(overlay.added_items):
-        field = f"added_items[{index}]"
+        field, item_id = f"added_items[{index}]", added.item.item_id
         _check_item(added, field)
-        item_id = added.item.item_id
         if first.setdefault(item_id, index) != index:
             raise OverlayError(
                 f"{field}.item.item_id", f"{quoted(item_id)} is that of added_items[{first[item_id]}] too"
@@ -61,6 +60,7 @@ def check_overlay(overlay: Overlay, manifest: Manifest, row_of: Callable[[str], 
                 f"{quoted(item_id)} is an item of the version; remove the item as well to replace it",
             )
         _check_embedding(added, f"{field}.embedding", manifest)
+    _check_numbers(overlay.added_items)
 
 
 def _check_limit(entries: Sequence[object], field: str, limit: int) -> None:
@@ -90,9 +90,9 @@ def _check_item(added: AddedItem, field: str) -> None:
         )
     if "" in item.genres:
         raise OverlayError(f"{field}.item.genres", "has an empty entry; name a genre")
-    for name, text in (("item_id", item.item_id), ("title", item.title), *(("genres", genre) for genre in item.genres)):
-        if len(text.encode()) > LONGEST_TEXT:
-            raise OverlayError(f"{field}.item.{name}", f"is longer than {LONGEST_TEXT} bytes; shorten it")
+    for name, text in (("item_id", item.item_id), ("title", item.title), ("genres", "".join(item.genres))):
+        if len(text) > LONGEST_TEXT:
+            raise OverlayError(f"{field}.item.{name}", f"has more than {LONGEST_TEXT} characters; shorten it")
 
 
 def _check_embedding(added: AddedItem, field: str, manifest: Manifest) -> None:
@@ -104,12 +104,21 @@ def _check_embedding(added: AddedItem, field: str, manifest: Manifest) -> None:
     if len(embedding.factors) != manifest.item_factor_count:
         problem = f"has {len(embedding.factors)} numbers; this version takes {manifest.item_factor_count}"
         raise OverlayError(f"{field}.factors", problem)
-    is_allowed = np.abs(np.array([*embedding.factors, embedding.bias])) <= LARGEST_FACTOR  # False for NaN
-    if not is_allowed.all():
-        index = int(np.argmin(is_allowed))
-        name = f"{field}.factors[{index}]" if index < len(embedding.factors) else f"{field}.bias"
-        raise OverlayError(name, f"must be a number from {-LARGEST_FACTOR:g} to {LARGEST_FACTOR:g}")
     if not 0 <= embedding.rating_count <= LARGEST_COUNT:
         raise OverlayError(
             f"{field}.rating_count", f"must be from 0 to {LARGEST_COUNT:g}, not {embedding.rating_count}"
         )
+
+
+def _check_numbers(items: Sequence[AddedItem]) -> None:
+    """Raise OverlayError for a factor or a bias that is NaN or too large; all items together, which is faster."""
+    if not items:
+        return
+    numbers = np.array([[*item.embedding.factors, item.embedding.bias] for item in items], dtype=np.float32)
+    is_allowed = np.abs(numbers) <= LARGEST_FACTOR  # False for NaN
+    if is_allowed.all():
+        return
+    row, column = np.unravel_index(int(np.argmin(is_allowed)), is_allowed.shape)
+    name = "bias" if column == numbers.shape[1] - 1 else f"factors[{column}]"
+    problem = f"must be a number from {-LARGEST_FACTOR:g} to {LARGEST_FACTOR:g}"
+    raise OverlayError(f"added_items[{row}].embedding.{name}", problem)

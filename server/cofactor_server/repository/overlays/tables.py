@@ -36,9 +36,8 @@ class AddedTables:
         manifest.CopyFrom(self._directory.manifest)
         manifest.item_count = len(items)
         embeddings = [item.embedding for item in items]
-        factors = np.zeros((len(items) + 1, manifest.item_factor_count), dtype=np.float32)
-        for row, embedding in enumerate(embeddings):
-            factors[row] = embedding.factors
+        unknown = [0.0] * manifest.item_factor_count
+        factors: FloatArray = np.array([*(list(e.factors) for e in embeddings), unknown], dtype=np.float32)
         bias = np.array([*(e.bias for e in embeddings), 0], dtype=np.float32)
         counts = np.array([e.rating_count for e in embeddings], dtype=np.int64)
         tables: dict[str, AnyArray] = {
