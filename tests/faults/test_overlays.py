@@ -1,4 +1,4 @@
-"""T14: overlays of a version under load: no call fails, no answer mixes two overlays, and each is seen in time."""
+"""T15: overlays of a version under load: no call fails, no answer mixes two overlays, and each is seen in time."""
 
 from __future__ import annotations
 
@@ -90,11 +90,11 @@ def is_seen(channel, overlays: KnownOverlays, number: int) -> bool:
     return True
 
 
-def test_t14_overlays_under_load_fail_no_call_and_mix_no_answers(versions, tmp_path) -> None:
+def test_t15_overlays_under_load_fail_no_call_and_mix_no_answers(versions, tmp_path) -> None:
     n_overlays, rate, poll_s = (200, 600, "1") if FULL else (10, 120, "0.05")
     overlays, seconds = KnownOverlays(versions, n_overlays), []
     with (
-        figures("T14", overlays=n_overlays) as found,
+        figures("T15", overlays=n_overlays) as found,
         ServerProcess(versions.models, tmp_path / "log", "--poll-interval-s", poll_s) as server,
         connect(f"127.0.0.1:{server.port}") as channel,
     ):
@@ -122,8 +122,8 @@ def test_t14_overlays_under_load_fail_no_call_and_mix_no_answers(versions, tmp_p
         assert outcome.rate >= rate, "invalid run: too few requests"
 
 
-def test_t14_control_an_answer_of_another_overlay_is_noticed(versions, tmp_path) -> None:
-    """The check of T14 must not pass a server whose overlay is not the one that it names."""
+def test_t15_control_an_answer_of_another_overlay_is_noticed(versions, tmp_path) -> None:
+    """The check of T15 must not pass a server whose overlay is not the one that it names."""
     overlays = KnownOverlays(versions, 2)
     overlays.publish(1)
     overlays.expected[1], overlays.expected[2] = overlays.expected[2], overlays.expected[1]
@@ -140,7 +140,7 @@ def test_t14_control_an_answer_of_another_overlay_is_noticed(versions, tmp_path)
     assert len(clients.outcome.wrong) == clients.outcome.n_ok
 
 
-def test_t14_a_killed_publisher_leaves_the_last_overlay_in_force_and_workers_agree(versions, tmp_path) -> None:
+def test_t15_a_killed_publisher_leaves_the_last_overlay_in_force_and_workers_agree(versions, tmp_path) -> None:
     """A file that is cut short under its final name, as a copy over a network leaves it, is refused."""
     overlays = KnownOverlays(versions, 3)
     overlays.publish(1)

@@ -58,7 +58,7 @@ GAUGES = {
     "cofactor_model_refused": (("model", "version"), "1 for a version that is not served because it was refused."),
     "cofactor_overlay_sequence": (
         ("model", "version"),
-        "Number of the overlay that the version is served with; the lowest of all processes.",
+        "Number of the overlay that the version is served with, 0 for none; the lowest of all processes.",
     ),
     "cofactor_repository_reachable": ((), "0 while the model repository cannot be read."),
     "cofactor_tls_expiry_timestamp_seconds": (
@@ -78,7 +78,9 @@ _SUMMED = frozenset(
         "cofactor_workers",
     }
 )
-_LOWEST = frozenset({"cofactor_repository_reachable", "cofactor_tls_expiry_timestamp_seconds"})
+_LOWEST = frozenset(
+    {"cofactor_repository_reachable", "cofactor_tls_expiry_timestamp_seconds", "cofactor_overlay_sequence"}
+)
 
 
 class PrometheusCollector(Collector):
