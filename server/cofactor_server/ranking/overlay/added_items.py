@@ -51,8 +51,8 @@ class AddedItems:
         if self._has_range:
             low, high = self._range
             ratings = (low + (high - low) / (1 + np.exp(-logits))).astype(np.float32)
-        low, high = self._scale
-        clipped: FloatArray = np.maximum(low, np.minimum(high, ratings))  # np.clip takes six times as long
+        lowest, highest = self._scale
+        clipped: FloatArray = np.maximum(lowest, np.minimum(highest, ratings))  # np.clip takes several times as long
         return clipped
 
     def scores(self, queries: Sequence[TopKQuery]) -> FloatArray:
