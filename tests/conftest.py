@@ -34,8 +34,8 @@ def _export(models_dir, name, architecture, dataset=None, model=None):
 
 @pytest.fixture(scope="session")
 def dot_version(models_dir):
-    """Version directory of a dot-product model."""
-    return _export(models_dir, "dot", "dot-product")
+    """Version directory of a dot-product model whose items have an attribute of every type."""
+    return _export(models_dir, "dot", "dot-product", synthetic.with_attributes(synthetic.make_dataset()))
 
 
 @pytest.fixture(scope="session")

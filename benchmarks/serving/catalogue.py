@@ -15,6 +15,7 @@ class Catalogue:
     Attributes:
         n_ratings: mean number of ratings per user; the numbers are log-normal, like those of MovieLens.
         n_ranking_factors: factors of the ranking part; 0 for a version without one.
+        has_attributes: True for items with an attribute of every type.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Catalogue:
     n_factors: int
     n_ratings: int
     n_ranking_factors: int = 0
+    has_attributes: bool = False
 
     def models(self, cache: Path) -> Path:
         """Return the folder of models that holds only this one: a server loads every model of its folder."""
@@ -43,6 +45,7 @@ def write(catalogue: Catalogue, cache: Path) -> Path:
     place = models_dir / catalogue.name / "1"
     if place.exists():
         return place
+    from benchmarks.serving.attributes import make_attributes
     from cofactor_trainer.data.dataset import Catalogue as Items
     from cofactor_trainer.data.dataset import RatingsDataset
     from cofactor_trainer.export.version_writer import export_version
@@ -62,6 +65,7 @@ def write(catalogue: Catalogue, cache: Path) -> Path:
             titles=[f"Film {row}" for row in range(n_items)],
             genres=[("Drama", "War")[: row % 3] for row in range(n_items)],
             release_years=np.full(n_items, 1990, dtype=np.int64),
+            **({"attributes": make_attributes(n_items)} if catalogue.has_attributes else {}),
         ),
         user_rows=np.repeat(np.arange(n_users, dtype=np.int32), counts),
         item_rows=item_rows.astype(np.int32),

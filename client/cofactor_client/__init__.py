@@ -7,8 +7,10 @@
 """
 
 from cofactor_client._catalog_types import (
+    AttributeValue,
     EventType,
     Item,
+    ItemAttribute,
     ItemPage,
     Model,
     ModelDescription,
@@ -44,6 +46,7 @@ from cofactor_client._response_types import (
 from cofactor_client.errors import CofactorError, RpcError
 
 __all__ = [
+    "AttributeValue",
     "Client",
     "CofactorError",
     "Contribution",
@@ -52,6 +55,7 @@ __all__ = [
     "EventType",
     "Explanation",
     "Item",
+    "ItemAttribute",
     "ItemFilter",
     "ItemPage",
     "Model",

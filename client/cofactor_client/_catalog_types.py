@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeAlias
+
+# A text, a number, a yes or no, a time in UTC, or several texts.
+AttributeValue: TypeAlias = str | float | bool | datetime | tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Item:
         release_year: None if unknown.
         rating_count: number of ratings in the training data.
         bias: its learnt bias, that is how much users in general like it.
+        attributes: further attributes by name, such as {"brand": "Acme", "price": 9.5}; those that are not known are
+            absent.
     """
 
     item_id: str
@@ -43,6 +49,7 @@ class Item:
     release_year: int | None
     rating_count: int
     bias: float
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,32 @@ class ItemPage:
 
     def __len__(self) -> int:
         return len(self.items)
+
+
+@dataclass(frozen=True)
+class ItemAttribute:
+    """An attribute of the items of a model, which `ItemFilter.expression` can use.
+
+    Attributes:
+        name: its name.
+        type: "text", "number", "boolean", "time" or "texts" (any number of texts).
+        built_in: True for item_id, title, genres, release_year and rating_count, which are fields of `Item`; the others
+            are in `Item.attributes`.
+        item_count: number of items whose value is known.
+        distinct_count: number of different texts; 0 for other types, and for item_id and title.
+        lowest: lowest value of a number or a time; None for other types.
+        highest: highest value of a number or a time; None for other types.
+        examples: frequent texts.
+    """
+
+    name: str
+    type: str
+    built_in: bool
+    item_count: int
+    distinct_count: int = 0
+    lowest: AttributeValue | None = None
+    highest: AttributeValue | None = None
+    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,6 +172,7 @@ class Model:
         has_ranking_part: True if the model has a part of its own for the order of recommendations, beside the one that
             predicts ratings.
         events: the events that it learnt from; None for a model that learnt from ratings.
+        attributes: the attributes of its items, those that every model has first; empty from servers of 0.1.
         overlay_sequence: number of the overlay that adds items to the version or removes some; 0 for none.
     """
 
@@ -165,6 +199,7 @@ class Model:
     metrics_protocol: str = ""
     has_ranking_part: bool = False
     events: ModelEvents | None = None
+    attributes: tuple[ItemAttribute, ...] = ()
     overlay_sequence: int = 0
 
 

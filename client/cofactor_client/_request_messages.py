@@ -270,6 +270,7 @@ def _item_filter(filter: ItemFilter | None) -> recommender_pb2.ItemFilter | None
         min_release_year=filter.min_release_year,
         max_release_year=filter.max_release_year,
         min_rating_count=filter.min_rating_count,
+        expression=filter.expression,
     )
 
 

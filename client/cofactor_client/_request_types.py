@@ -162,6 +162,8 @@ class ItemFilter:
         min_release_year: released in this year or later.
         max_release_year: released in this year or earlier.
         min_rating_count: rated at least this often in the training data.
+        expression: items for which this is true, such as 'price < 50 AND brand in ["Acme", "Bolt"]'; `Model.attributes`
+            lists the attributes, docs/filters.md describes the syntax.
     """
 
     candidate_item_ids: tuple[str, ...] = ()
@@ -171,6 +173,7 @@ class ItemFilter:
     min_release_year: int | None = None
     max_release_year: int | None = None
     min_rating_count: int = 0
+    expression: str = ""
 
     def __post_init__(self) -> None:
         """Raise TypeError for a string in place of a list; it would be read as a list of its letters."""

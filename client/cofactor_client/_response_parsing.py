@@ -8,8 +8,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cofactor.v1 import catalog_pb2, model_pb2, recommender_pb2
 from cofactor_client._catalog_types import (
+    AttributeValue,
     EventType,
     Item,
+    ItemAttribute,
     ItemPage,
     Model,
     ModelDescription,
@@ -165,8 +167,38 @@ def _model(model: model_pb2.Model) -> Model:
         metrics_protocol=model.metrics_protocol,
         has_ranking_part=model.has_ranking_part,
         events=_model_events(model.events) if model.HasField("events") else None,
+        attributes=tuple(map(_item_attribute, model.attributes)),
         overlay_sequence=model.overlay_sequence,
     )
+
+
+def _item_attribute(attribute: model_pb2.ItemAttribute) -> ItemAttribute:
+    return ItemAttribute(
+        name=attribute.name,
+        type=model_pb2.ItemAttribute.Type.Name(attribute.type).removeprefix("TYPE_").lower(),
+        built_in=attribute.built_in,
+        item_count=attribute.item_count,
+        distinct_count=attribute.distinct_count,
+        lowest=_attribute_value(attribute.lowest) if attribute.HasField("lowest") else None,
+        highest=_attribute_value(attribute.highest) if attribute.HasField("highest") else None,
+        examples=tuple(attribute.examples),
+    )
+
+
+def _attribute_value(value: model_pb2.AttributeValue) -> AttributeValue | None:
+    """Return the value of an attribute, None for a kind that this client does not know."""
+    kind = value.WhichOneof("kind")
+    if kind is None:
+        return None
+    if kind == "time":
+        return _time(value.time)
+    plain: AttributeValue = tuple(value.texts.values) if kind == "texts" else getattr(value, kind)
+    return plain
+
+
+def _attributes(item: model_pb2.Item) -> dict[str, AttributeValue]:
+    values = ((name, _attribute_value(value)) for name, value in item.attributes.items())
+    return {name: value for name, value in values if value is not None}
 
 
 def _model_events(events: model_pb2.Model.Events) -> ModelEvents:
@@ -196,6 +228,7 @@ def _item(item: model_pb2.Item) -> Item:
         release_year=item.release_year or None,
         rating_count=item.rating_count,
         bias=item.bias,
+        attributes=_attributes(item),
     )
 
 

@@ -4,7 +4,8 @@ CofactorError
 ├── RequestError                    sent to the caller as a gRPC status
 │   ├── InvalidField                INVALID_ARGUMENT
 │   │   ├── MalformedRequest        INVALID_ARGUMENT
-│   │   └── InvalidPageToken        INVALID_ARGUMENT
+│   │   ├── InvalidPageToken        INVALID_ARGUMENT
+│   │   └── InvalidFilterExpression INVALID_ARGUMENT
 │   ├── UserNotFound                NOT_FOUND
 │   ├── ItemNotFound                NOT_FOUND
 │   ├── ModelNotFound               NOT_FOUND
@@ -122,6 +123,25 @@ class InvalidPageToken(InvalidField):
 
     def __init__(self, problem: str) -> None:
         super().__init__("page_token", problem)
+
+
+class InvalidFilterExpression(InvalidField):
+    """A filter expression has a mistake: in its syntax, in the name of an attribute, or in the type of a value.
+
+    ErrorInfo.metadata has the position of the mistake, from 1, and a suggestion if there is one.
+    """
+
+    reason = "INVALID_FILTER_EXPRESSION"
+    remedy = (
+        "Correct the expression at the position in the message. Model.attributes (GetModel) lists the attributes and "
+        "their types; [Filters](filters.md) describes the syntax."
+    )
+
+    def __init__(self, problem: str, position: int, suggestion: str = "", field: str = "filter.expression") -> None:
+        super().__init__(field, f"at character {position}, {problem}")
+        self.position = position
+        self.suggestion = suggestion
+        self.metadata = {"position": str(position)} | ({"suggestion": suggestion} if suggestion else {})
 
 
 class UserNotFound(RequestError):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -69,6 +70,37 @@ def test_recommend_leaves_out_rated_items_and_gives_titles(client):
     assert first.predicted_rating == pytest.approx(expected_rating(4, ITEMS.index(first.item_id)), abs=1e-5)
     assert page.recommendation_id
     assert not page.is_fallback
+
+
+def test_an_expression_filters_and_items_have_attributes(client):
+    expression = 'brand in ["Acme", "Bolt"] AND price < 10 AND NOT tags:"new"'
+    page = client.recommend("u004", 50, filter=ItemFilter(expression=expression), include_rated=True)
+    rows = [int(scored.item_id[1:]) for scored in page]
+    values = [synthetic.attribute_values(row) for row in range(synthetic.N_ITEMS)]
+    assert set(rows) == {
+        row
+        for row, value in enumerate(values)
+        if value["brand"] in ("Acme", "Bolt") and (value["price"] or 99) < 10 and "new" not in (value["tags"] or ())
+    }
+    for scored, row in zip(page, rows, strict=True):
+        assert scored.item.attributes == {name: value for name, value in values[row].items() if value is not None}
+        assert hash(scored.item)
+
+
+def test_a_wrong_expression_says_where_and_what_was_meant(client):
+    with pytest.raises(errors.InvalidArgumentError, match=r"at character 1, .* did you mean price") as error:
+        client.recommend("u004", filter=ItemFilter(expression="prize < 5"))
+    assert error.value.details.reason == "INVALID_FILTER_EXPRESSION"
+    assert error.value.details.metadata == {"position": "1", "suggestion": "price"}
+
+
+def test_the_model_lists_its_attributes(client):
+    attributes = {attribute.name: attribute for attribute in client.get_model().model.attributes}
+    price, brand, added = attributes["price"], attributes["brand"], attributes["added"]
+    assert (price.type, price.built_in, price.lowest, price.highest) == ("number", False, 0.25, 29.75)
+    assert (brand.type, brand.distinct_count, set(brand.examples)) == ("text", 3, {"Acme", "Bolt", "Cog"})
+    assert added.lowest == datetime(2024, 1, 2, 0, 0, 0, 1, tzinfo=UTC)
+    assert attributes["genres"].built_in
 
 
 def test_without_return_items_the_title_is_the_id(client):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 
 from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
+from cofactor_trainer.data.item_attributes import AttributeColumn, ItemAttributes
 from cofactor_trainer.scoring.ranking_part import join_ranking_part
 from cofactor_trainer.scoring.trained_model import Architecture, Layer, Objective, Order, TrainedModel
 
@@ -105,6 +107,26 @@ def make_dataset(n_users: int = N_USERS, n_items: int = N_ITEMS, *, ratings_per_
         rating_min=0.5,
         rating_max=5.0,
     )
+
+
+def attribute_values(row: int) -> dict[str, object]:
+    """Return what `with_attributes` makes of an item row; None where it is not known."""
+    tags = tuple(tag for tag, every in (("new", 4), ("sale", 3)) if row % every == 0)
+    return {
+        "brand": None if row % 7 == 0 else ("Acme", "Bolt", "Cog")[row % 3],
+        "price": None if row % 10 == 0 else row / 4,
+        "in_stock": None if row % 11 == 0 else row % 2 == 0,
+        "tags": tags or None,
+        "added": None if row % 9 == 0 else datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=row, microseconds=row),
+    }
+
+
+def with_attributes(dataset: RatingsDataset) -> RatingsDataset:
+    """Return the dataset with an attribute of every type, which follow from the item's row (`attribute_values`)."""
+    rows = [attribute_values(row) for row in range(dataset.n_items)]
+    types = {"brand": "text", "price": "number", "in_stock": "boolean", "tags": "texts", "added": "time"}
+    columns = [AttributeColumn.of_values(name, kind, [row[name] for row in rows]) for name, kind in types.items()]
+    return replace(dataset, catalogue=replace(dataset.catalogue, attributes=ItemAttributes(tuple(columns))))
 
 
 def with_profiles(dataset: RatingsDataset, generosity: np.ndarray | None = None) -> RatingsDataset:

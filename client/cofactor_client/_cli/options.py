@@ -90,6 +90,13 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--from-year", metavar="YEAR", type=int, help="only items released in this year or later")
     group.add_argument("--to-year", metavar="YEAR", type=int, help="only items released in this year or earlier")
     group.add_argument("--min-count", metavar="N", type=int, default=0, help="only items rated at least N times")
+    group.add_argument(
+        "--filter",
+        metavar="EXPRESSION",
+        default="",
+        help="only items for which this is true, such as 'price < 50 AND NOT tags:\"sale\"'; `cofactor model` lists "
+        "the attributes",
+    )
 
 
 def item_filter(arguments: argparse.Namespace) -> ItemFilter:
@@ -100,6 +107,7 @@ def item_filter(arguments: argparse.Namespace) -> ItemFilter:
         min_release_year=arguments.from_year,
         max_release_year=arguments.to_year,
         min_rating_count=arguments.min_count,
+        expression=arguments.filter,
     )
 
 

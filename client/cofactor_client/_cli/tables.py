@@ -11,11 +11,21 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from cofactor_client._catalog_types import EventType, Item, Model, ModelDescription, ModelEvents, ServedModel
+from cofactor_client._catalog_types import (
+    AttributeValue,
+    EventType,
+    Item,
+    ItemAttribute,
+    Model,
+    ModelDescription,
+    ModelEvents,
+    ServedModel,
+)
 from cofactor_client._cli.load_generator import LoadResult
 from cofactor_client._response_types import Contribution, Explanation, RankingReason, RankingScore, ScoredItem
 
 _DAY = 86_400
+_SHOWN_EXAMPLES = 3
 _ITEM_COLUMNS = ("title", "year", "genres", "ratings")
 _NUMBERS = {
     "#",
@@ -159,6 +169,7 @@ def description_table(description: ModelDescription) -> Table:
         "new users": "yes" if model.supports_new_users else "no",
         "ranking part": "yes" if model.has_ranking_part else "no",
         "profile": ", ".join(model.profile_keys),
+        "attributes": ", ".join(map(_attribute, model.attributes)),
         "metrics": ", ".join(f"{name} {value:.4f}" for name, value in sorted(model.metrics.items())),
         "measured": model.metrics_protocol.removeprefix("measured "),
         "trained": _time(model.train_time),
@@ -172,6 +183,20 @@ def description_table(description: ModelDescription) -> Table:
         if value:
             table.add_row(Text(name, style="bold"), _text(value))
     return table
+
+
+def _attribute(attribute: ItemAttribute) -> str:
+    """Describe an attribute by its name, its type and its range or some of its values."""
+    details = ", ".join(map(repr, attribute.examples[:_SHOWN_EXAMPLES]))
+    if attribute.lowest is not None and attribute.highest is not None:
+        details = f"{_plain(attribute.lowest)} to {_plain(attribute.highest)}"
+    return f"{attribute.name} ({attribute.type}{': ' if details else ''}{details})"
+
+
+def _plain(value: AttributeValue) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _event_rows(events: ModelEvents | None) -> dict[str, str]:

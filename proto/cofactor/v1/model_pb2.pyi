@@ -31,7 +31,7 @@ class ServedModel(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., execution_provider: _Optional[str] = ..., overlay_sequence: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "labels", "state", "state_message", "architecture", "objective", "user_count", "item_count", "factor_count", "rating_min", "rating_max", "execution_providers", "embedding_space", "profile_keys", "metrics", "train_time", "load_time", "supports_new_users", "dataset", "metrics_protocol", "has_ranking_part", "events", "placements", "device_memory_bytes", "device_table_bytes", "overlay_sequence")
+    __slots__ = ("name", "version", "labels", "state", "state_message", "architecture", "objective", "user_count", "item_count", "factor_count", "rating_min", "rating_max", "execution_providers", "embedding_space", "profile_keys", "metrics", "train_time", "load_time", "supports_new_users", "dataset", "metrics_protocol", "has_ranking_part", "events", "placements", "device_memory_bytes", "device_table_bytes", "attributes", "overlay_sequence")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Model.State]
@@ -103,6 +103,7 @@ class Model(_message.Message):
     PLACEMENTS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     DEVICE_TABLE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     OVERLAY_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
@@ -130,8 +131,43 @@ class Model(_message.Message):
     placements: _containers.RepeatedCompositeFieldContainer[GraphPlacement]
     device_memory_bytes: int
     device_table_bytes: int
+    attributes: _containers.RepeatedCompositeFieldContainer[ItemAttribute]
     overlay_sequence: int
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[Model.State, str]] = ..., state_message: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., execution_providers: _Optional[_Iterable[str]] = ..., embedding_space: _Optional[str] = ..., profile_keys: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., load_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., supports_new_users: bool = ..., dataset: _Optional[str] = ..., metrics_protocol: _Optional[str] = ..., has_ranking_part: bool = ..., events: _Optional[_Union[Model.Events, _Mapping]] = ..., placements: _Optional[_Iterable[_Union[GraphPlacement, _Mapping]]] = ..., device_memory_bytes: _Optional[int] = ..., device_table_bytes: _Optional[int] = ..., overlay_sequence: _Optional[int] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[Model.State, str]] = ..., state_message: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., execution_providers: _Optional[_Iterable[str]] = ..., embedding_space: _Optional[str] = ..., profile_keys: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., load_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., supports_new_users: bool = ..., dataset: _Optional[str] = ..., metrics_protocol: _Optional[str] = ..., has_ranking_part: bool = ..., events: _Optional[_Union[Model.Events, _Mapping]] = ..., placements: _Optional[_Iterable[_Union[GraphPlacement, _Mapping]]] = ..., device_memory_bytes: _Optional[int] = ..., device_table_bytes: _Optional[int] = ..., attributes: _Optional[_Iterable[_Union[ItemAttribute, _Mapping]]] = ..., overlay_sequence: _Optional[int] = ...) -> None: ...
+
+class ItemAttribute(_message.Message):
+    __slots__ = ("name", "type", "built_in", "item_count", "distinct_count", "lowest", "highest", "examples")
+    class Type(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        TYPE_UNSPECIFIED: _ClassVar[ItemAttribute.Type]
+        TYPE_TEXT: _ClassVar[ItemAttribute.Type]
+        TYPE_NUMBER: _ClassVar[ItemAttribute.Type]
+        TYPE_BOOLEAN: _ClassVar[ItemAttribute.Type]
+        TYPE_TIME: _ClassVar[ItemAttribute.Type]
+        TYPE_TEXTS: _ClassVar[ItemAttribute.Type]
+    TYPE_UNSPECIFIED: ItemAttribute.Type
+    TYPE_TEXT: ItemAttribute.Type
+    TYPE_NUMBER: ItemAttribute.Type
+    TYPE_BOOLEAN: ItemAttribute.Type
+    TYPE_TIME: ItemAttribute.Type
+    TYPE_TEXTS: ItemAttribute.Type
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    BUILT_IN_FIELD_NUMBER: _ClassVar[int]
+    ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DISTINCT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LOWEST_FIELD_NUMBER: _ClassVar[int]
+    HIGHEST_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    type: ItemAttribute.Type
+    built_in: bool
+    item_count: int
+    distinct_count: int
+    lowest: AttributeValue
+    highest: AttributeValue
+    examples: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[ItemAttribute.Type, str]] = ..., built_in: bool = ..., item_count: _Optional[int] = ..., distinct_count: _Optional[int] = ..., lowest: _Optional[_Union[AttributeValue, _Mapping]] = ..., highest: _Optional[_Union[AttributeValue, _Mapping]] = ..., examples: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GraphPlacement(_message.Message):
     __slots__ = ("graph", "trials", "reason")

@@ -103,7 +103,7 @@ class EntryError(_message.Message):
     def __init__(self, index: _Optional[int] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class ItemFilter(_message.Message):
-    __slots__ = ("candidate_item_ids", "excluded_item_ids", "any_genres", "excluded_genres", "min_release_year", "max_release_year", "min_rating_count")
+    __slots__ = ("candidate_item_ids", "excluded_item_ids", "any_genres", "excluded_genres", "min_release_year", "max_release_year", "min_rating_count", "expression")
     CANDIDATE_ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
     EXCLUDED_ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
     ANY_GENRES_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +111,7 @@ class ItemFilter(_message.Message):
     MIN_RELEASE_YEAR_FIELD_NUMBER: _ClassVar[int]
     MAX_RELEASE_YEAR_FIELD_NUMBER: _ClassVar[int]
     MIN_RATING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    EXPRESSION_FIELD_NUMBER: _ClassVar[int]
     candidate_item_ids: _containers.RepeatedScalarFieldContainer[str]
     excluded_item_ids: _containers.RepeatedScalarFieldContainer[str]
     any_genres: _containers.RepeatedScalarFieldContainer[str]
@@ -118,7 +119,8 @@ class ItemFilter(_message.Message):
     min_release_year: int
     max_release_year: int
     min_rating_count: int
-    def __init__(self, candidate_item_ids: _Optional[_Iterable[str]] = ..., excluded_item_ids: _Optional[_Iterable[str]] = ..., any_genres: _Optional[_Iterable[str]] = ..., excluded_genres: _Optional[_Iterable[str]] = ..., min_release_year: _Optional[int] = ..., max_release_year: _Optional[int] = ..., min_rating_count: _Optional[int] = ...) -> None: ...
+    expression: str
+    def __init__(self, candidate_item_ids: _Optional[_Iterable[str]] = ..., excluded_item_ids: _Optional[_Iterable[str]] = ..., any_genres: _Optional[_Iterable[str]] = ..., excluded_genres: _Optional[_Iterable[str]] = ..., min_release_year: _Optional[int] = ..., max_release_year: _Optional[int] = ..., min_rating_count: _Optional[int] = ..., expression: _Optional[str] = ...) -> None: ...
 
 class RecommendRequest(_message.Message):
     __slots__ = ("model", "user", "page_size", "page_token", "filter", "include_rated", "diversity", "popularity_penalty", "unknown_user_policy", "return_items", "ranking", "min_predicted_rating", "exploration_share")

@@ -16,6 +16,7 @@ from cofactor_server.observability.call_timing import CALL_TIMING
 from cofactor_server.ranking.item_scorer import ItemScorer
 from cofactor_server.ranking.orders import Order
 from cofactor_server.ranking.ranker import Ranking, TopK, TopKQuery, best_positions
+from cofactor_server.ranking.row_sets import without
 from cofactor_server.repository.passing_errors import raise_if_passing
 from cofactor_server.repository.version_directory import VersionDirectory
 
@@ -129,7 +130,7 @@ class ApproximateTopK:
         count = self._n_candidates + min(len(excluded), self._n_candidates)
         candidates = self._index.candidates(user.factors, query.order, count)
         # Sorted, so that items with equal scores are ranked by row.
-        rows = _without(np.sort(candidates), excluded)
+        rows = without(np.sort(candidates), excluded)
         if len(rows) < query.k or len(candidates) - len(rows) > self._n_candidates:
             return None
         scores, ratings = self._scorer.score(user.factors, user.bias, query.order, rows)
@@ -143,16 +144,6 @@ class ApproximateTopK:
 
 def _weights(order: Order | manifest_pb2.Order) -> tuple[float, float, float]:
     return order.rating_weight, order.ranking_weight, order.popularity_weight
-
-
-def _without(rows: IndexArray, excluded: IndexArray) -> IndexArray:
-    """Return `rows` without the excluded ones; both are ascending. Four times faster than np.setdiff1d."""
-    if len(excluded) == 0:
-        return rows
-    places = np.searchsorted(excluded, rows)
-    places[places == len(excluded)] = 0
-    remaining: IndexArray = rows[excluded[places] != rows]
-    return remaining
 
 
 def approximate_or_exact(directory: VersionDirectory, exact: TopK, scorer: ItemScorer, *, is_on_cpu: bool) -> TopK:

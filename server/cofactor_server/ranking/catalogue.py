@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
 
 from cofactor_server.arrays import BoolArray, IndexArray, Int32Array, typed_table
+from cofactor_server.ranking.attribute_columns.column import Value
+from cofactor_server.ranking.attributes import ItemAttributes
 from cofactor_server.repository.version_directory import VersionDirectory
 
 # The same numbers as in the trainer's report, which lists the best and the worst items too.
@@ -44,6 +46,7 @@ class ItemRecord:
     release_year: int
     rating_count: int
     bias: float
+    attributes: Mapping[str, Value] = field(default_factory=dict)
 
 
 class Catalogue:
@@ -56,6 +59,7 @@ class Catalogue:
         rating_counts: (n_items,).
         biases: (n_items,), how much users like each item regardless of their taste. It is the learned bias in versions
             without the table item_effect.
+        attributes: the attributes that filter expressions can use.
     """
 
     def __init__(self, directory: VersionDirectory) -> None:
@@ -70,6 +74,7 @@ class Catalogue:
         self._genre_numbers = {name: number for number, name in enumerate(self._genre_names)}
         self._genre_offsets = typed_table(tables, "item_genres.offsets", np.int64)
         self._genre_indices = typed_table(tables, "item_genres.indices", np.int32)
+        self.attributes = ItemAttributes(directory)
         self._sorted_rows: dict[Order, Int32Array] = {}
 
     def record(self, row: int) -> ItemRecord:
@@ -81,6 +86,7 @@ class Catalogue:
             release_year=int(self.release_years[row]),
             rating_count=int(self.rating_counts[row]),
             bias=float(self.biases[row]),
+            attributes=self.attributes.values(row),
         )
 
     def has_any_genre(self, genres: tuple[str, ...]) -> BoolArray:

@@ -13,6 +13,7 @@ from cofactor_server.ranking.diversity import diversify
 from cofactor_server.ranking.filters import ALL_ITEMS, ItemSelection
 from cofactor_server.ranking.item_scorer import ItemScorer
 from cofactor_server.ranking.orders import BY_RATING, Order
+from cofactor_server.ranking.row_sets import union, without
 
 # Diversity reorders this many of the best items. The others follow by score.
 DIVERSITY_POOL = 256
@@ -144,7 +145,7 @@ class RankingQuery:
         excluded = self.selection.excluded_rows
         if not self.exclude_rated or len(self.user.rated_rows) == 0:
             return excluded
-        return np.union1d(excluded, self.user.rated_rows) if len(excluded) else self.user.rated_rows
+        return union(excluded, self.user.rated_rows) if len(excluded) else self.user.rated_rows
 
     @property
     def end(self) -> int:
@@ -227,8 +228,7 @@ class Ranker:
         """Score every item that may be returned and rank the best."""
         rows = self._served_rows(query.selection.allowed_rows)
         excluded = self._excluded_rows(query)
-        if len(excluded):
-            rows = np.setdiff1d(rows, excluded, assume_unique=True)
+        rows = without(rows, excluded)
         if len(rows) == 0:
             return EMPTY_RANKING
         scores, ratings = self._scorer.score(query.user.factors, query.user.bias, query.order, rows)

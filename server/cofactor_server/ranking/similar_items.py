@@ -9,6 +9,7 @@ import numpy as np
 from cofactor_server.arrays import FloatArray, IndexArray
 from cofactor_server.ranking.filters import ItemSelection
 from cofactor_server.ranking.ranker import EMPTY_RANKING, Ranking, best_positions
+from cofactor_server.ranking.row_sets import union, without
 
 
 class SimilarityGraphs(Protocol):
@@ -31,7 +32,7 @@ class SimilarItems:
     def rank(self, item_rows: IndexArray, selection: ItemSelection, offset: int, page_size: int) -> Ranking:
         """Return one page of the items most similar to item_rows (M,), without these. Its `ratings` are NaN."""
         item_rows = np.unique(item_rows)
-        excluded = np.union1d(selection.excluded_rows, item_rows) if len(selection.excluded_rows) else item_rows
+        excluded = union(selection.excluded_rows, item_rows)
         end = offset + page_size
         if selection.allowed_rows is None:
             n_available = self._n_items - len(excluded)
@@ -39,7 +40,7 @@ class SimilarItems:
                 return EMPTY_RANKING
             rows, scores = self._graphs.similar_items(item_rows, excluded, min(end, n_available))
         else:
-            candidates = np.setdiff1d(selection.allowed_rows, excluded, assume_unique=True)
+            candidates = without(selection.allowed_rows, excluded)
             n_available = len(candidates)
             if n_available <= offset:
                 return EMPTY_RANKING

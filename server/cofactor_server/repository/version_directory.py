@@ -14,6 +14,7 @@ from google.protobuf import json_format
 from cofactor.v1.manifest_pb2 import Graph, Manifest, Table
 from cofactor_server.arrays import AnyArray
 from cofactor_server.errors import ModelRefused
+from cofactor_server.repository.attribute_tables import attribute_layout, check_attribute_contents
 from cofactor_server.repository.manifest_numbers import check_numbers, check_table_numbers
 from cofactor_server.repository.passing_errors import raise_if_passing
 from cofactor_server.repository.string_table import StringTable
@@ -25,7 +26,7 @@ RATINGS_AND_EVENTS_FORMAT = 3
 TABLES = "tables.bin"
 GOLDEN = "golden.npz"
 MANIFEST_CHECKSUM = "manifest.sha256"
-DTYPES = frozenset({"int8", "uint8", "int32", "int64", "float32"})
+DTYPES = frozenset({"int8", "uint8", "int16", "int32", "int64", "float32", "float64"})
 GRAPHS = frozenset({"predict", "recommend", "similar_items", "similarity"})
 OPTIONAL_GRAPHS = frozenset({"embed_user"})
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -232,7 +233,7 @@ def _layout(manifest: Manifest, tables: dict[str, AnyArray]) -> dict[str, tuple[
         r = manifest.ranking_factor_count - 1 if manifest.ranking_factor_count else d
         layout["ranking_prior_mean"] = ("float32", (r,))
         layout["ranking_prior_covariance"] = ("float32", (r, r))
-    return layout
+    return layout | attribute_layout(manifest, tables)
 
 
 def _check_contents(manifest: Manifest, tables: dict[str, AnyArray]) -> None:
@@ -243,6 +244,7 @@ def _check_contents(manifest: Manifest, tables: dict[str, AnyArray]) -> None:
     if len(tables["rated.ratings"]) != len(tables["rated.item_rows"]):
         raise ValueError("table rated.ratings is not as long as rated.item_rows")
     check_table_numbers(tables)
+    check_attribute_contents(manifest, tables)
 
 
 def _check_lists(offsets: AnyArray, indices: AnyArray, limit: int, name: str) -> None:

@@ -32,6 +32,7 @@ from cofactor_server.ranking.user_vectors import UserVectors
 from cofactor_server.repository.id_index import IdIndex
 from cofactor_server.repository.overlays.tables import AddedTables
 from cofactor_server.repository.version_directory import VersionDirectory
+from cofactor_server.serving.attribute_messages import attribute_message
 from cofactor_server.serving.response_cache import ResponseCache
 from cofactor_server.serving.response_encoder import ResponseEncoder
 from cofactor_server.serving.response_sizes import ResponseSizes
@@ -110,7 +111,7 @@ class LoadedVersion:
             self.user_ids = IdIndex(directory.strings("user_ids"))
             self.item_ids = IdIndex(directory.strings("item_ids"))
             self.catalogue = Catalogue(directory)
-        self.filters = ItemFilters(self.catalogue)
+        self.filters = ItemFilters(self.catalogue, has_network=manifest.architecture != "dot-product")
         self.title_search = TitleSearch(self.catalogue)
         self.profile_encoder = ProfileEncoder(manifest.profile_features)
         self.users = UserVectors(
@@ -141,6 +142,7 @@ class LoadedVersion:
         )
         self.response_cache = ResponseCache(config.cache_mib * 2**20)
         self.description = _describe(manifest, self.engine, self.profile_encoder.keys)
+        self.description.attributes.extend(map(attribute_message, self.catalogue.attributes.summaries()))
         _release_free_memory()
         _LOGGER.info("%s ready on %s, %d golden tests passed", self.key, self.engine.providers[0], n_golden_tests)
 

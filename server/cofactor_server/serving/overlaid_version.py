@@ -86,7 +86,8 @@ def overlay_version(base: LoadedVersion, overlay: Overlay) -> LoadedVersion:
     Raises OverlayError if the overlay does not fit the version.
     """
     check_overlay(overlay, base.manifest, base.item_ids.row)
-    tables = base.added_tables.make(overlay.added_items)
+    # Rows are in the order of the ids, which expressions compare by.
+    tables = base.added_tables.make(sorted(overlay.added_items, key=lambda added: added.item.item_id))
     added_ids = IdIndex(tables.strings("item_ids"))
     parts = _Parts(base, tables, added_ids, _removed_rows(base, added_ids, overlay))
     version = copy(base)
@@ -117,7 +118,8 @@ def _set_catalogue(version: LoadedVersion, parts: _Parts) -> None:
     base, added, n_items = parts.base, Catalogue(parts.added), parts.n_items
     catalogue = OverlaidCatalogue(base.catalogue, added, parts.removed)
     version.catalogue = catalogue
-    version.filters = OverlaidFilters(base.filters, ItemFilters(added), n_items, parts.n_added)
+    if parts.n_added:
+        version.filters = OverlaidFilters(base.filters, ItemFilters(added), n_items, parts.n_added)
     version.title_search = OverlaidTitleSearch(base.title_search, TitleSearch(added), catalogue, parts.removed, n_items)
 
 

@@ -22,6 +22,7 @@ from cofactor.v1.recommender_pb2 import (
 from cofactor_server.arrays import FloatArray
 from cofactor_server.ranking.catalogue import Catalogue
 from cofactor_server.ranking.ranker import Ranking
+from cofactor_server.serving.attribute_messages import attribute_value
 
 # When more items than this are cached, the cache is cleared.
 MAX_CACHED_ITEMS = 100_000
@@ -101,6 +102,7 @@ def _item(item_ids: Sequence[str], catalogue: Catalogue, row: int) -> Item:
         release_year=record.release_year,
         rating_count=record.rating_count,
         bias=record.bias,
+        attributes={name: attribute_value(value) for name, value in record.attributes.items()},
     )
 
 

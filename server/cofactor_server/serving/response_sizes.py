@@ -11,6 +11,8 @@ from cofactor_server.arrays import IndexArray
 from cofactor_server.errors import InvalidField
 from cofactor_server.ranking.catalogue import Catalogue
 from cofactor_server.repository.string_table import StringTable
+from cofactor_server.serving.attribute_sizes import attribute_sizes
+from cofactor_server.serving.field_sizes import field_sizes, varint_sizes
 
 # Bytes of a response beside its results: ids, page token, model.
 RESPONSE_OVERHEAD = 512
@@ -84,9 +86,10 @@ def _largest_items(item_ids: StringTable, catalogue: Catalogue, max_page_size: i
     plain, with_item = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     for start in range(0, catalogue.n_items, _ROWS_AT_A_TIME):
         rows = slice(start, min(start + _ROWS_AT_A_TIME, catalogue.n_items))
-        ids = _field_sizes(item_ids.byte_lengths(rows))
-        items = ids + _field_sizes(catalogue.titles.byte_lengths(rows)) + catalogue.sum_over_genres(_field_sizes, rows)
-        items += 1 + _varint_sizes(catalogue.rating_counts[rows]) + _ITEM_OVERHEAD
+        ids = field_sizes(item_ids.byte_lengths(rows))
+        items = ids + field_sizes(catalogue.titles.byte_lengths(rows)) + catalogue.sum_over_genres(field_sizes, rows)
+        items += 1 + varint_sizes(catalogue.rating_counts[rows]) + _ITEM_OVERHEAD
+        items += attribute_sizes(catalogue.attributes, rows)
         plain = _largest(np.concatenate([plain, ids + _RESULT_OVERHEAD]), max_page_size)
         with_item = _largest(np.concatenate([with_item, ids + items + _RESULT_OVERHEAD]), max_page_size)
     return plain, with_item
@@ -98,13 +101,3 @@ def _largest(sizes: IndexArray, count: int) -> IndexArray:
 
 def _running_total(sizes: IndexArray) -> IndexArray:
     return RESPONSE_OVERHEAD + np.concatenate([[0], np.cumsum(sizes)])
-
-
-def _varint_sizes(numbers: IndexArray) -> IndexArray:
-    """Return the bytes of numbers that are not negative, in protobuf's base-128 form."""
-    return np.searchsorted(128 ** np.arange(1, 9, dtype=np.int64), numbers, side="right") + 1
-
-
-def _field_sizes(lengths: IndexArray) -> IndexArray:
-    """Return the bytes of fields with contents of these lengths: a tag of one byte, the length and the contents."""
-    return 1 + _varint_sizes(lengths) + lengths

@@ -55,6 +55,28 @@ def test_recommend_shows_titles_best_first(run, client):
     assert "served by dot 1 on CPUExecutionProvider" in out
 
 
+def test_recommend_and_similar_take_a_filter_expression(run):
+    expression = "price < 5 AND in_stock"
+    for command in (("recommend", USER, "--include-rated"), ("similar", ITEMS[1])):
+        _, out, _ = run(*command, "-k", "50", "--filter", expression, "--json")
+        results = json.loads(out)["results"]
+        assert len(results) > 2
+        assert all(scored["item"]["attributes"]["price"] < 5 for scored in results)
+        assert all(scored["item"]["attributes"]["in_stock"] for scored in results)
+    status, _, error = run("recommend", USER, "--filter", "prize < 5")
+    assert status != 0
+    assert "at character 1" in error
+    assert "did you mean price?" in error
+
+
+def test_model_shows_the_attributes_of_the_items(run):
+    _, out, _ = run("model")
+    shown = " ".join(out.split())
+    assert "price (number: 0.25 to 29.75)" in shown
+    assert "added (time: 2024-01-02 to" in shown
+    assert "in_stock (boolean)" in shown
+
+
 def test_recommend_applies_the_filter_options(run, client):
     _, out, _ = run("recommend", USER, "--genre", "Comedy", "--from-year", "1990", "--json", "--include-rated")
     results = json.loads(out)["results"]

@@ -144,6 +144,15 @@ def filters():
         (ItemFilter(min_release_year=2000, max_release_year=1990), "filter.min_release_year", "is 2000, after"),
         (ItemFilter(min_rating_count=-1), "filter.min_rating_count", "0 or more, not -1"),
     ]
+    expressions = [
+        ('brnd = "Acme"', 'at character 1, "brnd" is not an attribute of the model; did you mean brand?'),
+        ('brand = "Acme" AND price = "5"', 'at character 28, "5" is not a number'),
+        ("price <", "at character 8, the expression ends"),
+        ("x" * 10_001, "send at most 10000"),
+    ]
+    for expression, text in expressions:
+        for method, request in filtered(ItemFilter(expression=expression)):
+            yield case(method, request, "INVALID_ARGUMENT", "INVALID_FILTER_EXPRESSION", "filter.expression", text)
     for item_filter, field, text in bad:
         for method, request in filtered(item_filter):
             yield invalid(method, request, field, text)

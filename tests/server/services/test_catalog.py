@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import UTC
 from types import SimpleNamespace
 
 import grpc
@@ -9,7 +11,8 @@ import numpy as np
 import pytest
 
 from cofactor.v1.catalog_pb2 import GetModelRequest, ListModelsRequest, ListTopItemsRequest, SearchItemsRequest
-from cofactor.v1.model_pb2 import Model, ModelRef
+from cofactor.v1.model_pb2 import ItemAttribute, Model, ModelRef
+from cofactor.v1.recommender_pb2 import RecommendRequest, SimilarItemsRequest, User
 from cofactor_server.ranking.catalogue import fewest_ratings_to_rank
 from cofactor_server.ranking.title_search import TitleSearch, normalize
 from cofactor_server.repository.serving_policy import newest_first
@@ -33,6 +36,50 @@ def test_get_model_describes_the_version_and_the_limits(api):
     nofold = api.catalog.GetModel(GetModelRequest(model=ModelRef(name="nofold"))).model
     assert not nofold.supports_new_users
     assert api.catalog.GetModel(GetModelRequest()).model.name == "dot"
+
+
+def test_get_model_lists_the_attributes_of_the_items(api):
+    attributes = {entry.name: entry for entry in api.catalog.GetModel(GetModelRequest()).model.attributes}
+    built_in = ["item_id", "title", "genres", "release_year", "rating_count"]
+    assert list(attributes) == [*built_in, "brand", "price", "in_stock", "tags", "added"]
+    assert [name for name, entry in attributes.items() if entry.built_in] == built_in
+    kinds = [ItemAttribute.Type.Name(entry.type).removeprefix("TYPE_").lower() for entry in attributes.values()]
+    assert kinds == ["text", "text", "texts", "number", "number", "text", "number", "boolean", "texts", "time"]
+    values = [synthetic.attribute_values(row) for row in range(synthetic.N_ITEMS)]
+    for name in ("brand", "price", "in_stock", "tags", "added"):
+        assert attributes[name].item_count == sum(row[name] is not None for row in values)
+    brands = Counter(row["brand"] for row in values if row["brand"])
+    assert (attributes["brand"].distinct_count, attributes["tags"].distinct_count) == (3, 2)
+    assert list(attributes["brand"].examples) == sorted(brands, key=lambda brand: (-brands[brand], brand))
+    prices = [row["price"] for row in values if row["price"] is not None]
+    assert (attributes["price"].lowest.number, attributes["price"].highest.number) == (min(prices), max(prices))
+    earliest = attributes["added"].lowest.time.ToDatetime(tzinfo=UTC)
+    assert earliest == min(row["added"] for row in values if row["added"])
+    assert attributes["release_year"].lowest.number == 1961
+    assert attributes["title"].item_count == 120
+    others = api.catalog.GetModel(GetModelRequest(model=ModelRef(name="net"))).model.attributes
+    assert [entry.name for entry in others] == built_in
+
+
+def test_items_carry_their_attributes_wherever_they_are_returned(api):
+    found = list(api.catalog.SearchItems(SearchItemsRequest(query="film", page_size=200)).items)
+    found += api.catalog.ListTopItems(ListTopItemsRequest(page_size=200)).items
+    request = RecommendRequest(user=User(user_id="u003"), page_size=200, return_items=True)
+    found += [result.item for result in api.recommender.Recommend(request).results]
+    similar = SimilarItemsRequest(item_ids=["i001"], page_size=200, return_items=True)
+    found += [result.item for result in api.recommender.SimilarItems(similar).results]
+    assert len(found) > 400
+    for item in found:
+        known = {k: v for k, v in synthetic.attribute_values(int(item.item_id[1:])).items() if v is not None}
+        assert {name: plain_value(value) for name, value in item.attributes.items()} == known
+
+
+def plain_value(value):
+    """Return the content of an AttributeValue."""
+    kind = value.WhichOneof("kind")
+    if kind == "time":
+        return value.time.ToDatetime(tzinfo=UTC)
+    return tuple(value.texts.values) if kind == "texts" else getattr(value, kind)
 
 
 def test_the_pages_of_list_models_name_every_version_once(api):

@@ -19,14 +19,14 @@ from cofactor_trainer.export.finished_training import (
 from cofactor_trainer.export.verification import parity
 from cofactor_trainer.export.version_reader import read_version
 from cofactor_trainer.training.epochs import EpochResult
-from tests.support.synthetic import make_dataset, make_model, with_profiles
+from tests.support.synthetic import make_dataset, make_model, with_attributes, with_profiles
 
 
 @pytest.fixture
 def training():
     metrics = {"mse": np.float32(0.8), "train_loss": float("nan")}
     history = (EpochResult(1, 0.9, None, 1.5), EpochResult(2, 0.7, 0.8, 1.4))
-    dataset = replace(with_profiles(make_dataset()), timestamps=np.arange(468, dtype=np.int64))
+    dataset = replace(with_attributes(with_profiles(make_dataset())), timestamps=np.arange(468, dtype=np.int64))
     return FinishedTraining(make_model("hybrid"), dataset, "m", "1", metrics, {"seed": "7"}, history, approximate=True)
 
 
@@ -41,8 +41,13 @@ def test_a_saved_training_is_read_back_whole(training, tmp_path):
     for ours, theirs in zip(read.model.layers, training.model.layers, strict=True):
         np.testing.assert_array_equal(ours.weight, theirs.weight)
         np.testing.assert_array_equal(ours.bias, theirs.bias)
-    for name, theirs in vars(training.dataset.catalogue).items():
-        assert list(vars(read.dataset.catalogue)[name]) == list(theirs), name
+    catalogue = vars(training.dataset.catalogue)
+    for name in catalogue.keys() - {"attributes"}:
+        assert list(vars(read.dataset.catalogue)[name]) == list(catalogue[name]), name
+    for ours, theirs in zip(read.dataset.catalogue.attributes.columns, catalogue["attributes"].columns, strict=True):
+        assert (ours.name, ours.type, ours.texts) == (theirs.name, theirs.type, theirs.texts)
+        np.testing.assert_array_equal(ours.values, theirs.values)
+        np.testing.assert_array_equal(ours.offsets, theirs.offsets)
     assert read.dataset.profiles.equals(training.dataset.profiles)
     assert read.metrics["mse"] == training.metrics["mse"]
     assert (read.history, read.hyperparameters, read.approximate) == (training.history, {"seed": "7"}, True)

@@ -315,7 +315,7 @@ def items(tmp_path, content, name="items.csv", **options):
 ITEMS = {
     "other names": (
         "item_id,name,genre,price\n10,Ten,A|B,7\n9,Nine,C,8\n",
-        "2 of 2 rated items described; title from name, genres from genre, not used: price",
+        "2 of 2 rated items described; title from name, genres from genre, attributes: price (number)",
         (["Ten", "Nine"], [("A", "B"), ("C",)], [0, 0]),
     ),
     "semicolons": (
@@ -392,7 +392,7 @@ def test_tables_of_items_are_read_and_what_matched_is_said(case, tmp_path):
         ("item_id,title\n009,Nine\n", {}, "written differently: '009' here, '9' in the ratings"),
         ("item_id,title,sku\n1,Ten,10\n2,Nine,9\n", {}, "2 values of column sku are: pass --items-id-column sku"),
         ("nr,title\n10,Ten\n", {}, "no column 'item_id' among nr, title: .* --items-id-column"),
-        ("item_id,price\n10,5\n", {}, "no column has titles, genres or years among item_id, price"),
+        ("item_id\n10\n", {}, "no column that describes the items beside the ids"),
         ("item_id,title\n10,Ten\n", {"items_id_column": "sku"}, None),
         ("item_id,title\n", {}, "the file has no rows"),
     ],

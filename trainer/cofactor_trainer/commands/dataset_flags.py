@@ -24,7 +24,13 @@ from cofactor_trainer.commands.event_flags import (
     load_events,
     parse_named_columns,
 )
-from cofactor_trainer.commands.flag_values import parse_delimiter, parse_numbers, parse_pair, reject_flags
+from cofactor_trainer.commands.flag_values import (
+    parse_attribute_types,
+    parse_delimiter,
+    parse_numbers,
+    parse_pair,
+    reject_flags,
+)
 from cofactor_trainer.commands.split_flags import (
     PREDEFINED_FILE_FLAGS,
     PREDEFINED_FLAGS,
@@ -43,8 +49,10 @@ _ENCODING = "utf-8"
 _TEXT_FLAGS = ("delimiter", "header", "no_header")
 _FILE_FLAGS = (
     *("columns", "encoding", "items", "users", "scale", "missing", "items_id_column", "users_id_column"),
+    "item_attributes",
     *_TEXT_FLAGS,
 )
+_FLAGS_OF_TABLES = {"items": ("items_id_column", "item_attributes"), "users": ("users_id_column",)}
 
 
 def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
@@ -89,12 +97,22 @@ def _add_file_flags(parser: argparse.ArgumentParser) -> None:
         "--encoding", metavar="NAME", help=f"encoding of the file and of --items and --users (default: {_ENCODING})"
     )
     group.add_argument(
-        "--items", type=Path, metavar="FILE", help="table with the item column and any of title, genres and year"
+        "--items",
+        type=Path,
+        metavar="FILE",
+        help="table with the item column and any of title, genres, year and further attributes",
     )
     group.add_argument(
         "--users", type=Path, metavar="FILE", help="table with the user column and columns of sign-up answers"
     )
     group.add_argument("--items-id-column", metavar="NAME", help="id column of --items (default: detect)")
+    group.add_argument(
+        "--item-attributes",
+        type=parse_attribute_types,
+        metavar="NAME=TYPE[,...]",
+        help="types of columns of --items: text, number, boolean, time, texts (a list such as A|B) or ignore "
+        "(default: detect)",
+    )
     group.add_argument("--users-id-column", metavar="NAME", help="id column of --users (default: detect)")
     group.add_argument(
         "--scale",
@@ -154,9 +172,9 @@ def _load_file(path: Path, arguments: argparse.Namespace) -> RatingsDataset:
             reject_flags(arguments, "Parquet", "encoding")
         if not is_text(path):
             reject_flags(arguments, "Parquet" if is_parquet(path) else "JSON", *_TEXT_FLAGS)
-    for table in ("items", "users"):
+    for table, flags in _FLAGS_OF_TABLES.items():
         if getattr(arguments, table) is None:
-            reject_flags(arguments, f"ratings without --{table}", f"{table}_id_column")
+            reject_flags(arguments, f"ratings without --{table}", *flags)
     if learns_from_events(arguments) and arguments.positive_from is None:
         return load_events(path, arguments)
     return read_ratings(

@@ -186,6 +186,7 @@ def file_options(arguments: argparse.Namespace) -> FileOptions:
         missing=arguments.missing or (),
         items_id_column=arguments.items_id_column,
         users_id_column=arguments.users_id_column,
+        item_attributes=arguments.item_attributes or {},
     )
 
 

@@ -7,9 +7,11 @@ import math
 import re
 from collections.abc import Sequence
 
+from cofactor_trainer.data.item_attributes import ATTRIBUTE_TYPES
 from cofactor_trainer.errors import InputError
 
 MAX_SEED = 2**32 - 1
+_ATTRIBUTE_TYPES = (*ATTRIBUTE_TYPES, "ignore")
 
 
 def parse_seed(text: str) -> int:
@@ -45,6 +47,20 @@ def parse_delimiter(text: str) -> str:
     if not (is_ascii and len(delimiter) in (1, 2) and not delimiter.isalnum()):
         raise argparse.ArgumentTypeError(f"{text!r} is not one or two characters such as ; or :: or tab")
     return delimiter
+
+
+def parse_attribute_types(text: str) -> dict[str, str]:
+    """Parse types by column such as "price=number,tags=texts"."""
+    types: dict[str, str] = {}
+    for part in text.split(","):
+        name, equals, kind = [word.strip() for word in part.rpartition("=")]
+        if not (name and equals and kind in _ATTRIBUTE_TYPES):
+            listed = f"{', '.join(_ATTRIBUTE_TYPES[:-1])} or {_ATTRIBUTE_TYPES[-1]}"
+            raise argparse.ArgumentTypeError(f"{part.strip()!r} is not a column with its type, {listed}")
+        if name in types:
+            raise argparse.ArgumentTypeError(f"the column {name!r} has two types: leave out one")
+        types[name] = kind
+    return types
 
 
 def join_negative_values(words: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cofactor_trainer.data.events.feedback import EventFeedback
+from cofactor_trainer.data.item_attributes import NO_ATTRIBUTES, ItemAttributes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,12 +34,24 @@ class Catalogue:
         titles: an empty string where the title is unknown.
         genres: the genres of each item.
         release_years: (n_items,), 0 where the year is unknown.
+        attributes: further typed attributes, such as brand and price; none by default.
     """
 
     item_ids: Sequence[str]
     titles: Sequence[str]
     genres: Sequence[tuple[str, ...]]
     release_years: Int64Array
+    attributes: ItemAttributes = NO_ATTRIBUTES
+
+    def select(self, rows: Int64Array) -> Catalogue:
+        """Return the descriptions of some of the items: rows (m,)."""
+        return Catalogue(
+            item_ids=[self.item_ids[row] for row in rows],
+            titles=[self.titles[row] for row in rows],
+            genres=[self.genres[row] for row in rows],
+            release_years=self.release_years[rows],
+            attributes=self.attributes.select(rows),
+        )
 
 
 @dataclass(frozen=True)

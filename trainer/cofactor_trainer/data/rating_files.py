@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -15,7 +15,14 @@ from cofactor_trainer.data.dataset import BoolArray, RatingsDataset
 from cofactor_trainer.data.dataset_builder import RatingScale, RatingsChunk, build_dataset
 from cofactor_trainer.data.delimited_text import TextFormat
 from cofactor_trainer.data.plausibility import warn_of_odd_ratings
-from cofactor_trainer.data.side_tables import column_key, match_items, match_profiles, read_items, read_profiles
+from cofactor_trainer.data.side_tables import (
+    ItemTable,
+    column_key,
+    match_items,
+    match_profiles,
+    read_items,
+    read_profiles,
+)
 from cofactor_trainer.data.table_files import check_columns, is_json, is_text, read_batches, read_header
 from cofactor_trainer.data.text_detection import delimiter_name, detect_format, read_first_record
 from cofactor_trainer.data.times import TimeReader
@@ -58,6 +65,7 @@ class FileOptions:
         missing: numbers that stand for "no rating".
         items_id_column: id column of the items table.
         users_id_column: id column of the users table.
+        item_attributes: types of columns of the items table by name, "ignore" for none; others are detected.
     """
 
     encoding: str = "utf-8"
@@ -66,6 +74,11 @@ class FileOptions:
     missing: tuple[float, ...] = ()
     items_id_column: str | None = None
     users_id_column: str | None = None
+    item_attributes: Mapping[str, str] = field(default_factory=dict)
+
+    def read_items(self, path: Path, item_column: str) -> ItemTable:
+        """Read a table of items; its id column has the same name as ``item_column`` unless the options name it."""
+        return read_items(path, self.items_id_column or item_column, self.encoding, self.item_attributes)
 
 
 @dataclass(frozen=True)
@@ -106,7 +119,7 @@ def read_ratings(
         path: a file of delimited text, JSON lines (.jsonl) or Parquet; text may be in a .gz or .zip file.
         columns: names of the columns; None to look for usual names (user_id, userId, user, …).
         encoding: of text files; ``options`` replaces it.
-        items_path: table with the item column and any of title, genres ("A|B") and year.
+        items_path: table with the item column and any of title, genres ("A|B"), year and further attributes.
         users_path: table with the user column; every other column is a sign-up answer.
         scale: lowest and highest possible rating; None for the range that the ratings span.
         options: how to read the files.
@@ -117,7 +130,7 @@ def read_ratings(
     """
     options = options or FileOptions(encoding)
     text_format, names = detect_table(path, columns, options)
-    items = items_path and read_items(items_path, options.items_id_column or names.item, options.encoding)
+    items = items_path and options.read_items(items_path, names.item)
     profiles = users_path and read_profiles(users_path, options.users_id_column or names.user, options.encoding)
     times, parts = TimeReader(), parts or PredefinedParts()
     readers = [_RatingsReader(path, names, text_format, options.missing, times, parts)]
@@ -138,6 +151,7 @@ def read_ratings(
     notes = [reader.describe() for reader in readers]
     if items:
         notes.append(match_items(items, dataset.catalogue.item_ids))
+        dataset = replace(dataset, catalogue=items.describe(dataset.catalogue))
     if profiles:
         notes.append(match_profiles(profiles, dataset.user_ids))
     return replace(dataset, notes=tuple(notes))

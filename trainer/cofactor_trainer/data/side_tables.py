@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from cofactor_trainer.data.attribute_columns.reader import read_attributes
+from cofactor_trainer.data.attribute_columns.source import AttributeSource, list_separator
+from cofactor_trainer.data.dataset import Catalogue
 from cofactor_trainer.data.delimited_text import TextFormat
+from cofactor_trainer.data.item_attributes import NO_ATTRIBUTES, ItemAttributes
 from cofactor_trainer.data.item_descriptions import ItemDescription, split_genres, year_of_title
 from cofactor_trainer.data.plausibility import MISSING_ANSWERS, MISSING_NUMBERS, bound_answers, likely_cause
 from cofactor_trainer.data.table_files import as_texts, is_text, read_batches
@@ -52,9 +56,16 @@ class SideTable:
 
 @dataclass(frozen=True, kw_only=True)
 class ItemTable(SideTable):
-    """A table of items; ``descriptions`` are by item id."""
+    """A table of items; ``descriptions`` are by item id, ``attributes`` by row of the table."""
 
     descriptions: Mapping[str, ItemDescription]
+    attributes: ItemAttributes = NO_ATTRIBUTES
+
+    def describe(self, catalogue: Catalogue) -> Catalogue:
+        """Add the attributes of its items to a catalogue; the last row of an item counts."""
+        row_of = {value.strip(): row for row, value in enumerate(self.columns[self.id_column])}
+        rows = np.array([row_of.get(item_id, -1) for item_id in catalogue.item_ids], np.int64)
+        return replace(catalogue, attributes=self.attributes.select(rows))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,39 +80,59 @@ def column_key(name: str) -> str:
     return re.sub(r"[\s_-]+", "", name).lower()
 
 
-def read_items(path: Path, id_column: str, encoding: str = "utf-8") -> ItemTable:
-    """Read titles, genres and release years by item id; without a year column the year is that of the title.
+def read_items(
+    path: Path, id_column: str, encoding: str = "utf-8", attribute_types: Mapping[str, str] | None = None
+) -> ItemTable:
+    """Read titles, genres, release years and further attributes by item id; without a year column titles have the year.
+
+    attribute_types: types of columns by name ("ignore" for none); the types of other columns are detected.
 
     Raises:
-        InputError: the file is unusable, or has no id column or none with titles, genres or years.
+        InputError: the file is unusable, has no id column or no other, or a value is not of its type.
     """
-    table, id_name = _read(path, id_column, "item", encoding)
+    table, id_name, text_format = _read(path, id_column, "item", encoding)
     columns = {name: as_texts(column) for name, column in table.items()}
+    source = AttributeSource(path, text_format, attribute_types or {})
+    source.check_names(list(columns), id_name)
+    if len(columns) == 1:
+        raise InputError("there is no column that describes the items beside the ids", path)
     found = {
         kind: next((name for known in names for name in columns if column_key(name) == column_key(known)), None)
         for kind, names in _ITEM_COLUMNS.items()
     }
     used = {kind: name for kind, name in found.items() if name not in (None, id_name)}
-    if not used:
-        raise InputError(
-            f"no column has titles, genres or years among {', '.join(columns)}: name one title, genres or year", path
-        )
     blank = [""] * len(columns[id_name])
     titles, genres, years = (columns[used[kind]] if kind in used else blank for kind in _ITEM_COLUMNS)
-    separator = _genre_separator(genres, used.get("genres", ""))
+    separator = list_separator(genres, allows_comma=used.get("genres", "").lower().endswith("s"))
     numbers = [_year(text) for text in years] if "year" in used else [year_of_title(title) for title in titles]
     n_bad = sum(text.strip() not in ("", "0") and not year for text, year in zip(years, numbers, strict=True))
     notes = [f"{kind} from {name}" for kind, name in used.items()]
     notes += [f"genres separated by {separator!r}"] if separator != "|" else []
     notes += [f"{n_bad:,} years are not from {_FIRST_YEAR} to {_LAST_YEAR} and not used"] if n_bad else []
-    unused = [name for name in columns if name not in (id_name, *used.values())]
-    notes += [f"not used: {', '.join(unused)}"] if unused else []
+    further = {name: column for name, column in table.items() if name != id_name and _is_attribute(name, used, source)}
+    attributes, remarks = read_attributes(further, source)
     ids = [value.strip() for value in columns[id_name]]
     descriptions = {
         item_id: ItemDescription(title.strip(), split_genres(genre.replace(separator, "|")), year)
         for item_id, title, genre, year in zip(ids, titles, genres, numbers, strict=True)
     }
-    return ItemTable(path=path, id_column=id_name, columns=columns, notes=tuple(notes), descriptions=descriptions)
+    return ItemTable(
+        path=path,
+        id_column=id_name,
+        columns=columns,
+        notes=(*notes, *remarks),
+        descriptions=descriptions,
+        attributes=attributes,
+    )
+
+
+def _is_attribute(name: str, used: Mapping[str, str], source: AttributeSource) -> bool:
+    """Return True for a column that is none of title, genres and year, or says more: a category or a day."""
+    if name in source.types or name not in used.values():
+        return True
+    if name == used.get("genres"):
+        return column_key(name) not in ("genre", "genres")
+    return name == used.get("year") and column_key(name) in ("releasedate", "published")
 
 
 def read_profiles(path: Path, id_column: str, encoding: str = "utf-8") -> ProfileTable:
@@ -110,7 +141,7 @@ def read_profiles(path: Path, id_column: str, encoding: str = "utf-8") -> Profil
     Raises:
         InputError: the file is unusable, or has no id column or no other.
     """
-    table, id_name = _read(path, id_column, "user", encoding)
+    table, id_name, _ = _read(path, id_column, "user", encoding)
     columns = {name: as_texts(column) for name, column in table.items()}
     if len(columns) == 1:
         raise InputError("there is no column of answers beside the ids", path)
@@ -168,8 +199,8 @@ def _no_match(table: SideTable, present: set[str], known: set[str], kind: str) -
     return f"{message} ({examples}): name the right column with --{kind}-id-column, or the right file"
 
 
-def _read(path: Path, id_column: str, kind: str, encoding: str) -> tuple[dict[str, pa.Array], str]:
-    """Return the columns of a small table, and the name of the one that has the ids."""
+def _read(path: Path, id_column: str, kind: str, encoding: str) -> tuple[dict[str, pa.Array], str, TextFormat]:
+    """Return the columns of a small table, the name of the one that has the ids, and the format of the file."""
     text_format = detect_format(path, encoding, 2) if is_text(path) else TextFormat.of_file(path, encoding)
     batches = list(read_batches(path, text_format))
     table = pa.Table.from_batches(batches) if batches else None
@@ -187,15 +218,7 @@ def _read(path: Path, id_column: str, kind: str, encoding: str) -> tuple[dict[st
             f"--{kind}s-id-column",
             path,
         )
-    return columns, name
-
-
-def _genre_separator(genres: Sequence[str], column: str) -> str:
-    """Choose what separates genres: "|", else ";", else a comma if the column's name is in the plural."""
-    for separator in ("|", ";", ","):
-        if any(separator in text for text in genres):
-            return separator if separator != "," or column.lower().endswith("s") else "|"
-    return "|"
+    return columns, name, text_format
 
 
 def _year(text: str) -> int:

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from cofactor_trainer.data.dataset import (
     BoolArray,
-    Catalogue,
     Float64Array,
     Int64Array,
     Pairs,
@@ -178,7 +177,7 @@ def split_by_mask(dataset: RatingsDataset, validates: BoolArray) -> Split:
     renumbered = replace(
         dataset,
         user_ids=[dataset.user_ids[row] for row in used_users],
-        catalogue=_select_items(dataset.catalogue, used_items),
+        catalogue=dataset.catalogue.select(used_items),
         user_rows=new_user_rows[dataset.user_rows],
         item_rows=new_item_rows[dataset.item_rows],
         profiles=None if dataset.profiles is None else dataset.profiles.iloc[used_users].reset_index(drop=True),
@@ -206,12 +205,3 @@ def _timestamps(dataset: RatingsDataset) -> Float64Array | Int64Array:
     if dataset.timestamps is None:
         raise InputError(f"{dataset.name} has no timestamps: use --split random, or name their column with --columns")
     return dataset.timestamps
-
-
-def _select_items(catalogue: Catalogue, rows: Int64Array) -> Catalogue:
-    return Catalogue(
-        item_ids=[catalogue.item_ids[row] for row in rows],
-        titles=[catalogue.titles[row] for row in rows],
-        genres=[catalogue.genres[row] for row in rows],
-        release_years=catalogue.release_years[rows],
-    )

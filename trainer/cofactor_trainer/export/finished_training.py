@@ -9,7 +9,7 @@ import json
 import os
 import shlex
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -23,6 +23,7 @@ import pandas as pd
 
 from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
 from cofactor_trainer.data.events.feedback import EventFeedback, EventType
+from cofactor_trainer.data.item_attributes import AttributeColumn, AttributeType, ItemAttributes
 from cofactor_trainer.errors import ExportError, InputError, TrainerError
 from cofactor_trainer.export.table_file import encode_strings
 from cofactor_trainer.export.version_writer import MetricsProtocol, Quantization, export_version
@@ -119,6 +120,11 @@ def save_training(training: FinishedTraining, path: Path) -> None:
     arrays["release_years"] = dataset.catalogue.release_years
     arrays |= encode_strings("user_ids", dataset.user_ids) | encode_strings("item_ids", dataset.catalogue.item_ids)
     arrays |= encode_strings("titles", dataset.catalogue.titles)
+    for number, column in enumerate(dataset.catalogue.attributes.columns):
+        arrays |= encode_strings(f"attribute/{number}/texts", column.texts)
+        arrays[f"attribute/{number}/values"] = column.values
+        if column.offsets is not None:
+            arrays[f"attribute/{number}/offsets"] = column.offsets
     arrays |= encode_strings(_META, [json.dumps(_metadata(training), default=_plain)])
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -169,6 +175,7 @@ def _metadata(training: FinishedTraining) -> dict[str, Any]:
         "events": None if dataset.events is None else asdict(dataset.events),
         "rating_scale": None if dataset.rated is None else [dataset.rated.rating_min, dataset.rated.rating_max],
         "genres": list(dataset.catalogue.genres),
+        "attributes": [(column.name, column.type) for column in dataset.catalogue.attributes.columns],
         "profiles": None if profiles is None else {str(name): _answers(profiles[name]) for name in profiles},
         "training": {
             "name": training.name,
@@ -197,6 +204,20 @@ def _answers(column: pd.Series) -> list[float | str | None]:
     return [None if is_missing else str(answer) for answer, is_missing in zip(column, column.isna(), strict=True)]
 
 
+def _attributes(arrays: Arrays, names: Sequence[tuple[str, AttributeType]]) -> ItemAttributes:
+    columns = [
+        AttributeColumn(
+            name,
+            kind,
+            arrays[f"attribute/{number}/values"],
+            tuple(_strings(arrays, f"attribute/{number}/texts")),
+            arrays.get(f"attribute/{number}/offsets"),
+        )
+        for number, (name, kind) in enumerate(names)
+    ]
+    return ItemAttributes(tuple(columns))
+
+
 def _training(arrays: Arrays, meta: Mapping[str, Any]) -> FinishedTraining:
     user_ids = _strings(arrays, "user_ids")
     catalogue = Catalogue(
@@ -204,6 +225,7 @@ def _training(arrays: Arrays, meta: Mapping[str, Any]) -> FinishedTraining:
         titles=_strings(arrays, "titles"),
         genres=[tuple(genres) for genres in meta["genres"]],
         release_years=arrays["release_years"],
+        attributes=_attributes(arrays, meta.get("attributes", ())),
     )
     dataset = RatingsDataset(
         user_ids=user_ids,

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import Float32Array, RatingsDataset
 from cofactor_trainer.data.events.feedback import EventFeedback
+from cofactor_trainer.export.attribute_arrays import attribute_entries
 from cofactor_trainer.scoring.numpy_scorer import score_all
 from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
@@ -76,6 +77,7 @@ def create_manifest(model: TrainedModel, dataset: RatingsDataset, name: str, ver
         dataset=dataset.name,
         producer=f"cofactor {installed_version('cofactor')}, torch {torch.__version__}",
         default_popularity_weight=default_popularity_weight(model),
+        item_attributes=attribute_entries(dataset.catalogue.attributes),
     )
     if dataset.events is not None:
         manifest.events.CopyFrom(_events_entry(dataset.events))

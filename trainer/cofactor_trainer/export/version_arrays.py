@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from cofactor_trainer.data.dataset import Float32Array, Int64Array, RatingsDataset, row_counts
 from cofactor_trainer.data.duplicates import pair_numbers
+from cofactor_trainer.export.attribute_arrays import attribute_arrays
 from cofactor_trainer.export.table_file import encode_strings
 from cofactor_trainer.graphs.scorer import precompute_item_hidden
 from cofactor_trainer.graphs.user_prior import UserPriors
@@ -46,7 +47,7 @@ def log_popularity(dataset: RatingsDataset) -> npt.NDArray[np.float32]:
 
 
 def catalogue_arrays(dataset: RatingsDataset) -> Arrays:
-    """Build the arrays of ids, titles, genres, release years and rating counts."""
+    """Build the arrays of ids, titles, genres, release years, rating counts and further attributes."""
     catalogue = dataset.catalogue
     genre_names = sorted({genre for genres in catalogue.genres for genre in genres})
     number = {genre: index for index, genre in enumerate(genre_names)}
@@ -60,6 +61,7 @@ def catalogue_arrays(dataset: RatingsDataset) -> Arrays:
         "item_genres.indices": np.array([index for row in genres for index in row], dtype=np.int32),
         "item_release_years": np.asarray(catalogue.release_years, dtype=np.int32),
         "item_rating_counts": dataset.item_rating_counts(),
+        **attribute_arrays(catalogue.attributes),
     }
 
 

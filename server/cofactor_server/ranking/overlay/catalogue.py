@@ -14,7 +14,10 @@ from cofactor_server.ranking.title_search import Int8Array, TitleSearch
 
 
 class OverlaidCatalogue(Catalogue):
-    """The items of a version by row, and then the added items. Removed items keep their rows and are in no list."""
+    """The items of a version by row, and then the added items. Removed items keep their rows and are in no list.
+
+    `attributes` are those of the version's items; OverlaidFilters asks the added items for theirs.
+    """
 
     def __init__(self, version: Catalogue, added: Catalogue, removed: RemovedRows | None) -> None:
         self._version, self._added, self._removed = version, added, removed
@@ -23,6 +26,7 @@ class OverlaidCatalogue(Catalogue):
         self.release_years = np.concatenate([version.release_years, added.release_years])
         self.rating_counts = np.concatenate([version.rating_counts, added.rating_counts])
         self.biases = np.concatenate([version.biases, added.biases])
+        self.attributes = version.attributes
         self._sorted_rows: dict[Order, Int32Array] = {}
 
     def record(self, row: int) -> ItemRecord:

@@ -9,6 +9,7 @@ import numpy as np
 from cofactor.v1.manifest_pb2 import Manifest
 from cofactor.v1.overlay_pb2 import AddedItem, Overlay
 from cofactor_server.errors import quoted
+from cofactor_server.repository.overlays.attribute_tables import attribute_problem
 
 MOST_ADDED_ITEMS = 10_000
 MOST_REMOVED_ITEMS = 100_000
@@ -46,10 +47,14 @@ def check_overlay(overlay: Overlay, manifest: Manifest, row_of: Callable[[str], 
         raise OverlayError("removed_item_ids", "leaves no item to serve; keep at least one")
     if overlay.added_items and manifest.architecture != "dot-product":
         raise OverlayError("added_items", f"a version of architecture {manifest.architecture} takes no added items")
+    types = {column.name: column.type for column in manifest.item_attributes}
     first: dict[str, int] = {}
     for index, added in enumerate(overlay.added_items):
         field, item_id = f"added_items[{index}]", added.item.item_id
         _check_item(added, field)
+        wrong = attribute_problem(added.item, types)
+        if wrong is not None:
+            raise OverlayError(f"{field}.item.attributes[{quoted(wrong[0])}]", wrong[1])
         if first.setdefault(item_id, index) != index:
             raise OverlayError(
                 f"{field}.item.item_id", f"{quoted(item_id)} is that of added_items[{first[item_id]}] too"

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from cofactor.v1.manifest_pb2 import Manifest
 from cofactor.v1.overlay_pb2 import AddedItem
 from cofactor_server.arrays import AnyArray, FloatArray, IndexArray, typed_table
+from cofactor_server.repository.overlays.attribute_tables import attribute_tables, strings
 from cofactor_server.repository.version_directory import VersionDirectory
 
 # As in the trainer's export/item_effects.py.
@@ -47,9 +48,10 @@ class AddedTables:
             "item_log_popularity": np.append(np.log1p(counts), 0).astype(np.float32),
             "item_rating_counts": counts,
             "item_release_years": np.array([item.item.release_year for item in items], dtype=np.int32),
-            **_strings("item_ids", [item.item.item_id for item in items]),
-            **_strings("item_titles", [item.item.title for item in items]),
+            **strings("item_ids", [item.item.item_id for item in items]),
+            **strings("item_titles", [item.item.title for item in items]),
             **_genres([item.item.genres for item in items]),
+            **attribute_tables(manifest.item_attributes, [item.item for item in items]),
         }
         if "item_effect" in self._directory.tables:
             tables["item_effect"] = self._effects(factors[:-1], bias[:-1], counts)
@@ -92,20 +94,13 @@ def _inverse_norms(factors: FloatArray, *, has_bias_column: bool) -> FloatArray:
     return inverse
 
 
-def _strings(name: str, strings: Sequence[str]) -> Mapping[str, AnyArray]:
-    """Return the two tables of a list of strings."""
-    encoded = [string.encode() for string in strings]
-    offsets = np.concatenate([[0], np.cumsum([len(text) for text in encoded])]).astype(np.int64)
-    return {f"{name}.bytes": np.frombuffer(b"".join(encoded), dtype=np.uint8), f"{name}.offsets": offsets}
-
-
 def _genres(genres: Sequence[Sequence[str]]) -> Mapping[str, AnyArray]:
     """Return the tables of the genres of every item."""
     names = sorted({name for own in genres for name in own})
     numbers = {name: number for number, name in enumerate(names)}
     lists = [sorted({numbers[name] for name in own}) for own in genres]
     return {
-        **_strings("genre_names", names),
+        **strings("genre_names", names),
         "item_genres.offsets": np.concatenate([[0], np.cumsum([len(own) for own in lists])]).astype(np.int64),
         "item_genres.indices": np.array([number for own in lists for number in own], dtype=np.int32),
     }

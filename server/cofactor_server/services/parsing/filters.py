@@ -66,7 +66,9 @@ def _conditions(item_filter: ItemFilter) -> AttributeFilter:
         raise InvalidField("filter.min_release_year", f"is {min_year}, after filter.max_release_year {max_year}")
     if item_filter.min_rating_count < 0:
         raise InvalidField("filter.min_rating_count", f"must be 0 or more, not {item_filter.min_rating_count}")
-    conditions = AttributeFilter(any_genres, excluded_genres, min_year, max_year, item_filter.min_rating_count)
+    conditions = AttributeFilter(
+        any_genres, excluded_genres, min_year, max_year, item_filter.min_rating_count, item_filter.expression
+    )
     return NO_FILTER if conditions.is_empty else conditions
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,11 +22,13 @@ from cofactor_trainer.data.dataset import BoolArray, Int64Array, RatingsDataset
 from cofactor_trainer.data.dataset_builder import RatingsChunk
 from cofactor_trainer.data.events.feedback import EventSettings
 from cofactor_trainer.data.events.files import FoundTypes, build_events
+from cofactor_trainer.data.item_attributes import AttributeColumn, ItemAttributes
 from cofactor_trainer.data.item_descriptions import ItemDescription
 
 CATEGORIES = ("Books", "Cycling", "Garden", "Kitchen", "Music", "Toys")
 BRANDS = ("Alder", "Birch", "Cedar", "Dogwood", "Elm")
 _NOUNS = ("Novel", "Helmet", "Shovel", "Pan", "Drum", "Puzzle")
+TAGS = ("gift", "new", "sale")
 TYPES = ("view", "cart", "purchase", "return")
 N_USERS, N_ITEMS, N_VIEWS = 600, 300, 18_000
 _START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -137,7 +139,7 @@ def item_id(item: int) -> str:
 
 
 def load_demo_shop(settings: EventSettings | None = None) -> RatingsDataset:
-    """Load the events of the shop; an item's genres are its category and its brand."""
+    """Load the events of the shop; an item's genres are its category and its brand, which are attributes, too."""
     shop, found = generate_shop(), FoundTypes(settings or EventSettings())
     types = pa.DictionaryArray.from_arrays(pa.array(shop.types, pa.int32()), pa.array(TYPES))
     weights, is_used = found.weigh(types, shop.counts.astype(np.float64))
@@ -153,7 +155,30 @@ def load_demo_shop(settings: EventSettings | None = None) -> RatingsDataset:
         )
         for item in range(N_ITEMS)
     }
-    return build_events("demo-shop", [chunk], found, items=items)
+    dataset = build_events("demo-shop", [chunk], found, items=items)
+    # Every item of the shop has a position in its id.
+    rows = np.array([int(name.rpartition("-")[2]) for name in dataset.catalogue.item_ids])
+    return replace(dataset, catalogue=replace(dataset.catalogue, attributes=shop_attributes(shop).select(rows)))
+
+
+def shop_attributes(shop: DemoShop) -> ItemAttributes:
+    """Return what the shop knows about its items: the events do not depend on it, except for category and brand."""
+    random = np.random.default_rng(2)
+    in_stock = random.random(N_ITEMS) < 0.9
+    tagged = random.random((N_ITEMS, len(TAGS))) < 0.2
+    days = random.integers(_DAYS, size=N_ITEMS).tolist()
+    tags = [tuple(tag for tag, has_tag in zip(TAGS, row, strict=True) if has_tag) for row in tagged]
+    of_values = AttributeColumn.of_values
+    return ItemAttributes(
+        (
+            of_values("category", "text", [CATEGORIES[category] for category in shop.categories]),
+            of_values("brand", "text", [BRANDS[brand] for brand in shop.brands]),
+            of_values("price", "number", [price / 100 for price in shop.prices.tolist()]),
+            of_values("in_stock", "boolean", in_stock.tolist()),
+            of_values("tags", "texts", tags),
+            of_values("added", "time", [_START - timedelta(days=day) for day in days]),
+        )
+    )
 
 
 def write_files(folder: Path) -> None:
@@ -169,10 +194,22 @@ def write_files(folder: Path) -> None:
             writer.writerow((user_id(user), item_id(item), TYPES[kind], count, time))
     with (folder / "items.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("item_id", "title", "categories", "price"))
+        attributes = shop_attributes(shop).columns
+        writer.writerow(("item_id", "title", "genres", *(column.name for column in attributes)))
         for item in range(N_ITEMS):
             genres = f"{CATEGORIES[shop.categories[item]]}|{BRANDS[shop.brands[item]]}"
-            writer.writerow((item_id(item), shop.title(item), genres, f"{shop.prices[item] / 100:.2f}"))
+            writer.writerow(
+                (item_id(item), shop.title(item), genres, *(_cell(column.value(item)) for column in attributes))
+            )
+
+
+def _cell(value: object) -> str:
+    """Return the value of an attribute as text."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "|".join(value)
+    return value.date().isoformat() if isinstance(value, datetime) else "" if value is None else str(value)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -22,7 +22,7 @@ from cofactor_trainer.data.events.summary import describe_events, with_ratings_d
 from cofactor_trainer.data.item_descriptions import ItemDescription, build_catalogue
 from cofactor_trainer.data.plausibility import warn_of_similar_ids
 from cofactor_trainer.data.rating_files import FileOptions, PredefinedParts, select_chunk
-from cofactor_trainer.data.side_tables import match_items, match_profiles, read_items, read_profiles
+from cofactor_trainer.data.side_tables import match_items, match_profiles, read_profiles
 from cofactor_trainer.data.table_files import check_columns, is_json, is_text, read_batches
 from cofactor_trainer.data.text_detection import delimiter_name
 from cofactor_trainer.data.times import TimeReader, to_seconds
@@ -47,7 +47,7 @@ def read_events(
         path: a file of delimited text, JSON lines (.jsonl) or Parquet; text may be in a .gz or .zip file.
         columns: names of the columns; None to look for usual names (user_id, item_id, event_type, quantity, time, …).
         settings: weights of the types, and how weights add up.
-        items_path: table with the item column and any of title, genres ("A|B") and year.
+        items_path: table with the item column and any of title, genres ("A|B"), year and further attributes.
         users_path: table with the user column; every other column is a sign-up answer.
         options: how to read the files.
         parts: how the files say which events are held out; None if they do not.
@@ -60,13 +60,15 @@ def read_events(
     options, settings, parts = options or FileOptions(), settings or EventSettings(), parts or PredefinedParts()
     detect = partial(detect_event_table, columns=columns, options=options, has_ratings=has_ratings)
     table, times, found = detect(path), TimeReader(), FoundTypes(settings)
-    items = items_path and read_items(items_path, options.items_id_column or table.columns.item, options.encoding)
+    items = items_path and options.read_items(items_path, table.columns.item)
     profiles = users_path and read_profiles(users_path, options.users_id_column or table.columns.user, options.encoding)
     sources = [(path, table)]
     if parts.path is not None:
         sources.append((parts.path, detect(parts.path)))
     chunks = chain.from_iterable(_read_chunks(*source, times, found, parts) for source in sources)
     dataset = build_events(path.name, chunks, found, items=items.descriptions if items else None, source=path)
+    if items:
+        dataset = replace(dataset, catalogue=items.describe(dataset.catalogue))
     if has_ratings:
         dataset = with_ratings_described(with_scale(dataset, scale, path))
     notes = [_describe(path, table, times), *dataset.notes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cofactor_trainer.data.dataset import Catalogue, Int64Array, RatingsDataset, RowArray
+from cofactor_trainer.data.dataset import Int64Array, RatingsDataset, RowArray
 from cofactor_trainer.data.id_index import drop_unused_rows
 
 
@@ -33,16 +33,10 @@ class UsedRows:
 
     def select(self, dataset: RatingsDataset) -> RatingsDataset:
         """Leave the other users and items out of a dataset; its ratings of them become those of unknown ones."""
-        catalogue, items = dataset.catalogue, self.items
         return replace(
             dataset,
             user_ids=[dataset.user_ids[row] for row in self.users],
-            catalogue=Catalogue(
-                item_ids=[catalogue.item_ids[row] for row in items],
-                titles=[catalogue.titles[row] for row in items],
-                genres=[catalogue.genres[row] for row in items],
-                release_years=catalogue.release_years[items],
-            ),
+            catalogue=dataset.catalogue.select(self.items),
             user_rows=self.new_user_rows[dataset.user_rows],
             item_rows=self.new_item_rows[dataset.item_rows],
             profiles=None if dataset.profiles is None else dataset.profiles.iloc[self.users].reset_index(drop=True),

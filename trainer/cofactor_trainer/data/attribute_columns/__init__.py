@@ -1,0 +1,1 @@
+"""Read the columns of a table of items as typed attributes."""
