@@ -1,10 +1,11 @@
 """Measure what an overlay costs: the time until it is seen, and the calls of versions with and without one.
 
-    python -m benchmarks.overlays [--items 2000 20000] [--rounds 5] [--output docs/benchmarks/overlays.md]
+    python -m benchmarks.overlays [--items 2000 20000] [--rounds 5] [--before REVISION] [--output PAGE]
 
 The models are random dot products of 64 factors, which take the same time as trained ones. Two servers run: one
 whose repository has no overlay, and one with the same two models, one of which has an overlay of 100 added and 20
-removed items. Windows of calls to them alternate. Throughput is that of 16 calls in flight from this process; the
+removed items. With --before a third runs the code of an earlier revision, which knows no overlays. Windows of calls to
+them alternate. Throughput is that of 16 calls in flight from this process; the
 processor time of the server per call depends less on what else the machine does.
 """
 
@@ -25,6 +26,7 @@ from typing import Any
 
 import grpc
 
+from benchmarks.serving.compare import checkout
 from benchmarks.serving.machine import describe
 from cofactor.admin.v1 import admin_pb2, admin_pb2_grpc
 from cofactor.v1 import catalog_pb2, catalog_pb2_grpc, recommender_pb2_grpc
@@ -233,9 +235,19 @@ def seen_after(models: Path, twins: Twins, folder: Path, count: int = 8) -> tupl
     return polled, called
 
 
+def environment_of(revision: str) -> dict[str, str]:
+    """Return the environment in which a server runs the code of a revision; empty for the code of this checkout."""
+    if not revision:
+        return {}
+    folder = checkout(revision)
+    return {"PYTHONPATH": os.pathsep.join(str(folder / top) for top in ("proto", "server"))}
+
+
 def cost_rows(models: Path, without: Path, folder: Path, item_ids: Sequence[str], options: Any) -> Iterator[str]:
     """Yield a row for each kind of call."""
     with (
+        ServerProcess(without, folder / "before.log", environment=environment_of(options.before)) as before,
+        grpc.insecure_channel(f"127.0.0.1:{before.port}") as before_channel,
         ServerProcess(without, folder / "without.log") as none,
         ServerProcess(models, folder / "with.log") as some,
         grpc.insecure_channel(f"127.0.0.1:{none.port}") as none_channel,
@@ -247,11 +259,32 @@ def cost_rows(models: Path, without: Path, folder: Path, item_ids: Sequence[str]
             "elsewhere": Arm(some, some_stub, ModelRef(name=PLAIN)),
             "own": Arm(some, some_stub, ModelRef(name=OVERLAID)),
         }
+        if options.before:
+            arms["before"] = Arm(
+                before, recommender_pb2_grpc.RecommenderServiceStub(before_channel), ModelRef(name=PLAIN)
+            )
         for kind in kinds(item_ids):
             found = compare(arms, kind, options.rounds, options.seconds)
             rate, cpu = (statistics.median(row[column] for row in found["reference"]) for column in (0, 1))
-            cells = [ratio(found[arm], found["reference"], column) for arm in ("elsewhere", "own") for column in (0, 1)]
+            compared = [(arm, "reference") for arm in ("elsewhere", "own")]
+            if options.before:
+                compared.append(("reference", "before"))
+            cells = [ratio(found[arm], found[to], column) for arm, to in compared for column in (0, 1)]
             yield f"| {kind.name} | {rate:,.0f} | {cpu:,.0f} | {' | '.join(cells)} |"
+
+
+def heading(before: str) -> list[str]:
+    """Return the sentence and the head of the table of calls."""
+    text = "Ratios to the server without overlays: median of the rounds, lowest and highest."
+    head = (
+        "| call | users/s without overlays | µs of processor time | overlay of another model: throughput | CPU "
+        "| overlay of this model: throughput | CPU |"
+    )
+    rule = "|---|---|---|---|---|---|---|"
+    if before:
+        text += f" The last two columns are the ratios of that server to the one of {before}."
+        head, rule = head + " this code to the code before: throughput | CPU |", rule + "---|---|"
+    return [text, "", head, rule]
 
 
 def report(options: Any) -> str:
@@ -259,7 +292,8 @@ def report(options: Any) -> str:
     lines = [
         "# Overlays",
         "",
-        f"`python -m benchmarks.overlays --items {' '.join(map(str, options.items))} --rounds {options.rounds}` on "
+        f"`python -m benchmarks.overlays --items {' '.join(map(str, options.items))} --rounds {options.rounds}"
+        f"{' --before ' + options.before if options.before else ''}` on "
         f"{describe()}, shared with other work.",
         "",
         __doc__.partition("\n\n")[2].partition("\n\n")[2].strip(),
@@ -273,13 +307,8 @@ def report(options: Any) -> str:
             shutil.copytree(models, without)
             publish(models, twins.overlay(1, items(twins, ADDED), twins.item_ids[:REMOVED]))
             lines += ["", f"## {n_items:,} items", "", "### Calls", ""]
+            lines += [*heading(options.before), *cost_rows(models, without, folder, twins.item_ids, options)]
             lines += [
-                "Ratios to the server without overlays: median of the rounds, lowest and highest.",
-                "",
-                "| call | users/s without overlays | µs of processor time | overlay of another model: throughput | CPU "
-                "| overlay of this model: throughput | CPU |",
-                "|---|---|---|---|---|---|---|",
-                *cost_rows(models, without, folder, twins.item_ids, options),
                 "",
                 "### Time to apply",
                 "",
@@ -307,6 +336,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, nargs="+", default=[2000, 20_000], metavar="N", help="sizes of catalogues")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="length of a window")
+    parser.add_argument("--before", default="", metavar="REVISION", help="a revision without overlays to compare with")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the page to this file")
     options = parser.parse_args()
     page = report(options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import weakref
 
 import grpc
 import pytest
@@ -12,6 +13,7 @@ from cofactor.v1 import catalog_pb2
 from cofactor.v1 import recommender_pb2 as pb
 from cofactor.v1.overlay_pb2 import Overlay
 from tests.support.overlays import Twins, publish
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -86,6 +88,19 @@ def test_a_version_whose_files_change_keeps_its_overlay(serve, models, twins, ve
     api.server.reload_repository()
     model = api.catalog.GetModel(catalog_pb2.GetModelRequest(), timeout=60).model
     assert (model.dataset, model.overlay_sequence, best(api)[0]) == ("another text", 1, "new")
+
+
+def test_a_replaced_overlay_leaves_no_memory_behind(serve, models, twins) -> None:
+    publish(models, twins.overlay(1, [top(twins)], ["i020"]))
+    api = serve(models, poll_interval_s=0)
+    best(api)
+    best(api, exploration_share=0.5)
+    replaced = weakref.ref(api.server.repository.resolve_default())
+    assert replaced().overlay_sequence == 1
+    publish(models, twins.overlay(2, [], ["i021"]))
+    api.server.reload_repository()
+    best(api)
+    until(lambda: replaced() is None, 15, "the version with the first overlay is freed")
 
 
 def test_a_page_token_of_another_overlay_is_refused(serve, models, twins) -> None:
