@@ -1,26 +1,28 @@
 """Measure what an overlay costs: the time until it is seen, and the calls of versions with and without one.
 
-    python -m benchmarks.overlays [--items 2000 20000] [--rounds 5] [--before REVISION] [--output PAGE]
+    python -m benchmarks.overlays [--items 2000 20000] [--rounds 200] [--before REVISION] [--output PAGE]
 
-The models are random dot products of 64 factors, which take the same time as trained ones. Two servers run: one
-whose repository has no overlay, and one with the same two models, one of which has an overlay of 100 added and 20
-removed items. With --before a third runs the code of an earlier revision, which knows no overlays. Windows of calls to
-them alternate. Throughput is that of 16 calls in flight from this process; the
-processor time of the server per call depends less on what else the machine does.
+The models are random dot products of 64 factors, which take the same time as trained ones. Processes answer calls
+without gRPC and without the response cache: one has no overlay; one has the same two models, one of them with an overlay
+of 100 added and 20 removed items; with --before, one runs an earlier revision, which knows no overlays. Windows of a few
+milliseconds alternate between them, in a new order every time. The figures are processor time, which bounds the
+throughput of a server. The ratios are medians of the rounds, with their quartiles.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import os
+import random
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,7 @@ import grpc
 from benchmarks.serving.compare import checkout
 from benchmarks.serving.machine import describe
 from cofactor.admin.v1 import admin_pb2, admin_pb2_grpc
-from cofactor.v1 import catalog_pb2, catalog_pb2_grpc, recommender_pb2_grpc
-from cofactor.v1 import recommender_pb2 as pb
+from cofactor.v1 import catalog_pb2, catalog_pb2_grpc
 from cofactor.v1.model_pb2 import ModelRef
 from cofactor_server.config import ServerConfig
 from cofactor_server.repository.version_directory import open_version_directory
@@ -42,130 +43,72 @@ from tests.support.server_process import ServerProcess, free_port
 from tests.support.synthetic import make_dataset, make_model
 
 ADDED, REMOVED = 100, 20
-N_USERS, IN_FLIGHT, BATCH = 200, 16, 64
+N_USERS = 200
 PLAIN, OVERLAID = "plain", "overlaid"
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of call.
-
-    Attributes:
-        name: how the page names it.
-        method: name of the method of the stub.
-        requests: requests for a model, called in turn.
-        users: number of users that a call answers.
-    """
-
-    name: str
-    method: str
-    requests: Callable[[ModelRef], Sequence[Any]]
-    users: int = 1
+# Kind of call in overlay_worker.py -> its name on the page, and calls in a window.
+KINDS = {
+    "recommend": ("Recommend", 16),
+    "batch": ("BatchRecommend of 64 users", 1),
+    "predict": ("Predict of 100 items", 16),
+    "similar": ("SimilarItems", 16),
+    "candidates": ("Recommend of 100 candidates", 16),
+}
 
 
-def kinds(item_ids: Sequence[str]) -> list[Kind]:
-    """Return the kinds of calls, of items that no overlay touches."""
-    users = [pb.User(user_id=f"u{number:0{len(item_ids[0]) - 1}}") for number in range(64)]
-    own = item_ids[REMOVED:]
+class Worker:
+    """A process of overlay_worker.py."""
 
-    def recommend(model: ModelRef) -> list[pb.RecommendRequest]:
-        return [pb.RecommendRequest(model=model, user=user, page_size=10) for user in users]
+    def __init__(self, models: Path, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("overlay_worker.py"), models],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != "ready\n":
+            raise SystemExit("a worker does not start")
 
-    def batches(model: ModelRef) -> list[pb.BatchRecommendRequest]:
-        requests = [pb.RecommendRequest(user=user, page_size=10) for user in users]
-        return [pb.BatchRecommendRequest(model=model, requests=requests[:BATCH])]
+    def measure(self, line: str) -> float:
+        """Return the processor time of one call in microseconds; `line` asks for a window."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(line, file=self._process.stdin, flush=True)
+        return float(self._process.stdout.readline())
 
-    return [
-        Kind("Recommend", "Recommend", recommend),
-        Kind("BatchRecommend of 64", "BatchRecommend", batches, BATCH),
-        Kind(
-            "Predict of 100 items",
-            "Predict",
-            lambda model: [pb.PredictRequest(model=model, user=user, item_ids=own[:100]) for user in users],
-        ),
-        Kind(
-            "SimilarItems",
-            "SimilarItems",
-            lambda model: [pb.SimilarItemsRequest(model=model, item_ids=[item_id]) for item_id in own[:64]],
-        ),
-        Kind(
-            "Recommend of 100 candidates",
-            "Recommend",
-            lambda model: [
-                pb.RecommendRequest(model=model, user=user, filter=pb.ItemFilter(candidate_item_ids=own[:100]))
-                for user in users
-            ],
-        ),
-    ]
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the processor time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def window(call: Any, requests: Sequence[Any], seconds: float) -> int:
-    """Call with IN_FLIGHT calls in flight for some seconds; return the number of calls that ended."""
-    ended, lock, is_over = [0], threading.Lock(), threading.Event()
-    idle = threading.Semaphore(0)
-
-    def next_call(number: int) -> None:
-        if is_over.is_set():
-            idle.release()
-            return
-        future = call.future(requests[number % len(requests)], timeout=30)
-        future.add_done_callback(lambda done: finish(done, number))
-
-    def finish(done: Any, number: int) -> None:
-        done.result()
-        with lock:
-            ended[0] += 1
-        next_call(number + IN_FLIGHT)
-
-    for number in range(IN_FLIGHT):
-        next_call(number)
-    is_over.wait(seconds)
-    is_over.set()
-    for _ in range(IN_FLIGHT):
-        idle.acquire()
-    return ended[0]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A server process and a model that it serves."""
-
-    server: ServerProcess
-    stub: Any
-    model: ModelRef
-
-    def measure(self, kind: Kind, seconds: float) -> tuple[float, float]:
-        """Return users a second, and the server's processor time for one in microseconds."""
-        call, requests = getattr(self.stub, kind.method), kind.requests(self.model)
-        cpu, started = cpu_seconds(self.server.pid), time.perf_counter()
-        users = window(call, requests, seconds) * kind.users
-        elapsed = time.perf_counter() - started
-        return users / elapsed, 1e6 * (cpu_seconds(self.server.pid) - cpu) / users
-
-
-def compare(arms: dict[str, Arm], kind: Kind, rounds: int, seconds: float) -> dict[str, list[tuple[float, float]]]:
-    """Return what each arm measured in each round. The first round warms up and is left out."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in arms}
-    for number in range(rounds + 1):
-        order = list(arms) if number % 2 else list(reversed(arms))
-        for name in order:
-            measured = arms[name].measure(kind, seconds)
-            if number:
-                found[name].append(measured)
+def compare(
+    arms: dict[str, tuple[Worker, str]], kind: str, item_ids: Sequence[str], rounds: int
+) -> dict[str, list[float]]:
+    """Return what each arm took in each round, for the model that it names, after a tenth as many to warm up."""
+    user_ids = [f"u{number:0{len(item_ids[0]) - 1}}" for number in range(64)]
+    found: dict[str, list[float]] = {name: [] for name in arms}
+    chance = random.Random(1)
+    for number in range(-rounds // 10, rounds):
+        for name in chance.sample(list(arms), len(arms)):
+            worker, model = arms[name]
+            took = worker.measure(
+                json.dumps([kind, model, user_ids, item_ids[REMOVED : REMOVED + 100], KINDS[kind][1]])
+            )
+            if number >= 0:
+                found[name].append(took)
     return found
 
 
-def ratio(values: Sequence[tuple[float, float]], reference: Sequence[tuple[float, float]], column: int) -> str:
-    """Return the median, the lowest and the highest ratio of the rounds as a cell."""
-    ratios = [value[column] / base[column] for value, base in zip(values, reference, strict=True)]
-    return f"{statistics.median(ratios):.3f} ({min(ratios):.2f} to {max(ratios):.2f})"
+def ratio(values: Sequence[float], reference: Sequence[float]) -> str:
+    """Return the median and the quartiles of the ratios of the rounds as a cell."""
+    ratios = [value / base for value, base in zip(values, reference, strict=True)]
+    low, median, high = statistics.quantiles(ratios, n=4)
+    return f"{median:.3f} ({low:.2f} to {high:.2f})"
 
 
 def export(models: Path, n_items: int) -> tuple[Twins, Path]:
@@ -184,12 +127,12 @@ def items(twins: Twins, count: int) -> list[Any]:
 
 
 def time_of(action: Callable[[], object], repeats: int = 5) -> float:
-    """Return the median time of an action in milliseconds."""
+    """Return the median processor time of an action in milliseconds."""
     times = []
     for _ in range(repeats):
-        started = time.perf_counter()
+        started = time.process_time()
         action()
-        times.append(1e3 * (time.perf_counter() - started))
+        times.append(1e3 * (time.process_time() - started))
     return statistics.median(times)
 
 
@@ -243,47 +186,33 @@ def environment_of(revision: str) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(str(folder / top) for top in ("proto", "server"))}
 
 
-def cost_rows(models: Path, without: Path, folder: Path, item_ids: Sequence[str], options: Any) -> Iterator[str]:
+def cost_rows(models: Path, without: Path, item_ids: Sequence[str], options: Any) -> Iterator[str]:
     """Yield a row for each kind of call."""
     with (
-        ServerProcess(without, folder / "before.log", environment=environment_of(options.before)) as before,
-        grpc.insecure_channel(f"127.0.0.1:{before.port}") as before_channel,
-        ServerProcess(without, folder / "without.log") as none,
-        ServerProcess(models, folder / "with.log") as some,
-        grpc.insecure_channel(f"127.0.0.1:{none.port}") as none_channel,
-        grpc.insecure_channel(f"127.0.0.1:{some.port}") as some_channel,
+        Worker(without, {}) as none,
+        Worker(without, {}) as control,
+        Worker(models, {}) as some,
+        Worker(without, environment_of(options.before)) as before,
     ):
-        none_stub, some_stub = map(recommender_pb2_grpc.RecommenderServiceStub, (none_channel, some_channel))
-        arms = {
-            "reference": Arm(none, none_stub, ModelRef(name=PLAIN)),
-            "elsewhere": Arm(some, some_stub, ModelRef(name=PLAIN)),
-            "own": Arm(some, some_stub, ModelRef(name=OVERLAID)),
-        }
+        arms = {"none": (none, PLAIN), "control": (control, PLAIN), "elsewhere": (some, PLAIN), "own": (some, OVERLAID)}
         if options.before:
-            arms["before"] = Arm(
-                before, recommender_pb2_grpc.RecommenderServiceStub(before_channel), ModelRef(name=PLAIN)
-            )
-        for kind in kinds(item_ids):
-            found = compare(arms, kind, options.rounds, options.seconds)
-            rate, cpu = (statistics.median(row[column] for row in found["reference"]) for column in (0, 1))
-            compared = [(arm, "reference") for arm in ("elsewhere", "own")]
+            arms["before"] = (before, PLAIN)
+        for kind, (name, _) in KINDS.items():
+            found = compare(arms, kind, item_ids, options.rounds)
+            cells = [ratio(found[arm], found["none"]) for arm in ("control", "elsewhere", "own")]
             if options.before:
-                compared.append(("reference", "before"))
-            cells = [ratio(found[arm], found[to], column) for arm, to in compared for column in (0, 1)]
-            yield f"| {kind.name} | {rate:,.0f} | {cpu:,.0f} | {' | '.join(cells)} |"
+                cells.append(ratio(found["none"], found["before"]))
+            yield f"| {name} | {statistics.median(found['none']):,.0f} | {' | '.join(cells)} |"
 
 
 def heading(before: str) -> list[str]:
     """Return the sentence and the head of the table of calls."""
-    text = "Ratios to the server without overlays: median of the rounds, lowest and highest."
-    head = (
-        "| call | users/s without overlays | µs of processor time | overlay of another model: throughput | CPU "
-        "| overlay of this model: throughput | CPU |"
-    )
-    rule = "|---|---|---|---|---|---|---|"
+    text = "Ratios of processor time to the process without overlays. The control is a second such process."
+    head = "| call | µs without overlays | control | overlay of another model | overlay of this model |"
+    rule = "|---|---|---|---|---|"
     if before:
-        text += f" The last two columns are the ratios of that server to the one of {before}."
-        head, rule = head + " this code to the code before: throughput | CPU |", rule + "---|---|"
+        text += f" The last column is the ratio of the process without overlays to one of revision {before}."
+        head, rule = head + " this code to the code before |", rule + "---|"
     return [text, "", head, rule]
 
 
@@ -307,12 +236,12 @@ def report(options: Any) -> str:
             shutil.copytree(models, without)
             publish(models, twins.overlay(1, items(twins, ADDED), twins.item_ids[:REMOVED]))
             lines += ["", f"## {n_items:,} items", "", "### Calls", ""]
-            lines += [*heading(options.before), *cost_rows(models, without, folder, twins.item_ids, options)]
+            lines += [*heading(options.before), *cost_rows(models, without, twins.item_ids, options)]
             lines += [
                 "",
                 "### Time to apply",
                 "",
-                "| added items | file | time |",
+                "| added items | file | processor time |",
                 "|---|---|---|",
                 *apply_times(version, twins),
             ]
@@ -334,8 +263,7 @@ def main() -> None:
     """Measure, and print or write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, nargs="+", default=[2000, 20_000], metavar="N", help="sizes of catalogues")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: %(default)s")
-    parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="length of a window")
+    parser.add_argument("--rounds", type=int, default=200, metavar="N", help="default: %(default)s")
     parser.add_argument("--before", default="", metavar="REVISION", help="a revision without overlays to compare with")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the page to this file")
     options = parser.parse_args()
