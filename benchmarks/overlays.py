@@ -3,10 +3,10 @@
     python -m benchmarks.overlays [--items 2000 20000] [--rounds 200] [--before REVISION] [--output PAGE]
 
 The models are random dot products of 64 factors, which take the same time as trained ones. Processes answer calls
-without gRPC and without the response cache: one has no overlay; one has the same two models, one of them with an overlay
-of 100 added and 20 removed items; with --before, one runs an earlier revision, which knows no overlays. Windows of a few
-milliseconds alternate between them, in a new order every time. The figures are processor time, which bounds the
-throughput of a server. The ratios are medians of the rounds, with their quartiles.
+without gRPC and without the response cache: one has no overlay; one has the same two models, one of them with an
+overlay of 100 added and 20 removed items; with --before, one runs an earlier revision, which knows no overlays.
+Windows of a few milliseconds alternate between them, in a new order every time. The figures are processor time, which
+bounds the throughput of a server. The ratios are medians of the rounds, with their quartiles.
 """
 
 from __future__ import annotations
