@@ -246,3 +246,15 @@ def test_a_replaced_item_is_left_out_for_those_who_rated_the_old_one(serve, mode
     assert best(api, include_rated=True)[0] == item_id
     found = api.catalog.SearchItems(catalog_pb2.SearchItemsRequest(query="the new one"), timeout=60).items
     assert [item.item_id for item in found] == [item_id]
+
+
+def test_an_index_of_candidates_finds_added_items_and_no_removed(serve, indexed_version, versions, tmp_path) -> None:
+    pytest.importorskip("faiss")
+    models = tmp_path / "models"
+    twins = Twins(versions.copy(indexed_version, models, "m"))
+    api = serve(models, poll_interval_s=0, approximate=True)
+    user = pb.User(user_id="u0003")
+    plain = best(api, user=user)
+    publish(models, twins.overlay(1, [twins.twin(twins.item_ids[10], "new", bias=100.0)], [plain[1]]))
+    api.server.reload_repository()
+    assert best(api, user=user) == ["new", plain[0], *plain[2:]][:5]
