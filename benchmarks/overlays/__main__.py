@@ -47,7 +47,7 @@ N_USERS = 200
 PLAIN, OVERLAID = "plain", "overlaid"
 
 
-# Kind of call in overlay_worker.py -> its name on the page, and calls in a window.
+# Kind of call in worker.py -> its name on the page, and calls in a window.
 KINDS = {
     "recommend": ("Recommend", 16),
     "batch": ("BatchRecommend of 64 users", 1),
@@ -58,11 +58,11 @@ KINDS = {
 
 
 class Worker:
-    """A process of overlay_worker.py."""
+    """A process of worker.py."""
 
     def __init__(self, models: Path, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("overlay_worker.py"), models],
+            [sys.executable, Path(__file__).with_name("worker.py"), models],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,6 +1,6 @@
-"""Answer calls without gRPC and say what they took: a process of benchmarks/overlays.py.
+"""Answer calls without gRPC and say what they took: a process of `python -m benchmarks.overlays`.
 
-    python benchmarks/overlay_worker.py MODELS
+    python benchmarks/overlays/worker.py MODELS
 
 Each line of standard input is a JSON list: kind, model, user ids, item ids, number of calls. The reply is the processor
 time of one call in microseconds. It uses nothing but the server, so that an earlier revision can run it too.
