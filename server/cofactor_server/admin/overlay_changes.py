@@ -31,11 +31,12 @@ class OverlayChanges:
         if not self._live.overlays.accepts:
             raise RepositoryReadOnly(SIGNED_ONLY)
         with self._changing:
-            self._live.watcher.poll()  # another server may have changed the overlay
+            self._live.watcher.poll()  # the version may have been published just now
             base = self._base(request.name, request.version)
             written = Overlay()
 
             def make(sequences: Collection[int]) -> tuple[int, bytes]:
+                self._live.watcher.poll()  # as the overlay is now that nobody else can change it
                 written.CopyFrom(self._next(base, request, max(sequences, default=0) + 1))
                 return written.sequence, encode_overlay(written)
 

@@ -248,6 +248,24 @@ def test_a_replaced_item_is_left_out_for_those_who_rated_the_old_one(serve, mode
     assert [item.item_id for item in found] == [item_id]
 
 
+def test_a_filter_judges_a_replaced_item_by_what_it_is_now(shared) -> None:
+    api, models, twins = shared
+    old = next(
+        item
+        for item in api.catalog.SearchItems(catalog_pb2.SearchItemsRequest(query="The Film of 20"), timeout=60).items
+        if item.item_id == "i020"
+    )
+    path = publish(models, twins.overlay(3, [twins.twin("i010", "i020", genres=["Fresh"])], ["i020"]))
+    api.server.reload_repository()
+    without_old_genres = pb.ItemFilter(excluded_genres=old.genres)
+    for include_rated in (True, False):
+        found = best(api, page_size=200, filter=without_old_genres, include_rated=include_rated)
+        assert "i020" in found
+    assert "i020" not in best(api, page_size=200, filter=pb.ItemFilter(any_genres=old.genres))
+    path.unlink()
+    api.server.reload_repository()
+
+
 def test_an_index_of_candidates_finds_added_items_and_no_removed(serve, indexed_version, versions, tmp_path) -> None:
     pytest.importorskip("faiss")
     models = tmp_path / "models"

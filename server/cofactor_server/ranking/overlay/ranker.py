@@ -50,7 +50,13 @@ class OverlaidRanker(Ranker):
     def _excluded_rows(self, query: RankingQuery) -> IndexArray:
         """Return the served rows that must not be returned, ascending and unique."""
         excluded = query.excluded_rows
-        return excluded if self._removed is None else self._removed.replace(excluded)
+        if self._removed is None:
+            return excluded
+        served = self._removed.leave_out(excluded)
+        if served is excluded or not (query.exclude_rated and self._removed.has_replacements):
+            return served
+        # Who has rated the old item has rated its replacement. What a filter says of the old one does not count.
+        return np.union1d(served, self._removed.replacements_of(query.user.rated_rows))
 
     def _explore(self, query: RankingQuery, ranking: Ranking) -> Ranking:
         """Return the page of a query from the ranking up to its end."""

@@ -42,16 +42,15 @@ class RemovedRows:
             return rows
         return np.concatenate([rows[:end][~is_removed], rows[end:]])
 
-    def replace(self, rows: IndexArray) -> IndexArray:
-        """Return rows (n,), ascending and unique, with removed items replaced by the added ones of the same ids.
+    @property
+    def has_replacements(self) -> bool:
+        """Return True if an added item has the id of a removed one."""
+        return bool(self._replacements)
 
-        Removed items without such a replacement are left out.
-        """
-        kept = self.leave_out(rows)
-        if kept is rows or not self._replacements:
-            return kept
+    def replacements_of(self, rows: IndexArray) -> IndexArray:
+        """Return the rows (m,) of the added items that have the ids of some removed items, rows (n,)."""
         found = [self._replacements[row] for row in rows.tolist() if row in self._replacements]
-        return np.union1d(kept, np.array(found, dtype=np.int64))
+        return np.array(found, dtype=np.int64)
 
 
 def count_below(rows: IndexArray, n_items: int) -> int:
