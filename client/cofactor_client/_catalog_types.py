@@ -19,11 +19,13 @@ class ServedModel:
         name: the model's name.
         version: its version.
         execution_provider: the ONNX Runtime provider that ran it, such as "CPUExecutionProvider".
+        overlay_sequence: number of the overlay that it was served with; 0 for none.
     """
 
     name: str
     version: str
     execution_provider: str
+    overlay_sequence: int = 0
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,7 @@ class Model:
         events: the events that it learnt from; None for a model that learnt from ratings.
         attributes: the attributes of its items, those that every model has first; empty from servers of 0.1.
         supports_new_items: True if `embed_new_item` works.
+        overlay_sequence: number of the overlay that adds items to the version or removes some; 0 for none.
     """
 
     name: str
@@ -252,6 +255,7 @@ class Model:
     events: ModelEvents | None = None
     attributes: tuple[ItemAttribute, ...] = ()
     supports_new_items: bool = False
+    overlay_sequence: int = 0
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ def recommend_request(
         return_items=options.get("return_items", True),
         min_predicted_rating=options.get("min_predicted_rating"),
         explain_rules=options.get("explain_rules", False),
+        exploration_share=options.get("exploration_share", 0.0),
     )
     add_rules(request, options.get("rules"), options.get("rule_set"))
     if "ranking" in options:

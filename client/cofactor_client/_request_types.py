@@ -168,6 +168,8 @@ class RecommendOptions(TypedDict, total=False):
         rules: rules about the items of the list and their places; also as a message, such as one parsed from ProtoJSON.
         rule_set: name of one of the model's rule sets, in place of `rules`.
         explain_rules: True to say for each item which rules had a say in its place (`ScoredItem.applied_rules`).
+        exploration_share: share of the places of every page, from 0 (the default) to 1, that goes to items which an
+            overlay has added to the model, drawn at random; these results have `is_exploration`.
     """
 
     filter: ItemFilter
@@ -181,3 +183,4 @@ class RecommendOptions(TypedDict, total=False):
     rules: RuleSet | recommender_pb2.RuleSet
     rule_set: str
     explain_rules: bool
+    exploration_share: float

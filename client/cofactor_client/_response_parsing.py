@@ -182,6 +182,7 @@ def _model(model: model_pb2.Model) -> Model:
         events=_model_events(model.events) if model.HasField("events") else None,
         attributes=tuple(map(_item_attribute, model.attributes)),
         supports_new_items=model.supports_new_items,
+        overlay_sequence=model.overlay_sequence,
     )
 
 
@@ -230,7 +231,7 @@ def _time(timestamp: Timestamp) -> datetime:
 
 
 def _served_model(model: model_pb2.ServedModel) -> ServedModel:
-    return ServedModel(model.name, model.version, model.execution_provider)
+    return ServedModel(model.name, model.version, model.execution_provider, model.overlay_sequence)
 
 
 def _item(item: model_pb2.Item) -> Item:
@@ -252,6 +253,7 @@ def _scored_item(scored: recommender_pb2.ScoredItem) -> ScoredItem:
         predicted_rating=scored.predicted_rating if scored.HasField("predicted_rating") else None,
         item=_item(scored.item) if scored.HasField("item") else None,
         applied_rules=tuple(map(_applied_rule, scored.applied_rules)),
+        is_exploration=scored.is_exploration,
     )
 
 

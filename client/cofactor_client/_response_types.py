@@ -35,6 +35,7 @@ class ScoredItem:
         predicted_rating: on the model's scale; None from `similar_items` and from a ranking model.
         item: title and attributes; None with return_items=False.
         applied_rules: the rules that had a say in the place of the item, with explain_rules=True.
+        is_exploration: True if the item has its place because of exploration_share, and not because of its score.
     """
 
     item_id: str
@@ -43,6 +44,7 @@ class ScoredItem:
     # Typed as `Item | Any`, not `Item | None`, so that callers who use the default return_items=True need no check.
     item: Item | Any
     applied_rules: tuple[AppliedRule, ...] = ()
+    is_exploration: bool = False
 
     @property
     def title(self) -> str:

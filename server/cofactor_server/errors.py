@@ -262,13 +262,13 @@ class NoKnownItems(RequestError):
 
 
 class PageTokenExpired(RequestError):
-    """The page token belongs to a model version that is no longer served, or to a rule set that has changed."""
+    """The page token belongs to a model version that is no longer served, or its overlay or rule set has changed."""
 
     code = "FAILED_PRECONDITION"
     reason = "PAGE_TOKEN_EXPIRED"
     remedy = "Start again at the first page."
 
-    def __init__(self, problem: str = "its model version is no longer served") -> None:
+    def __init__(self, problem: str = "its model version is no longer served, or its items have changed") -> None:
         super().__init__(f"page_token: {problem}; start again at the first page", field="page_token")
 
 
@@ -398,14 +398,14 @@ class RateLimited(RequestError):
 
 
 class RepositoryReadOnly(RequestError):
-    """Promote or Rollback (admin API) cannot write to the model repository."""
+    """A call of the admin API cannot write to the model repository."""
 
     code = "FAILED_PRECONDITION"
     reason = "REPOSITORY_READ_ONLY"
-    remedy = "Edit the model's serving.json where the repository is published from."
+    remedy = "Make the change where the repository is published from: edit serving.json, or publish an overlay there."
 
     def __init__(self, problem: str) -> None:
-        super().__init__(f"the model repository cannot be written ({problem}); edit serving.json at its source")
+        super().__init__(f"the model repository cannot be written ({problem}); make the change at its source")
 
 
 class InternalError(RequestError):

@@ -1,17 +1,21 @@
-"""The subcommand `cofactor models`: list versions and move labels through the admin API of a server."""
+"""The subcommand `cofactor models`: list versions, move labels and change overlays, through the admin API."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 from google.protobuf import json_format
 from rich.table import Table
+from rich.text import Text
 
 from cofactor.admin.v1 import admin_pb2, admin_pb2_grpc
+from cofactor.v1.overlay_pb2 import AddedItem
 from cofactor_client._channel import Connection
 from cofactor_client._cli import options
 from cofactor_client._cli.output import Output
@@ -25,8 +29,8 @@ _STATES = {
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add the subcommand and its actions ls, promote and rollback."""
-    models = subparsers.add_parser("models", help="list versions and move labels, through the admin API")
+    """Add the subcommand and its actions ls, promote, rollback and overlay."""
+    models = subparsers.add_parser("models", help="list versions, move labels, change items, through the admin API")
     models.set_defaults(connect=AdminClient, run=run)
     actions = models.add_subparsers(dest="action", required=True, metavar="ACTION")
     connection = argparse.ArgumentParser(add_help=False)
@@ -43,6 +47,21 @@ def add_parser(subparsers: Any) -> None:
     rollback.add_argument("name", metavar="MODEL", help="name of the model")
     for action in (promote, rollback):
         action.add_argument("--label", default="stable", help="default: %(default)s")
+    overlay = actions.add_parser("overlay", help="add items to a version or remove some", parents=[connection])
+    _add_overlay_arguments(overlay)
+
+
+def _add_overlay_arguments(overlay: argparse.ArgumentParser) -> None:
+    overlay.add_argument("name", metavar="MODEL", help="name of the model")
+    overlay.add_argument("--version", metavar="VERSION", default="", help="default: the current version")
+    overlay.add_argument(
+        "--add",
+        metavar="FILE",
+        help='JSON list of items to add, each {"item": {…}, "embedding": {…}} as EmbedNewItem fills it',
+    )
+    for word, help in (("remove", "id of an item to remove"), ("restore", "id of a removed item to serve again")):
+        overlay.add_argument(f"--{word}", metavar="ID", action="append", default=[], help=f"{help}; may be repeated")
+    overlay.add_argument("--reset", action="store_true", help="forget all items that were added and removed before")
 
 
 class AdminClient:
@@ -82,12 +101,52 @@ def run(admin: AdminClient, arguments: argparse.Namespace) -> Output:
         admin.call(admin.stub.Promote, request)
     elif arguments.action == "rollback":
         admin.call(admin.stub.Rollback, admin_pb2.RollbackRequest(name=arguments.name, label=arguments.label))
+    elif arguments.action == "overlay":
+        return _change_overlay(admin, arguments)
     response = admin.call(admin.stub.ListVersions, admin_pb2.ListVersionsRequest())
 
     def tables() -> Iterator[Table]:
         yield from map(_table, response.models)
 
     return Output(json_format.MessageToDict(response, preserving_proto_field_name=True), tables)
+
+
+def _change_overlay(admin: AdminClient, arguments: argparse.Namespace) -> Output:
+    """Run `cofactor models overlay`. Raises UsageError for options that ask for no change or a file that is wrong."""
+    added = read_added_items(Path(arguments.add)) if arguments.add else []
+    if not (added or arguments.remove or arguments.restore or arguments.reset):
+        raise options.UsageError("nothing to change; give --add, --remove, --restore or --reset")
+    request = admin_pb2.UpdateOverlayRequest(
+        name=arguments.name,
+        version=arguments.version,
+        added_items=added,
+        removed_item_ids=arguments.remove,
+        restored_item_ids=arguments.restore,
+        reset=arguments.reset,
+    )
+    response = admin.call(admin.stub.UpdateOverlay, request)
+    counts = f"adds {response.added_count} items and removes {response.removed_count}"
+    text = f"{arguments.name}/{response.version}: overlay {response.sequence} {counts}"
+    return Output(json_format.MessageToDict(response, preserving_proto_field_name=True), lambda: iter([Text(text)]))
+
+
+def read_added_items(path: Path) -> list[AddedItem]:
+    """Return the items in a JSON file. Raises UsageError that names the file and the item at fault."""
+    try:
+        entries = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise options.UsageError(f"--add {path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise options.UsageError(f"--add {path}: is not JSON: {error}") from None
+    if not isinstance(entries, list):
+        raise options.UsageError(f"--add {path}: must be a list of items, each with item and embedding")
+    items = []
+    for index, entry in enumerate(entries):
+        try:
+            items.append(json_format.ParseDict(entry, AddedItem()))
+        except (json_format.ParseError, AttributeError, TypeError) as error:
+            raise options.UsageError(f"--add {path}: item {index}: {' '.join(str(error).split())}") from None
+    return items
 
 
 def _table(model: admin_pb2.ModelVersions) -> Table:

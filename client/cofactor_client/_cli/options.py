@@ -131,6 +131,9 @@ def add_ranking_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--min-rating", metavar="R", type=float, help="leave out items with a lower predicted rating")
     group.add_argument("--include-rated", action="store_true", help="return items that the user has rated, too")
     group.add_argument(
+        "--explore", metavar="0..1", type=float, default=0.0, help="share of the places for items of an overlay"
+    )
+    group.add_argument(
         "--popular-if-unknown", action="store_true", help="recommend for the average user if the user is unknown"
     )
     rules = group.add_mutually_exclusive_group()
@@ -149,6 +152,7 @@ def recommend_options(arguments: argparse.Namespace) -> RecommendOptions:
         diversity=arguments.diversity,
         popularity_penalty=arguments.popularity_penalty,
         unknown_user="popular" if arguments.popular_if_unknown else "error",
+        exploration_share=arguments.explore,
     )
     if arguments.ranking is not None:
         options["ranking"] = arguments.ranking

@@ -19,7 +19,7 @@ from cofactor_server.transport.interceptor import RequestInterceptor
 from cofactor_server.transport.thread_pools import BoundedPool, ThreadPools
 
 _THREADS = 4
-_MAX_MESSAGE_BYTES = 4 * 2**20  # gRPC's default
+_MAX_MESSAGE_BYTES = 16 * 2**20  # an overlay of 10,000 items has about 6 MiB
 _HOST = "127.0.0.1"
 
 
@@ -52,7 +52,7 @@ class AdminServer:
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)],
         )
         add_servicer = admin_pb2_grpc.add_AdminServiceServicer_to_server
-        add_servicer(AdminServicer(live.watcher, live.source, on_reload), self._server)
+        add_servicer(AdminServicer(live, on_reload), self._server)
         _add_channelz(self._server)
         try:
             self.port: int = self._server.add_insecure_port(f"{_HOST}:{port}")

@@ -9,22 +9,22 @@ import grpc
 from cofactor.admin.v1 import admin_pb2
 from cofactor.admin.v1.admin_pb2_grpc import AdminServiceServicer
 from cofactor_server.admin.label_changes import LabelChanges
+from cofactor_server.admin.overlay_changes import OverlayChanges
 from cofactor_server.repository.serving_policy import STABLE, newest_first
-from cofactor_server.repository.sources import ModelSource
-from cofactor_server.repository.watcher import ModelState, ModelWatcher
+from cofactor_server.repository.watcher import ModelState
 from cofactor_server.serving.loaded_version import LoadedVersion
+from cofactor_server.serving.registry import LiveRegistry
 
 
 class AdminServicer(AdminServiceServicer):  # type: ignore[misc] # generated without annotations
     """Serve AdminService: read the watcher's snapshot, and write changes to the repository."""
 
-    def __init__(
-        self, watcher: ModelWatcher[LoadedVersion], source: ModelSource, on_reload: Callable[[], None]
-    ) -> None:
+    def __init__(self, live: LiveRegistry, on_reload: Callable[[], None]) -> None:
         """`on_reload` tells other processes to look for changes."""
-        self._watcher = watcher
+        self._watcher = live.watcher
         self._on_reload = on_reload
-        self._labels = LabelChanges(watcher, source)
+        self._labels = LabelChanges(live.watcher, live.source)
+        self._overlays = OverlayChanges(live)
 
     def ListVersions(  # noqa: N802 (gRPC's name)
         self, _request: admin_pb2.ListVersionsRequest, _context: grpc.ServicerContext
@@ -55,6 +55,14 @@ class AdminServicer(AdminServiceServicer):  # type: ignore[misc] # generated wit
         policy = self._labels.roll_back(request.name, request.label or STABLE)
         self._on_reload()
         return admin_pb2.RollbackResponse(policy=policy)
+
+    def UpdateOverlay(  # noqa: N802
+        self, request: admin_pb2.UpdateOverlayRequest, _context: grpc.ServicerContext
+    ) -> admin_pb2.UpdateOverlayResponse:
+        """See admin.proto."""
+        response = self._overlays.update(request)
+        self._on_reload()
+        return response
 
     def _models(self) -> list[admin_pb2.ModelVersions]:
         return [_model_message(name, state) for name, state in sorted(self._watcher.snapshot.items())]

@@ -36,6 +36,7 @@ COUNTERS = {
         "Recommend requests with rules, by the name of the rule set; (request) for rules in the request itself.",
     ),
     "cofactor_model_loads": ("outcome", "Versions loaded (ready) and refused (refused)."),
+    "cofactor_overlays": ("outcome", "Overlays applied to a version (applied) and refused (refused)."),
     "cofactor_worker_restarts": ("", "Workers restarted after they died."),
 }
 # Gauge name -> (labels, help).
@@ -59,6 +60,10 @@ GAUGES = {
     "cofactor_model_load_timestamp_seconds": (("model", "version"), "When the version was loaded."),
     "cofactor_model_train_timestamp_seconds": (("model", "version"), "When the training of the version ended."),
     "cofactor_model_refused": (("model", "version"), "1 for a version that is not served because it was refused."),
+    "cofactor_overlay_sequence": (
+        ("model", "version"),
+        "Number of the overlay that the version is served with, 0 for none; the lowest of all processes.",
+    ),
     "cofactor_repository_reachable": ((), "0 while the model repository cannot be read."),
     "cofactor_tls_expiry_timestamp_seconds": (
         ("file",),
@@ -77,7 +82,9 @@ _SUMMED = frozenset(
         "cofactor_workers",
     }
 )
-_LOWEST = frozenset({"cofactor_repository_reachable", "cofactor_tls_expiry_timestamp_seconds"})
+_LOWEST = frozenset(
+    {"cofactor_repository_reachable", "cofactor_tls_expiry_timestamp_seconds", "cofactor_overlay_sequence"}
+)
 
 
 class PrometheusCollector(Collector):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
 from cofactor_server.arrays import BoolArray, IndexArray, Int32Array, typed_table
 from cofactor_server.ranking.attribute_columns.column import Value
 from cofactor_server.ranking.attributes import ItemAttributes
-from cofactor_server.repository.string_table import StringTable
 from cofactor_server.repository.version_directory import VersionDirectory
 
 # The same numbers as in the trainer's report, which lists the best and the worst items too.
@@ -20,6 +19,22 @@ FEWEST_RATINGS = 20
 FEWEST_RANKED_ITEMS = 100
 
 Order = Literal["highest_bias", "lowest_bias", "most_rated", "most_informative"]
+
+
+class Titles(Protocol):
+    """The titles of items by row."""
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over all titles, by row."""
+
+    def __getitem__(self, row: int, /) -> str:
+        """Return the title of a row."""
+
+    def byte_lengths(self, rows: slice, /) -> IndexArray:
+        """Return the lengths of some titles in bytes; `rows` has a start and a stop."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +65,7 @@ class Catalogue:
     def __init__(self, directory: VersionDirectory) -> None:
         tables = directory.tables
         self.n_items = int(directory.manifest.item_count)
-        self.titles: StringTable = directory.strings("item_titles")
+        self.titles: Titles = directory.strings("item_titles")
         self.release_years = typed_table(tables, "item_release_years", np.int32)
         self.rating_counts = typed_table(tables, "item_rating_counts", np.int64)
         effect = "item_effect" if "item_effect" in tables else "item_bias"

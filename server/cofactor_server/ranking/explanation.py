@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,13 @@ from cofactor_server.arrays import NO_ROWS, FloatArray, IndexArray, typed_table
 from cofactor_server.ranking.directions import Float64Array
 from cofactor_server.ranking.item_scorer import ItemScorer
 from cofactor_server.ranking.orders import Order
-from cofactor_server.ranking.prediction_parts import ExplanationGraphs, ItemTerms, PredictionParts, PredictionSplitter
+from cofactor_server.ranking.prediction_parts import (
+    ExplainedItem,
+    ExplanationGraphs,
+    ItemTerms,
+    PredictionParts,
+    PredictionSplitter,
+)
 from cofactor_server.ranking.ranker import UserVector
 from cofactor_server.ranking.ranking_contributions import RankingModel, RankingParts, RankingTables
 from cofactor_server.ranking.rating_contributions import DotProductModel
@@ -93,6 +99,7 @@ class Explainer:
         scorer: scores and compares items.
         ranking: the dot product that ranks; None in versions without one.
         prior_mean: (d + 1,) the average user of a dot product that predicts ratings, the bias last; None otherwise.
+        item_of: returns the item of a row.
     """
 
     def __init__(
@@ -102,12 +109,19 @@ class Explainer:
         scorer: ItemScorer,
         ranking: RankingModel | None,
         prior_mean: FloatArray | None,
+        item_of: Callable[[int], ExplainedItem],
     ) -> None:
         self._users = users
         self._splitter = splitter
         self._scorer = scorer
         self._ranking = ranking
         self._prior_mean = prior_mean
+        self._item_of = item_of
+
+    def over(self, graphs: ExplanationGraphs, scorer: ItemScorer, item_of: Callable[[int], ExplainedItem]) -> Explainer:
+        """Return an explainer of the same version over another list of items."""
+        splitter = self._splitter.over(graphs)
+        return Explainer(self._users, splitter, scorer, self._ranking, self._prior_mean, item_of)
 
     def explain(
         self, user: UserVector, history: History, item_row: int, n_contributions: int, order: Order
@@ -116,18 +130,23 @@ class Explainer:
 
         Raises NewUsersUnsupported if that takes fold-ins and the model cannot embed users.
         """
-        average = self._average_user(history)
+        average, item = self._average_user(history), self._item_of(item_row)
         ranking = None
         if self._ranking is not None:
             columns = self._scorer.ranking_columns
+            bias = float(item.factors[-1]) if self._scorer.has_ranking_part else item.bias
             ranking = self._ranking.explain(
-                user.factors[0, columns], average.factors[0, columns], history.item_rows, history.weights, item_row
+                user.factors[0, columns],
+                average.factors[0, columns],
+                history.item_rows,
+                history.weights,
+                (item.factors[columns], bias),
             )
         if self._scorer.has_ranking_part:
-            prediction = self._splitter.split(user, average, history.rated, item_row)
+            prediction = self._splitter.split(user, average, history.rated, item)
             prediction = replace(prediction, contributions=_of_all_items(history, prediction.contributions))
         else:  # in a ranking model the two scores have the same logit
-            prediction, ranking = self._splitter.split(user, average, history, item_row, ranking), None
+            prediction, ranking = self._splitter.split(user, average, history, item, ranking), None
         listed = np.argsort(-np.abs(prediction.contributions), kind="stable")
         if history.both is not None:
             listed = listed[history.both.has_rating[listed]]
@@ -206,7 +225,7 @@ def build_explainer(
     has_effects = "item_effect" in tables
     item_terms = ItemTerms(
         manifest.global_bias,
-        typed_table(tables, "item_effect" if has_effects else "item_bias", np.float32)[: manifest.item_count],
+        typed_table(tables, _effect_table(directory), np.float32)[: manifest.item_count],
         has_effects and manifest.architecture != "dot-product",
     )
     dot_product = _dot_product(directory)
@@ -216,7 +235,20 @@ def build_explainer(
         scorer,
         _ranking_model(directory, scorer.ranking_columns),
         None if dot_product is None or scorer.has_ranking_part else dot_product.prior_mean,
+        items_of(directory),
     )
+
+
+def items_of(directory: VersionDirectory) -> Callable[[int], ExplainedItem]:
+    """Return a function that returns the item of a row of these tables."""
+    factors = typed_table(directory.tables, "item_factors", np.float32)
+    bias = typed_table(directory.tables, "item_bias", np.float32)
+    effect = typed_table(directory.tables, _effect_table(directory), np.float32)
+    return lambda row: ExplainedItem(row, factors[row], float(bias[row]), float(effect[row]))
+
+
+def _effect_table(directory: VersionDirectory) -> str:
+    return "item_effect" if "item_effect" in directory.tables else "item_bias"
 
 
 def _dot_product(directory: VersionDirectory) -> DotProductModel | None:

@@ -75,6 +75,11 @@ class ItemScorer:
         """Return log(rating count + 1) of an item."""
         return float(self._log_popularity[row])
 
+    def cosines(self, direction: FloatArray) -> FloatArray:
+        """Compare every item with a vector of length 1 as SimilarItems does: (m,) -> (n_items,)."""
+        cosines: FloatArray = (self._compared_factors[:-1] @ direction) * self._inverse_norms[:-1]
+        return cosines
+
     def unit_vectors(self, rows: IndexArray) -> FloatArray:
         """Return the vectors that SimilarItems compares, of length 1 or 0: rows (n,) -> (n, m)."""
         return self._compared_factors[rows] * self._inverse_norms[rows, None]

@@ -46,6 +46,23 @@ class PredictionParts:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ExplainedItem:
+    """The item that is explained.
+
+    Attributes:
+        row: its row.
+        factors: (q,), as in the table item_factors.
+        bias: as in the table item_bias.
+        effect: how much users like it regardless of their taste.
+    """
+
+    row: int
+    factors: FloatArray
+    bias: float
+    effect: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ItemTerms:
     """The parts of a logit that are the same for all users.
 
@@ -93,40 +110,49 @@ class PredictionSplitter:
         self._item_terms = item_terms
         self._dot_product = dot_product
 
+    def over(self, graphs: ExplanationGraphs) -> PredictionSplitter:
+        """Return a splitter of the same version that predicts and compares items with other graphs."""
+        return PredictionSplitter(self._users, graphs, self._item_terms, self._dot_product)
+
     def split(
-        self, user: UserVector, average: UserVector, history: History, item_row: int, logit: RankingParts | None = None
+        self,
+        user: UserVector,
+        average: UserVector,
+        history: History,
+        item: ExplainedItem,
+        logit: RankingParts | None = None,
     ) -> PredictionParts:
         """Split the prediction of one item; `average` is the same user without ratings.
 
         `logit` has the parts of the logit of a ranking model. Raises NewUsersUnsupported if the model cannot be split
         exactly and cannot embed users.
         """
-        scores, ratings = self._graphs.predict(user.factors, user.bias, np.array([item_row]))
+        scores, ratings = self._graphs.predict(user.factors, user.bias, np.array([item.row]))
         user_bias = float(self._user_effects(user.factors, user.bias)[0])
         if logit is not None:
             user_bias += logit.of_all_items
             contributions = logit.contributions
         elif self._dot_product is None:
-            contributions = self._leave_out_one_by_one(history, item_row)
+            contributions = self._leave_out_one_by_one(history, item)
         else:
-            contributions = contributions_of_ratings(self._dot_product, user, average, history, item_row)
+            contributions = contributions_of_ratings(self._dot_product, user, average, history, item.factors)
         return PredictionParts(
             score=float(scores[0]),
             global_bias=self._item_terms.global_bias,
             user_bias=user_bias,
-            item_bias=float(self._item_terms.item_effect[item_row]),
-            interaction=self._interaction(float(scores[0]), user_bias, item_row),
-            average_interaction=self._interaction_of(average, item_row),
+            item_bias=item.effect,
+            interaction=self._interaction(float(scores[0]), user_bias, item),
+            average_interaction=self._interaction_of(average, item),
             contributions=contributions,
             predicted_rating=float(ratings[0]),
         )
 
-    def _interaction_of(self, user: UserVector, item_row: int) -> float:
-        logits, _ = self._graphs.predict(user.factors, user.bias, np.array([item_row]))
-        return self._interaction(float(logits[0]), float(self._user_effects(user.factors, user.bias)[0]), item_row)
+    def _interaction_of(self, user: UserVector, item: ExplainedItem) -> float:
+        logits, _ = self._graphs.predict(user.factors, user.bias, np.array([item.row]))
+        return self._interaction(float(logits[0]), float(self._user_effects(user.factors, user.bias)[0]), item)
 
-    def _interaction(self, logit: float, user_bias: float, item_row: int) -> float:
-        return logit - user_bias - float(self._item_terms.item_effect[item_row]) - self._item_terms.global_bias
+    def _interaction(self, logit: float, user_bias: float, item: ExplainedItem) -> float:
+        return logit - user_bias - item.effect - self._item_terms.global_bias
 
     def _user_effects(self, factors: FloatArray, bias: FloatArray) -> FloatArray:
         """Return the part of a logit that depends on the user only: factors (B, d), bias (B,) -> (B,).
@@ -147,30 +173,30 @@ class PredictionSplitter:
         effects: FloatArray = rest.mean(axis=1)
         return effects
 
-    def _leave_out_one_by_one(self, history: History, item_row: int) -> Float64Array:
+    def _leave_out_one_by_one(self, history: History, item: ExplainedItem) -> Float64Array:
         """Return how the interaction drops when each rated item is left out -> (n,), 0 for items not left out."""
         n_rated = len(history.item_rows)
         contributions = np.zeros(n_rated)
         if n_rated == 0:
             return contributions
-        complete = self._interactions(history.item_rows[None], history, item_row)[0]
-        cosines = self._graphs.similarity(np.array([item_row]), history.item_rows)
+        complete = self._interactions(history.item_rows[None], history, item)[0]
+        cosines = self._graphs.similarity(np.array([item.row]), history.item_rows)
         left_out = np.argsort(-cosines, kind="stable")[:MAX_LEFT_OUT]
         for start in range(0, len(left_out), _FOLD_INS_PER_RUN):
             chunk = left_out[start : start + _FOLD_INS_PER_RUN]
             item_rows = np.repeat(history.item_rows[None], len(chunk), axis=0)
             item_rows[np.arange(len(chunk)), chunk] = self._item_terms.n_items  # padding
-            contributions[chunk] = complete - self._interactions(item_rows, history, item_row)
+            contributions[chunk] = complete - self._interactions(item_rows, history, item)
         return contributions
 
-    def _interactions(self, item_rows: IndexArray, history: History, item_row: int) -> Float64Array:
+    def _interactions(self, item_rows: IndexArray, history: History, item: ExplainedItem) -> Float64Array:
         """Fold in a user for each of item_rows (B, N) -> their interactions with one item (B,)."""
         n_users = len(item_rows)
         profile = np.repeat(history.profile, n_users, axis=0)
         ratings = np.repeat(history.ratings[None], n_users, axis=0)
         factors, bias, _ = self._users.fold_in_many(item_rows, ratings, profile)
-        logits, _ = self._graphs.predict(factors, bias, np.full(n_users, item_row))
+        logits, _ = self._graphs.predict(factors, bias, np.full(n_users, item.row))
         effects = self._user_effects(factors, bias)
         return np.array(
-            [self._interaction(float(logit), float(b), item_row) for logit, b in zip(logits, effects, strict=True)]
+            [self._interaction(float(logit), float(b), item) for logit, b in zip(logits, effects, strict=True)]
         )

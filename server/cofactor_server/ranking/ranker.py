@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from cofactor_server.arrays import NO_ROWS, FloatArray, IndexArray, no_rows
+from cofactor_server.arrays import NO_ROWS, BoolArray, FloatArray, IndexArray, no_rows
 from cofactor_server.ranking.diversity import diversify
 from cofactor_server.ranking.filters import ALL_ITEMS, ItemSelection
 from cofactor_server.ranking.item_scorer import ItemScorer
@@ -48,6 +48,19 @@ def always_active() -> bool:
 
 
 @dataclass(slots=True, eq=False)
+class Exploration:
+    """Ask for places on every page for items that an overlay has added.
+
+    Attributes:
+        share: share of the places, above 0 and at most 1.
+        seed: the random numbers follow from it.
+    """
+
+    share: float
+    seed: bytes
+
+
+@dataclass(slots=True, eq=False)
 class TopKQuery:
     """Ask for the k best items of one user, without the excluded rows. 1 <= k <= n_items - len(excluded_rows).
 
@@ -71,12 +84,14 @@ class Ranking:
         scores: (m,) scores that the items are ordered by.
         ratings: (m,) predicted ratings.
         has_more: True if more items follow on the next page.
+        is_exploration: (m,) True for items that have their place by chance; None if there are none.
     """
 
     rows: IndexArray
     scores: FloatArray
     ratings: FloatArray
     has_more: bool = False
+    is_exploration: BoolArray | None = None
 
     def page(self, offset: int, size: int, *, has_more: bool) -> Ranking:
         """Return up to `size` items, from `offset` on."""
@@ -110,6 +125,7 @@ class RankingQuery:
         diversity: weight from 0 to 1 of being unlike the items ranked before.
         min_rating: items with a lower predicted rating are excluded.
         is_active: see TopKQuery.
+        exploration: places for items that an overlay has added; None for no such places.
     """
 
     user: UserVector
@@ -121,6 +137,7 @@ class RankingQuery:
     diversity: float = 0.0
     min_rating: float | None = None
     is_active: Callable[[], bool] = always_active
+    exploration: Exploration | None = None
 
     @property
     def excluded_rows(self) -> IndexArray:
@@ -162,7 +179,7 @@ class Ranker:
     def __init__(self, top_k: TopK, scorer: ItemScorer) -> None:
         self._top_k = top_k
         self._scorer = scorer
-        self._n_items = scorer.n_items
+        self._n_served = scorer.n_items  # items that a user without ratings may get
 
     def rank(self, query: RankingQuery) -> Ranking:
         """Return one page of one user's ranking."""
@@ -171,7 +188,7 @@ class Ranker:
         top = self._top_k_query(query)
         if top is None:
             return EMPTY_RANKING
-        return self._page(query, self._top_k.find(top), self._n_items - len(top.excluded_rows))
+        return self._page(query, self._top_k.find(top), self._n_served - len(top.excluded_rows))
 
     def rank_many(self, queries: Sequence[RankingQuery]) -> list[Ranking]:
         """Return one page for each query. Queries over the whole catalogue share runs of the engine."""
@@ -186,7 +203,7 @@ class Ranker:
                 shared.append((position, top))
         found = self._top_k.find_many([top for _, top in shared])
         for (position, top), ranking in zip(shared, found, strict=True):
-            rankings[position] = self._page(queries[position], ranking, self._n_items - len(top.excluded_rows))
+            rankings[position] = self._page(queries[position], ranking, self._n_served - len(top.excluded_rows))
         return rankings
 
     @staticmethod
@@ -199,8 +216,8 @@ class Ranker:
 
     def _top_k_query(self, query: RankingQuery) -> TopKQuery | None:
         """Return the query for the whole catalogue, or None if no items are left for this page."""
-        excluded = query.excluded_rows
-        available = self._n_items - len(excluded)
+        excluded = self._excluded_rows(query)
+        available = self._n_served - len(excluded)
         if available <= query.offset:
             return None
         # With a minimum rating, one more item tells if there is a next page.
@@ -209,10 +226,8 @@ class Ranker:
 
     def _rank_selected(self, query: RankingQuery) -> Ranking:
         """Score every item that may be returned and rank the best."""
-        rows = query.selection.allowed_rows
-        if rows is None:
-            rows = np.arange(self._n_items)
-        excluded = query.excluded_rows
+        rows = self._served_rows(query.selection.allowed_rows)
+        excluded = self._excluded_rows(query)
         rows = without(rows, excluded)
         if len(rows) == 0:
             return EMPTY_RANKING
@@ -222,6 +237,14 @@ class Ranker:
             rows, scores, ratings = rows[passed], scores[passed], ratings[passed]
         best = best_positions(scores, query.depth)
         return self._page(query, Ranking(rows, scores, ratings).take(best), len(rows))
+
+    def _served_rows(self, rows: IndexArray | None) -> IndexArray:
+        """Return those of the rows that are served, ascending; None stands for the whole catalogue."""
+        return np.arange(self._n_served) if rows is None else rows
+
+    def _excluded_rows(self, query: RankingQuery) -> IndexArray:
+        """Return the served rows that must not be returned, ascending and unique."""
+        return query.excluded_rows
 
     def _page(self, query: RankingQuery, ranking: Ranking, n_available: int) -> Ranking:
         if query.min_rating is not None:

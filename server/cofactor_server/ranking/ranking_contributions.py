@@ -106,11 +106,17 @@ class RankingModel:
         self._tables = tables
 
     def explain(
-        self, user: FloatArray, average: FloatArray, item_rows: IndexArray, ratings: FloatArray, item_row: int
+        self,
+        user: FloatArray,
+        average: FloatArray,
+        item_rows: IndexArray,
+        ratings: FloatArray,
+        explained: tuple[FloatArray, float],
     ) -> RankingParts:
         """Split the logit of an item by what each rated item contributes.
 
-        user (r,), average (r,) the same user without ratings, item_rows (n,) the rated items, ratings (n,).
+        user (r,), average (r,) the same user without ratings, item_rows (n,) the rated items, ratings (n,),
+        explained: the item's factors (r,) and its bias.
 
         The contributions of users who were folded in are exact. The trained row of a known user is not quite the sum of
         the terms of the fold-in: the rest is split into small multiples of the same directions, as if the ratings had
@@ -120,7 +126,8 @@ class RankingModel:
         what a user adds for all items alike does not change the order.
         """
         tables, space = self._tables, self._space
-        item = tables.item_factors[item_row].astype(np.float64)
+        item_factors, item_bias = explained
+        item = item_factors.astype(np.float64)
         mean: Float64Array = average.astype(np.float64)
         change = user.astype(np.float64) - mean
         distance = item - space.centre
@@ -132,7 +139,7 @@ class RankingModel:
             multiples = weights + split_vector(rest, directions)
         contributions = (directions @ (space.root.T @ distance)) * multiples
         return RankingParts(
-            average=float(item @ mean) + float(tables.item_bias[item_row]),
+            average=float(item @ mean) + item_bias,
             of_all_items=float(space.centre @ change),
             contributions=contributions,
             unexplained=float(distance @ change - contributions.sum()),

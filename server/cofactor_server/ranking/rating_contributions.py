@@ -38,9 +38,9 @@ class DotProductModel:
 
 
 def contributions_of_ratings(
-    model: DotProductModel, user: UserVector, average: UserVector, history: History, item_row: int
+    model: DotProductModel, user: UserVector, average: UserVector, history: History, item_factors: FloatArray
 ) -> Float64Array:
-    """Return what each rated item contributes to the user's interaction with an item -> (n,).
+    """Return what each rated item contributes to the user's interaction with an item of factors (q,) -> (n,).
 
     The fold-in finds the user row x that minimises the squared errors of the ratings plus the distance from the prior's
     mean m, the average user. At x, H (x - m) = sum over ratings of a w (e + w a.(x - m)), where a are the rated item's
@@ -65,7 +65,7 @@ def contributions_of_ratings(
     # Measured by the prior, so that every coordinate counts by how much users differ in it.
     root = np.linalg.cholesky(model.prior_precision.astype(np.float64))
     pull += split_vector((x - mean - directions.T @ pull) @ root, directions @ root)
-    target = np.append(model.item_factors[item_row], 0.0).astype(np.float64)
+    target = np.append(item_factors[: model.item_factors.shape[1]], 0.0).astype(np.float64)
     contributions: Float64Array = (directions @ target) * pull
     return contributions
 

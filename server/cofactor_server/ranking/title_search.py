@@ -7,9 +7,12 @@ import unicodedata
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from cofactor_server.arrays import NO_ROWS, IndexArray
 from cofactor_server.ranking.catalogue import Catalogue
+
+Int8Array = npt.NDArray[np.int8]
 
 _NOT_A_WORD = re.compile(r"[^\w\n]|_")
 _SPACES = re.compile(r" +")
@@ -45,16 +48,20 @@ class TitleSearch:
         Titles that equal the query (the year may be left out) come first, then titles that contain all its words in
         full, then the others; within these by rating count, then by row. A query without words finds nothing.
         """
+        rows, rank = self.find_matches(query)
+        return rows[np.lexsort((rows, -self._catalogue.rating_counts[rows], rank))]
+
+    def find_matches(self, query: str) -> tuple[IndexArray, Int8Array]:
+        """Return the rows of these titles, ascending, and how each matches: 0 if it equals the query, 1, or 2."""
         words = normalize(query).split()
         if not words:
-            return NO_ROWS
+            return NO_ROWS, np.zeros(0, dtype=np.int8)
         rows = self._rows_with_all([f" {word}" for word in words])
         has_whole_words = np.isin(rows, self._rows_with_all([f" {word} " for word in words]), assume_unique=True)
         is_title = np.zeros(len(rows), dtype=bool)
         for position in np.flatnonzero(has_whole_words):
             is_title[position] = self._is_title(int(rows[position]), words)
-        rank = 2 - has_whole_words.astype(np.int8) - is_title.astype(np.int8)
-        return rows[np.lexsort((rows, -self._catalogue.rating_counts[rows], rank))]
+        return rows, 2 - has_whole_words.astype(np.int8) - is_title.astype(np.int8)
 
     def _rows_with_all(self, needles: list[str]) -> IndexArray:
         """Return the rows whose line contains every needle, ascending."""

@@ -70,6 +70,19 @@ class History:
         has_rating = self.both.has_rating
         return History(self.item_rows[has_rating], self.ratings[has_rating], self.profile)
 
+    def set_aside(self, first_row: int) -> History:
+        """Return the history with the items from a row on only left out, like those of negative events."""
+        is_used = self.item_rows < first_row
+        if is_used.all():
+            return self
+        return History(
+            self.item_rows[is_used],
+            self.ratings[is_used],
+            self.profile,
+            np.union1d(self.negative_rows, self.item_rows[~is_used]),
+            None if self.both is None else RatingsAndEvents(self.both.has_rating[is_used], self.both.weights[is_used]),
+        )
+
     @property
     def weights(self) -> FloatArray:
         """Return what the order of items is folded in from, (n,): weights of events, or ratings."""

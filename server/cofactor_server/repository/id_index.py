@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from cofactor_server.repository.string_table import StringTable
 
 
@@ -13,12 +15,14 @@ class IdIndex:
     Attributes:
         ids: the id of each row.
         row: function that returns the row of an id, or None for an unknown id.
+        evidence_row: the same for what a user has rated, which may be an item that is not served any more.
     """
 
     def __init__(self, table: StringTable) -> None:
-        self.ids: list[str] = table.strings()
+        self.ids: Sequence[str] = table.strings()
         self._rows: dict[str, int] = dict(zip(self.ids, range(len(self.ids)), strict=True))
-        self.row = self._rows.get
+        self.row: Callable[[str], int | None] = self._rows.get
+        self.evidence_row: Callable[[str], int | None] = self._rows.get
         if len(self._rows) != len(self.ids) or "" in self._rows:
             raise ValueError("ids are repeated or empty")
 

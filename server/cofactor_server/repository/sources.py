@@ -20,6 +20,7 @@ from cofactor_server.repository.listing import (
     list_models,
 )
 from cofactor_server.repository.locked_folder import lock_folder
+from cofactor_server.repository.overlays.folders import LocalOverlays, OverlayFolders, RemoteOverlays
 from cofactor_server.repository.rule_sets import RULES
 from cofactor_server.repository.serving_policy import PolicyError
 
@@ -36,6 +37,10 @@ _REMOTE_FILE_STATE = (
 
 class ModelSource(Protocol):
     """A model repository. Every method raises OSError if the repository cannot be reached."""
+
+    @property
+    def overlays(self) -> OverlayFolders:
+        """Return the overlays of the versions."""
 
     def list_versions(self) -> RepositoryListing:
         """List the complete versions. One that cannot be read is listed as such and does not hide the others."""
@@ -75,6 +80,7 @@ class LocalSource:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._ignored = IgnoredEntries()
+        self.overlays: OverlayFolders = LocalOverlays(root)
 
     def list_versions(self) -> RepositoryListing:
         """List the complete versions."""
@@ -178,6 +184,9 @@ class RemoteFileSystem(Protocol):
     def get_file(self, rpath: str, lpath: str) -> None:
         """Download a file."""
 
+    def rm_file(self, path: str) -> None:
+        """Remove a file."""
+
 
 class RemoteSource:
     """Model repository at an fsspec address.
@@ -189,11 +198,29 @@ class RemoteSource:
         self._filesystem = filesystem
         self._root = PurePosixPath(root)
         self._ignored = IgnoredEntries()
+        self.overlays: OverlayFolders = RemoteOverlays(self, self._root)
 
     def list_versions(self) -> RepositoryListing:
         """List the complete versions."""
         self._filesystem.invalidate_cache()
         return list_models(self._root, self._folders, lambda folder: dict(self._files(folder)))
+
+    def file_states(self, folder: PurePosixPath) -> dict[str, str]:
+        """Return the name and the state of every file in a folder, as it is now."""
+        self._filesystem.invalidate_cache()
+        return dict(self._files(folder))
+
+    def read_file(self, path: PurePosixPath) -> bytes:
+        """Return the content of a file."""
+        return self._filesystem.cat_file(str(path))
+
+    def write_file(self, path: PurePosixPath, content: bytes) -> None:
+        """Write a file."""
+        self._filesystem.pipe_file(str(path), content)
+
+    def remove_file(self, path: PurePosixPath) -> None:
+        """Remove a file."""
+        self._filesystem.rm_file(str(path))
 
     def _files(self, folder: PurePosixPath) -> list[tuple[str, str]]:
         """Return the name and the state of every file in a folder."""

@@ -77,17 +77,20 @@ class ModelWatcher(Generic[V]):
         copies: Path,
         on_swap: Callable[[Snapshot[V]], None] | None = None,
         check_rules: RuleCheck = accept_all,
+        after_poll: Callable[[], None] = lambda: None,
     ) -> None:
         """Watch `source` without polling yet.
 
         load, copies: as VersionLoader describes them.
         on_swap: called with each new snapshot.
         check_rules: checks the rule sets of rules.json.
+        after_poll: called at the end of every poll that could read the repository.
         """
         self._source = source
         self._loader = VersionLoader(source, load, copies)
         self._on_swap = on_swap
         self._check_rules = check_rules
+        self._after_poll = after_poll
         self._polling = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -138,6 +141,7 @@ class ModelWatcher(Generic[V]):
                     _LOGGER.exception("following model %s failed; its loaded versions are still served", name)
             for name in self.snapshot.keys() - listing.keys():
                 _LOGGER.warning("model %s is no longer in the repository; it is served until the server restarts", name)
+            self._after_poll()
 
     def remove_stale_copies(self) -> None:
         """Remove old private copies that a killed server left behind."""

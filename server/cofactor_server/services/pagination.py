@@ -56,7 +56,7 @@ class PageToken:
     Attributes:
         offset: number of results before the page.
         fingerprint: fingerprint of the request without its token.
-        version_key: the model version, "name/version".
+        version_key: the model version, "name/version", and its overlay, "name/version+sequence".
         rules_digest: digest of the named rule set of the list; empty if it has none.
     """
 
@@ -85,7 +85,7 @@ class RequestedPage:
     def next_token(self, page_size: int) -> str:
         """Return the token of the next page."""
         fingerprint = request_fingerprint(self.request_key)
-        return encode_token(self.offset + page_size, fingerprint, self.version.key, self.rules_digest)
+        return encode_token(self.offset + page_size, fingerprint, self.version.page_key, self.rules_digest)
 
     def cut(self, rows: Rows, page_size: int) -> tuple[Rows, str]:
         """Return this page of a whole list of rows, and the token of the next page ("" on the last page)."""

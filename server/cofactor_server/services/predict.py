@@ -36,7 +36,7 @@ def predict(registry: ModelRegistry, parser: RequestParser, request: PredictRequ
         errors = {index: errors.get(index, error) for index in range(n_entries)}  # without the user every entry fails
     else:
         if is_known.any():
-            ratings[is_known] = version.engine.predict(factors, bias, pairs.item_rows[is_known])[1]
+            ratings[is_known] = version.predictor.predict(factors, bias, pairs.item_rows[is_known])[1]
     return PredictResponse(
         ratings=ratings.tolist(),
         errors=[entry_error_message(index, error) for index, error in errors.items()],

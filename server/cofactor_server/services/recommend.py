@@ -9,7 +9,7 @@ from cofactor.v1.recommender_pb2 import RecommendRequest, User
 from cofactor_server.errors import InvalidField, RatingsUnsupported, RequestError
 from cofactor_server.observability.counters import Metrics
 from cofactor_server.ranking.orders import Order
-from cofactor_server.ranking.ranker import Ranking, RankingQuery, UserVector, always_active
+from cofactor_server.ranking.ranker import Exploration, Ranking, RankingQuery, UserVector, always_active
 from cofactor_server.services.pagination import RequestedPage, find_page
 from cofactor_server.services.parsing.checks import check_number
 from cofactor_server.services.parsing.filters import UNFILTERED, ParsedFilter
@@ -129,6 +129,9 @@ class RecommendPipeline:
         diversity = request.diversity and check_number(request.diversity, "diversity", 0, 1)
         item_filter = self._parser.filters.parse(version, request.filter) if request.HasField("filter") else UNFILTERED
         vector = self._parse_user(version, user, request.unknown_user_policy)
+        exploration = None
+        if request.exploration_share:
+            exploration = parse_exploration(request.exploration_share, page)
         query = RankingQuery(  # positional: keyword arguments cost a microsecond
             vector,
             page.offset,
@@ -139,6 +142,7 @@ class RecommendPipeline:
             diversity,
             _min_rating(version, request),
             is_active,
+            exploration,
         )
         is_cacheable = version.response_cache.is_on and not vector.is_fallback and user.HasField("user_id")
         return ParsedRequest(page, query, item_filter, request.return_items, is_cacheable)
@@ -197,6 +201,13 @@ def parse_order(version: LoadedVersion, user: UserVector, ranking: int, penalty:
     if penalty:
         return orders.penalised(order, check_number(penalty, "popularity_penalty", 0, LARGEST_PENALTY))
     return order
+
+
+def parse_exploration(share: float, page: RequestedPage) -> Exploration:
+    """Return the places for added items; raises InvalidField."""
+    share = check_number(share, "exploration_share", 0, 1)
+    seed = page.request_key + b"%d" % page.version.overlay_sequence
+    return Exploration(round(share, 6), seed)  # a float of 32 bits is not quite the number that the caller wrote
 
 
 def _min_rating(version: LoadedVersion, request: RecommendRequest) -> float | None:

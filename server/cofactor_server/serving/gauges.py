@@ -45,6 +45,9 @@ class ServingGauges:
                 gauges["cofactor_model_load_timestamp_seconds"].append((labels, loaded.load_time))
                 trained = float(manifest.train_time.seconds)
                 gauges["cofactor_model_train_timestamp_seconds"].append((labels, trained))
+                overlay = self._live.overlays.overlay_of(loaded.value.key)
+                sequence = 0 if overlay is None else overlay.sequence
+                gauges["cofactor_overlay_sequence"].append((labels, float(sequence)))
                 _add_device_gauges(gauges, labels, loaded.value)
             for version in state.refused:
                 gauges["cofactor_model_refused"].append(({"model": model, "version": version}, 1.0))

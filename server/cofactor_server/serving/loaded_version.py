@@ -22,12 +22,12 @@ from cofactor_server.ranking.catalogue import Catalogue
 from cofactor_server.ranking.event_weights import EventWeights
 from cofactor_server.ranking.explanation import build_explainer
 from cofactor_server.ranking.filters import ItemFilters
-from cofactor_server.ranking.item_scorer import ItemScorer
+from cofactor_server.ranking.item_scorer import ItemScorer, Predictor
 from cofactor_server.ranking.new_items.attribute_encoder import ItemFeatureEncoder
 from cofactor_server.ranking.new_items.fold_in import NewItems
 from cofactor_server.ranking.orders import Orders
 from cofactor_server.ranking.profile_encoder import ProfileEncoder
-from cofactor_server.ranking.ranker import Ranker
+from cofactor_server.ranking.ranker import Ranker, TopK
 from cofactor_server.ranking.rules.compiled_rules import CompiledRules
 from cofactor_server.ranking.rules.ruled_ranker import RuledRanker
 from cofactor_server.ranking.rules.score_unit import ScoreUnits
@@ -35,6 +35,7 @@ from cofactor_server.ranking.similar_items import SimilarItems
 from cofactor_server.ranking.title_search import TitleSearch
 from cofactor_server.ranking.user_vectors import UserVectors
 from cofactor_server.repository.id_index import IdIndex
+from cofactor_server.repository.overlays.tables import AddedTables
 from cofactor_server.repository.version_directory import VersionDirectory
 from cofactor_server.serving.attribute_messages import attribute_message
 from cofactor_server.serving.item_map import read_item_map
@@ -50,6 +51,12 @@ class LoadedVersion:
 
     Attributes:
         key: "name/version".
+        page_key: names in page tokens the version and the overlay that it is served with.
+        overlay_sequence: number of that overlay, 0 for none.
+        n_foldable_items: items that a new user may be folded in from: rows from this one on belong to added items.
+        config: the settings of the server.
+        directory: manifest and tables.
+        added_tables: makes the tables of items that an overlay adds.
         manifest: the manifest of the version directory.
         predicts_ratings: True if the model was trained to predict ratings.
         event_weights: the weights of events; None if the model learnt from ratings. A version that predicts ratings
@@ -57,6 +64,9 @@ class LoadedVersion:
         orders: the orders in which it can rank.
         coalesces_calls: True if calls should share runs before they have a thread; see TopKChoice.
         engine: runs the ONNX graphs.
+        predictor: predicts the ratings of all items that are served.
+        scorer: scores and compares single items.
+        top_k: finds the best items of the catalogue.
         user_ids: maps user ids to rows and back.
         item_ids: maps item ids to rows and back.
         catalogue: titles, genres, years, counts and biases of the items.
@@ -93,7 +103,11 @@ class LoadedVersion:
         """
         manifest = self.manifest = directory.manifest
         n_items = int(manifest.item_count)
-        self.key = directory.label
+        self.key = self.page_key = directory.label
+        self.overlay_sequence = 0
+        self.n_foldable_items = n_items
+        self.config, self.directory = config, directory
+        self.added_tables = AddedTables(directory)
         self.predicts_ratings = manifest.objective == "rating"
         self.event_weights = EventWeights(manifest.events) if manifest.HasField("events") else None
         self.orders = Orders(manifest)
@@ -123,15 +137,17 @@ class LoadedVersion:
         self.item_feature_encoder = ItemFeatureEncoder(manifest.item_features)
         self.new_items = NewItems(self.engine, int(manifest.user_count))
 
-        scorer = ItemScorer(self.engine, directory.tables, manifest.ranking_factor_count)
-        choice = choose_top_k(directory, self.engine, scorer, self.orders.known[0], config)
+        self.predictor: Predictor = self.engine
+        self.scorer = ItemScorer(self.engine, directory.tables, manifest.ranking_factor_count)
+        choice = choose_top_k(directory, self.engine, self.scorer, self.orders.known[0], config)
         self.coalesces_calls = choice.coalesces_calls
-        self.ranker = Ranker(choice.top_k, scorer)
-        self.ruled_ranker = RuledRanker(self.ranker, scorer)
-        self.score_units = ScoreUnits(self.users, scorer, int(manifest.user_count))
+        self.top_k: TopK = choice.top_k
+        self.ranker = Ranker(self.top_k, self.scorer)
+        self.ruled_ranker = RuledRanker(self.ranker, self.scorer)
+        self.score_units = ScoreUnits(self.users, self.scorer, int(manifest.user_count))
         self.compiled_rules = CompiledRules(n_items)
         self.similar_items = SimilarItems(self.engine, n_items)
-        self.explainer = build_explainer(directory, self.users, self.engine, scorer)
+        self.explainer = build_explainer(directory, self.users, self.engine, self.scorer)
 
         self.served_model = model_pb2.ServedModel(
             name=manifest.name, version=manifest.version, execution_provider=self.engine.providers[0]

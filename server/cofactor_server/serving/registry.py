@@ -29,6 +29,7 @@ from cofactor_server.repository.sources import open_source
 from cofactor_server.repository.version_directory import open_version_directory, verify_manifest_checksum
 from cofactor_server.repository.watcher import ModelState, ModelWatcher, Snapshot
 from cofactor_server.serving.loaded_version import LoadedVersion
+from cofactor_server.serving.overlay_follower import OverlayFollower
 
 VersionState = ModelState[LoadedVersion]
 
@@ -43,15 +44,25 @@ class ModelRegistry:
         coalesces_calls: True if all versions are served best by coalescing the calls that arrive together.
     """
 
-    def __init__(self, states: Mapping[str, VersionState], default_name: str) -> None:
+    def __init__(
+        self,
+        states: Mapping[str, VersionState],
+        default_name: str,
+        overlaid: Mapping[str, LoadedVersion] | None = None,
+    ) -> None:
+        """`overlaid` has the versions that are served with an overlay, by key."""
         self.default_name = default_name
+        overlaid = overlaid or {}
         self._routings = {name: state.routing for name, state in states.items() if state.routing is not None}
         self._rule_sets = {name: state.rule_sets for name, state in states.items()}
         self.has_shadows = any(routing.shadows for routing in self._routings.values())
         self.versions = {
-            name: [loaded.value for loaded in state.loaded.values()] for name, state in states.items() if state.loaded
+            name: [overlaid.get(loaded.value.key, loaded.value) for loaded in state.loaded.values()]
+            for name, state in states.items()
+            if state.loaded
         }
         self._by_key = {version.key: version for versions in self.versions.values() for version in versions}
+        self._by_page_key = {version.page_key: version for version in self._by_key.values()}
         self.coalesces_calls = not self.has_shadows and all(v.coalesces_calls for v in self._by_key.values())
         self._current = {name: self._by_key[f"{name}/{routing.current}"] for name, routing in self._routings.items()}
         self._descriptions = {key: self._describe(version) for key, version in self._by_key.items()}
@@ -60,9 +71,9 @@ class ModelRegistry:
             for name, state in states.items()
         }
 
-    def get(self, key: str) -> LoadedVersion | None:
-        """Return the version "name/version", or None if it is not loaded."""
-        return self._by_key.get(key)
+    def get(self, page_key: str) -> LoadedVersion | None:
+        """Return the version with this page_key, or None if it is not loaded or has another overlay now."""
+        return self._by_page_key.get(page_key)
 
     def rule_set(self, model: str, name: str) -> NamedRuleSet:
         """Return a rule set of a model; raises RuleSetNotFound."""
@@ -166,9 +177,9 @@ class LiveRegistry:
         self._private_folder = None if config.copies else open_process_folder("")
         copies = self._private_folder.path if self._private_folder else Path(config.copies)
         self.source = open_source(str(config.models))
-        self.watcher = ModelWatcher(
-            self.source, _counted(_loader(config, device_failure), metrics), copies, self._swap, check_rules
-        )
+        self.overlays = OverlayFollower(self.source.overlays, metrics, accepts=not config.require_signature)
+        load = _counted(_loader(config, device_failure), metrics)
+        self.watcher = ModelWatcher(self.source, load, copies, self._swap, check_rules, self._follow_overlays)
         self._default_name = config.model
         self.current = ModelRegistry({}, "")
         self.watcher.poll()
@@ -187,8 +198,17 @@ class LiveRegistry:
             self._private_folder.close()
 
     def _swap(self, snapshot: Snapshot[LoadedVersion]) -> None:
+        # With its overlay from the start, or a new version would show items for a moment that are removed.
+        self.overlays.follow(snapshot)
+        self._publish(snapshot)
+
+    def _follow_overlays(self) -> None:
+        if self.overlays.follow(self.watcher.snapshot):
+            self._publish(self.watcher.snapshot)
+
+    def _publish(self, snapshot: Snapshot[LoadedVersion]) -> None:
         # Without --model, the first model by name serves until _check_default has chosen one.
-        self.current = ModelRegistry(snapshot, self._default_name or min(snapshot))
+        self.current = ModelRegistry(snapshot, self._default_name or min(snapshot), self.overlays.versions)
 
     def _check_default(self, config: ServerConfig) -> None:
         if self.watcher.repository_error:

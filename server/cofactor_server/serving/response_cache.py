@@ -47,6 +47,12 @@ class ResponseCache:
         except KeyError:  # not cached, or evicted by another thread just now
             return None
 
+    def clear(self) -> None:
+        """Evict every response."""
+        with self._resizing:
+            self._responses.clear()
+            self._n_bytes = 0
+
     def put(self, key: Key, response: bytes) -> None:
         """Cache a response and evict the least recently used ones. Responses over max_bytes are not cached."""
         size = _size(key, response)

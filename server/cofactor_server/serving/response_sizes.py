@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 
 import numpy as np
 
@@ -21,6 +22,8 @@ _RESULT_OVERHEAD = 5 + 5 + 5
 _ITEM_OVERHEAD = 11 + 5 + 5
 # Applied rules of a result: 16 boosts, 8 guarantees and a cap at most, with names of 64 bytes.
 _EXPLANATION_BYTES = 25 * 80 + 5
+# Tag and value of ScoredItem.is_exploration, which only versions with an overlay set.
+_EXPLORATION_MARK = 2
 _ROWS_AT_A_TIME = 1 << 18
 
 
@@ -33,8 +36,21 @@ class ResponseSizes:
 
     def __init__(self, item_ids: StringTable, catalogue: Catalogue, max_page_size: int, limit: int) -> None:
         """`limit` is the largest response in bytes."""
-        self._limit = limit
-        self._plain, self._with_item = _largest_pages(item_ids, catalogue, max_page_size)
+        self._limit, self._max_page_size = limit, max_page_size
+        self._use(*_largest_items(item_ids, catalogue, max_page_size))
+
+    def with_items_of(self, added: ResponseSizes) -> ResponseSizes:
+        """Return the upper bounds for the items of both catalogues together."""
+        joined = copy(self)
+        pairs = ((self._plain, added._plain), (self._with_item, added._with_item))
+        sizes = (np.concatenate([np.diff(totals) for totals in pair]) + _EXPLORATION_MARK for pair in pairs)
+        joined._use(*(_largest(both, self._max_page_size) for both in sizes))
+        return joined
+
+    def _use(self, plain: IndexArray, with_item: IndexArray) -> None:
+        """Take the sizes of the largest items, largest first, in the results without and with items."""
+        limit, max_page_size = self._limit, self._max_page_size
+        self._plain, self._with_item = _running_total(plain), _running_total(with_item)
         fits = np.flatnonzero(self._with_item <= limit)
         is_never_exceeded = len(fits) == len(self._with_item)
         self.safe_page_size = max_page_size if is_never_exceeded else int(fits[-1]) if len(fits) else 0
@@ -72,8 +88,8 @@ class ResponseSizes:
             )
 
 
-def _largest_pages(item_ids: StringTable, catalogue: Catalogue, max_page_size: int) -> tuple[IndexArray, IndexArray]:
-    """Return the largest size of a response by its number of results, without and with items, each (m + 1,)."""
+def _largest_items(item_ids: StringTable, catalogue: Catalogue, max_page_size: int) -> tuple[IndexArray, IndexArray]:
+    """Return the sizes of the largest results, largest first, without and with items, each (m,)."""
     plain, with_item = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     for start in range(0, catalogue.n_items, _ROWS_AT_A_TIME):
         rows = slice(start, min(start + _ROWS_AT_A_TIME, catalogue.n_items))
@@ -83,7 +99,7 @@ def _largest_pages(item_ids: StringTable, catalogue: Catalogue, max_page_size: i
         items += attribute_sizes(catalogue.attributes, rows)
         plain = _largest(np.concatenate([plain, ids + _RESULT_OVERHEAD]), max_page_size)
         with_item = _largest(np.concatenate([with_item, ids + items + _RESULT_OVERHEAD]), max_page_size)
-    return _running_total(plain), _running_total(with_item)
+    return plain, with_item
 
 
 def _largest(sizes: IndexArray, count: int) -> IndexArray:

@@ -8,13 +8,16 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+from google.protobuf import json_format
 
+from cofactor_client import Client
 from cofactor_client.__main__ import main
 from cofactor_server.admin.server import AdminServer
 from cofactor_server.config import ServerConfig
 from cofactor_server.security.authentication import Authenticator
 from cofactor_server.security.static_tokens import StaticTokens
 from cofactor_server.server import create_server
+from tests.support.overlays import Twins
 
 
 @pytest.fixture
@@ -25,7 +28,8 @@ def admin_server(dot_version, tmp_path):
     config = ServerConfig(models=str(models), port=0, provider="cpu", drain_delay_s=0, poll_interval_s=0)
     with create_server(config) as server:
         server.admin = AdminServer(server._live, None, 0)
-        yield SimpleNamespace(models=models, live=server._live, address=f"127.0.0.1:{server.admin.port}")
+        address = f"127.0.0.1:{server.admin.port}"
+        yield SimpleNamespace(models=models, live=server._live, address=address, port=server.port)
 
 
 def test_ls_lists_versions_and_promote_moves_a_label(admin_server, capsys) -> None:
@@ -61,12 +65,55 @@ def test_an_action_that_the_server_rejects_exits_with_1(admin_server, capsys) ->
     assert "NOT_FOUND" in capsys.readouterr().err
 
 
+def test_overlay_adds_items_from_a_file_removes_and_restores(admin_server, tmp_path, capsys) -> None:
+    twin = Twins(admin_server.models / "dot" / "1").twin("i010", "new", bias=-100.0)
+    file = tmp_path / "items.json"
+    file.write_text(json.dumps([json_format.MessageToDict(twin)]))
+
+    def change(*words):
+        assert main(["models", "overlay", "dot", *words, "--address", admin_server.address]) == 0
+        return capsys.readouterr().out
+
+    assert "dot/1: overlay 1 adds 1 items and removes 1" in change("--add", str(file), "--remove", "i020")
+    with Client(f"127.0.0.1:{admin_server.port}") as client:
+        page = client.recommend("u003", 10, exploration_share=0.1)
+        assert [result.item_id for result in page.results if result.is_exploration] == ["new"]
+        assert page.model.overlay_sequence == client.get_model().model.overlay_sequence == 1
+        everything = client.recommend("u003", 200, include_rated=True)
+        assert {"i020", "new"} & {result.item_id for result in everything.results} == {"new"}
+    assert "overlay 2 adds 1 items and removes 0" in change("--restore", "i020")
+    assert json.loads(change("--reset", "--json"))["sequence"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "nothing to change"),
+        ("{", "is not JSON"),
+        ("{}", "must be a list"),
+        ('[{}, {"item": 3}]', "item 1: "),
+        ('[{"embeding": {}}]', "item 0: "),
+    ],
+)
+def test_a_wrong_overlay_file_is_named_with_its_item(admin_server, tmp_path, capsys, content, message) -> None:
+    words = []
+    if content is not None:
+        (tmp_path / "items.json").write_text(content)
+        words = ["--add", str(tmp_path / "items.json")]
+    assert main(["models", "overlay", "dot", *words, "--address", admin_server.address]) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+
+
 def test_an_unreachable_server_is_named(capsys) -> None:
     assert main(["models", "ls", "--address", "127.0.0.1:1"]) == 1
     assert "no server is reachable at 127.0.0.1:1" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("action", [["ls"], ["promote", "dot", "1"], ["rollback", "dot"]])
+@pytest.mark.parametrize(
+    "action", [["ls"], ["promote", "dot", "1"], ["rollback", "dot"], ["overlay", "dot", "--reset"]]
+)
 def test_a_token_is_not_sent_in_plain_text_to_another_machine(action, monkeypatch, capsys) -> None:
     monkeypatch.setenv("COFACTOR_TOKEN", "secret")
     assert main(["models", *action, "--address", "admin.example:50052"]) == 2

@@ -1,3 +1,4 @@
+from cofactor.v1 import overlay_pb2 as _overlay_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -137,3 +138,31 @@ class RollbackResponse(_message.Message):
     POLICY_FIELD_NUMBER: _ClassVar[int]
     policy: ServingPolicy
     def __init__(self, policy: _Optional[_Union[ServingPolicy, _Mapping]] = ...) -> None: ...
+
+class UpdateOverlayRequest(_message.Message):
+    __slots__ = ("name", "version", "added_items", "removed_item_ids", "restored_item_ids", "reset")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ADDED_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
+    RESTORED_ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
+    RESET_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    added_items: _containers.RepeatedCompositeFieldContainer[_overlay_pb2.AddedItem]
+    removed_item_ids: _containers.RepeatedScalarFieldContainer[str]
+    restored_item_ids: _containers.RepeatedScalarFieldContainer[str]
+    reset: bool
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., added_items: _Optional[_Iterable[_Union[_overlay_pb2.AddedItem, _Mapping]]] = ..., removed_item_ids: _Optional[_Iterable[str]] = ..., restored_item_ids: _Optional[_Iterable[str]] = ..., reset: bool = ...) -> None: ...
+
+class UpdateOverlayResponse(_message.Message):
+    __slots__ = ("version", "sequence", "added_count", "removed_count")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ADDED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    sequence: int
+    added_count: int
+    removed_count: int
+    def __init__(self, version: _Optional[str] = ..., sequence: _Optional[int] = ..., added_count: _Optional[int] = ..., removed_count: _Optional[int] = ...) -> None: ...

@@ -55,6 +55,11 @@ class AdminServiceStub(object):
                 request_serializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.RollbackRequest.SerializeToString,
                 response_deserializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.RollbackResponse.FromString,
                 _registered_method=True)
+        self.UpdateOverlay = channel.unary_unary(
+                '/cofactor.admin.v1.AdminService/UpdateOverlay',
+                request_serializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.UpdateOverlayRequest.SerializeToString,
+                response_deserializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.UpdateOverlayResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -89,6 +94,14 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateOverlay(self, request, context):
+        """Adds items to a version that is served, or removes some, without training. The change is written to the repository as
+        the next overlay of the version, so every replica follows at its next poll.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +124,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.Rollback,
                     request_deserializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.RollbackRequest.FromString,
                     response_serializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.RollbackResponse.SerializeToString,
+            ),
+            'UpdateOverlay': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateOverlay,
+                    request_deserializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.UpdateOverlayRequest.FromString,
+                    response_serializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.UpdateOverlayResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +240,33 @@ class AdminService(object):
             '/cofactor.admin.v1.AdminService/Rollback',
             cofactor_dot_admin_dot_v1_dot_admin__pb2.RollbackRequest.SerializeToString,
             cofactor_dot_admin_dot_v1_dot_admin__pb2.RollbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateOverlay(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cofactor.admin.v1.AdminService/UpdateOverlay',
+            cofactor_dot_admin_dot_v1_dot_admin__pb2.UpdateOverlayRequest.SerializeToString,
+            cofactor_dot_admin_dot_v1_dot_admin__pb2.UpdateOverlayResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,7 +55,7 @@ def parse_events(
     missing_ids: dict[str, None] = {}
     for index, event in enumerate(events):
         one_id: str = getattr(event, id_field.name)
-        row = ids.row(one_id)
+        row = ids.evidence_row(one_id)
         if row is None:
             check_unknown(one_id, id_field, f"{field}[{index}]", skip_unknown=skip_unknown)
             missing_ids[one_id] = None

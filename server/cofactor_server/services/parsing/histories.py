@@ -94,7 +94,8 @@ class HistoryParser:
             raise NoKnownItems(f"{prefix}events", "items of the events")
         columns, ignored_keys = version.profile_encoder.encode(message.profile, f"{prefix}profile")
         history = _history(ratings, events, rule, columns, predicts_ratings=version.predicts_ratings)
-        return ParsedHistory(history, missing, ignored_keys, len(ratings.rows), n_events)
+        n_ratings = int(np.count_nonzero(ratings.rows < version.n_foldable_items))
+        return ParsedHistory(history.set_aside(version.n_foldable_items), missing, ignored_keys, n_ratings, n_events)
 
 
 def _history(

@@ -80,11 +80,18 @@ class IdParser:
         return rows
 
     def known_item_rows(
-        self, version: LoadedVersion, item_ids: Sequence[str], field: str
+        self,
+        version: LoadedVersion,
+        item_ids: Sequence[str],
+        field: str,
+        row_of: Callable[[str], int | None] | None = None,
     ) -> tuple[IndexArray, list[str]]:
-        """Return the rows of the known items, ascending and unique, and the ids of the unknown; raises InvalidField."""
+        """Return the rows of the known items, ascending and unique, and the ids of the unknown; raises InvalidField.
+
+        `row_of` returns the row of an id; by default, if the item is served.
+        """
         check_length(item_ids, field, self.max_items)
-        rows, errors = _look_up(version.item_ids.row, item_ids, field, ItemNotFound)
+        rows, errors = _look_up(row_of or version.item_ids.row, item_ids, field, ItemNotFound)
         missing_item_ids = list(dict.fromkeys(item_ids[index] for index in errors))
         return np.unique(rows[rows >= 0]), missing_item_ids
 

@@ -47,7 +47,7 @@ def parse_ratings(
     pairs: list[tuple[int, float]] = []
     missing_ids: list[str] = []
     for one_id, index in first_index.items():
-        row = ids.row(one_id)
+        row = ids.evidence_row(one_id)
         if row is not None:
             pairs.append((row, ratings[index].rating))
             continue

@@ -72,7 +72,9 @@ class UserParser:
             index = int(np.argmin(is_allowed))
             check_number(float(factors[0, index]), f"{field}[{index}]", -LARGEST_FACTOR, LARGEST_FACTOR)
         check_number(embedding.bias, "user.embedding.bias", -LARGEST_FACTOR, LARGEST_FACTOR)
-        rated_rows, _ = self._ids.known_item_rows(version, embedding.rated_item_ids, "user.embedding.rated_item_ids")
+        rated_rows, _ = self._ids.known_item_rows(
+            version, embedding.rated_item_ids, "user.embedding.rated_item_ids", row_of=version.item_ids.evidence_row
+        )
         return UserVector(factors, np.array([embedding.bias], dtype=np.float32), rated_rows, is_new=True)
 
 

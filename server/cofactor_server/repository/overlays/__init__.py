@@ -1,0 +1,1 @@
+"""Overlays in the model repository: their files, their checks, and the tables of the items that they add."""
