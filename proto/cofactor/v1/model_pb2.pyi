@@ -19,17 +19,19 @@ class ModelRef(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
 
 class ServedModel(_message.Message):
-    __slots__ = ("name", "version", "execution_provider")
+    __slots__ = ("name", "version", "execution_provider", "overlay_sequence")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     EXECUTION_PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    OVERLAY_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     execution_provider: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., execution_provider: _Optional[str] = ...) -> None: ...
+    overlay_sequence: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., execution_provider: _Optional[str] = ..., overlay_sequence: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "labels", "state", "state_message", "architecture", "objective", "user_count", "item_count", "factor_count", "rating_min", "rating_max", "execution_providers", "embedding_space", "profile_keys", "metrics", "train_time", "load_time", "supports_new_users", "dataset", "metrics_protocol", "has_ranking_part", "events", "placements", "device_memory_bytes", "device_table_bytes", "attributes", "supports_new_items")
+    __slots__ = ("name", "version", "labels", "state", "state_message", "architecture", "objective", "user_count", "item_count", "factor_count", "rating_min", "rating_max", "execution_providers", "embedding_space", "profile_keys", "metrics", "train_time", "load_time", "supports_new_users", "dataset", "metrics_protocol", "has_ranking_part", "events", "placements", "device_memory_bytes", "device_table_bytes", "attributes", "supports_new_items", "overlay_sequence")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Model.State]
@@ -103,6 +105,7 @@ class Model(_message.Message):
     DEVICE_TABLE_BYTES_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     SUPPORTS_NEW_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    OVERLAY_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     labels: _containers.RepeatedScalarFieldContainer[str]
@@ -131,7 +134,8 @@ class Model(_message.Message):
     device_table_bytes: int
     attributes: _containers.RepeatedCompositeFieldContainer[ItemAttribute]
     supports_new_items: bool
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[Model.State, str]] = ..., state_message: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., execution_providers: _Optional[_Iterable[str]] = ..., embedding_space: _Optional[str] = ..., profile_keys: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., load_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., supports_new_users: bool = ..., dataset: _Optional[str] = ..., metrics_protocol: _Optional[str] = ..., has_ranking_part: bool = ..., events: _Optional[_Union[Model.Events, _Mapping]] = ..., placements: _Optional[_Iterable[_Union[GraphPlacement, _Mapping]]] = ..., device_memory_bytes: _Optional[int] = ..., device_table_bytes: _Optional[int] = ..., attributes: _Optional[_Iterable[_Union[ItemAttribute, _Mapping]]] = ..., supports_new_items: bool = ...) -> None: ...
+    overlay_sequence: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[Model.State, str]] = ..., state_message: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., execution_providers: _Optional[_Iterable[str]] = ..., embedding_space: _Optional[str] = ..., profile_keys: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., load_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., supports_new_users: bool = ..., dataset: _Optional[str] = ..., metrics_protocol: _Optional[str] = ..., has_ranking_part: bool = ..., events: _Optional[_Union[Model.Events, _Mapping]] = ..., placements: _Optional[_Iterable[_Union[GraphPlacement, _Mapping]]] = ..., device_memory_bytes: _Optional[int] = ..., device_table_bytes: _Optional[int] = ..., attributes: _Optional[_Iterable[_Union[ItemAttribute, _Mapping]]] = ..., supports_new_items: bool = ..., overlay_sequence: _Optional[int] = ...) -> None: ...
 
 class ItemAttribute(_message.Message):
     __slots__ = ("name", "type", "built_in", "item_count", "distinct_count", "lowest", "highest", "examples")

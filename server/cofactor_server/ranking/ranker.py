@@ -216,7 +216,7 @@ class Ranker:
 
     def _top_k_query(self, query: RankingQuery) -> TopKQuery | None:
         """Return the query for the whole catalogue, or None if no items are left for this page."""
-        excluded = self._excluded_rows(query)
+        excluded = self.excluded_rows(query)
         available = self._n_served - len(excluded)
         if available <= query.offset:
             return None
@@ -227,7 +227,7 @@ class Ranker:
     def _rank_selected(self, query: RankingQuery) -> Ranking:
         """Score every item that may be returned and rank the best."""
         rows = self._served_rows(query.selection.allowed_rows)
-        excluded = self._excluded_rows(query)
+        excluded = self.excluded_rows(query)
         rows = without(rows, excluded)
         if len(rows) == 0:
             return EMPTY_RANKING
@@ -242,7 +242,7 @@ class Ranker:
         """Return those of the rows that are served, ascending; None stands for the whole catalogue."""
         return np.arange(self._n_served) if rows is None else rows
 
-    def _excluded_rows(self, query: RankingQuery) -> IndexArray:
+    def excluded_rows(self, query: RankingQuery) -> IndexArray:
         """Return the served rows that must not be returned, ascending and unique."""
         return query.excluded_rows
 

@@ -176,6 +176,8 @@ class RuledRecommend:
         parsed = self._parse_plain(page, request, request.user, is_active)
         if request.explain_rules:
             version.response_sizes.check_explained(parsed.query.page_size, with_items=request.return_items)
+        if parsed.query.exploration is not None:
+            raise InvalidField("exploration_share", "must be 0 in a request with rules, which decide about every place")
         compiled = version.compiled_rules.get(rules.content, partial(self._compile, version, rules))
         pins = _shown_pins(version, compiled.pins, request)
         unit = 1.0

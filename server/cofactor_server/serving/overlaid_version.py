@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cofactor.v1.overlay_pb2 import Overlay
+from cofactor_server.arrays import NO_ROWS
 from cofactor_server.ranking.catalogue import Catalogue
 from cofactor_server.ranking.explanation import items_of
 from cofactor_server.ranking.filters import ItemFilters
@@ -20,6 +21,8 @@ from cofactor_server.ranking.overlay.scorer import JoinedScorer
 from cofactor_server.ranking.overlay.similarity import JoinedGraphs, OverlaidSimilarItems
 from cofactor_server.ranking.overlay.top_k import OverlaidTopK
 from cofactor_server.ranking.prediction_parts import ExplainedItem
+from cofactor_server.ranking.rules.compiled_rules import CompiledRules
+from cofactor_server.ranking.rules.ruled_ranker import RuledRanker
 from cofactor_server.ranking.title_search import TitleSearch
 from cofactor_server.repository.id_index import IdIndex
 from cofactor_server.repository.overlays.checks import check_overlay
@@ -133,6 +136,8 @@ def _set_ranking(version: LoadedVersion, parts: _Parts) -> None:
     version.predictor = graphs
     version.top_k = OverlaidTopK(base.top_k, added if parts.n_added else None, removed, n_items)
     version.ranker = OverlaidRanker(version.top_k, scorer, removed, n_items)
+    version.ruled_ranker = RuledRanker(version.ranker, scorer, NO_ROWS if removed is None else removed.rows)
+    version.compiled_rules = CompiledRules(scorer.n_items)
     version.similar_items = OverlaidSimilarItems(graphs, scorer.n_items, removed)
     of_version, of_added = items_of(base.directory), items_of(parts.added)
 

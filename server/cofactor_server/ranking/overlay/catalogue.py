@@ -7,17 +7,50 @@ from collections.abc import Callable
 import numpy as np
 
 from cofactor_server.arrays import BoolArray, IndexArray, Int32Array
+from cofactor_server.ranking.attribute_columns.column import AttributeType, Column, Value
+from cofactor_server.ranking.attributes import ItemAttributes
 from cofactor_server.ranking.catalogue import Catalogue, ItemRecord, Order
 from cofactor_server.ranking.filters import ALL_ITEMS, AttributeFilter, ItemFilters, ItemSelection
 from cofactor_server.ranking.overlay.rows import JoinedTitles, RemovedRows, count_below
 from cofactor_server.ranking.title_search import Int8Array, TitleSearch
 
 
-class OverlaidCatalogue(Catalogue):
-    """The items of a version by row, and then the added items. Removed items keep their rows and are in no list.
+class JoinedColumn:
+    """An attribute of the items of a version, and then of the added items."""
 
-    `attributes` are those of the version's items; OverlaidFilters asks the added items for theirs.
-    """
+    def __init__(self, version: Column, added: Column, n_items: int) -> None:
+        """`n_items` is the number of items of the version."""
+        self._version, self._added, self._n_items = version, added, n_items
+
+    @property
+    def type(self) -> AttributeType:
+        """Return the type of the values."""
+        return self._version.type
+
+    def is_known(self) -> BoolArray:
+        """Return (n_items,), True for items whose value is known."""
+        return np.concatenate([self._version.is_known(), self._added.is_known()])
+
+    def value(self, row: int) -> Value | None:
+        """Return the value of an item; None if it is not known."""
+        return self._version.value(row) if row < self._n_items else self._added.value(row - self._n_items)
+
+
+class JoinedAttributes(ItemAttributes):
+    """The attributes of the items of a version, and then of the added items. Filters ask both kinds for their own."""
+
+    def __init__(self, version: ItemAttributes, added: ItemAttributes, n_items: int) -> None:
+        """`n_items` is the number of items of the version."""
+        self._columns = {
+            name: JoinedColumn(version.column(name), added.column(name), n_items) for name in version.schema
+        }
+        self.further = {name: self._columns[name] for name in version.further}
+        self._built_in = {name: column for name, column in self._columns.items() if name not in self.further}
+        self.schema = version.schema
+
+
+class OverlaidCatalogue(Catalogue):
+    """The items of a version by row, and then the added items. Removed items keep their rows and are in no list."""
 
     def __init__(self, version: Catalogue, added: Catalogue, removed: RemovedRows | None) -> None:
         self._version, self._added, self._removed = version, added, removed
@@ -26,7 +59,7 @@ class OverlaidCatalogue(Catalogue):
         self.release_years = np.concatenate([version.release_years, added.release_years])
         self.rating_counts = np.concatenate([version.rating_counts, added.rating_counts])
         self.biases = np.concatenate([version.biases, added.biases])
-        self.attributes = version.attributes
+        self.attributes = JoinedAttributes(version.attributes, added.attributes, version.n_items)
         self._sorted_rows: dict[Order, Int32Array] = {}
 
     def record(self, row: int) -> ItemRecord:
@@ -64,6 +97,7 @@ class OverlaidFilters(ItemFilters):
         """`n_items` is the number of items of the version."""
         self._version, self._added = version, added
         self._n_items, self._n_added = n_items, n_added
+        self.largest_allowed_share = version.largest_allowed_share
 
     def select(
         self, conditions: AttributeFilter, candidate_rows: IndexArray | None, excluded_rows: IndexArray

@@ -47,7 +47,7 @@ class OverlaidRanker(Ranker):
             return self._all_rows
         return rows if self._removed is None else self._removed.leave_out(rows)
 
-    def _excluded_rows(self, query: RankingQuery) -> IndexArray:
+    def excluded_rows(self, query: RankingQuery) -> IndexArray:
         """Return the served rows that must not be returned, ascending and unique."""
         excluded = query.excluded_rows
         if self._removed is None:
@@ -68,7 +68,7 @@ class OverlaidRanker(Ranker):
         """Return those of the rows, ascending, that the query may return, in their order."""
         if query.selection.allowed_rows is not None:
             rows = np.intersect1d(rows, query.selection.allowed_rows, assume_unique=True)
-        rows = np.setdiff1d(rows, self._excluded_rows(query), assume_unique=True)
+        rows = np.setdiff1d(rows, self.excluded_rows(query), assume_unique=True)
         scores, ratings = self._scorer.score(query.user.factors, query.user.bias, query.order, rows)
         found = Ranking(rows, scores, ratings)
         return found if query.min_rating is None else found.take(np.flatnonzero(ratings >= query.min_rating))

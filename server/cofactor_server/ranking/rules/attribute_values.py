@@ -25,6 +25,8 @@ def values_of(column: Column) -> ValuesOfItem:
 
     def value_of_item(row: int) -> Values:
         value = column.value(row)
+        if isinstance(value, tuple):  # the texts of a version and its overlay have no codes in common
+            return tuple(dict.fromkeys(value))
         return () if value is None else (value,)
 
     return value_of_item

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from cofactor_server.arrays import IndexArray
+from cofactor_server.arrays import NO_ROWS, IndexArray
 from cofactor_server.ranking.diversity import diversify
 from cofactor_server.ranking.filters import ItemSelection
 from cofactor_server.ranking.item_scorer import ItemScorer
@@ -81,11 +81,13 @@ class RuledRanker:
     Args:
         ranker: ranks parts of the catalogue.
         scorer: scores single items.
+        removed_rows: items that an overlay has removed, ascending.
     """
 
-    def __init__(self, ranker: Ranker, scorer: ItemScorer) -> None:
+    def __init__(self, ranker: Ranker, scorer: ItemScorer, removed_rows: IndexArray = NO_ROWS) -> None:
         self._ranker = ranker
         self._scorer = scorer
+        self._removed_rows = removed_rows
 
     def rank(self, query: RuledQuery) -> RuledRanking:
         """Return one page of one user's ranking."""
@@ -126,7 +128,7 @@ class RuledRanker:
         # One more place tells if there is a next page. A forged page token may ask for any offset.
         n_places = min(query.end, rules.n_items) + 1
         pinned_rows = np.array([pin.row for pin in ruled.pins], dtype=np.int64)
-        excluded = query.excluded_rows
+        excluded = union(self._ranker.excluded_rows(query), self._removed_rows)
         if len(pinned_rows):
             excluded = union(excluded, np.sort(pinned_rows))
         needs_every_score = self._ranker.needs_every_score(query)

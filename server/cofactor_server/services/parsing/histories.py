@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from cofactor.v1.recommender_pb2 import Event, Rating
 from cofactor_server.arrays import FloatArray
 from cofactor_server.errors import InvalidField, NoKnownItems
