@@ -1,4 +1,4 @@
-"""The subcommand `cofactor models`: list versions and move labels through the admin API of a server."""
+"""The subcommand `cofactor models`: list versions, move labels and erase users through the admin API of a server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from cofactor.admin.v1 import admin_pb2, admin_pb2_grpc
 from cofactor_client._channel import Connection
-from cofactor_client._cli import options
+from cofactor_client._cli import erasures, options
 from cofactor_client._cli.output import Output
 from cofactor_client.errors import rpc_error
 
@@ -25,8 +25,8 @@ _STATES = {
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add the subcommand and its actions ls, promote and rollback."""
-    models = subparsers.add_parser("models", help="list versions and move labels, through the admin API")
+    """Add the subcommand and its actions ls, promote, rollback, erase-user and erasures."""
+    models = subparsers.add_parser("models", help="list versions, move labels and erase users, through the admin API")
     models.set_defaults(connect=AdminClient, run=run)
     actions = models.add_subparsers(dest="action", required=True, metavar="ACTION")
     connection = argparse.ArgumentParser(add_help=False)
@@ -43,6 +43,7 @@ def add_parser(subparsers: Any) -> None:
     rollback.add_argument("name", metavar="MODEL", help="name of the model")
     for action in (promote, rollback):
         action.add_argument("--label", default="stable", help="default: %(default)s")
+    erasures.add_actions(actions, connection)
 
 
 class AdminClient:
@@ -76,7 +77,9 @@ class AdminClient:
 
 
 def run(admin: AdminClient, arguments: argparse.Namespace) -> Output:
-    """Run the action, then list the versions. Raises RpcError."""
+    """Run the action; unless it is about erasures, list the versions then. Raises RpcError, or ValueError."""
+    if arguments.action in erasures.ACTIONS:
+        return erasures.run(admin.stub, admin.call, arguments)
     if arguments.action == "promote":
         request = admin_pb2.PromoteRequest(name=arguments.name, version=arguments.version, label=arguments.label)
         admin.call(admin.stub.Promote, request)

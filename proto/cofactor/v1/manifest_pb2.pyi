@@ -1,3 +1,4 @@
+from cofactor.v1 import erasure_pb2 as _erasure_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -8,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Manifest(_message.Message):
-    __slots__ = ("format_version", "name", "version", "architecture", "objective", "user_count", "item_count", "rating_count", "user_factor_count", "item_factor_count", "rating_min", "rating_max", "global_bias", "rating_range", "embedding_space", "profile_features", "metrics", "train_time", "dataset", "hyperparameters", "producer", "default_popularity_weight", "graphs", "tables", "files", "epochs", "approximate_index", "metrics_protocol", "refitted", "ranking_factor_count", "default_order", "new_user_order", "rating_popularity_slope", "ranking_popularity_slope", "events")
+    __slots__ = ("format_version", "name", "version", "architecture", "objective", "user_count", "item_count", "rating_count", "user_factor_count", "item_factor_count", "rating_min", "rating_max", "global_bias", "rating_range", "embedding_space", "profile_features", "metrics", "train_time", "dataset", "hyperparameters", "producer", "default_popularity_weight", "graphs", "tables", "files", "epochs", "approximate_index", "metrics_protocol", "refitted", "ranking_factor_count", "default_order", "new_user_order", "rating_popularity_slope", "ranking_popularity_slope", "events", "erasures")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +59,7 @@ class Manifest(_message.Message):
     RATING_POPULARITY_SLOPE_FIELD_NUMBER: _ClassVar[int]
     RANKING_POPULARITY_SLOPE_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
+    ERASURES_FIELD_NUMBER: _ClassVar[int]
     format_version: int
     name: str
     version: str
@@ -93,7 +95,8 @@ class Manifest(_message.Message):
     rating_popularity_slope: float
     ranking_popularity_slope: float
     events: EventFeedback
-    def __init__(self, format_version: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., rating_count: _Optional[int] = ..., user_factor_count: _Optional[int] = ..., item_factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., global_bias: _Optional[float] = ..., rating_range: _Optional[_Union[RatingRange, _Mapping]] = ..., embedding_space: _Optional[str] = ..., profile_features: _Optional[_Iterable[_Union[ProfileFeature, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., dataset: _Optional[str] = ..., hyperparameters: _Optional[_Mapping[str, str]] = ..., producer: _Optional[str] = ..., default_popularity_weight: _Optional[float] = ..., graphs: _Optional[_Iterable[_Union[Graph, _Mapping]]] = ..., tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., epochs: _Optional[_Iterable[_Union[Epoch, _Mapping]]] = ..., approximate_index: _Optional[_Union[ApproximateIndex, _Mapping]] = ..., metrics_protocol: _Optional[str] = ..., refitted: bool = ..., ranking_factor_count: _Optional[int] = ..., default_order: _Optional[_Union[Order, _Mapping]] = ..., new_user_order: _Optional[_Union[Order, _Mapping]] = ..., rating_popularity_slope: _Optional[float] = ..., ranking_popularity_slope: _Optional[float] = ..., events: _Optional[_Union[EventFeedback, _Mapping]] = ...) -> None: ...
+    erasures: _erasure_pb2.AppliedErasures
+    def __init__(self, format_version: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., rating_count: _Optional[int] = ..., user_factor_count: _Optional[int] = ..., item_factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., global_bias: _Optional[float] = ..., rating_range: _Optional[_Union[RatingRange, _Mapping]] = ..., embedding_space: _Optional[str] = ..., profile_features: _Optional[_Iterable[_Union[ProfileFeature, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., dataset: _Optional[str] = ..., hyperparameters: _Optional[_Mapping[str, str]] = ..., producer: _Optional[str] = ..., default_popularity_weight: _Optional[float] = ..., graphs: _Optional[_Iterable[_Union[Graph, _Mapping]]] = ..., tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., epochs: _Optional[_Iterable[_Union[Epoch, _Mapping]]] = ..., approximate_index: _Optional[_Union[ApproximateIndex, _Mapping]] = ..., metrics_protocol: _Optional[str] = ..., refitted: bool = ..., ranking_factor_count: _Optional[int] = ..., default_order: _Optional[_Union[Order, _Mapping]] = ..., new_user_order: _Optional[_Union[Order, _Mapping]] = ..., rating_popularity_slope: _Optional[float] = ..., ranking_popularity_slope: _Optional[float] = ..., events: _Optional[_Union[EventFeedback, _Mapping]] = ..., erasures: _Optional[_Union[_erasure_pb2.AppliedErasures, _Mapping]] = ...) -> None: ...
 
 class EventFeedback(_message.Message):
     __slots__ = ("types", "half_life_seconds", "weight_cap", "log_weights", "newest_event_time", "fold_in_scale", "rating_weight")

@@ -11,7 +11,7 @@ class IdIndex:
     An unknown id has no row; the caller decides what to do about it. Raises ValueError if an id is empty or repeated.
 
     Attributes:
-        ids: the id of each row.
+        ids: the id of each row; empty for one that was forgotten.
         row: function that returns the row of an id, or None for an unknown id.
     """
 
@@ -21,6 +21,11 @@ class IdIndex:
         self.row = self._rows.get
         if len(self._rows) != len(self.ids) or "" in self._rows:
             raise ValueError("ids are repeated or empty")
+
+    def forget(self, row: int) -> bool:
+        """Make the id of a row unknown; return False if it was forgotten before. Other threads may look ids up."""
+        user_id, self.ids[row] = self.ids[row], ""
+        return self._rows.pop(user_id, None) is not None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import logging
 import sys
@@ -127,6 +128,15 @@ class LoadedVersion:
         self.description = _describe(manifest, self.engine, self.profile_encoder.keys)
         _release_free_memory()
         _LOGGER.info("%s ready on %s, %d golden tests passed", self.key, self.engine.providers[0], n_golden_tests)
+
+    def without_cached_responses(self) -> LoadedVersion:
+        """Return a copy that shares all parts with this version, but has an empty cache.
+
+        Calls under way still fill the cache of this object, which no new call reads.
+        """
+        other = copy.copy(self)
+        other.response_cache = self.response_cache.emptied()
+        return other
 
 
 @contextlib.contextmanager

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from cofactor.v1 import erasure_pb2 as cofactor_dot_v1_dot_erasure__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ofactor/admin/v1/admin.proto\x12\x11\x63ofactor.admin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x04\n\rServingPolicy\x12\x0e\n\x06latest\x18\x01 \x01(\x05\x12\x0e\n\x06pinned\x18\x02 \x03(\t\x12<\n\x06labels\x18\x03 \x03(\x0b\x32,.cofactor.admin.v1.ServingPolicy.LabelsEntry\x12M\n\x0fprevious_labels\x18\x04 \x03(\x0b\x32\x34.cofactor.admin.v1.ServingPolicy.PreviousLabelsEntry\x12K\n\x0e\x63\x61nary_percent\x18\x05 \x03(\x0b\x32\x33.cofactor.admin.v1.ServingPolicy.CanaryPercentEntry\x12K\n\x0eshadow_percent\x18\x06 \x03(\x0b\x32\x33.cofactor.admin.v1.ServingPolicy.ShadowPercentEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x35\n\x13PreviousLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12\x43\x61naryPercentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x34\n\x12ShadowPercentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x8e\x02\n\x07Version\x12\x0f\n\x07version\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .cofactor.admin.v1.Version.State\x12\x15\n\rstate_message\x18\x03 \x01(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x12\n\nis_current\x18\x05 \x01(\x08\x12-\n\tload_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"W\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_AVAILABLE\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x11\n\rSTATE_REFUSED\x10\x03\"}\n\rModelVersions\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x08versions\x18\x02 \x03(\x0b\x32\x1a.cofactor.admin.v1.Version\x12\x30\n\x06policy\x18\x03 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy\"\x15\n\x13ListVersionsRequest\"H\n\x14ListVersionsResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .cofactor.admin.v1.ModelVersions\"\x0f\n\rReloadRequest\"B\n\x0eReloadResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .cofactor.admin.v1.ModelVersions\">\n\x0ePromoteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\"C\n\x0fPromoteResponse\x12\x30\n\x06policy\x18\x01 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy\".\n\x0fRollbackRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\"D\n\x10RollbackResponse\x12\x30\n\x06policy\x18\x01 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy2\xe5\x02\n\x0c\x41\x64minService\x12_\n\x0cListVersions\x12&.cofactor.admin.v1.ListVersionsRequest\x1a\'.cofactor.admin.v1.ListVersionsResponse\x12M\n\x06Reload\x12 .cofactor.admin.v1.ReloadRequest\x1a!.cofactor.admin.v1.ReloadResponse\x12P\n\x07Promote\x12!.cofactor.admin.v1.PromoteRequest\x1a\".cofactor.admin.v1.PromoteResponse\x12S\n\x08Rollback\x12\".cofactor.admin.v1.RollbackRequest\x1a#.cofactor.admin.v1.RollbackResponseBr\n\x15\x64\x65v.cofactor.admin.v1P\x01Z\x19\x63ofactor/admin/v1;adminv1\xaa\x02\x11\x43ofactor.Admin.V1\xca\x02\x11\x43ofactor\\Admin\\V1\xea\x02\x13\x43ofactor::Admin::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ofactor/admin/v1/admin.proto\x12\x11\x63ofactor.admin.v1\x1a\x19\x63ofactor/v1/erasure.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x04\n\rServingPolicy\x12\x0e\n\x06latest\x18\x01 \x01(\x05\x12\x0e\n\x06pinned\x18\x02 \x03(\t\x12<\n\x06labels\x18\x03 \x03(\x0b\x32,.cofactor.admin.v1.ServingPolicy.LabelsEntry\x12M\n\x0fprevious_labels\x18\x04 \x03(\x0b\x32\x34.cofactor.admin.v1.ServingPolicy.PreviousLabelsEntry\x12K\n\x0e\x63\x61nary_percent\x18\x05 \x03(\x0b\x32\x33.cofactor.admin.v1.ServingPolicy.CanaryPercentEntry\x12K\n\x0eshadow_percent\x18\x06 \x03(\x0b\x32\x33.cofactor.admin.v1.ServingPolicy.ShadowPercentEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x35\n\x13PreviousLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12\x43\x61naryPercentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x34\n\x12ShadowPercentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x8e\x02\n\x07Version\x12\x0f\n\x07version\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .cofactor.admin.v1.Version.State\x12\x15\n\rstate_message\x18\x03 \x01(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x12\n\nis_current\x18\x05 \x01(\x08\x12-\n\tload_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"W\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_AVAILABLE\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x11\n\rSTATE_REFUSED\x10\x03\"}\n\rModelVersions\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x08versions\x18\x02 \x03(\x0b\x32\x1a.cofactor.admin.v1.Version\x12\x30\n\x06policy\x18\x03 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy\"\x15\n\x13ListVersionsRequest\"H\n\x14ListVersionsResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .cofactor.admin.v1.ModelVersions\"\x0f\n\rReloadRequest\"B\n\x0eReloadResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .cofactor.admin.v1.ModelVersions\">\n\x0ePromoteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\"C\n\x0fPromoteResponse\x12\x30\n\x06policy\x18\x01 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy\".\n\x0fRollbackRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\"D\n\x10RollbackResponse\x12\x30\n\x06policy\x18\x01 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy\"1\n\x10\x45raseUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"@\n\x11\x45raseUserResponse\x12+\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x1a.cofactor.admin.v1.Erasure\"S\n\x07\x45rasure\x12*\n\x06record\x18\x01 \x01(\x0b\x32\x1a.cofactor.v1.ErasureRecord\x12\x1c\n\x14versions_with_traces\x18\x02 \x03(\t\"<\n\x13ListErasuresRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"]\n\x14ListErasuresResponse\x12,\n\x08\x65rasures\x18\x01 \x03(\x0b\x32\x1a.cofactor.admin.v1.Erasure\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x9e\x04\n\x0c\x41\x64minService\x12_\n\x0cListVersions\x12&.cofactor.admin.v1.ListVersionsRequest\x1a\'.cofactor.admin.v1.ListVersionsResponse\x12M\n\x06Reload\x12 .cofactor.admin.v1.ReloadRequest\x1a!.cofactor.admin.v1.ReloadResponse\x12P\n\x07Promote\x12!.cofactor.admin.v1.PromoteRequest\x1a\".cofactor.admin.v1.PromoteResponse\x12S\n\x08Rollback\x12\".cofactor.admin.v1.RollbackRequest\x1a#.cofactor.admin.v1.RollbackResponse\x12V\n\tEraseUser\x12#.cofactor.admin.v1.EraseUserRequest\x1a$.cofactor.admin.v1.EraseUserResponse\x12_\n\x0cListErasures\x12&.cofactor.admin.v1.ListErasuresRequest\x1a\'.cofactor.admin.v1.ListErasuresResponseBr\n\x15\x64\x65v.cofactor.admin.v1P\x01Z\x19\x63ofactor/admin/v1;adminv1\xaa\x02\x11\x43ofactor.Admin.V1\xca\x02\x11\x43ofactor\\Admin\\V1\xea\x02\x13\x43ofactor::Admin::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,38 +42,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVINGPOLICY_CANARYPERCENTENTRY']._serialized_options = b'8\001'
   _globals['_SERVINGPOLICY_SHADOWPERCENTENTRY']._loaded_options = None
   _globals['_SERVINGPOLICY_SHADOWPERCENTENTRY']._serialized_options = b'8\001'
-  _globals['_SERVINGPOLICY']._serialized_start=86
-  _globals['_SERVINGPOLICY']._serialized_end=638
-  _globals['_SERVINGPOLICY_LABELSENTRY']._serialized_start=430
-  _globals['_SERVINGPOLICY_LABELSENTRY']._serialized_end=475
-  _globals['_SERVINGPOLICY_PREVIOUSLABELSENTRY']._serialized_start=477
-  _globals['_SERVINGPOLICY_PREVIOUSLABELSENTRY']._serialized_end=530
-  _globals['_SERVINGPOLICY_CANARYPERCENTENTRY']._serialized_start=532
-  _globals['_SERVINGPOLICY_CANARYPERCENTENTRY']._serialized_end=584
-  _globals['_SERVINGPOLICY_SHADOWPERCENTENTRY']._serialized_start=586
-  _globals['_SERVINGPOLICY_SHADOWPERCENTENTRY']._serialized_end=638
-  _globals['_VERSION']._serialized_start=641
-  _globals['_VERSION']._serialized_end=911
-  _globals['_VERSION_STATE']._serialized_start=824
-  _globals['_VERSION_STATE']._serialized_end=911
-  _globals['_MODELVERSIONS']._serialized_start=913
-  _globals['_MODELVERSIONS']._serialized_end=1038
-  _globals['_LISTVERSIONSREQUEST']._serialized_start=1040
-  _globals['_LISTVERSIONSREQUEST']._serialized_end=1061
-  _globals['_LISTVERSIONSRESPONSE']._serialized_start=1063
-  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1135
-  _globals['_RELOADREQUEST']._serialized_start=1137
-  _globals['_RELOADREQUEST']._serialized_end=1152
-  _globals['_RELOADRESPONSE']._serialized_start=1154
-  _globals['_RELOADRESPONSE']._serialized_end=1220
-  _globals['_PROMOTEREQUEST']._serialized_start=1222
-  _globals['_PROMOTEREQUEST']._serialized_end=1284
-  _globals['_PROMOTERESPONSE']._serialized_start=1286
-  _globals['_PROMOTERESPONSE']._serialized_end=1353
-  _globals['_ROLLBACKREQUEST']._serialized_start=1355
-  _globals['_ROLLBACKREQUEST']._serialized_end=1401
-  _globals['_ROLLBACKRESPONSE']._serialized_start=1403
-  _globals['_ROLLBACKRESPONSE']._serialized_end=1471
-  _globals['_ADMINSERVICE']._serialized_start=1474
-  _globals['_ADMINSERVICE']._serialized_end=1831
+  _globals['_SERVINGPOLICY']._serialized_start=113
+  _globals['_SERVINGPOLICY']._serialized_end=665
+  _globals['_SERVINGPOLICY_LABELSENTRY']._serialized_start=457
+  _globals['_SERVINGPOLICY_LABELSENTRY']._serialized_end=502
+  _globals['_SERVINGPOLICY_PREVIOUSLABELSENTRY']._serialized_start=504
+  _globals['_SERVINGPOLICY_PREVIOUSLABELSENTRY']._serialized_end=557
+  _globals['_SERVINGPOLICY_CANARYPERCENTENTRY']._serialized_start=559
+  _globals['_SERVINGPOLICY_CANARYPERCENTENTRY']._serialized_end=611
+  _globals['_SERVINGPOLICY_SHADOWPERCENTENTRY']._serialized_start=613
+  _globals['_SERVINGPOLICY_SHADOWPERCENTENTRY']._serialized_end=665
+  _globals['_VERSION']._serialized_start=668
+  _globals['_VERSION']._serialized_end=938
+  _globals['_VERSION_STATE']._serialized_start=851
+  _globals['_VERSION_STATE']._serialized_end=938
+  _globals['_MODELVERSIONS']._serialized_start=940
+  _globals['_MODELVERSIONS']._serialized_end=1065
+  _globals['_LISTVERSIONSREQUEST']._serialized_start=1067
+  _globals['_LISTVERSIONSREQUEST']._serialized_end=1088
+  _globals['_LISTVERSIONSRESPONSE']._serialized_start=1090
+  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1162
+  _globals['_RELOADREQUEST']._serialized_start=1164
+  _globals['_RELOADREQUEST']._serialized_end=1179
+  _globals['_RELOADRESPONSE']._serialized_start=1181
+  _globals['_RELOADRESPONSE']._serialized_end=1247
+  _globals['_PROMOTEREQUEST']._serialized_start=1249
+  _globals['_PROMOTEREQUEST']._serialized_end=1311
+  _globals['_PROMOTERESPONSE']._serialized_start=1313
+  _globals['_PROMOTERESPONSE']._serialized_end=1380
+  _globals['_ROLLBACKREQUEST']._serialized_start=1382
+  _globals['_ROLLBACKREQUEST']._serialized_end=1428
+  _globals['_ROLLBACKRESPONSE']._serialized_start=1430
+  _globals['_ROLLBACKRESPONSE']._serialized_end=1498
+  _globals['_ERASEUSERREQUEST']._serialized_start=1500
+  _globals['_ERASEUSERREQUEST']._serialized_end=1549
+  _globals['_ERASEUSERRESPONSE']._serialized_start=1551
+  _globals['_ERASEUSERRESPONSE']._serialized_end=1615
+  _globals['_ERASURE']._serialized_start=1617
+  _globals['_ERASURE']._serialized_end=1700
+  _globals['_LISTERASURESREQUEST']._serialized_start=1702
+  _globals['_LISTERASURESREQUEST']._serialized_end=1762
+  _globals['_LISTERASURESRESPONSE']._serialized_start=1764
+  _globals['_LISTERASURESRESPONSE']._serialized_end=1857
+  _globals['_ADMINSERVICE']._serialized_start=1860
+  _globals['_ADMINSERVICE']._serialized_end=2402
 # @@protoc_insertion_point(module_scope)
