@@ -27,7 +27,7 @@ LAYERS = {
     SERVER: (
         ("__main__",),
         ("runtime",),
-        ("server",),
+        ("server", "batch"),
         ("services", "admin"),
         ("transport",),
         ("serving",),

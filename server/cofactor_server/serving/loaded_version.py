@@ -44,6 +44,7 @@ class LoadedVersion:
 
     Attributes:
         key: "name/version".
+        tables: the arrays of the version directory, by name.
         manifest: the manifest of the version directory.
         predicts_ratings: True if the model was trained to predict ratings.
         event_weights: the weights of events; None if the model learnt from ratings. A version that predicts ratings
@@ -82,6 +83,7 @@ class LoadedVersion:
         manifest = self.manifest = directory.manifest
         n_items = int(manifest.item_count)
         self.key = directory.label
+        self.tables = directory.tables
         self.predicts_ratings = manifest.objective == "rating"
         self.event_weights = EventWeights(manifest.events) if manifest.HasField("events") else None
         self.orders = Orders(manifest)

@@ -136,13 +136,22 @@ class LiveRegistry:
         current: registry for new requests.
     """
 
-    def __init__(self, config: ServerConfig, metrics: Metrics, device_failure: DeviceFailure | None = None) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        metrics: Metrics,
+        device_failure: DeviceFailure | None = None,
+        source: ModelSource | None = None,
+    ) -> None:
         """Verify and load the versions to serve. `device_failure` is told if a run on a device fails later.
+
+        source: the model repository; None for the one that the settings name.
 
         Raises ModelRefused, ProviderUnavailable or ConfigurationError if the default model cannot be served.
         """
         self._private_folder = None if config.copies else open_process_folder("")
-        self.erasure = UserErasure(_erasure_store(config, source := open_source(str(config.models))))
+        source = source or open_source(str(config.models))
+        self.erasure = UserErasure(_erasure_store(config, source))
         copies = self._private_folder.path if self._private_folder else Path(config.copies)
         self.source = source
         load = _counted(_loader(config, device_failure, self.erasure), metrics)
