@@ -124,7 +124,7 @@ def test_an_erased_user_is_unknown_to_every_method_and_the_others_get_the_same_b
     popular = recommend(api, ERASED, unknown_user_policy=RecommendRequest.UNKNOWN_USER_POLICY_POPULAR)
     stranger = recommend(api, "nobody", unknown_user_policy=RecommendRequest.UNKNOWN_USER_POLICY_POPULAR)
     assert popular.is_fallback
-    assert [item.item.item_id for item in popular.results] == [item.item.item_id for item in stranger.results]
+    assert [entry.item_id for entry in popular.results] == [entry.item_id for entry in stranger.results]
     assert {(user, name): answers(api, user, name) for user in OTHERS for name in ("dot", "net")} == before
 
 
