@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -60,15 +61,15 @@ class BatchRecommender:
         self._request = request
         self._batch_size = batch_size
         self._threads = ThreadPoolExecutor(n_threads or len(os.sched_getaffinity(0)), "recommend")
-        self._template: RankingQuery | None = None
+        self._query: dict[str, Any] = {}
 
     def recommend(self, user_rows: Sequence[int]) -> Recommendations:
         """Return the recommendations of users of the training data, in the order of their rows."""
         if not user_rows:
             no_rows, no_floats = np.empty(0, np.int64), np.empty(0, np.float32)
             return Recommendations(no_rows, no_rows, no_rows, no_floats, no_floats)
-        if self._template is None:
-            self._template = self._parse(user_rows[0])
+        if not self._query:
+            self._query = self._parse(user_rows[0])
         runs = [user_rows[start : start + self._batch_size] for start in range(0, len(user_rows), self._batch_size)]
         rankings = [ranking for run in self._threads.map(self._rank, runs) for ranking in run]
         return Recommendations(
@@ -83,8 +84,8 @@ class BatchRecommender:
         """End the threads, after the runs that are under way."""
         self._threads.shutdown(cancel_futures=True)
 
-    def _parse(self, user_row: int) -> RankingQuery:
-        """Check the request as Recommend does, for one user; all others have the same query but for the user."""
+    def _parse(self, user_row: int) -> dict[str, Any]:
+        """Check the request as Recommend does, for one user; return the fields of the query that all users share."""
         request = RecommendRequest()
         request.CopyFrom(self._request)
         request.user.user_id = self._version.user_ids.ids[user_row]
@@ -93,16 +94,8 @@ class BatchRecommender:
         if parsed.item_filter.missing_item_ids:
             missing = ", ".join(parsed.item_filter.missing_item_ids[:3])
             raise InvalidField("filter", f"names items that the version does not have, such as {missing}")
-        return parsed.query
+        return {field.name: getattr(parsed.query, field.name) for field in fields(RankingQuery) if field.name != "user"}
 
     def _rank(self, user_rows: Sequence[int]) -> list[Ranking]:
-        template = self._template
-        assert template is not None
-        known = self._version.users.known
-        return self._version.ranker.rank_many([replace(template, user=known(row)) for row in user_rows])
-
-
-def in_parts(user_rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    """Yield the rows in parts of `size`, the last one shorter."""
-    for start in range(0, len(user_rows), size):
-        yield user_rows[start : start + size]
+        known, query = self._version.users.known, self._query
+        return self._version.ranker.rank_many([RankingQuery(known(row), **query) for row in user_rows])
