@@ -1,19 +1,22 @@
-"""Measure `cofactor recommend-all`: users per second, beside the engine alone and beside BatchRecommend of a server.
+"""Measure `cofactor recommend-all`: processor time per user, beside the engine alone and a server's BatchRecommend.
 
-    python -m benchmarks.recommend_all [--items 1682 100000] [--users 1000000] [--sample 20000] [--rounds 5]
-        [--full-run-minutes 15] [--output docs/benchmarks/recommend-all.md]
+    python -m benchmarks.recommend_all [--items 1682 100000] [--users 1000000] [--sample 10000] [--rounds 3]
+        [--full-run-minutes 15] [--scratch DIR] [--output docs/benchmarks/recommend-all.md]
 
 The versions have random factors; every user has 20 ratings. A round measures every way once, in turn, on the same
-users, so that other load on the machine slows all of them down alike. Then recommend-all runs for all users, if by the
-rate that was measured this takes less than --full-run-minutes; otherwise the page extrapolates, and says so.
+users. Processor time is counted, because other load on the machine changes it little. Then recommend-all runs for all
+users, if by the time that was measured this takes less than --full-run-minutes of one core; otherwise the page
+extrapolates, and says so.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -22,12 +25,16 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from benchmarks.bulk_predict import peak_mib, serving
 from cofactor_client import Client, recommend_request
+from cofactor_server.batch.__main__ import build_parser
+from cofactor_server.batch.commands import write_recommendations
 from cofactor_server.batch.version_choice import VersionChoice, load_version
 from cofactor_server.serving.loaded_version import LoadedVersion
 from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
@@ -42,21 +49,23 @@ WAYS = ("engine", "recommend-all", "BatchRecommend")
 
 @dataclass
 class Measured:
-    """Users per second of every way, by round, and what the full run took."""
+    """Processor microseconds per user of every way, by round, and what the full run took."""
 
     n_items: int
-    rates: dict[str, list[float]] = field(default_factory=lambda: {way: [] for way in WAYS})
+    times: dict[str, list[float]] = field(default_factory=lambda: {way: [] for way in WAYS})
     full_seconds: float | None = None
+    full_processor_s: float = 0.0
+    full_load: float = 0.0
     full_mib: float = 0.0
     file_mb: float = 0.0
 
     def median(self, way: str) -> float:
-        """Return the median rate of a way."""
-        return statistics.median(self.rates[way])
+        """Return the median time of a way."""
+        return statistics.median(self.times[way])
 
     def ratio(self, way: str) -> float:
-        """Return the median over the rounds of a way's rate, relative to that of the engine in the same round."""
-        return statistics.median(a / b for a, b in zip(self.rates[way], self.rates["engine"], strict=True))
+        """Return the median over the rounds of a way's time, relative to that of the engine in the same round."""
+        return statistics.median(a / b for a, b in zip(self.times[way], self.times["engine"], strict=True))
 
 
 def make_version(folder: Path, n_users: int, n_items: int) -> Path:
@@ -98,8 +107,8 @@ def make_version(folder: Path, n_users: int, n_items: int) -> Path:
     return export_version(model, dataset, folder, "random", "1", metrics={}, hyperparameters={})
 
 
-def engine_rate(version: LoadedVersion, user_rows: Sequence[int]) -> float:
-    """Run the graph alone, all processors, from arrays that are ready."""
+def engine_time(version: LoadedVersion, user_rows: Sequence[int]) -> float:
+    """Run the graph alone, with all processors, from arrays that are ready."""
     order = version.orders.known[0]
     runs = []
     for start in range(0, len(user_rows), ENGINE_BATCH):
@@ -108,107 +117,126 @@ def engine_rate(version: LoadedVersion, user_rows: Sequence[int]) -> float:
         popularity = np.full(len(users), order.popularity_weight, np.float32)
         runs.append((factors, bias, popularity, np.stack([u.rated_rows for u in users]), K, None))
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-        started = time.perf_counter()
+        started = time.process_time()
         for _ in threads.map(lambda run: version.engine.recommend(*run), runs):
             pass
-        return len(user_rows) / (time.perf_counter() - started)
+        return (time.process_time() - started) / len(user_rows) * 1e6
 
 
-def command_rate(version: Path, output: Path, *flags: str) -> tuple[float, float, float]:
-    """Run recommend-all; return users per second without the start, seconds with it, and peak MiB."""
+@dataclass(frozen=True)
+class CommandRun:
+    """What a run of recommend-all took, from its start to the finished file."""
+
+    seconds: float
+    processor_s: float
+    peak_mib: float
+
+
+def run_command(version: Path, output: Path) -> CommandRun:
+    """Run recommend-all."""
     output.unlink(missing_ok=True)
-    words = ["recommend-all", "--version-dir", str(version), "--output", str(output), "--provider", "cpu", *flags]
+    words = ["recommend-all", "--version-dir", str(version), "--output", str(output), "--provider", "cpu"]
     command = [sys.executable, "-m", "cofactor_server.batch", *words]
-    import psutil
-
-    started, peak = time.perf_counter(), 0.0
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    started, before, peak = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN), 0.0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         watched = psutil.Process(process.pid)
         while process.poll() is None:
-            try:
+            with contextlib.suppress(OSError, StopIteration):  # it has just ended
                 peak = max(peak, peak_mib(watched))
-            except (OSError, StopIteration):  # it has just ended
-                break
             time.sleep(0.2)
-        text = process.communicate()[0]
     if process.returncode:
-        raise SystemExit(f"recommend-all failed: {text}")
-    found = re.search(r"([\d,]+) users/s", text)
-    assert found is not None
-    return float(found[1].replace(",", "")), time.perf_counter() - started, peak
+        raise SystemExit(f"recommend-all ended with {process.returncode}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return CommandRun(time.perf_counter() - started, used, peak)
 
 
-def server_rate(client: Client, user_ids: Sequence[str]) -> float:
-    """Send the users through BatchRecommend with several calls in flight."""
+def command_time(version: LoadedVersion, folder: Path, n_users: int) -> float:
+    """Do what recommend-all does after its start, for the users in users.txt."""
+    words = ["recommend-all", "--version-dir", "", "--output", str(folder / "out.parquet")]
+    arguments = build_parser().parse_args([*words, "--users", str(folder / "users.txt")])
+    started = time.process_time()
+    write_recommendations(version, arguments)
+    return (time.process_time() - started) / n_users * 1e6
+
+
+def server_time(server: psutil.Process, client: Client, user_ids: Sequence[str]) -> float:
+    """Send the users through BatchRecommend with several calls in flight; server and client count."""
     calls = [
         [recommend_request(user_id, k=K) for user_id in user_ids[start : start + CALL_SIZE]]
         for start in range(0, len(user_ids), CALL_SIZE)
     ]
+    before, started = server.cpu_times(), time.process_time()
     with ThreadPoolExecutor(CALLS_IN_FLIGHT) as threads:
-        started = time.perf_counter()
-        answered = sum(len(responses) for responses in threads.map(client.batch_recommend, calls))
-        seconds = time.perf_counter() - started
+        answered = sum(len(responses) for responses in threads.map(partial(client.batch_recommend, timeout=600), calls))
+    used, after = time.process_time() - started, server.cpu_times()
     assert answered == len(user_ids)
-    return len(user_ids) / seconds
+    return (used + after.user + after.system - before.user - before.system) / len(user_ids) * 1e6
 
 
-def measure(n_users: int, n_items: int, n_sample: int, n_rounds: int, minutes: float) -> Measured:
+def measure(folder: Path, arguments: argparse.Namespace, n_items: int) -> Measured:
     """Measure all ways on a sample of the users, then recommend-all on all of them."""
-    measured = Measured(n_items)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        path = make_version(folder / "models", n_users, n_items)
-        rows = np.sort(np.random.default_rng(1).choice(n_users, min(n_sample, n_users), replace=False)).tolist()
-        user_ids, users, output = [f"user-{row:07}" for row in rows], folder / "users.txt", folder / "out.parquet"
-        users.write_text("\n".join(user_ids) + "\n")
-        choice = VersionChoice.of_directory(path, VersionChoice("", provider="cpu", batch_size=ENGINE_BATCH))
-        with load_version(choice) as version, serving(folder / "models") as (_, client):
-            ways: dict[str, Callable[[], float]] = {
-                "engine": lambda: engine_rate(version, rows),
-                "recommend-all": lambda: command_rate(path, output, "--users", str(users))[0],
-                "BatchRecommend": lambda: server_rate(client, user_ids),
-            }
-            for number in range(n_rounds):
-                for way in ways if number % 2 else reversed(ways):
-                    measured.rates[way].append(ways[way]())
-                print(n_items, {way: round(rates[-1]) for way, rates in measured.rates.items()}, flush=True)
-        if n_users / measured.median("recommend-all") < 60 * minutes:
-            _, measured.full_seconds, measured.full_mib = command_rate(path, output)
-            measured.file_mb = output.stat().st_size / 1e6
+    measured, n_users = Measured(n_items), arguments.users
+    path = folder / "models" / "random" / "1"
+    if not path.exists():
+        make_version(folder / "models", n_users, n_items)
+    sample = np.random.default_rng(1).choice(n_users, min(arguments.sample, n_users), replace=False)
+    rows = np.sort(sample).tolist()
+    user_ids = [f"user-{row:07}" for row in rows]
+    (folder / "users.txt").write_text("\n".join(user_ids) + "\n")
+    choice = VersionChoice.of_directory(path, VersionChoice("", provider="cpu", batch_size=ENGINE_BATCH))
+    with load_version(choice) as version, serving(folder / "models") as (server, client):
+        ways: dict[str, Callable[[], float]] = {
+            "engine": lambda: engine_time(version, rows),
+            "recommend-all": lambda: command_time(version, folder, len(rows)),
+            "BatchRecommend": lambda: server_time(server, client, user_ids),
+        }
+        for number in range(arguments.rounds):
+            for way in ways if number % 2 else reversed(ways):
+                measured.times[way].append(ways[way]())
+            print(n_items, {way: round(times[-1], 1) for way, times in measured.times.items()}, flush=True)
+    if n_users * measured.median("recommend-all") / 1e6 < 60 * arguments.full_run_minutes:
+        run = run_command(path, folder / "out.parquet")
+        measured.full_seconds, measured.full_processor_s, measured.full_mib = run.seconds, run.processor_s, run.peak_mib
+        measured.full_load, measured.file_mb = os.getloadavg()[1], (folder / "out.parquet").stat().st_size / 1e6
     return measured
 
 
 def row(measured: Measured, n_users: int) -> str:
     """Return the table row of a catalogue."""
-    rates = [f"{measured.median(way):,.0f}" for way in WAYS]
-    spread = measured.rates["recommend-all"]
+    times = [f"{measured.median(way):,.0f}" for way in WAYS]
+    spread = measured.times["recommend-all"]
+    times[1] += f" ({min(spread):,.0f} to {max(spread):,.0f})"
     ratios = [f"{measured.ratio(way):.2f}" for way in WAYS[1:]]
+    per_core = f"{1e6 / measured.median('recommend-all'):,.0f}"
     if measured.full_seconds is None:
-        full = f"{n_users / measured.median('recommend-all') / 60:.0f} min, **extrapolated** from the rate"
+        minutes = n_users * measured.median("recommend-all") / 60e6
+        full = f"{minutes:.1f} min of one core, **extrapolated**"
     else:
-        full = f"{measured.full_seconds / 60:.1f} min, {measured.full_mib:,.0f} MiB, file of {measured.file_mb:,.0f} MB"
-    rates[1] += f" ({min(spread):,.0f} to {max(spread):,.0f})"
-    return f"| {measured.n_items:,} | {' | '.join(rates)} | {' | '.join(ratios)} | {full} |"
+        full = (
+            f"{measured.full_processor_s / 60:.1f} min of one core; {measured.full_seconds / 60:.1f} min by the clock "
+            f"at a load of {measured.full_load:.0f}; {measured.full_mib:,.0f} MiB; file of {measured.file_mb:,.0f} MB"
+        )
+    return f"| {measured.n_items:,} | {' | '.join(times)} | {' | '.join(ratios)} | {per_core} | {full} |"
 
 
 def document(rows: Sequence[str], arguments: argparse.Namespace) -> str:
     """Return the page."""
-    command = " ".join(["python -m benchmarks.recommend_all", *sys.argv[1:]])
     table = "\n".join(rows)
-    columns = ["items", *(f"{way}, users/s" for way in WAYS), *(f"{way} : engine" for way in WAYS[1:])]
-    columns.append(f"all {arguments.users:,} users")
+    columns = ["items", *(f"{way}, µs" for way in WAYS), *(f"{way} : engine" for way in WAYS[1:])]
+    columns += ["recommend-all, users/s of one core", f"all {arguments.users:,} users"]
     return f"""# Recommendations for all users
 
 How fast does `cofactor recommend-all` write the {K} best items of every user to a Parquet file? Random versions with
 {arguments.users:,} users, {N_FACTORS} factors and {RATINGS_PER_USER} ratings of each user, which are left out.
 
-The rates are medians of {arguments.rounds} rounds over {arguments.sample:,} users (in brackets the slowest and the
-fastest), with all processors of the machine. Other load slows down all columns alike, so read the ratios. `engine` runs
-the ONNX graph alone, from arrays that are ready. `BatchRecommend` is a running server with one process and no cache,
-{CALLS_IN_FLIGHT} calls of {CALL_SIZE} users in flight, and the Python client, which shares the machine. The last column
-is a run of `recommend-all` for all users, from the start of the command to the finished file.
+The times are processor microseconds per user, medians of {arguments.rounds} rounds over {arguments.sample:,} users (in
+brackets the least and the most). `engine` runs the ONNX graph alone, from arrays that are ready. `recommend-all` is the
+command without its start, with the writing of the file. `BatchRecommend` is a running server with one process and no
+cache, {CALLS_IN_FLIGHT} calls of {CALL_SIZE} users in flight, and the Python client, which counts, too. The last column
+is a run of the command for all users, from its start to the finished file.
 
-`{command}` on {platform.machine()}, {os.cpu_count()} cores.
+`python -m benchmarks.recommend_all` on {platform.machine()}, {os.cpu_count()} cores.
 
 | {" | ".join(columns)} |
 |{"---|" * len(columns)}
@@ -221,20 +249,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--items", type=int, nargs="+", default=[1682, 100_000])
     parser.add_argument("--users", type=int, default=1_000_000)
-    parser.add_argument("--sample", type=int, default=20_000, help="users of a round")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sample", type=int, default=10_000, help="users of a round")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--full-run-minutes", type=float, default=15.0, help="run for all users if it takes less")
+    parser.add_argument("--scratch", type=Path, metavar="DIR", help="keep the versions here, and use those that are")
     parser.add_argument("--output", type=Path, metavar="PAGE", help="Markdown page to write")
     arguments = parser.parse_args()
     os.environ["COFACTOR_CACHE_MIB"] = "0"  # of the server: every round asks for the same users
-    rows = []
+    rows = {} if arguments.output is None else rows_of(arguments.output)
     for n_items in arguments.items:
-        sizes = (arguments.users, n_items, arguments.sample, arguments.rounds, arguments.full_run_minutes)
-        rows.append(row(measure(*sizes), arguments.users))
-        print(rows[-1], flush=True)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = (arguments.scratch or Path(temporary)) / f"{arguments.users}-users-{n_items}-items"
+            folder.mkdir(parents=True, exist_ok=True)
+            rows[n_items] = row(measure(folder, arguments, n_items), arguments.users)
+        print(rows[n_items], flush=True)
         if arguments.output is not None:
-            arguments.output.write_text(document(rows, arguments), encoding="utf-8")
+            arguments.output.write_text(document([rows[n] for n in sorted(rows)], arguments), encoding="utf-8")
     return 0
+
+
+def rows_of(page: Path) -> dict[int, str]:
+    """Return the rows that a page has, by number of items: those of other catalogues stay."""
+    if not page.exists():
+        return {}
+    found = re.findall(r"^(\| ([\d,]+) \|.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {int(number.replace(",", "")): line for line, number in found}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ _PACKAGES = {"pyarrow": "batch"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns 0, 2 if it cannot run, or 130 after Ctrl-C."""
-    parsed = _parser().parse_args(arguments)
+    parsed = build_parser().parse_args(arguments)
     try:
         from cofactor_server.batch import commands
         from cofactor_server.observability.logs import configure_logging
@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of both commands."""
     parser = argparse.ArgumentParser(prog="cofactor", description="Batch jobs on a version, without a running server.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     recommend = commands.add_parser(

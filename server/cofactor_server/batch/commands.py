@@ -23,31 +23,40 @@ from cofactor_server.serving.loaded_version import LoadedVersion
 
 def recommend_all(arguments: argparse.Namespace) -> str:
     """Recommend to all users, or those of --users; return a sentence about the result. Raises CofactorError."""
-    request = _read_request(arguments)
     with load_version(_choice(arguments)) as version:
-        user_rows, n_unknown = _user_rows(version, arguments.users)
-        try:
-            recommender = BatchRecommender(version, request, arguments.batch_size, arguments.threads)
-            parts = [
-                user_rows[start : start + arguments.users_per_part]
-                for start in range(0, len(user_rows), arguments.users_per_part)
-            ] or [[]]
-            tables = RecommendationTables(version, arguments.layout, _metadata(version, request))
-            output = ParquetParts(arguments.output, tables.schema, _fingerprint(version, request, arguments, user_rows))
-            with output.locked(restart=arguments.restart), JobProgress(len(user_rows)) as progress:
+        return write_recommendations(version, arguments)
 
-                def make(number: int) -> pa.Table:
-                    table = tables.table(recommender.recommend(parts[number]))
-                    progress.advance(len(parts[number]))
-                    return table
 
-                output.write_missing(len(parts), make, lambda number: progress.skip(len(parts[number])))
-                output.join(len(parts))
-            recommender.close()
-        except RequestError as error:
-            raise ConfigurationError(f"--request: {error}") from None
+def write_recommendations(version: LoadedVersion, arguments: argparse.Namespace) -> str:
+    """Do what `recommend_all` does, with a version that is loaded."""
+    request = _read_request(arguments)
+    user_rows, n_unknown = _user_rows(version, arguments.users)
+    parts = _split(user_rows, arguments.users_per_part)
+    tables = RecommendationTables(version, arguments.layout, _metadata(version, request))
+    output = ParquetParts(arguments.output, tables.schema, _fingerprint(version, request, arguments, user_rows))
+    try:
+        with (
+            output.locked(restart=arguments.restart),
+            BatchRecommender(version, request, arguments.batch_size, arguments.threads) as recommender,
+            JobProgress(len(user_rows)) as progress,
+        ):
+
+            def make(number: int) -> pa.Table:
+                table = tables.table(recommender.recommend(parts[number]))
+                progress.advance(len(parts[number]))
+                return table
+
+            output.write_missing(len(parts), make, lambda number: progress.skip(len(parts[number])))
+            output.join(len(parts))
+    except RequestError as error:
+        raise ConfigurationError(f"--request: {error}") from None
     unknown = f", {n_unknown:,} unknown users left out" if n_unknown else ""
     return f"{arguments.output}: {len(user_rows):,} users of {version.key}{unknown}, {progress.rate:,.0f} users/s"
+
+
+def _split(user_rows: list[int], size: int) -> list[list[int]]:
+    """Split the users into parts of `size`, the last one shorter; no users are one empty part."""
+    return [user_rows[start : start + size] for start in range(0, len(user_rows), size)] or [[]]
 
 
 def export_embeddings(arguments: argparse.Namespace) -> str:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from cofactor.v1.recommender_pb2 import RecommendRequest
 from cofactor_server.arrays import FloatArray, typed_table
+from cofactor_server.batch.arrow_arrays import of_numbers, of_strings
 from cofactor_server.batch.parquet_parts import replacing
 from cofactor_server.errors import ModelRefused
 from cofactor_server.ranking.orders import Order
@@ -54,26 +55,26 @@ class VectorTables:
         return _write(path, schema, self._user_columns())
 
     def _item_columns(self) -> Iterator[list[Any]]:
-        tables, ids = self._version.tables, self._version.item_ids.ids
+        tables, ids = self._version.tables, of_strings(self._version, "item_ids")
         counts = typed_table(tables, "item_rating_counts", np.int64)
         columns = ("item_bias", "item_log_popularity")
         for start in range(0, len(ids), _ROWS_PER_GROUP):
             rows = slice(start, min(start + _ROWS_PER_GROUP, len(ids)))
             factors = typed_table(tables, "item_factors", np.float32)[rows]
             extra = np.stack([typed_table(tables, name, np.float32)[rows] for name in columns], axis=1)
-            yield [pa.array(ids[rows]), pa.array(counts[rows]), self._vectors(factors, extra)]
+            yield [ids[rows], of_numbers(counts[rows]), self._vectors(factors, extra)]
 
     def _user_columns(self) -> Iterator[list[Any]]:
-        ids = self._version.user_ids.ids
-        known_rows = [row for row, user_id in enumerate(ids) if user_id]
+        ids = of_strings(self._version, "user_ids")
+        known_rows = np.array([row for row, user_id in enumerate(self._version.user_ids.ids) if user_id])
         order, global_bias = self._order, np.float32(self._version.manifest.global_bias)
         weights = self._factor_weights()
         for start in range(0, len(known_rows), _ROWS_PER_GROUP):
             rows = known_rows[start : start + _ROWS_PER_GROUP]
-            factors, bias = self._version.users.factors_and_biases(np.array(rows))
+            factors, bias = self._version.users.factors_and_biases(rows)
             ends = np.array([[order.rating_weight, order.popularity_weight]], np.float32).repeat(len(rows), axis=0)
             offsets = np.float32(order.rating_weight) * (bias + global_bias)
-            yield [pa.array([ids[row] for row in rows]), pa.array(offsets), self._vectors(factors * weights, ends)]
+            yield [ids.take(of_numbers(rows)), of_numbers(offsets), self._vectors(factors * weights, ends)]
 
     def _factor_weights(self) -> FloatArray:
         weights = np.full(self._n_factors, self._order.rating_weight, dtype=np.float32)
@@ -81,7 +82,7 @@ class VectorTables:
         return weights
 
     def _vectors(self, factors: FloatArray, extra: FloatArray) -> Any:
-        flat = pa.array(np.concatenate([factors, extra], axis=1).astype(np.float32).ravel())
+        flat = of_numbers(np.concatenate([factors, extra], axis=1).astype(np.float32).ravel())
         return pa.FixedSizeListArray.from_arrays(flat, type=self._vector)
 
     def _schema(self, fields: Sequence[pa.Field]) -> pa.Schema:

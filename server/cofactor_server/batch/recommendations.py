@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,12 @@ class BatchRecommender:
             np.concatenate([ranking.ratings for ranking in rankings]),
         )
 
-    def close(self) -> None:
+    def __enter__(self) -> BatchRecommender:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """End the threads, after the runs that are under way."""
         self._threads.shutdown(cancel_futures=True)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from cofactor_server.arrays import IndexArray
+from cofactor_server.batch.arrow_arrays import of_numbers, of_strings
 from cofactor_server.batch.recommendations import Recommendations
 from cofactor_server.serving.loaded_version import LoadedVersion
 
@@ -26,8 +27,8 @@ class RecommendationTables:
     """
 
     def __init__(self, version: LoadedVersion, layout: Layout, metadata: Mapping[str, str]) -> None:
-        self._user_ids = version.user_ids.ids
-        self._item_ids = pa.array(version.item_ids.ids, pa.string())
+        self._user_ids = of_strings(version, "user_ids")
+        self._item_ids = of_strings(version, "item_ids")
         self._layout = layout
         self._has_ratings = version.predicts_ratings
         self.schema = pa.schema(self._fields(), metadata=dict(metadata))
@@ -55,24 +56,19 @@ class RecommendationTables:
         return pa.Table.from_arrays(columns[: len(self.schema)], schema=self.schema)
 
     def _long(self, found: Recommendations) -> list[Any]:
-        users = pa.array([self._user_ids[row] for row in found.user_rows.tolist()], pa.string())
-        positions = np.repeat(np.arange(len(found.user_rows)), found.counts)
+        users = self._user_ids.take(of_numbers(np.repeat(found.user_rows, found.counts)))
         offsets = _offsets(found.counts)
-        ranks = np.arange(1, offsets[-1] + 1, dtype=np.int32) - offsets[:-1].astype(np.int32)[positions]
-        items = pa.DictionaryArray.from_arrays(pa.array(found.item_rows.astype(np.int32)), self._item_ids)
-        return [
-            users.take(pa.array(positions)),
-            pa.array(ranks),
-            items,
-            pa.array(found.scores),
-            pa.array(found.ratings),
-        ]
+        ranks = np.arange(1, offsets[-1] + 1) - np.repeat(offsets[:-1], found.counts)
+        items = pa.DictionaryArray.from_arrays(of_numbers(found.item_rows.astype(np.int32)), self._item_ids)
+        numbers = (ranks.astype(np.int32), found.scores, found.ratings)
+        rank, score, rating = map(of_numbers, numbers)
+        return [users, rank, items, score, rating]
 
     def _lists(self, found: Recommendations) -> list[Any]:
-        users = pa.array([self._user_ids[row] for row in found.user_rows.tolist()], pa.string())
-        offsets = pa.array(_offsets(found.counts).astype(np.int32))
-        items = self._item_ids.take(pa.array(found.item_rows))
-        values = (items, pa.array(found.scores), pa.array(found.ratings))
+        users = self._user_ids.take(of_numbers(found.user_rows))
+        offsets = of_numbers(_offsets(found.counts).astype(np.int32))
+        items = self._item_ids.take(of_numbers(found.item_rows))
+        values = (items, of_numbers(found.scores), of_numbers(found.ratings))
         return [users, *(pa.ListArray.from_arrays(offsets, value) for value in values)]
 
 
