@@ -1,17 +1,17 @@
-"""Give Arrow the arrays of a version without converting them.
+"""Convert arrays and strings to Arrow.
 
 pyarrow.array() would do, but it imports pandas where that is installed, which takes seconds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from cofactor_server.arrays import AnyArray
-from cofactor_server.serving.loaded_version import LoadedVersion
 
 
 def of_numbers(values: AnyArray) -> Any:
@@ -21,8 +21,10 @@ def of_numbers(values: AnyArray) -> Any:
     return pa.Array.from_buffers(kind, len(contiguous), [None, pa.py_buffer(contiguous)])
 
 
-def of_strings(version: LoadedVersion, name: str) -> Any:
-    """Return the Arrow array of the strings in the tables `<name>.bytes` and `<name>.offsets` of a version."""
-    offsets, text = version.tables[f"{name}.offsets"], version.tables[f"{name}.bytes"]
-    buffers = [None, pa.py_buffer(np.ascontiguousarray(offsets)), pa.py_buffer(np.ascontiguousarray(text))]
-    return pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers).cast(pa.string())
+def of_strings(strings: Iterable[str]) -> Any:
+    """Return the Arrow array of some strings, (n,)."""
+    encoded = [string.encode() for string in strings]
+    offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
+    np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=offsets[1:])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.large_string(), len(encoded), buffers).cast(pa.string())

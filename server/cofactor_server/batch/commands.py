@@ -34,24 +34,28 @@ def write_recommendations(version: LoadedVersion, arguments: argparse.Namespace)
     parts = _split(user_rows, arguments.users_per_part)
     tables = RecommendationTables(version, arguments.layout, _metadata(version, request))
     output = ParquetParts(arguments.output, tables.schema, _fingerprint(version, request, arguments, user_rows))
-    try:
-        with (
-            output.locked(restart=arguments.restart),
-            BatchRecommender(version, request, arguments.batch_size, arguments.threads) as recommender,
-            JobProgress(len(user_rows)) as progress,
-        ):
+    with (
+        _recommender(version, request, arguments) as recommender,
+        output.locked(restart=arguments.restart),
+        JobProgress(len(user_rows)) as progress,
+    ):
 
-            def make(number: int) -> pa.Table:
-                table = tables.table(recommender.recommend(parts[number]))
-                progress.advance(len(parts[number]))
-                return table
+        def make(number: int) -> pa.Table:
+            table = tables.table(recommender.recommend(parts[number]))
+            progress.advance(len(parts[number]))
+            return table
 
-            output.write_missing(len(parts), make, lambda number: progress.skip(len(parts[number])))
-            output.join(len(parts))
-    except RequestError as error:
-        raise ConfigurationError(f"--request: {error}") from None
+        output.write_missing(len(parts), make, lambda number: progress.skip(len(parts[number])))
+        output.join(len(parts))
     unknown = f", {n_unknown:,} unknown users left out" if n_unknown else ""
     return f"{arguments.output}: {len(user_rows):,} users of {version.key}{unknown}, {progress.rate:,.0f} users/s"
+
+
+def _recommender(version: LoadedVersion, request: RecommendRequest, arguments: argparse.Namespace) -> BatchRecommender:
+    try:
+        return BatchRecommender(version, request, arguments.batch_size, arguments.threads)
+    except RequestError as error:
+        raise ConfigurationError(f"--request: {error}") from None
 
 
 def _split(user_rows: list[int], size: int) -> list[list[int]]:

@@ -55,7 +55,7 @@ class VectorTables:
         return _write(path, schema, self._user_columns())
 
     def _item_columns(self) -> Iterator[list[Any]]:
-        tables, ids = self._version.tables, of_strings(self._version, "item_ids")
+        tables, ids = self._version.tables, of_strings(self._version.item_ids.ids)
         counts = typed_table(tables, "item_rating_counts", np.int64)
         columns = ("item_bias", "item_log_popularity")
         for start in range(0, len(ids), _ROWS_PER_GROUP):
@@ -65,7 +65,7 @@ class VectorTables:
             yield [ids[rows], of_numbers(counts[rows]), self._vectors(factors, extra)]
 
     def _user_columns(self) -> Iterator[list[Any]]:
-        ids = of_strings(self._version, "user_ids")
+        ids = of_strings(self._version.user_ids.ids)
         known_rows = np.array([row for row, user_id in enumerate(self._version.user_ids.ids) if user_id])
         order, global_bias = self._order, np.float32(self._version.manifest.global_bias)
         weights = self._factor_weights()

@@ -22,12 +22,12 @@ _COMPRESSION = "zstd"
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` after the block, or remove it if the block fails.
+def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary path; rename it to `path` after the block, or remove it if the block fails.
 
-    The content is on the disk before it has its name.
+    It lies in `folder`, by default that of `path`. The content is on the disk before it has its name.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = (folder or path.parent) / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -82,16 +82,17 @@ class ParquetParts:
             state = json.loads(path.read_text("utf-8"))
         except FileNotFoundError:
             _empty(self._folder)  # parts without a state may be of any run
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps(self._state), "utf-8")
-            return
+            state = None
         except ValueError:
             state = None
-        if state != self._state:
+        if state != self._state and any(self._folder.glob("part-*.parquet")):
             raise ConfigurationError(
                 f"--output: {self._folder} holds the parts of an interrupted run with another version, other users or "
                 "other flags; go on with those, or pass --restart to start again"
             )
+        if state != self._state:
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(self._state), "utf-8")
 
     def write_missing(self, n_parts: int, make: Callable[[int], pa.Table], on_found: Callable[[int], None]) -> None:
         """Write every part that is not there yet: `make` returns part i; `on_found` is called for those that are."""
@@ -105,8 +106,9 @@ class ParquetParts:
 
     def join(self, n_parts: int) -> None:
         """Write the parts to the output, and remove them."""
+        # In the folder of the parts, which the next run removes if this one is killed.
         with (
-            replacing(self._output) as temporary,
+            replacing(self._output, self._folder) as temporary,
             pq.ParquetWriter(temporary, self._schema, compression=_COMPRESSION) as writer,
         ):
             for number in range(n_parts):

@@ -61,16 +61,14 @@ class BatchRecommender:
         self._version = version
         self._request = request
         self._batch_size = batch_size
+        self._query = self._parse()
         self._threads = ThreadPoolExecutor(n_threads or len(os.sched_getaffinity(0)), "recommend")
-        self._query: dict[str, Any] = {}
 
     def recommend(self, user_rows: Sequence[int]) -> Recommendations:
         """Return the recommendations of users of the training data, in the order of their rows."""
         if not user_rows:
             no_rows, no_floats = np.empty(0, np.int64), np.empty(0, np.float32)
             return Recommendations(no_rows, no_rows, no_rows, no_floats, no_floats)
-        if not self._query:
-            self._query = self._parse(user_rows[0])
         runs = [user_rows[start : start + self._batch_size] for start in range(0, len(user_rows), self._batch_size)]
         rankings = [ranking for run in self._threads.map(self._rank, runs) for ranking in run]
         return Recommendations(
@@ -90,11 +88,14 @@ class BatchRecommender:
         """End the threads, after the runs that are under way."""
         self._threads.shutdown(cancel_futures=True)
 
-    def _parse(self, user_row: int) -> dict[str, Any]:
+    def _parse(self) -> dict[str, Any]:
         """Check the request as Recommend does, for one user; return the fields of the query that all users share."""
+        user_id = next(filter(None, self._version.user_ids.ids), None)
+        if user_id is None:  # all users are erased
+            return {}
         request = RecommendRequest()
         request.CopyFrom(self._request)
-        request.user.user_id = self._version.user_ids.ids[user_row]
+        request.user.user_id = user_id
         config = ServerConfig(models="", max_page_size=10_000, max_items_per_request=10_000_000)
         parsed = RecommendPipeline(RequestParser(config), Metrics()).parse_alone(self._version, request)
         if parsed.item_filter.missing_item_ids:

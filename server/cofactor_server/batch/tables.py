@@ -27,8 +27,8 @@ class RecommendationTables:
     """
 
     def __init__(self, version: LoadedVersion, layout: Layout, metadata: Mapping[str, str]) -> None:
-        self._user_ids = of_strings(version, "user_ids")
-        self._item_ids = of_strings(version, "item_ids")
+        self._user_ids = of_strings(version.user_ids.ids)
+        self._item_ids = of_strings(version.item_ids.ids)
         self._layout = layout
         self._has_ratings = version.predicts_ratings
         self.schema = pa.schema(self._fields(), metadata=dict(metadata))

@@ -16,7 +16,8 @@ class IdIndex:
     """
 
     def __init__(self, table: StringTable) -> None:
-        self.ids: list[str] = table.strings()
+        self._own_ids = table.strings()
+        self.ids = self._own_ids
         self._rows: dict[str, int] = dict(zip(self.ids, range(len(self.ids)), strict=True))
         self.row = self._rows.get
         if len(self._rows) != len(self.ids) or "" in self._rows:
@@ -24,7 +25,7 @@ class IdIndex:
 
     def forget(self, row: int) -> bool:
         """Make the id of a row unknown; return False if it was forgotten before. Other threads may look ids up."""
-        user_id, self.ids[row] = self.ids[row], ""
+        user_id, self._own_ids[row] = self._own_ids[row], ""
         return self._rows.pop(user_id, None) is not None
 
     def __len__(self) -> int:

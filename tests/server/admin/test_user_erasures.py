@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import logging
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from cofactor.v1.recommender_pb2 import ExplainRequest, PredictRequest, Recommen
 from cofactor_server.admin.server import AdminServer
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ConfigurationError
-from cofactor_server.repository.erasure_records import ErasureKey, digest_of, parse_record
+from cofactor_server.repository.erasure_records import digest_of, parse_record
 from cofactor_server.security.authentication import Authenticator
 from cofactor_server.security.static_tokens import StaticTokens
 from cofactor_server.server import create_server
@@ -196,8 +197,9 @@ def test_the_record_says_who_asked_and_holds_only_a_keyed_hash(operate, models, 
     assert KEY not in text
     record = parse_record(path.stem, text)
     assert (record.requested_by, record.request_id, record.model_name) == ("officer", "ticket-81", "")
-    assert bytes.fromhex(record.user_hash) == ErasureKey(KEY.encode()).hash_user(ERASED)
-    assert record.user_hash != hashlib.sha256(ERASED.encode()).hexdigest()
+    expected = hmac.new(KEY.encode(), f"cofactor-user:{ERASED}".encode(), "sha256").hexdigest()
+    assert record.user_hash == expected
+    assert record.key_id == hmac.new(KEY.encode(), b"cofactor-key", "sha256").hexdigest()[:16]
 
 
 def test_erasing_from_one_model_leaves_the_user_in_the_others(operate, models, key) -> None:

@@ -151,7 +151,7 @@ def test_a_request_that_recommend_would_refuse_is_named(served_models, job, tmp_
     assert "--request" in done.err
     assert message in done.err
     assert done.err.count("\n") == 1
-    assert not done.path.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["request.json"]
 
 
 def start_process(version, output):
