@@ -29,7 +29,7 @@ LAYERS = {
     SERVER: (
         ("__main__",),
         ("runtime",),
-        ("server",),
+        ("server", "batch"),
         ("services", "admin"),
         ("transport",),
         ("serving",),

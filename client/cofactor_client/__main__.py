@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from cofactor_client._cli import batch_commands
 from cofactor_client._cli.completion import completion_script
 from cofactor_client._cli.connection_failure import explain_failure
 from cofactor_client._cli.core_log import without_core_log
@@ -18,8 +19,11 @@ from cofactor_client.errors import RpcError, UnavailableError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand. Returns 0 on success, 1 if the call failed, 2 for wrong arguments."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words and words[0] in batch_commands.COMMANDS:
+        return batch_commands.run(words)
     parser = build_parser()
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_args(words)
     if parsed.command == "completion":
         print(completion_script(parser, parsed.shell))
         return 0

@@ -54,6 +54,7 @@ _PROTECTIONS = (
     "tls_key",
     "tls_client_authority",
     "require_signature",
+    "erasure_key_file",
 )
 _GRAPHS = ("recommend", "predict", "similar_items", "similarity", "embed_user")
 # Variables of the client, which may run in the same environment.
@@ -100,6 +101,9 @@ class ServerConfig:
     rate_burst: int = _setting(100, "requests that one client may make at once of each worker process after a pause", 1)
     require_signature: str = _setting(
         "", "public key, PEM, that must verify the signature of every version; empty: versions need no signature"
+    )
+    erasure_key_file: str = _setting(
+        "", "file with the secret key that erased users are recorded under; all servers of a repository need it"
     )
     workers: int = _setting(1, "processes that share the port", 1, 256)
     pin_workers: bool = _setting(

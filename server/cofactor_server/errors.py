@@ -26,6 +26,7 @@ CofactorError
 │   ├── DeviceFailed                UNAVAILABLE
 │   ├── RateLimited                 RESOURCE_EXHAUSTED
 │   ├── RepositoryReadOnly          FAILED_PRECONDITION (admin API)
+│   ├── ErasureUnavailable          FAILED_PRECONDITION (admin API)
 │   └── InternalError               INTERNAL
 ├── ModelRefused                    a version directory that must not be served
 ├── ProviderUnavailable             an execution provider that cannot be used
@@ -406,6 +407,17 @@ class RepositoryReadOnly(RequestError):
 
     def __init__(self, problem: str) -> None:
         super().__init__(f"the model repository cannot be written ({problem}); make the change at its source")
+
+
+class ErasureUnavailable(RequestError):
+    """EraseUser (admin API) cannot record the erasure, or the server cannot apply it. The user may still be served."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "ERASURE_UNAVAILABLE"
+    remedy = "Start the server with --erasure-key-file and a repository that it may write to, and erase the user again."
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"the user is not erased: {problem}")
 
 
 class InternalError(RequestError):

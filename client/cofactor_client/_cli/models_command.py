@@ -1,4 +1,4 @@
-"""The subcommand `cofactor models`: list versions, move labels and change overlays, through the admin API."""
+"""The subcommand `cofactor models`: list versions, move labels, change overlays and erase users, by the admin API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.text import Text
 from cofactor.admin.v1 import admin_pb2, admin_pb2_grpc
 from cofactor.v1.overlay_pb2 import AddedItem
 from cofactor_client._channel import Connection
-from cofactor_client._cli import options
+from cofactor_client._cli import erasures, options
 from cofactor_client._cli.output import Output
 from cofactor_client.errors import rpc_error
 
@@ -29,8 +29,9 @@ _STATES = {
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add the subcommand and its actions ls, promote, rollback and overlay."""
-    models = subparsers.add_parser("models", help="list versions, move labels, change items, through the admin API")
+    """Add the subcommand and its actions ls, promote, rollback, overlay, erase-user and erasures."""
+    summary = "list versions, move labels, change items, erase users, through the admin API"
+    models = subparsers.add_parser("models", help=summary)
     models.set_defaults(connect=AdminClient, run=run)
     actions = models.add_subparsers(dest="action", required=True, metavar="ACTION")
     connection = argparse.ArgumentParser(add_help=False)
@@ -49,6 +50,7 @@ def add_parser(subparsers: Any) -> None:
         action.add_argument("--label", default="stable", help="default: %(default)s")
     overlay = actions.add_parser("overlay", help="add items to a version or remove some", parents=[connection])
     _add_overlay_arguments(overlay)
+    erasures.add_actions(actions, connection)
 
 
 def _add_overlay_arguments(overlay: argparse.ArgumentParser) -> None:
@@ -95,7 +97,9 @@ class AdminClient:
 
 
 def run(admin: AdminClient, arguments: argparse.Namespace) -> Output:
-    """Run the action, then list the versions. Raises RpcError."""
+    """Run the action; unless it is about erasures, list the versions then. Raises RpcError, or ValueError."""
+    if arguments.action in erasures.ACTIONS:
+        return erasures.run(admin.stub, admin.call, arguments)
     if arguments.action == "promote":
         request = admin_pb2.PromoteRequest(name=arguments.name, version=arguments.version, label=arguments.label)
         admin.call(admin.stub.Promote, request)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple, get_args
 
 from cofactor_client._channel import installed_version
-from cofactor_client._cli import commands, models_command, options
+from cofactor_client._cli import batch_commands, commands, models_command, options
 from cofactor_client._cli.completion import SHELLS
 from cofactor_client._cli.output import Output
 from cofactor_client._client import Client
@@ -57,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_arguments(subparser)
         subparser.set_defaults(connect=options.connect, run=run)
     models_command.add_parser(subparsers)
+    batch_commands.add_parsers(subparsers)
     completion = subparsers.add_parser("completion", help="print a completion script for a shell")
     completion.add_argument("shell", choices=SHELLS)
     return parser

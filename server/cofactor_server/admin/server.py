@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 
@@ -21,6 +22,7 @@ from cofactor_server.transport.thread_pools import BoundedPool, ThreadPools
 _THREADS = 4
 _MAX_MESSAGE_BYTES = 16 * 2**20  # an overlay of 10,000 items has about 6 MiB
 _HOST = "127.0.0.1"
+_ERASE_USER = "/cofactor.admin.v1.AdminService/EraseUser"
 
 
 class AdminServer:
@@ -52,7 +54,7 @@ class AdminServer:
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)],
         )
         add_servicer = admin_pb2_grpc.add_AdminServiceServicer_to_server
-        add_servicer(AdminServicer(live, on_reload), self._server)
+        add_servicer(AdminServicer(live, on_reload, partial(_client_name, authenticator)), self._server)
         _add_channelz(self._server)
         try:
             self.port: int = self._server.add_insecure_port(f"{_HOST}:{port}")
@@ -63,6 +65,14 @@ class AdminServer:
     def close(self) -> None:
         """Stop; calls that run get one second to finish."""
         self._server.stop(1.0).wait()
+
+
+def _client_name(authenticator: Authenticator | None, context: grpc.ServicerContext) -> str:
+    """Return the name of the caller, whose token was checked already; "" without tokens."""
+    if authenticator is None:
+        return ""
+    client = authenticator.authorize(_ERASE_USER, context.invocation_metadata())
+    return client.name if client is not None else ""
 
 
 def _add_channelz(server: grpc.Server) -> None:

@@ -10,6 +10,8 @@ from cofactor.admin.v1 import admin_pb2
 from cofactor.admin.v1.admin_pb2_grpc import AdminServiceServicer
 from cofactor_server.admin.label_changes import LabelChanges
 from cofactor_server.admin.overlay_changes import OverlayChanges
+from cofactor_server.admin.user_erasures import UserErasures
+from cofactor_server.observability.request_ids import request_id
 from cofactor_server.repository.serving_policy import STABLE, newest_first
 from cofactor_server.repository.watcher import ModelState
 from cofactor_server.serving.loaded_version import LoadedVersion
@@ -19,12 +21,23 @@ from cofactor_server.serving.registry import LiveRegistry
 class AdminServicer(AdminServiceServicer):  # type: ignore[misc] # generated without annotations
     """Serve AdminService: read the watcher's snapshot, and write changes to the repository."""
 
-    def __init__(self, live: LiveRegistry, on_reload: Callable[[], None]) -> None:
-        """`on_reload` tells other processes to look for changes."""
+    def __init__(
+        self,
+        live: LiveRegistry,
+        on_reload: Callable[[], None],
+        client_name: Callable[[grpc.ServicerContext], str] = lambda _: "",
+    ) -> None:
+        """Serve the versions of `live`.
+
+        on_reload: tells other processes to look for changes.
+        client_name: returns the name of the caller by its token, "" without tokens.
+        """
         self._watcher = live.watcher
         self._on_reload = on_reload
+        self._client_name = client_name
         self._labels = LabelChanges(live.watcher, live.source)
         self._overlays = OverlayChanges(live)
+        self._erasures = UserErasures(live)
 
     def ListVersions(  # noqa: N802 (gRPC's name)
         self, _request: admin_pb2.ListVersionsRequest, _context: grpc.ServicerContext
@@ -63,6 +76,21 @@ class AdminServicer(AdminServiceServicer):  # type: ignore[misc] # generated wit
         response = self._overlays.update(request)
         self._on_reload()
         return response
+
+    def EraseUser(  # noqa: N802
+        self, request: admin_pb2.EraseUserRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.EraseUserResponse:
+        """See admin.proto."""
+        caller, call = self._client_name(context), request_id(context.invocation_metadata())
+        erasure = self._erasures.erase(request.user_id, request.name, caller, call)
+        self._on_reload()
+        return admin_pb2.EraseUserResponse(erasure=erasure)
+
+    def ListErasures(  # noqa: N802
+        self, request: admin_pb2.ListErasuresRequest, _context: grpc.ServicerContext
+    ) -> admin_pb2.ListErasuresResponse:
+        """See admin.proto."""
+        return self._erasures.list_page(request.page_size, request.page_token)
 
     def _models(self) -> list[admin_pb2.ModelVersions]:
         return [_model_message(name, state) for name, state in sorted(self._watcher.snapshot.items())]

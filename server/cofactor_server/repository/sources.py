@@ -8,11 +8,12 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
 from cofactor_server.errors import ConfigurationError
+from cofactor_server.repository.erasure_records import is_record_id
 from cofactor_server.repository.listing import (
     VERSION_NAME,
     IgnoredEntries,
@@ -25,6 +26,8 @@ from cofactor_server.repository.rule_sets import RULES
 from cofactor_server.repository.serving_policy import PolicyError
 
 POLICY = "serving.json"
+# Hidden, so that no server takes the folder for a model.
+ERASURES = ".erasures"
 # How long a change of serving.json waits for another one.
 _LOCK_WAIT_S = 10.0
 _MAX_POLICY_BYTES = 2**20
@@ -68,6 +71,15 @@ class ModelSource(Protocol):
 
     def copy(self, name: str, version: str, target: Path) -> None:
         """Copy the files of a version into `target`, an empty folder."""
+
+    def list_erasures(self) -> list[str]:
+        """Return the ids of the erasures in the folder .erasures."""
+
+    def read_erasure(self, record_id: str) -> str:
+        """Return the text of an erasure."""
+
+    def add_erasure(self, record_id: str, text: str) -> None:
+        """Write an erasure, which nobody changes afterwards. Every erasure has a file, so that none is lost."""
 
 
 class LocalSource:
@@ -126,9 +138,11 @@ class LocalSource:
 
     def write_policy(self, name: str, text: str) -> None:
         """Replace serving.json."""
-        path = self._root / name / POLICY
+        self._replace(self._root / name / POLICY, text)
+
+    def _replace(self, path: Path, text: str) -> None:
         # Processes in different containers have the same id, so only a random name is a name of one's own.
-        temporary = path.with_name(f".{POLICY}.{uuid.uuid4().hex}.tmp")
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("x", encoding="utf-8") as file:  # "x" does not follow a link
                 file.write(text)
@@ -150,6 +164,37 @@ class LocalSource:
             for entry in entries:
                 if entry.is_file(follow_symlinks=False):
                     shutil.copyfile(entry.path, target / entry.name, follow_symlinks=False)
+
+    def list_erasures(self) -> list[str]:
+        """Return the ids of the erasures."""
+        try:
+            names = [path.name for path in (self._root / ERASURES).iterdir()]
+        except FileNotFoundError:
+            return []
+        return _record_ids(names)
+
+    def read_erasure(self, record_id: str) -> str:
+        """Return the text of an erasure."""
+        with _open_plain_file(self._root / ERASURES / f"{record_id}.json") as file:
+            return file.read(_MAX_POLICY_BYTES).decode("utf-8", errors="replace")
+
+    def add_erasure(self, record_id: str, text: str) -> None:
+        """Write an erasure, and make its name durable."""
+        folder = self._root / ERASURES
+        folder.mkdir(exist_ok=True)
+        self._replace(folder / f"{record_id}.json", text)
+        for parent in (folder, self._root):
+            entry = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(entry)
+            finally:
+                os.close(entry)
+
+
+def _record_ids(names: Iterable[str]) -> list[str]:
+    """Return the ids of the records among the names of files, ascending."""
+    ids = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+    return sorted(record_id for record_id in ids if is_record_id(record_id))
 
 
 def _open_plain_file(path: Path) -> BinaryIO:
@@ -186,6 +231,9 @@ class RemoteFileSystem(Protocol):
 
     def rm_file(self, path: str) -> None:
         """Remove a file."""
+
+    def makedirs(self, path: str, exist_ok: bool) -> None:
+        """Make a folder."""
 
 
 class RemoteSource:
@@ -264,6 +312,28 @@ class RemoteSource:
         folder = self._root / name / version
         for file, _ in self._files(folder):
             self._filesystem.get_file(str(folder / file), str(target / file))
+
+    def list_erasures(self) -> list[str]:
+        """Return the ids of the erasures."""
+        try:
+            entries = self._filesystem.ls(str(self._root / ERASURES), detail=True)
+        except FileNotFoundError:
+            return []
+        return _record_ids(PurePosixPath(entry["name"]).name for entry in entries)
+
+    def read_erasure(self, record_id: str) -> str:
+        """Return the text of an erasure."""
+        raw = self._filesystem.cat_file(str(self._root / ERASURES / f"{record_id}.json"))
+        return raw.decode("utf-8", errors="replace")
+
+    def add_erasure(self, record_id: str, text: str) -> None:
+        """Write an erasure; a store that has real folders gets the folder first."""
+        folder = self._root / ERASURES
+        try:
+            self._filesystem.pipe_file(str(folder / f"{record_id}.json"), text.encode())
+        except FileNotFoundError:
+            self._filesystem.makedirs(str(folder), exist_ok=True)
+            self._filesystem.pipe_file(str(folder / f"{record_id}.json"), text.encode())
 
 
 def open_source(address: str) -> ModelSource:

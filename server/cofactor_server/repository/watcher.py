@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 from weakref import ref
 
 from cofactor.admin.v1.admin_pb2 import ServingPolicy
+from cofactor_server.repository.erasure_records import ErasureError
 from cofactor_server.repository.listing import ModelListing
 from cofactor_server.repository.rule_sets import RULES, NamedRuleSets, RuleCheck, accept_all, parse_rule_sets
 from cofactor_server.repository.serving_policy import (
@@ -57,6 +58,16 @@ class ModelState(Generic[V]):
 Snapshot = dict[str, ModelState[V]]
 
 
+class Revision(Protocol[V]):
+    """Changes loaded versions without loading them again, as the repository asks for."""
+
+    def refresh(self) -> None:
+        """Read from the repository what to change. Raises ErasureError, or what the repository raises."""
+
+    def revise(self, value: V) -> V:
+        """Return what replaces a loaded version: the version itself if nothing changes."""
+
+
 class ModelWatcher(Generic[V]):
     """Polls a model repository and keeps a snapshot of the served versions.
 
@@ -78,6 +89,7 @@ class ModelWatcher(Generic[V]):
         on_swap: Callable[[Snapshot[V]], None] | None = None,
         check_rules: RuleCheck = accept_all,
         after_poll: Callable[[], None] = lambda: None,
+        revision: Revision[V] | None = None,
     ) -> None:
         """Watch `source` without polling yet.
 
@@ -85,12 +97,14 @@ class ModelWatcher(Generic[V]):
         on_swap: called with each new snapshot.
         check_rules: checks the rule sets of rules.json.
         after_poll: called at the end of every poll that could read the repository.
+        revision: changes the loaded versions at every poll; `load` does the same to new ones.
         """
         self._source = source
         self._loader = VersionLoader(source, load, copies)
         self._on_swap = on_swap
         self._check_rules = check_rules
         self._after_poll = after_poll
+        self._revision = revision
         self._polling = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -129,10 +143,16 @@ class ModelWatcher(Generic[V]):
             self._free_replaced()
             try:
                 listing = self._source.list_versions()
+                if self._revision is not None:
+                    self._revision.refresh()
+            except ErasureError as error:
+                self._report_repository_error(str(error))
+                return
             except Exception as error:  # fsspec's file systems raise the errors of their own libraries
                 self._report_repository_error(f"{type(error).__name__}: {error}")
                 return
             self._report_repository_error("")
+            self._revise_loaded()
             self.unreadable_models = {}
             for name, model in listing.items():
                 try:
@@ -142,6 +162,18 @@ class ModelWatcher(Generic[V]):
             for name in self.snapshot.keys() - listing.keys():
                 _LOGGER.warning("model %s is no longer in the repository; it is served until the server restarts", name)
             self._after_poll()
+
+    def _revise_loaded(self) -> None:
+        """Revise the loaded versions of all models, also of those that the repository no longer has."""
+        if self._revision is None:
+            return
+        for name, state in self.snapshot.items():
+            loaded = {
+                version: replace(record, value=self._revision.revise(record.value))
+                for version, record in state.loaded.items()
+            }
+            if loaded != state.loaded:
+                self._swap(name, state, replace(state, loaded=loaded))
 
     def remove_stale_copies(self) -> None:
         """Remove old private copies that a killed server left behind."""

@@ -113,10 +113,14 @@ class RecommendPipeline:
 
     def _rank_as_shadow(self, version: LoadedVersion, request: RecommendRequest) -> list[str]:
         """Return the ids of the items that a shadow version recommends; nothing is cached or counted."""
-        parsed = self._parse(RequestedPage(version, 0, b""), request, request.user, always_active)
+        parsed = self.parse_alone(version, request)
         # Not rank(), which may batch this query with those of callers.
         rows = version.ranker.rank_many([parsed.query])[0].rows.tolist()
         return [version.item_ids.ids[row] for row in rows]
+
+    def parse_alone(self, version: LoadedVersion, request: RecommendRequest) -> ParsedRequest:
+        """Parse a request outside of any call, for this version and the first page; raises RequestError."""
+        return self._parse(RequestedPage(version, 0, b""), request, request.user, always_active)
 
     def _parse(
         self, page: RequestedPage, request: RecommendRequest, user: User, is_active: Callable[[], bool]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import logging
 import sys
@@ -57,6 +58,7 @@ class LoadedVersion:
         config: the settings of the server.
         directory: manifest and tables.
         added_tables: makes the tables of items that an overlay adds.
+        tables: the arrays of the version directory, by name.
         manifest: the manifest of the version directory.
         predicts_ratings: True if the model was trained to predict ratings.
         event_weights: the weights of events; None if the model learnt from ratings. A version that predicts ratings
@@ -108,6 +110,7 @@ class LoadedVersion:
         self.n_foldable_items = n_items
         self.config, self.directory = config, directory
         self.added_tables = AddedTables(directory)
+        self.tables = directory.tables
         self.predicts_ratings = manifest.objective == "rating"
         self.event_weights = EventWeights(manifest.events) if manifest.HasField("events") else None
         self.orders = Orders(manifest)
@@ -163,6 +166,15 @@ class LoadedVersion:
         self.description.attributes.extend(map(attribute_message, self.catalogue.attributes.summaries()))
         _release_free_memory()
         _LOGGER.info("%s ready on %s, %d golden tests passed", self.key, self.engine.providers[0], n_golden_tests)
+
+    def without_cached_responses(self) -> LoadedVersion:
+        """Return a copy that shares all parts with this version, but has an empty cache.
+
+        Calls under way still fill the cache of this object, which no new call reads.
+        """
+        other = copy.copy(self)
+        other.response_cache = self.response_cache.emptied()
+        return other
 
 
 @contextlib.contextmanager

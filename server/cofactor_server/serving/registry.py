@@ -21,15 +21,17 @@ from cofactor_server.inference.ann_index import load_faiss
 from cofactor_server.inference.device.failure import DeviceFailure
 from cofactor_server.inference.execution_providers import requested_providers
 from cofactor_server.observability.counters import Metrics
+from cofactor_server.repository.erasure_records import ErasureKey, ErasureStore
 from cofactor_server.repository.locked_folder import open_process_folder
 from cofactor_server.repository.rule_sets import NamedRuleSet, RuleCheck, accept_all
 from cofactor_server.repository.serving_policy import newest_first
 from cofactor_server.repository.signatures import SignatureVerifier
-from cofactor_server.repository.sources import open_source
+from cofactor_server.repository.sources import ModelSource, open_source
 from cofactor_server.repository.version_directory import open_version_directory, verify_manifest_checksum
 from cofactor_server.repository.watcher import ModelState, ModelWatcher, Snapshot
 from cofactor_server.serving.loaded_version import LoadedVersion
 from cofactor_server.serving.overlay_follower import OverlayFollower
+from cofactor_server.serving.user_erasure import UserErasure
 
 VersionState = ModelState[LoadedVersion]
 
@@ -157,6 +159,7 @@ class LiveRegistry:
 
     Attributes:
         source: the model repository.
+        erasure: erases users from the loaded versions.
         watcher: loads versions from it.
         current: registry for new requests.
     """
@@ -167,19 +170,23 @@ class LiveRegistry:
         metrics: Metrics,
         device_failure: DeviceFailure | None = None,
         check_rules: RuleCheck = accept_all,
+        source: ModelSource | None = None,
     ) -> None:
         """Verify and load the versions to serve. `device_failure` is told if a run on a device fails later.
 
-        `check_rules` checks the rule sets of the repository.
+        check_rules: checks the rule sets of the repository.
+        source: the model repository; None for the one that the settings name.
 
         Raises ModelRefused, ProviderUnavailable or ConfigurationError if the default model cannot be served.
         """
         self._private_folder = None if config.copies else open_process_folder("")
+        source = source or open_source(str(config.models))
+        self.erasure = UserErasure(_erasure_store(config, source))
         copies = self._private_folder.path if self._private_folder else Path(config.copies)
-        self.source = open_source(str(config.models))
-        self.overlays = OverlayFollower(self.source.overlays, metrics, accepts=not config.require_signature)
-        load = _counted(_loader(config, device_failure), metrics)
-        self.watcher = ModelWatcher(self.source, load, copies, self._swap, check_rules, self._follow_overlays)
+        self.source = source
+        self.overlays = OverlayFollower(source.overlays, metrics, accepts=not config.require_signature)
+        load = _counted(_loader(config, device_failure, self.erasure), metrics)
+        self.watcher = ModelWatcher(source, load, copies, self._swap, check_rules, self._follow_overlays, self.erasure)
         self._default_name = config.model
         self.current = ModelRegistry({}, "")
         self.watcher.poll()
@@ -258,7 +265,14 @@ def _counted(load: Callable[[Path], LoadedVersion], metrics: Metrics) -> Callabl
     return load_and_count
 
 
-def _loader(config: ServerConfig, device_failure: DeviceFailure | None) -> Callable[[Path], LoadedVersion]:
+def _erasure_store(config: ServerConfig, source: ModelSource) -> ErasureStore:
+    key = ErasureKey.read(Path(config.erasure_key_file)) if config.erasure_key_file else None
+    return ErasureStore(source.list_erasures, source.read_erasure, key)
+
+
+def _loader(
+    config: ServerConfig, device_failure: DeviceFailure | None, erasure: UserErasure
+) -> Callable[[Path], LoadedVersion]:
     # With workers, every process would have copies of the tables on the device, and contend for it.
     provider = "cpu" if config.provider == "auto" and config.workers > 1 else config.provider
     providers = requested_providers(provider, config.gpu_memory_mib)
@@ -270,6 +284,6 @@ def _loader(config: ServerConfig, device_failure: DeviceFailure | None) -> Calla
         verify_manifest_checksum(path)
         if verifier is not None:
             verifier.verify(path)
-        return LoadedVersion(open_version_directory(path), providers, config, device_failure)
+        return erasure.revise(LoadedVersion(open_version_directory(path), providers, config, device_failure))
 
     return load

@@ -39,6 +39,10 @@ class ResponseCache:
         """Return the number of bytes in use."""
         return self._n_bytes
 
+    def emptied(self) -> ResponseCache:
+        """Return an empty cache of the same size."""
+        return ResponseCache(self._max_bytes)
+
     def get(self, key: Key) -> bytes | None:
         """Return the cached response to a request, or None."""
         try:

@@ -240,7 +240,7 @@ def test_a_closed_pipe_is_no_error(address):
 @pytest.mark.parametrize(
     ("typed", "wanted"),
     [
-        ("cofactor re", {"recommend"}),
+        ("cofactor re", {"recommend", "recommend-all"}),
         ("cofactor top --ord", {"--order"}),
         ("cofactor top --order m", {"most-rated"}),
         ("cofactor completion z", {"zsh"}),

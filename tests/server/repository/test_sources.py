@@ -80,6 +80,25 @@ def test_a_lost_bucket_is_reported_and_the_loaded_version_is_still_served(s3, do
     assert api.catalog.GetModel(catalog_pb2.GetModelRequest(), timeout=10).model.version == "1"
 
 
+RECORD_IDS = ["20261126T181500123456Z-1a2b3c4d", "20261126T181500123457Z-00000000"]
+
+
+@pytest.mark.parametrize("kind", ["local", "memory", "s3"])
+def test_every_erasure_is_a_file_of_its_own(kind, tmp_path, request) -> None:
+    addresses = {"local": str(tmp_path), "memory": f"memory://{uuid.uuid4().hex}"}
+    address = addresses.get(kind) or f"s3://{request.getfixturevalue('s3').bucket}/models"
+    source = open_source(address)
+    assert source.list_erasures() == []
+    for record_id in reversed(RECORD_IDS):
+        source.add_erasure(record_id, f"text of {record_id}")
+    other = open_source(address)
+    if kind != "local":
+        other._filesystem.pipe_file(f"{other._root}/.erasures/notes.txt", b"no record")
+        other._filesystem.invalidate_cache()
+    assert other.list_erasures() == RECORD_IDS
+    assert [other.read_erasure(record_id) for record_id in RECORD_IDS] == [f"text of {name}" for name in RECORD_IDS]
+
+
 def test_paths_and_addresses_open_the_right_source(tmp_path) -> None:
     assert isinstance(open_source(str(tmp_path)), LocalSource)
     assert isinstance(open_source("memory://models"), RemoteSource)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cofactor_trainer.__main__ import main
+from cofactor_trainer.data.dataset import AppliedErasures
 from cofactor_trainer.data.events.from_ratings import events_from_ratings
 from cofactor_trainer.data.events.weights import weigh_events, with_dismissed
 from cofactor_trainer.errors import ExportError, InputError
@@ -26,7 +27,11 @@ from tests.support.synthetic import make_dataset, make_model, with_attributes, w
 def training():
     metrics = {"mse": np.float32(0.8), "train_loss": float("nan")}
     history = (EpochResult(1, 0.9, None, 1.5), EpochResult(2, 0.7, 0.8, 1.4))
-    dataset = replace(with_attributes(with_profiles(make_dataset())), timestamps=np.arange(468, dtype=np.int64))
+    dataset = replace(
+        with_attributes(with_profiles(make_dataset())),
+        timestamps=np.arange(468, dtype=np.int64),
+        erasures=AppliedErasures(2, "ab" * 32, 1.5, 7),
+    )
     return FinishedTraining(make_model("hybrid"), dataset, "m", "1", metrics, {"seed": "7"}, history, approximate=True)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from cofactor_trainer.commands.erasure_flags import add_erasure_flags, check_erasure_flags, without_erased_users
 from cofactor_trainer.commands.event_flags import (
     add_event_flags,
     check_event_flags,
@@ -72,6 +73,7 @@ def add_dataset_flags(parser: argparse.ArgumentParser, flag: str = "--dataset", 
     ratings.add_argument("--by-title", action="store_true", help="ml-100k: one item per title, as in published figures")
     _add_file_flags(parser)
     add_event_flags(parser)
+    add_erasure_flags(parser)
     add_split_flags(parser)
 
 
@@ -124,15 +126,19 @@ def _add_file_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_dataset(arguments: argparse.Namespace) -> RatingsDataset:
-    """Load the ratings or events that the flags name; `weigh_events` and `split_dataset` weigh events.
+def load_dataset(arguments: argparse.Namespace, model_name: str = "") -> RatingsDataset:
+    """Load the ratings or events that the flags name, without those of erased users.
+
+    `weigh_events` and `split_dataset` weigh events. `model_name` says which model's erasures apply beside those that
+    concern all models.
 
     Raises:
         InputError: the ratings or events are unusable, or a flag does not apply to them.
     """
     check_predefined_flags(arguments)
     check_event_flags(arguments)
-    dataset = _load(arguments)
+    check_erasure_flags(arguments)
+    dataset = without_erased_users(_load(arguments), arguments, model_name)
     if arguments.positive_from is None:
         return dataset
     from cofactor_trainer.data.events.from_ratings import events_from_ratings

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cofactor_trainer.architectures.recipes import Recipe, resolve_range
 from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset
+from cofactor_trainer.commands.erasure_flags import use_erasures_of_repository
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
 from cofactor_trainer.commands.small_tables import warn_of_small_table
 from cofactor_trainer.commands.split_flags import split_dataset
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_flags(arguments, recipe, name)
     trainer = Trainer(console, recipe, resolve_device(arguments.device), arguments)
     console.print(f"reading {arguments.dataset}", soft_wrap=True, markup=False, highlight=False)
-    dataset = load_dataset(arguments)
+    dataset = load_dataset(arguments, name)
     resolve_range(recipe, rated_rows(dataset) or dataset, allow_misfit=arguments.allow_misfit_range)
     split = split_dataset(dataset, arguments)
     print_dataset(console, dataset, None if split is None else split.validation.n_ratings)
@@ -92,6 +93,7 @@ def _export(version: TrainedVersion, recipe: Recipe, name: str, arguments: argpa
 def _check_flags(arguments: argparse.Namespace, recipe: Recipe, name: str) -> None:
     """Reject flags that would otherwise fail after hours of training."""
     check_new_version(arguments.output, name, arguments.version)
+    use_erasures_of_repository(arguments)
     if arguments.resume and arguments.checkpoint is None:
         raise InputError("--resume needs --checkpoint: name the file to continue from")
     if arguments.export == "judged" and not arguments.validation_fraction:

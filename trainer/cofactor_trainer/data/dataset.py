@@ -63,6 +63,23 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class AppliedErasures:
+    """The list of erased users whose rows were left out.
+
+    Attributes:
+        record_count: number of erasures.
+        records_sha256: names just these erasures; docs/model-format.md says how.
+        newest_erase_time: seconds since 1970; None without erasures.
+        left_out_row_count: number of rows that were left out.
+    """
+
+    record_count: int
+    records_sha256: str
+    newest_erase_time: float | None
+    left_out_row_count: int
+
+
+@dataclass(frozen=True)
 class RatingsDataset:
     """Ratings with their users and items, or events, or weights of items for users that were made from events.
 
@@ -91,6 +108,7 @@ class RatingsDataset:
         dismissed: items that users do not want, or None. They are no recommendations.
         unrated: described items without ratings, or None. Training does not know them; the export gives them a row by
             their attributes.
+        erasures: the erasures that were taken into account; None without a list of them.
     """
 
     name: str
@@ -113,6 +131,7 @@ class RatingsDataset:
     given_scale: tuple[float, float] = (0.0, 0.0)
     rated: RatingsDataset | None = None
     unrated: Catalogue | None = None
+    erasures: AppliedErasures | None = None
 
     @property
     def n_users(self) -> int:

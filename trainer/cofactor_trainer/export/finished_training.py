@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
+from cofactor_trainer.data.dataset import AppliedErasures, Catalogue, RatingsDataset
 from cofactor_trainer.data.events.feedback import EventFeedback, EventType
 from cofactor_trainer.data.item_attributes import AttributeColumn, AttributeType, ItemAttributes
 from cofactor_trainer.errors import ExportError, InputError, TrainerError
@@ -204,6 +204,7 @@ def _metadata(training: FinishedTraining) -> dict[str, Any]:
         "orders": {name: asdict(getattr(training.model, name)) for name in _ORDERS},
         "dataset": {name: getattr(dataset, name) for name in ("name", "rating_min", "rating_max")},
         "events": None if dataset.events is None else asdict(dataset.events),
+        "erasures": None if dataset.erasures is None else asdict(dataset.erasures),
         "rating_scale": None if dataset.rated is None else [dataset.rated.rating_min, dataset.rated.rating_max],
         **_catalogue_metadata(dataset.catalogue),
         "unrated": dataset.unrated and _catalogue_metadata(dataset.unrated),
@@ -277,6 +278,8 @@ def _training(arrays: Arrays, meta: Mapping[str, Any]) -> FinishedTraining:
     if meta.get("events") is not None:
         types = tuple(EventType(**kind) for kind in meta["events"].pop("types"))
         dataset = replace(dataset, events=EventFeedback(types, **meta["events"]))
+    if meta.get("erasures") is not None:
+        dataset = replace(dataset, erasures=AppliedErasures(**meta["erasures"]))
     if meta["profiles"] is not None:
         dataset = replace(dataset, profiles=pd.DataFrame(meta["profiles"], index=list(user_ids)))
     with_ratings = partial(_with_ratings, arrays=arrays, scale=meta.get("rating_scale"))

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cofactor.v1 import manifest_pb2
-from cofactor_trainer.data.dataset import Float32Array, RatingsDataset
+from cofactor.v1 import erasure_pb2, manifest_pb2
+from cofactor_trainer.data.dataset import AppliedErasures, Float32Array, RatingsDataset
 from cofactor_trainer.data.events.feedback import EventFeedback
 from cofactor_trainer.export.attribute_arrays import attribute_entries
 from cofactor_trainer.scoring.numpy_scorer import score_all
@@ -81,6 +81,8 @@ def create_manifest(model: TrainedModel, dataset: RatingsDataset, name: str, ver
     )
     if dataset.events is not None:
         manifest.events.CopyFrom(_events_entry(dataset.events))
+    if dataset.erasures is not None:
+        manifest.erasures.CopyFrom(_erasures_entry(dataset.erasures))
     if model.rating_range is not None:
         manifest.rating_range.low, manifest.rating_range.high = model.rating_range
     return manifest
@@ -109,6 +111,18 @@ def _events_entry(feedback: EventFeedback) -> manifest_pb2.EventFeedback:
     )
     if feedback.newest_time is not None:
         entry.newest_event_time.FromMilliseconds(round(feedback.newest_time * 1000))
+    return entry
+
+
+def _erasures_entry(applied: AppliedErasures) -> erasure_pb2.AppliedErasures:
+    """Convert the erasures of a data set to their manifest message."""
+    entry = erasure_pb2.AppliedErasures(
+        record_count=applied.record_count,
+        records_sha256=applied.records_sha256,
+        left_out_row_count=applied.left_out_row_count,
+    )
+    if applied.newest_erase_time is not None:
+        entry.newest_erase_time.FromMicroseconds(round(applied.newest_erase_time * 1e6))
     return entry
 
 

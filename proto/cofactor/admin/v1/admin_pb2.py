@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from cofactor.v1 import erasure_pb2 as cofactor_dot_v1_dot_erasure__pb2
 from cofactor.v1 import overlay_pb2 as cofactor_dot_v1_dot_overlay__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ofactor/admin/v1/admin.proto\x12\x11\x63ofactor.admin.v1\x1a\x19\x63ofactor/v1/overlay.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x04\n\rServingPolicy\x12\x0e\n\x06latest\x18\x01 \x01(\x05\x12\x0e\n\x06pinned\x18\x02 \x03(\t\x12<\n\x06labels\x18\x03 \x03(\x0b\x32,.cofactor.admin.v1.ServingPolicy.LabelsEntry\x12M\n\x0fprevious_labels\x18\x04 \x03(\x0b\x32\x34.cofactor.admin.v1.ServingPolicy.PreviousLabelsEntry\x12K\n\x0e\x63\x61nary_percent\x18\x05 \x03(\x0b\x32\x33.cofactor.admin.v1.ServingPolicy.CanaryPercentEntry\x12K\n\x0eshadow_percent\x18\x06 \x03(\x0b\x32\x33.cofactor.admin.v1.ServingPolicy.ShadowPercentEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x35\n\x13PreviousLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12\x43\x61naryPercentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x34\n\x12ShadowPercentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x8e\x02\n\x07Version\x12\x0f\n\x07version\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .cofactor.admin.v1.Version.State\x12\x15\n\rstate_message\x18\x03 \x01(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x12\n\nis_current\x18\x05 \x01(\x08\x12-\n\tload_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"W\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_AVAILABLE\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x11\n\rSTATE_REFUSED\x10\x03\"}\n\rModelVersions\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x08versions\x18\x02 \x03(\x0b\x32\x1a.cofactor.admin.v1.Version\x12\x30\n\x06policy\x18\x03 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy\"\x15\n\x13ListVersionsRequest\"H\n\x14ListVersionsResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .cofactor.admin.v1.ModelVersions\"\x0f\n\rReloadRequest\"B\n\x0eReloadResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .cofactor.admin.v1.ModelVersions\">\n\x0ePromoteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\"C\n\x0fPromoteResponse\x12\x30\n\x06policy\x18\x01 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy\".\n\x0fRollbackRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\"D\n\x10RollbackResponse\x12\x30\n\x06policy\x18\x01 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy\"\xa6\x01\n\x14UpdateOverlayRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12+\n\x0b\x61\x64\x64\x65\x64_items\x18\x03 \x03(\x0b\x32\x16.cofactor.v1.AddedItem\x12\x18\n\x10removed_item_ids\x18\x04 \x03(\t\x12\x19\n\x11restored_item_ids\x18\x05 \x03(\t\x12\r\n\x05reset\x18\x06 \x01(\x08\"f\n\x15UpdateOverlayResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x13\n\x0b\x61\x64\x64\x65\x64_count\x18\x03 \x01(\x05\x12\x15\n\rremoved_count\x18\x04 \x01(\x05\x32\xc9\x03\n\x0c\x41\x64minService\x12_\n\x0cListVersions\x12&.cofactor.admin.v1.ListVersionsRequest\x1a\'.cofactor.admin.v1.ListVersionsResponse\x12M\n\x06Reload\x12 .cofactor.admin.v1.ReloadRequest\x1a!.cofactor.admin.v1.ReloadResponse\x12P\n\x07Promote\x12!.cofactor.admin.v1.PromoteRequest\x1a\".cofactor.admin.v1.PromoteResponse\x12S\n\x08Rollback\x12\".cofactor.admin.v1.RollbackRequest\x1a#.cofactor.admin.v1.RollbackResponse\x12\x62\n\rUpdateOverlay\x12\'.cofactor.admin.v1.UpdateOverlayRequest\x1a(.cofactor.admin.v1.UpdateOverlayResponseBr\n\x15\x64\x65v.cofactor.admin.v1P\x01Z\x19\x63ofactor/admin/v1;adminv1\xaa\x02\x11\x43ofactor.Admin.V1\xca\x02\x11\x43ofactor\\Admin\\V1\xea\x02\x13\x43ofactor::Admin::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ofactor/admin/v1/admin.proto\x12\x11\x63ofactor.admin.v1\x1a\x19\x63ofactor/v1/erasure.proto\x1a\x19\x63ofactor/v1/overlay.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x04\n\rServingPolicy\x12\x0e\n\x06latest\x18\x01 \x01(\x05\x12\x0e\n\x06pinned\x18\x02 \x03(\t\x12<\n\x06labels\x18\x03 \x03(\x0b\x32,.cofactor.admin.v1.ServingPolicy.LabelsEntry\x12M\n\x0fprevious_labels\x18\x04 \x03(\x0b\x32\x34.cofactor.admin.v1.ServingPolicy.PreviousLabelsEntry\x12K\n\x0e\x63\x61nary_percent\x18\x05 \x03(\x0b\x32\x33.cofactor.admin.v1.ServingPolicy.CanaryPercentEntry\x12K\n\x0eshadow_percent\x18\x06 \x03(\x0b\x32\x33.cofactor.admin.v1.ServingPolicy.ShadowPercentEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x35\n\x13PreviousLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12\x43\x61naryPercentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x34\n\x12ShadowPercentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x8e\x02\n\x07Version\x12\x0f\n\x07version\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .cofactor.admin.v1.Version.State\x12\x15\n\rstate_message\x18\x03 \x01(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x12\n\nis_current\x18\x05 \x01(\x08\x12-\n\tload_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"W\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_AVAILABLE\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x11\n\rSTATE_REFUSED\x10\x03\"}\n\rModelVersions\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x08versions\x18\x02 \x03(\x0b\x32\x1a.cofactor.admin.v1.Version\x12\x30\n\x06policy\x18\x03 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy\"\x15\n\x13ListVersionsRequest\"H\n\x14ListVersionsResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .cofactor.admin.v1.ModelVersions\"\x0f\n\rReloadRequest\"B\n\x0eReloadResponse\x12\x30\n\x06models\x18\x01 \x03(\x0b\x32 .cofactor.admin.v1.ModelVersions\">\n\x0ePromoteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\"C\n\x0fPromoteResponse\x12\x30\n\x06policy\x18\x01 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy\".\n\x0fRollbackRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\"D\n\x10RollbackResponse\x12\x30\n\x06policy\x18\x01 \x01(\x0b\x32 .cofactor.admin.v1.ServingPolicy\"\xa6\x01\n\x14UpdateOverlayRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12+\n\x0b\x61\x64\x64\x65\x64_items\x18\x03 \x03(\x0b\x32\x16.cofactor.v1.AddedItem\x12\x18\n\x10removed_item_ids\x18\x04 \x03(\t\x12\x19\n\x11restored_item_ids\x18\x05 \x03(\t\x12\r\n\x05reset\x18\x06 \x01(\x08\"1\n\x10\x45raseUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"f\n\x15UpdateOverlayResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x13\n\x0b\x61\x64\x64\x65\x64_count\x18\x03 \x01(\x05\x12\x15\n\rremoved_count\x18\x04 \x01(\x05\"@\n\x11\x45raseUserResponse\x12+\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x1a.cofactor.admin.v1.Erasure\"S\n\x07\x45rasure\x12*\n\x06record\x18\x01 \x01(\x0b\x32\x1a.cofactor.v1.ErasureRecord\x12\x1c\n\x14versions_with_traces\x18\x02 \x03(\t\"<\n\x13ListErasuresRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"]\n\x14ListErasuresResponse\x12,\n\x08\x65rasures\x18\x01 \x03(\x0b\x32\x1a.cofactor.admin.v1.Erasure\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x82\x05\n\x0c\x41\x64minService\x12_\n\x0cListVersions\x12&.cofactor.admin.v1.ListVersionsRequest\x1a\'.cofactor.admin.v1.ListVersionsResponse\x12M\n\x06Reload\x12 .cofactor.admin.v1.ReloadRequest\x1a!.cofactor.admin.v1.ReloadResponse\x12P\n\x07Promote\x12!.cofactor.admin.v1.PromoteRequest\x1a\".cofactor.admin.v1.PromoteResponse\x12S\n\x08Rollback\x12\".cofactor.admin.v1.RollbackRequest\x1a#.cofactor.admin.v1.RollbackResponse\x12\x62\n\rUpdateOverlay\x12\'.cofactor.admin.v1.UpdateOverlayRequest\x1a(.cofactor.admin.v1.UpdateOverlayResponse\x12V\n\tEraseUser\x12#.cofactor.admin.v1.EraseUserRequest\x1a$.cofactor.admin.v1.EraseUserResponse\x12_\n\x0cListErasures\x12&.cofactor.admin.v1.ListErasuresRequest\x1a\'.cofactor.admin.v1.ListErasuresResponseBr\n\x15\x64\x65v.cofactor.admin.v1P\x01Z\x19\x63ofactor/admin/v1;adminv1\xaa\x02\x11\x43ofactor.Admin.V1\xca\x02\x11\x43ofactor\\Admin\\V1\xea\x02\x13\x43ofactor::Admin::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,42 +43,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVINGPOLICY_CANARYPERCENTENTRY']._serialized_options = b'8\001'
   _globals['_SERVINGPOLICY_SHADOWPERCENTENTRY']._loaded_options = None
   _globals['_SERVINGPOLICY_SHADOWPERCENTENTRY']._serialized_options = b'8\001'
-  _globals['_SERVINGPOLICY']._serialized_start=113
-  _globals['_SERVINGPOLICY']._serialized_end=665
-  _globals['_SERVINGPOLICY_LABELSENTRY']._serialized_start=457
-  _globals['_SERVINGPOLICY_LABELSENTRY']._serialized_end=502
-  _globals['_SERVINGPOLICY_PREVIOUSLABELSENTRY']._serialized_start=504
-  _globals['_SERVINGPOLICY_PREVIOUSLABELSENTRY']._serialized_end=557
-  _globals['_SERVINGPOLICY_CANARYPERCENTENTRY']._serialized_start=559
-  _globals['_SERVINGPOLICY_CANARYPERCENTENTRY']._serialized_end=611
-  _globals['_SERVINGPOLICY_SHADOWPERCENTENTRY']._serialized_start=613
-  _globals['_SERVINGPOLICY_SHADOWPERCENTENTRY']._serialized_end=665
-  _globals['_VERSION']._serialized_start=668
-  _globals['_VERSION']._serialized_end=938
-  _globals['_VERSION_STATE']._serialized_start=851
-  _globals['_VERSION_STATE']._serialized_end=938
-  _globals['_MODELVERSIONS']._serialized_start=940
-  _globals['_MODELVERSIONS']._serialized_end=1065
-  _globals['_LISTVERSIONSREQUEST']._serialized_start=1067
-  _globals['_LISTVERSIONSREQUEST']._serialized_end=1088
-  _globals['_LISTVERSIONSRESPONSE']._serialized_start=1090
-  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1162
-  _globals['_RELOADREQUEST']._serialized_start=1164
-  _globals['_RELOADREQUEST']._serialized_end=1179
-  _globals['_RELOADRESPONSE']._serialized_start=1181
-  _globals['_RELOADRESPONSE']._serialized_end=1247
-  _globals['_PROMOTEREQUEST']._serialized_start=1249
-  _globals['_PROMOTEREQUEST']._serialized_end=1311
-  _globals['_PROMOTERESPONSE']._serialized_start=1313
-  _globals['_PROMOTERESPONSE']._serialized_end=1380
-  _globals['_ROLLBACKREQUEST']._serialized_start=1382
-  _globals['_ROLLBACKREQUEST']._serialized_end=1428
-  _globals['_ROLLBACKRESPONSE']._serialized_start=1430
-  _globals['_ROLLBACKRESPONSE']._serialized_end=1498
-  _globals['_UPDATEOVERLAYREQUEST']._serialized_start=1501
-  _globals['_UPDATEOVERLAYREQUEST']._serialized_end=1667
-  _globals['_UPDATEOVERLAYRESPONSE']._serialized_start=1669
-  _globals['_UPDATEOVERLAYRESPONSE']._serialized_end=1771
-  _globals['_ADMINSERVICE']._serialized_start=1774
-  _globals['_ADMINSERVICE']._serialized_end=2231
+  _globals['_SERVINGPOLICY']._serialized_start=140
+  _globals['_SERVINGPOLICY']._serialized_end=692
+  _globals['_SERVINGPOLICY_LABELSENTRY']._serialized_start=484
+  _globals['_SERVINGPOLICY_LABELSENTRY']._serialized_end=529
+  _globals['_SERVINGPOLICY_PREVIOUSLABELSENTRY']._serialized_start=531
+  _globals['_SERVINGPOLICY_PREVIOUSLABELSENTRY']._serialized_end=584
+  _globals['_SERVINGPOLICY_CANARYPERCENTENTRY']._serialized_start=586
+  _globals['_SERVINGPOLICY_CANARYPERCENTENTRY']._serialized_end=638
+  _globals['_SERVINGPOLICY_SHADOWPERCENTENTRY']._serialized_start=640
+  _globals['_SERVINGPOLICY_SHADOWPERCENTENTRY']._serialized_end=692
+  _globals['_VERSION']._serialized_start=695
+  _globals['_VERSION']._serialized_end=965
+  _globals['_VERSION_STATE']._serialized_start=878
+  _globals['_VERSION_STATE']._serialized_end=965
+  _globals['_MODELVERSIONS']._serialized_start=967
+  _globals['_MODELVERSIONS']._serialized_end=1092
+  _globals['_LISTVERSIONSREQUEST']._serialized_start=1094
+  _globals['_LISTVERSIONSREQUEST']._serialized_end=1115
+  _globals['_LISTVERSIONSRESPONSE']._serialized_start=1117
+  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1189
+  _globals['_RELOADREQUEST']._serialized_start=1191
+  _globals['_RELOADREQUEST']._serialized_end=1206
+  _globals['_RELOADRESPONSE']._serialized_start=1208
+  _globals['_RELOADRESPONSE']._serialized_end=1274
+  _globals['_PROMOTEREQUEST']._serialized_start=1276
+  _globals['_PROMOTEREQUEST']._serialized_end=1338
+  _globals['_PROMOTERESPONSE']._serialized_start=1340
+  _globals['_PROMOTERESPONSE']._serialized_end=1407
+  _globals['_ROLLBACKREQUEST']._serialized_start=1409
+  _globals['_ROLLBACKREQUEST']._serialized_end=1455
+  _globals['_ROLLBACKRESPONSE']._serialized_start=1457
+  _globals['_ROLLBACKRESPONSE']._serialized_end=1525
+  _globals['_UPDATEOVERLAYREQUEST']._serialized_start=1528
+  _globals['_UPDATEOVERLAYREQUEST']._serialized_end=1694
+  _globals['_ERASEUSERREQUEST']._serialized_start=1696
+  _globals['_ERASEUSERREQUEST']._serialized_end=1745
+  _globals['_UPDATEOVERLAYRESPONSE']._serialized_start=1747
+  _globals['_UPDATEOVERLAYRESPONSE']._serialized_end=1849
+  _globals['_ERASEUSERRESPONSE']._serialized_start=1851
+  _globals['_ERASEUSERRESPONSE']._serialized_end=1915
+  _globals['_ERASURE']._serialized_start=1917
+  _globals['_ERASURE']._serialized_end=2000
+  _globals['_LISTERASURESREQUEST']._serialized_start=2002
+  _globals['_LISTERASURESREQUEST']._serialized_end=2062
+  _globals['_LISTERASURESRESPONSE']._serialized_start=2064
+  _globals['_LISTERASURESRESPONSE']._serialized_end=2157
+  _globals['_ADMINSERVICE']._serialized_start=2160
+  _globals['_ADMINSERVICE']._serialized_end=2802
 # @@protoc_insertion_point(module_scope)

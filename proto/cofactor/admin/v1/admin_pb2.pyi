@@ -1,3 +1,4 @@
+from cofactor.v1 import erasure_pb2 as _erasure_pb2
 from cofactor.v1 import overlay_pb2 as _overlay_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -155,6 +156,14 @@ class UpdateOverlayRequest(_message.Message):
     reset: bool
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., added_items: _Optional[_Iterable[_Union[_overlay_pb2.AddedItem, _Mapping]]] = ..., removed_item_ids: _Optional[_Iterable[str]] = ..., restored_item_ids: _Optional[_Iterable[str]] = ..., reset: bool = ...) -> None: ...
 
+class EraseUserRequest(_message.Message):
+    __slots__ = ("user_id", "name")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    name: str
+    def __init__(self, user_id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
 class UpdateOverlayResponse(_message.Message):
     __slots__ = ("version", "sequence", "added_count", "removed_count")
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -166,3 +175,33 @@ class UpdateOverlayResponse(_message.Message):
     added_count: int
     removed_count: int
     def __init__(self, version: _Optional[str] = ..., sequence: _Optional[int] = ..., added_count: _Optional[int] = ..., removed_count: _Optional[int] = ...) -> None: ...
+
+class EraseUserResponse(_message.Message):
+    __slots__ = ("erasure",)
+    ERASURE_FIELD_NUMBER: _ClassVar[int]
+    erasure: Erasure
+    def __init__(self, erasure: _Optional[_Union[Erasure, _Mapping]] = ...) -> None: ...
+
+class Erasure(_message.Message):
+    __slots__ = ("record", "versions_with_traces")
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_WITH_TRACES_FIELD_NUMBER: _ClassVar[int]
+    record: _erasure_pb2.ErasureRecord
+    versions_with_traces: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, record: _Optional[_Union[_erasure_pb2.ErasureRecord, _Mapping]] = ..., versions_with_traces: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListErasuresRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListErasuresResponse(_message.Message):
+    __slots__ = ("erasures", "next_page_token")
+    ERASURES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    erasures: _containers.RepeatedCompositeFieldContainer[Erasure]
+    next_page_token: str
+    def __init__(self, erasures: _Optional[_Iterable[_Union[Erasure, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...

@@ -60,6 +60,16 @@ class AdminServiceStub(object):
                 request_serializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.UpdateOverlayRequest.SerializeToString,
                 response_deserializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.UpdateOverlayResponse.FromString,
                 _registered_method=True)
+        self.EraseUser = channel.unary_unary(
+                '/cofactor.admin.v1.AdminService/EraseUser',
+                request_serializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.EraseUserRequest.SerializeToString,
+                response_deserializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.EraseUserResponse.FromString,
+                _registered_method=True)
+        self.ListErasures = channel.unary_unary(
+                '/cofactor.admin.v1.AdminService/ListErasures',
+                request_serializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.ListErasuresRequest.SerializeToString,
+                response_deserializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.ListErasuresResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -102,6 +112,22 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseUser(self, request, context):
+        """Erases a user: the id becomes unknown and its history unreachable in every version that is loaded now or later. The
+        erasure is written to the repository, so every replica follows at its next poll. It cannot be undone. The server
+        needs --erasure-key-file.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListErasures(self, request, context):
+        """Lists the erasures, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +155,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.UpdateOverlay,
                     request_deserializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.UpdateOverlayRequest.FromString,
                     response_serializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.UpdateOverlayResponse.SerializeToString,
+            ),
+            'EraseUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseUser,
+                    request_deserializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.EraseUserRequest.FromString,
+                    response_serializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.EraseUserResponse.SerializeToString,
+            ),
+            'ListErasures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListErasures,
+                    request_deserializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.ListErasuresRequest.FromString,
+                    response_serializer=cofactor_dot_admin_dot_v1_dot_admin__pb2.ListErasuresResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +303,60 @@ class AdminService(object):
             '/cofactor.admin.v1.AdminService/UpdateOverlay',
             cofactor_dot_admin_dot_v1_dot_admin__pb2.UpdateOverlayRequest.SerializeToString,
             cofactor_dot_admin_dot_v1_dot_admin__pb2.UpdateOverlayResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cofactor.admin.v1.AdminService/EraseUser',
+            cofactor_dot_admin_dot_v1_dot_admin__pb2.EraseUserRequest.SerializeToString,
+            cofactor_dot_admin_dot_v1_dot_admin__pb2.EraseUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListErasures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cofactor.admin.v1.AdminService/ListErasures',
+            cofactor_dot_admin_dot_v1_dot_admin__pb2.ListErasuresRequest.SerializeToString,
+            cofactor_dot_admin_dot_v1_dot_admin__pb2.ListErasuresResponse.FromString,
             options,
             channel_credentials,
             insecure,

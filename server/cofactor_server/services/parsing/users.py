@@ -40,7 +40,7 @@ class UserParser:
             return self._parse_embedding(version, user.embedding)
         if identity == "history":
             return self._fold_in(version, user.history)[0]
-        raise InvalidField("user", "is not set; send exactly one of user_id, embedding and history")
+        raise _no_identity()
 
     def parse_with_history(self, version: LoadedVersion, user: User) -> tuple[UserVector, History]:
         """Return the vector and the history of a user; an embedding is refused, because it has no history."""
@@ -49,10 +49,12 @@ class UserParser:
             raise InvalidField("user.embedding", f"does not contain the {_kind(version)}; send user_id or history")
         if identity == "history":
             return self._fold_in(version, user.history)
-        vector = self.parse(version, user)
-        row = version.user_ids.row(user.user_id)
-        assert row is not None  # or self.parse() would have raised
-        return vector, version.users.history(row)
+        if identity is None:
+            raise _no_identity()
+        row = version.user_ids.row(user.user_id)  # once: the user may be erased between two look-ups
+        if row is None:
+            raise _not_found(user.user_id)
+        return version.users.known(row), version.users.history(row)
 
     def _fold_in(self, version: LoadedVersion, message: RatingHistory) -> tuple[UserVector, History]:
         """Embed the user of a history; return the vector and the history."""
@@ -84,12 +86,22 @@ def _kind(version: LoadedVersion) -> str:
     return "ratings and events" if version.predicts_ratings else "events"
 
 
+def _no_identity() -> InvalidField:
+    return InvalidField("user", "is not set; send exactly one of user_id, embedding and history")
+
+
+def _not_found(user_id: str) -> InvalidField | UserNotFound:
+    if not user_id:
+        return InvalidField("user.user_id", "is empty; name a user, or send an embedding or a history")
+    return UserNotFound(user_id, "user.user_id")
+
+
 def _unknown_user(version: LoadedVersion, user_id: str, policy: int) -> UserVector:
     """Return the average user if the policy asks for it; raises InvalidField or UserNotFound otherwise."""
     if not user_id:
-        raise InvalidField("user.user_id", "is empty; name a user, or send an embedding or a history")
+        raise _not_found(user_id)
     if policy not in _POLICIES:
         raise InvalidField("unknown_user_policy", f"{policy} is not a policy; use one that the API names")
     if policy == _POPULAR:
         return version.users.average()
-    raise UserNotFound(user_id, "user.user_id")
+    raise _not_found(user_id)

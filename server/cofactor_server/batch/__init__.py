@@ -1,0 +1,1 @@
+"""Write recommendations and embeddings of a version to Parquet files, without a running server."""
