@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cofactor.v1.manifest_pb2 import Manifest
 from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset
 from cofactor_trainer.commands.flag_values import reject_flags
 from cofactor_trainer.commands.metrics_protocol import noun_of
@@ -88,6 +89,7 @@ class WarmTraining:
             )
         self._print(f"reading {arguments.dataset}")
         table = load_dataset(arguments)
+        _refuse_unapplied_erasures(table, manifest)
         print_dataset(self.console, table, None)
         new = compare(self.start, table)
         self._print(f"since version {manifest.version}: {new.changes.describe(noun_of(new.dataset))}")
@@ -150,3 +152,15 @@ def _check_flags(arguments: argparse.Namespace) -> None:
 
 def _version_of_time(model_dir: Path) -> str:
     return version_of_time(model_dir, datetime.now(UTC))
+
+
+def _refuse_unapplied_erasures(table: RatingsDataset, manifest: Manifest) -> None:
+    """Refuse to start from a version that may have learnt from users who were erased after its training."""
+    erasures = table.erasures
+    if erasures is None or not erasures.record_count:
+        return
+    if erasures.records_sha256 != manifest.erasures.records_sha256:
+        raise InputError(
+            f"users were erased since version {manifest.version} was trained, and a warm start would carry traces of "
+            "their data into the new version: train in full, without --warm-start"
+        )
