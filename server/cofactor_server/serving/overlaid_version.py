@@ -123,6 +123,8 @@ def _set_catalogue(version: LoadedVersion, parts: _Parts) -> None:
     version.catalogue = catalogue
     if parts.n_added:
         version.filters = OverlaidFilters(base.filters, ItemFilters(added), n_items, parts.n_added)
+    if base.item_map is not None and parts.removed is not None:
+        version.item_map = base.item_map.without(parts.removed.rows)
     version.title_search = OverlaidTitleSearch(base.title_search, TitleSearch(added), catalogue, parts.removed, n_items)
 
 

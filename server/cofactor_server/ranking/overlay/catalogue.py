@@ -79,9 +79,11 @@ class OverlaidCatalogue(Catalogue):
         return np.concatenate([own, added])
 
     def sorted_rows(self, order: Order) -> Int32Array:
-        """Return every row that is served in this order, equal items by row."""
+        """Return every row that is served in this order, equal items by row; see Catalogue for "most_informative"."""
         if order not in self._sorted_rows:
-            rows = self._sort(order).astype(np.int32)
+            # No added item tells much about a new user: hardly anybody knows it yet.
+            is_list = order == "most_informative"
+            rows = self._version.sorted_rows(order) if is_list else self._sort(order).astype(np.int32)
             if self._removed is not None:
                 is_removed = np.zeros(self.n_items, dtype=bool)
                 is_removed[self._removed.rows] = True
