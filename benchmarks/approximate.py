@@ -32,7 +32,7 @@ from cofactor_server.ranking.ranker import TopKQuery
 from cofactor_server.ranking.user_vectors import UserVectors
 from cofactor_server.repository.version_directory import VersionDirectory, open_version_directory
 from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
-from cofactor_trainer.export.ann_index_builder import build_index
+from cofactor_trainer.export.ann_index.builder import build_index
 from cofactor_trainer.export.version_writer import export_version
 from cofactor_trainer.scoring.trained_model import TrainedModel
 

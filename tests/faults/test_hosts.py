@@ -1,6 +1,6 @@
 """T15: three servers on hosts of their own: delay and loss, a partition, a host killed, and a host drained.
 
-A host is a network namespace with an address of its own (tests/support/hosts.py).
+A host is a network namespace with an address of its own (tests/support/networks/hosts.py).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def test_t15_three_hosts_share_the_load_and_clients_see_no_error(source, tmp_pat
     if problem:
         pytest.skip(f"T15: hosts cannot be simulated here: {problem}")
     done = subprocess.run(
-        [*IN_NAMESPACE, sys.executable, "-m", "tests.support.hosts", source, tmp_path],
+        [*IN_NAMESPACE, sys.executable, "-m", "tests.support.networks.hosts", source, tmp_path],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,

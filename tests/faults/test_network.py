@@ -20,7 +20,7 @@ from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
 from tests.support.checking_clients import Clients
 from tests.support.figures import FULL, figures
 from tests.support.lateness import assert_on_time
-from tests.support.network import UNPROTECTED, BadLink, RecordingClients, connect_as_shipped, start_servers
+from tests.support.networks.network import UNPROTECTED, BadLink, RecordingClients, connect_as_shipped, start_servers
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
@@ -195,7 +195,7 @@ def test_t12_lost_packets_and_a_partition(source, tmp_path) -> None:
     if problem:
         pytest.skip(f"T12, loss and partition: packets cannot be dropped here: {problem}")
     done = subprocess.run(
-        [*IN_NAMESPACE, sys.executable, "-m", "tests.support.lost_packets", source, tmp_path],
+        [*IN_NAMESPACE, sys.executable, "-m", "tests.support.networks.lost_packets", source, tmp_path],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from cofactor_trainer.__main__ import main
-from cofactor_trainer.export.ann_index_builder import build_index
-from cofactor_trainer.export.ann_index_recall import (
+from cofactor_trainer.export.ann_index.builder import build_index
+from cofactor_trainer.export.ann_index.recall import (
     TARGET_RECALL,
     choose_probe_count,
     draw_recall_sample,
     measure_index_recall,
 )
-from cofactor_trainer.export.ann_vectors import item_vectors, query_vectors
+from cofactor_trainer.export.ann_index.vectors import item_vectors, query_vectors
 from cofactor_trainer.export.version_reader import read_version
 from cofactor_trainer.export.version_writer import export_version
 from cofactor_trainer.scoring.trained_model import Order

@@ -19,7 +19,7 @@ from cofactor_trainer.commands.refresh_flags import LOCKED, NOT_BETTER, NOTHING_
 from cofactor_trainer.commands.warm_training import WarmTraining
 from cofactor_trainer.data.splits import Split
 from cofactor_trainer.errors import InputError
-from cofactor_trainer.export.ann_index_builder import require_faiss
+from cofactor_trainer.export.ann_index.builder import require_faiss
 from cofactor_trainer.export.finished_training import FinishedTraining
 from cofactor_trainer.export.new_version import check_new_version
 from cofactor_trainer.export.publish import publish_version

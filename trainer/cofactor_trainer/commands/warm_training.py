@@ -18,7 +18,7 @@ from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.events.weights import with_dismissed
 from cofactor_trainer.data.splits import Split
 from cofactor_trainer.errors import InputError
-from cofactor_trainer.export.ann_index_builder import require_faiss
+from cofactor_trainer.export.ann_index.builder import require_faiss
 from cofactor_trainer.export.finished_training import FinishedTraining, export_training
 from cofactor_trainer.export.held_out_measures import measure_held_out
 from cofactor_trainer.export.new_version import check_new_version, create_model_directory

@@ -17,7 +17,7 @@ from google.protobuf import json_format
 
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import RatingsDataset
-from cofactor_trainer.export.ann_index_builder import INDEX_FILE, write_index
+from cofactor_trainer.export.ann_index.builder import INDEX_FILE, write_index
 from cofactor_trainer.export.atomic_directory import create_directory_atomically, sync_directory, write_synced
 from cofactor_trainer.export.browsing_arrays import browsing_arrays
 from cofactor_trainer.export.held_out_measures import MEASURES_FILE

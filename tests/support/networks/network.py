@@ -24,7 +24,7 @@ UNPROTECTED = (("grpc.keepalive_time_ms", 2**31 - 1), ("grpc.enable_retries", 0)
 
 
 class BadLink:
-    """Runs tests/support/link.py in a process of its own, in front of a port.
+    """Runs tests/support/networks/link.py in a process of its own, in front of a port.
 
     `host` is the address that it listens on; `launcher` is a command that runs it elsewhere, as in a network namespace.
     """

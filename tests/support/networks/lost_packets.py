@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from tests.support.figures import FULL, figures
-from tests.support.network import UNPROTECTED, RecordingClients, start_servers
+from tests.support.networks.network import UNPROTECTED, RecordingClients, start_servers
 from tests.support.waiting import until
 
 

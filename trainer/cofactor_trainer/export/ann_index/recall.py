@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cofactor_trainer.data.dataset import Float32Array, Int64Array
-from cofactor_trainer.export.ann_vectors import Arrays, query_factors, query_vectors
+from cofactor_trainer.export.ann_index.vectors import Arrays, query_factors, query_vectors
 from cofactor_trainer.scoring.trained_model import Order
 
 # Candidates of a query. The same for every k, so that the pages of a response continue each other.

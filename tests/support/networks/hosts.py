@@ -3,7 +3,7 @@
 A host is a network namespace with an address of its own, which a pair of virtual network cards joins to the clients.
 A proxy on each host delays its bytes; the kernel drops packets on the way.
 
-unshare --net --map-root-user python -m tests.support.hosts VERSION FOLDER prints one line of JSON for each fault.
+unshare --net --map-root-user python -m tests.support.networks.hosts VERSION FOLDER prints one line of JSON for each fault.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 
 from tests.support.figures import FULL, figures
 from tests.support.known_versions import Versions
-from tests.support.lost_packets import n_dropped, run, summary
-from tests.support.network import FLAGS, BadLink, RecordingClients
+from tests.support.networks.lost_packets import n_dropped, run, summary
+from tests.support.networks.network import FLAGS, BadLink, RecordingClients
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import until
 

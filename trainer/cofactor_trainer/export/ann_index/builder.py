@@ -19,14 +19,14 @@ import numpy as np
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.dataset import Float32Array
 from cofactor_trainer.errors import MissingExtraError
-from cofactor_trainer.export.ann_index_recall import (
+from cofactor_trainer.export.ann_index.recall import (
     CANDIDATES,
     TARGET_RECALL,
     choose_probe_count,
     draw_recall_sample,
     measure_index_recall,
 )
-from cofactor_trainer.export.ann_vectors import Arrays, item_vectors
+from cofactor_trainer.export.ann_index.vectors import Arrays, item_vectors
 from cofactor_trainer.export.manifest import order_entry
 from cofactor_trainer.scoring.trained_model import Order
 

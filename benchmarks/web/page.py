@@ -1,6 +1,6 @@
 """Measure the page in a real browser: the time from the click on a star to the new list, and the size of its files.
 
-    nice -n -15 python -m benchmarks.web_page [--clicks 120] [--output docs/benchmarks/web-page.md]
+    nice -n -15 python -m benchmarks.web.page [--clicks 120] [--output docs/benchmarks/web-page.md]
 
 A version is trained on the invented catalogue of the tests. A server and a gateway serve it, and headless Chromium
 opens the page. Each click rates a recommended item and so replaces it. The time runs from the time stamp of the click,
@@ -117,7 +117,7 @@ Each of {len(clicks)} clicks rates a recommended item, by profiles of 0 to {CLIC
 has {N_ITEMS} items. The bare request is the same request, sent again by a script in the page.
 Browser, gateway and server share the machine.
 
-`{"nice -n -15 " if has_priority() else ""}python -m benchmarks.web_page --clicks {len(clicks)}` on
+`{"nice -n -15 " if has_priority() else ""}python -m benchmarks.web.page --clicks {len(clicks)}` on
 {describe()}, load {os.getloadavg()[0]:.1f}.
 
 | milliseconds | median | 95 % | longest |

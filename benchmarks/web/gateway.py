@@ -1,6 +1,6 @@
 """Measure what the HTTP gateway costs beside gRPC.
 
-    python -m benchmarks.gateway --output docs/benchmarks/gateway.md [--seconds 5] [--rounds 5] [--fuzz 10000]
+    python -m benchmarks.web.gateway --output docs/benchmarks/gateway.md [--seconds 5] [--rounds 5] [--fuzz 10000]
 
 A server of a synthetic model (943 users, 1,682 items, 50 factors) and a gateway run in processes of their own. This
 process sends requests over 16 connections. A rate per core is the number of requests divided by the CPU seconds that
@@ -261,7 +261,7 @@ def main() -> None:
         rows = [measure(name, body, arguments.seconds, arguments.rounds, running) for name, body in REQUESTS.items()]
         conversions = {name: conversion_times(body, running[2]) for name, body in REQUESTS.items()}
         fuzzing = fuzzing_lines(arguments.fuzz, running[3]) if arguments.fuzz else []
-    text = page(rows, conversions, fuzzing, f"python -m benchmarks.gateway --output {arguments.output}")
+    text = page(rows, conversions, fuzzing, f"python -m benchmarks.web.gateway --output {arguments.output}")
     if arguments.output is None:
         print(text)
     else:

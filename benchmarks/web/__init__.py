@@ -1,0 +1,1 @@
+"""Benchmarks of the HTTP gateway and of the page."""

@@ -1,0 +1,1 @@
+"""Index of candidates: build it, and measure its recall."""
