@@ -2,7 +2,7 @@
 
     python -m benchmarks.serving.rules --before REVISION [--rounds 15] [--cache FOLDER] [--output PAGE]
 
-Recommend runs in a process without a network (benchmarks/recommend_worker.py) on versions with random factors. All
+Recommend runs in a process without a network (benchmarks/filters/recommend_worker.py) on versions with random factors. All
 kinds of requests take turns in every round, and each is compared with the plain request of its round. The plain request
 also takes turns with the same request to the server of another revision. Times are processor time of one call.
 """
@@ -76,7 +76,7 @@ class Worker:
 def worker(models: Path, sources: Path) -> Iterator[Worker]:
     """Start a worker on a folder of models, with the server of the working tree in `sources`."""
     paths = os.pathsep.join(str(sources / folder) for folder in ("proto", "server"))
-    command = [sys.executable, str(ROOT / "benchmarks" / "recommend_worker.py"), str(models)]
+    command = [sys.executable, str(ROOT / "benchmarks" / "filters" / "recommend_worker.py"), str(models)]
     environment = {**os.environ, "PYTHONPATH": paths}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True

@@ -49,7 +49,7 @@ EXPRESSIONS = {
 }
 ONE_CLAUSE = "price < 10"
 WORKER = Path(__file__).with_name("recommend_worker.py")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def seconds(function: Callable[[], object], n_calls: int = 1) -> float:
