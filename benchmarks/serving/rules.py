@@ -2,9 +2,9 @@
 
     python -m benchmarks.serving.rules --before REVISION [--rounds 15] [--cache FOLDER] [--output PAGE]
 
-Recommend runs in a process without a network (benchmarks/filters/recommend_worker.py) on versions with random factors. All
-kinds of requests take turns in every round, and each is compared with the plain request of its round. The plain request
-also takes turns with the same request to the server of another revision. Times are processor time of one call.
+Recommend runs in a process without a network (benchmarks/filters/recommend_worker.py) on versions with random factors.
+All kinds of requests take turns in every round, and each is compared with the plain request of its round. The plain
+request also takes turns with the same request to the server of another revision. Times are processor time of one call.
 """
 
 from __future__ import annotations

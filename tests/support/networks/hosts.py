@@ -3,7 +3,7 @@
 A host is a network namespace with an address of its own, which a pair of virtual network cards joins to the clients.
 A proxy on each host delays its bytes; the kernel drops packets on the way.
 
-unshare --net --map-root-user python -m tests.support.networks.hosts VERSION FOLDER prints a line of JSON for each fault.
+unshare --net --map-root-user python -m tests.support.networks.hosts VERSION FOLDER prints a line of JSON a fault.
 """
 
 from __future__ import annotations
