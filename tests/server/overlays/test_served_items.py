@@ -265,3 +265,45 @@ def test_a_rating_of_a_removed_item_still_counts(api) -> None:
     assert embedded.used_rating_count == 1
     assert list(embedded.embedding.factors) != list(average.embedding.factors)
     assert "i020" not in scores_of(recommend(api, user=pb.User(embedding=embedded.embedding)))
+
+
+def test_rules_move_added_items_and_never_bring_back_removed_ones(api) -> None:
+    fresh = pb.ItemFilter(any_genres=["Fresh"])
+    boosted = recommend(api, rules=pb.RuleSet(boosts=[pb.RuleSet.Boost(filter=fresh, add=50)]))
+    assert len(boosted.results) == N_ITEMS
+    assert {result.item_id for result in boosted.results[:2]} == set(ADDED)
+    assert not set(REMOVED) & set(scores_of(boosted))
+    plain = [result.item_id for result in recommend(api).results if result.item_id not in ADDED]
+    assert [result.item_id for result in boosted.results[2:]] == plain
+
+    pins = [pb.RuleSet.Pin(item_id="new2", position=3), pb.RuleSet.Pin(item_id=REMOVED[0], position=1)]
+    pinned = recommend(api, rules=pb.RuleSet(pins=pins))
+    assert pinned.results[2].item_id == "new2"
+    assert list(pinned.missing_item_ids) == [REMOVED[0]]
+    assert not set(REMOVED) & set(scores_of(pinned))
+
+
+def test_a_cap_counts_added_items_and_those_of_the_version_together(api) -> None:
+    cap = pb.RuleSet.Cap(attribute="release_year", max_count=1)
+    capped = recommend(api, rules=pb.RuleSet(caps=[cap]), return_items=True)
+    years = [result.item.release_year for result in capped.results if result.item.release_year]
+    assert years.count(2026) == 1  # both twins are of this year
+    assert len(years) == len(set(years))
+
+
+def test_rules_and_an_exploration_share_contradict_each_other(api) -> None:
+    rules = pb.RuleSet(pins=[pb.RuleSet.Pin(item_id="new1", position=1)])
+    with pytest.raises(grpc.RpcError) as refused:
+        recommend(api, rules=rules, exploration_share=0.5)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "exploration_share" in refused.value.details()
+
+
+def test_the_map_and_the_list_to_ask_new_users_about_leave_out_removed_items(api) -> None:
+    mapped = {point.item_id for point in api.catalog.GetItemMap(catalog_pb2.GetItemMapRequest(), timeout=60).points}
+    informative = catalog_pb2.ListTopItemsRequest.ORDER_MOST_INFORMATIVE
+    request = catalog_pb2.ListTopItemsRequest(order=informative, page_size=200)
+    listed = {item.item_id for item in api.catalog.ListTopItems(request, timeout=60).items}
+    for found in (mapped, listed):
+        assert len(found) > 20
+        assert not (set(REMOVED) | set(ADDED)) & found
