@@ -83,7 +83,10 @@ def test_the_reference_has_every_method_and_field_of_the_api() -> None:
             assert f"| {name} | " in text
         for name, number in re.findall(r"^\s+[\w.<>, ]+ (\w+) = (\d+);", source, re.MULTILINE):
             assert f"| `{name}` | {number} | " in text
-    assert "| [PredictRequest](#predictrequest) | [PredictResponse](#predictresponse) | Predicts ratings" in text
+    assert (
+        "| [PredictRequest](api.md#predictrequest) | [PredictResponse](api.md#predictresponse) | Predicts ratings"
+        in text
+    )
 
 
 def test_a_link_out_of_the_site_becomes_the_path_of_the_file() -> None:

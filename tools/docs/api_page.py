@@ -13,6 +13,8 @@ from pathlib import Path
 from google.protobuf import descriptor_pb2
 from grpc_tools import protoc
 
+# Page of each package on the site.
+API_PAGES = {"cofactor.v1": "api.md", "cofactor.admin.v1": "api-admin.md"}
 PROTO = Path(__file__).resolve().parents[2] / "proto"
 Field = descriptor_pb2.FieldDescriptorProto
 # Numbers of fields in the messages of descriptor.proto, which the paths of comments consist of.
@@ -125,11 +127,14 @@ def _single_type(field: Field) -> str:
 
 
 def _type_link(name: str) -> str:
-    """Return a link to the heading of a message or an enum of the same page, or the name of one from elsewhere."""
-    short = ".".join(part for part in name.split(".") if part[:1].isupper())
-    if not name.startswith(".cofactor."):
-        return name.lstrip(".")
-    return f"[{short}](#{short.lower().replace('.', '')})"
+    """Return a link to the heading of a message or an enum, or the name of one that has no page."""
+    parts = name.strip(".").split(".")
+    n_package = next(number for number, part in enumerate(parts) if part[:1].isupper())
+    page = API_PAGES.get(".".join(parts[:n_package]))
+    if page is None:
+        return name.strip(".")
+    heading = ".".join(parts[n_package:])
+    return f"[{heading}]({page}#{heading.lower().replace('.', '')})"
 
 
 if __name__ == "__main__":

@@ -13,13 +13,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.docs.api_page import documentation
+from tools.docs.api_page import API_PAGES, documentation
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "build" / "pages"
 SETTINGS = ROOT / "build" / "mkdocs.yml"
 TOP = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-API_PAGES = {"cofactor.v1": "api.md", "cofactor.admin.v1": "api-admin.md"}
 # Pages that are made here -> the audience in docs/README.md that they are for.
 GENERATED = {"api.md": "Users", "api-python.md": "Users", "api-admin.md": "Operators", "SECURITY.md": "Operators"}
 FOLDERS = {"docs/benchmarks": ("Data scientists", "Benchmarks"), "docs/decisions": ("Contributors", "Decisions")}

@@ -111,7 +111,7 @@ def test_a_page_token_of_another_overlay_is_refused(serve, models, twins) -> Non
     assert len(api.recommender.Recommend(request, timeout=60).results) == 5
     publish(models, twins.overlay(2, [top(twins)], ["i020"]))
     api.server.reload_repository()
-    with pytest.raises(grpc.RpcError, match="start at the first page") as expired:
+    with pytest.raises(grpc.RpcError, match="start again at the first page") as expired:
         api.recommender.Recommend(request, timeout=60)
     assert expired.value.code() == grpc.StatusCode.FAILED_PRECONDITION
 

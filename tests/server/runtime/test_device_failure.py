@@ -78,5 +78,5 @@ def test_workers_without_a_provider_run_on_the_cpu(monkeypatch) -> None:
     asked = []
     monkeypatch.setattr(registry, "requested_providers", lambda provider, _: asked.append(provider))
     for workers in (1, 2):
-        registry._loader(ServerConfig(models="m", provider="auto", workers=workers), None)
+        registry._loader(ServerConfig(models="m", provider="auto", workers=workers), None, None)
     assert asked == ["auto", "cpu"]

@@ -305,5 +305,6 @@ def test_every_reason_that_a_request_can_cause_is_in_the_table():
     elsewhere = {  # tests of their own bring a server into the state
         "INTERNAL", "QUEUE_FULL", "DEADLINE_EXCEEDED", "NOT_SERVING", "PAGE_TOKEN_EXPIRED", "MALFORMED_REQUEST",
         "UNAUTHENTICATED", "PERMISSION_DENIED", "RATE_LIMITED", "REPOSITORY_READ_ONLY", "DEVICE_FAILED",
+        "RULE_SET_NOT_FOUND", "RULE_SET_MISMATCH", "ERASURE_UNAVAILABLE",
     }  # fmt: skip
     assert {row.values[3] for row in TABLE} == {error.reason for error in REQUEST_ERRORS} - elsewhere

@@ -24,7 +24,7 @@ from cofactor_server.inference.device.placement import Trial
 from cofactor_server.inference.device.recommend import DeviceRecommend, has_device_graph
 from cofactor_server.inference.device.shape_buckets import BATCH_SIZES, LENGTHS, ShapeBuckets, padded_length
 from cofactor_server.inference.device.tables import DeviceTables
-from cofactor_server.inference.device.trial_inputs import TrialInputs
+from cofactor_server.inference.device.trial_inputs import EMBED_ITEM, TrialInputs
 from cofactor_server.inference.engine import RECOMMEND_OUTPUTS, Engine
 from cofactor_server.inference.execution_providers import CPU, Device
 from cofactor_server.inference.golden_check import run_golden_tests
@@ -66,6 +66,11 @@ def on_device(directory):
 
 def has_ranking_part(directory):
     return directory.manifest.ranking_factor_count > 0
+
+
+def graphs_for_devices(directory) -> list[str]:
+    """Return the graphs that may run on a device; new items are folded in on the CPU."""
+    return [graph.name for graph in directory.manifest.graphs if graph.name != EMBED_ITEM]
 
 
 def inputs_of(directory, seed, n_users=None, n_excluded=None, k=None):
@@ -136,11 +141,11 @@ def test_every_graph_runs_with_bound_tables(directory):
     """A run after a failed one too: the binding of the failed run is not used again."""
     tables = DeviceTables(directory, PRETENDED)
     inputs = TrialInputs(directory)
-    for graph in directory.manifest.graphs:
-        own, bound = load_on_cpu(directory, graph.name), load_on_device(directory, graph.name, tables, PRETENDED)
+    for name in graphs_for_devices(directory):
+        own, bound = load_on_cpu(directory, name), load_on_device(directory, name, tables, PRETENDED)
         outputs = [output.name for output in own.get_outputs()]
         for size in (1, 7, 1):
-            given = inputs.make(graph.name, size)
+            given = inputs.make(name, size)
             assert_same(bound.run(outputs, given), own.run(outputs, given))
             with pytest.raises(Exception, match=r"."):
                 bound.run(outputs, {name: np.zeros((2, 2, 2, 2), array.dtype) for name, array in given.items()})
@@ -172,7 +177,7 @@ def test_a_graph_computes_with_the_bound_tables_and_not_with_its_file(directory)
 
 def test_a_table_is_freed_when_the_last_graph_that_reads_it_is_given_up(directory):
     graphs = DeviceGraphs(directory, PRETENDED, must_use=False)
-    names = [graph.name for graph in directory.manifest.graphs]
+    names = graphs_for_devices(directory)
     for name in names[:-1]:
         graphs.drop(name, "the test says so")
         assert graphs.tables.names
@@ -316,11 +321,11 @@ def test_an_engine_on_a_device_passes_every_golden_test_and_warms_up(directory, 
     always(2.0, 1.0)
     engine = Engine(directory, [CPU], must_use_first=True, device=PRETENDED)
     assert run_golden_tests(directory, engine) > 10
-    assert set(engine.device_graphs.sessions) == {graph.name for graph in directory.manifest.graphs}
+    assert set(engine.device_graphs.sessions) == set(graphs_for_devices(directory))
     assert engine.warm_up(20) == 8  # runs are padded to no more users than they may have
     assert not engine.is_on_cpu
     assert engine.providers[0] == PRETENDED.provider
-    assert [placement.takes(1) for placement in engine.placements] == [True] * len(engine.placements)
+    assert {p.graph for p in engine.placements if p.takes(1)} == set(graphs_for_devices(directory))
     inputs = inputs_of(directory, 5, n_users=3, k=10)
     plain = Engine(directory, [CPU], must_use_first=True)
     arguments = [inputs[name] for name in ("user_factors", "user_bias", "popularity_weight", "excluded_rows")]
@@ -454,7 +459,8 @@ def test_a_server_says_where_its_graphs_run(dot_version, tmp_path, versions, ser
     api = serve(tmp_path, gpu_graphs="auto")
     model = api.catalog.GetModel(GetModelRequest()).model
     graphs = {placement.graph: placement for placement in model.placements}
-    assert set(graphs) == {"predict", "recommend", "similar_items", "similarity", "embed_user"}
+    assert set(graphs) == {"predict", "recommend", "similar_items", "similarity", "embed_user", "embed_item"}
+    assert not graphs["embed_item"].trials
     trial = graphs["recommend"].trials[0]
     assert (trial.size, trial.execution_provider, trial.cpu_ms, trial.device_ms) == (1, CPU, 2, 1)
     assert graphs["recommend"].reason == "the device was faster at every size"
