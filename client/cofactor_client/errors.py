@@ -247,6 +247,7 @@ _STATUS_OF_REASON: dict[str, grpc.StatusCode] = {
     "NOT_SERVING": grpc.StatusCode.UNAVAILABLE,
     "DEVICE_FAILED": grpc.StatusCode.UNAVAILABLE,
     "RATE_LIMITED": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "ERASURE_UNAVAILABLE": grpc.StatusCode.FAILED_PRECONDITION,
     "REPOSITORY_READ_ONLY": grpc.StatusCode.FAILED_PRECONDITION,
     "INTERNAL": grpc.StatusCode.INTERNAL,
 }

@@ -56,7 +56,11 @@ class Bodies:
     def _fill(self, message: Message, field: FieldDescriptor, depth: int) -> None:
         kind = field.message_type
         if kind is not None and kind.GetOptions().map_entry:
-            getattr(message, field.name)[self._text()] = self._text()
+            values = getattr(message, field.name)
+            if kind.fields_by_name["value"].message_type is not None:
+                self._message(values[self._text()], depth + 1)
+            else:
+                values[self._text()] = self._text()
         elif field.is_repeated:
             for _ in range(self._chance.choice((0, 1, 2, 5))):
                 if kind is not None:

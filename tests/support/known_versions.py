@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import json
 import shutil
@@ -13,12 +14,15 @@ import numpy as np
 from tests.support.figures import SEED
 
 PAGE_SIZE = 10
+# Files that every version writes anew.
+WRITTEN = ("tables.bin", "golden.npz")
 
 
 class Versions:
     """Publishes versions of one model with different users, so that a response shows which version it comes from.
 
-    The user tables are not part of the graphs, so the golden cases stay right whatever the users are.
+    The user tables are part of the graph embed_item only. It is left out; then the golden cases stay right whatever the
+    users are.
 
     Attributes:
         ratings: predicted ratings of every variant, (n_users, n_items).
@@ -31,6 +35,9 @@ class Versions:
         self.name = source.parent.name
         self.manifest = json.loads((source / "manifest.json").read_text("utf-8"))
         self._tables = {table["name"]: table for table in self.manifest["tables"]}
+        self.manifest["graphs"] = [graph for graph in self.manifest["graphs"] if graph["name"] != "embed_item"]
+        self.manifest["files"] = [file for file in self.manifest["files"] if file["path"] != "embed_item.onnx"]
+        self._golden = _golden_without_new_items(source / "golden.npz")
         self._content = (source / "tables.bin").read_bytes()
         self.user_ids = self._strings("user_ids")
         self.item_ids = self._strings("item_ids")
@@ -90,13 +97,15 @@ class Versions:
 
     def write(self, folder: Path, version: str) -> None:
         """Write the files of a version into a folder, the manifest last."""
-        shutil.copytree(self.source, folder, ignore=shutil.ignore_patterns("manifest.*", "tables.bin"))
-        tables = self._variant_tables[self.variant_of(version)]
-        write_in_steps(folder / "tables.bin", tables)
+        shutil.copytree(self.source, folder, ignore=shutil.ignore_patterns("manifest.*", "embed_item.onnx", *WRITTEN))
+        changed = {"tables.bin": self._variant_tables[self.variant_of(version)], "golden.npz": self._golden}
+        for name, content in changed.items():
+            write_in_steps(folder / name, content)
         manifest = {**self.manifest, "version": version, "files": [dict(f) for f in self.manifest["files"]]}
         for file in manifest["files"]:
-            if file["path"] == "tables.bin":
-                file["sha256"] = hashlib.sha256(tables).hexdigest()
+            if file["path"] in changed:
+                content = changed[file["path"]]
+                file.update(size=str(len(content)), sha256=hashlib.sha256(content).hexdigest())
         seal(folder, json.dumps(manifest))
 
     def publish(self, version: str) -> Path:
@@ -106,6 +115,14 @@ class Versions:
         self.write(temporary, version)
         temporary.rename(target)
         return target
+
+
+def _golden_without_new_items(path: Path) -> bytes:
+    with np.load(path) as golden:
+        cases = {name: golden[name] for name in golden.files if not name.startswith("embed_item/")}
+    content = io.BytesIO()
+    np.savez(content, **cases)
+    return content.getvalue()
 
 
 def seal(folder: Path, manifest: str) -> None:

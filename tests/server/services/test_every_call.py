@@ -167,7 +167,7 @@ def embed_new_item(api, model, _user, *, rates):
     request = EmbedNewItemRequest(
         model=model, item=Item(genres=["Drama"]), ratings=[ItemRating(user_id="u003", rating=4)]
     )
-    if model.name.startswith(("net", "hybrid", "two-part-net")):
+    if model.name.startswith(("net", "hybrid", "two-part-net", "two-part-hybrid")):
         with pytest.raises(grpc.RpcError) as refused:
             api.recommender.EmbedNewItem(request)
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED

@@ -41,7 +41,9 @@ class Host:
         self._number, self._models, self._log = number, models, log
         self._ip = f"10.77.{number}.1"
         self._card = f"host{number}"
-        self._keeper = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+        # It must not hold the output open if a server does not start.
+        keep = ["unshare", "--net", "sleep", "1200"]
+        self._keeper = subprocess.Popen(keep, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(self._has_own_network, 10, "the namespace is there")
         self._enter = ("nsenter", "--target", str(self._keeper.pid), "--net")
         run("ip", "link", "add", self._card, "type", "veth", "peer", "name", "eth0", "netns", str(self._keeper.pid))
