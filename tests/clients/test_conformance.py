@@ -38,9 +38,9 @@ def shop_lines(shop_server):
 
 def test_the_reference_prints_every_kind_of_line(expected):
     kinds = list(dict.fromkeys(line.split()[0] for line in expected.splitlines()))
-    assert kinds[:8] == ["model", "limits", "listed", "search", "top", "predict", "recommend", "similar"]
-    assert kinds[8:15] == ["embed", "batch", "stream", "explain", "because", "ranking", "moved"]
-    assert set(kinds[15:]) == {"error", "reason", "violation"}
+    assert kinds[:9] == ["model", "limits", "listed", "search", "top", "map", "predict", "recommend", "similar"]
+    assert kinds[9:17] == ["embed", "new-item", "batch", "stream", "explain", "because", "ranking", "moved"]
+    assert set(kinds[17:]) == {"error", "reason", "violation"}
     assert "batch 2 error USER_NOT_FOUND" in expected
 
 
