@@ -19,6 +19,7 @@ REQUESTS = {
     "/v1/recommend": {"user": {"history": HISTORY}, "pageSize": 5, "returnItems": True, "diversity": 0.5},
     "/v1/similar-items": {"itemIds": ["i003"], "pageSize": 3},
     "/v1/embed-new-user": {"ratings": HISTORY["ratings"], "skipUnknownItems": True},
+    "/v1/embed-new-item": {"item": {"genres": ["Drama"]}, "ratings": [{"userId": "u001", "rating": 4}]},
     "/v1/batch-recommend": {"requests": [{"user": {"userId": "u001"}}, {"user": {"userId": "nobody"}}]},
     "/v1/explain": {"user": {"userId": "u001"}, "itemId": "i005", "ranking": "RANKING_PREDICTED_RATING"},
     "/v1/get-model": {"model": {"name": "profile"}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -72,14 +73,15 @@ class _Routes:
         self._server = server
         self._list_versions = next(rpc for rpc in admin_rpcs() if rpc.method.name == "ListVersions")
         document = openapi_document(with_admin=settings.admin_target is not None)
-        self._openapi = JSONResponse(document, headers=_REVALIDATE)
+        self._openapi = json.dumps(document, ensure_ascii=False).encode()
         self._docs = DocsPage(document)
 
     async def index(self, _request: Request) -> Response:
         return FileResponse(self._settings.page / "index.html", headers=_REVALIDATE)
 
     async def openapi(self, _request: Request) -> Response:
-        return self._openapi
+        # A response is for one request: compression changes its headers.
+        return Response(self._openapi, media_type="application/json", headers=_REVALIDATE)
 
     async def docs(self, _request: Request) -> Response:
         return Response(self._docs.html, media_type="text/html", headers=_REVALIDATE)
