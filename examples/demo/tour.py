@@ -37,7 +37,8 @@ def tour(client: Client, held_out: pd.DataFrame) -> None:
     show_scored(f"SimilarItems, most similar to {toy_story.title}", similar, "cosine")
     _explain(client, top.results[0])
     new_user = _embed_new_user(client)
-    _embed_new_item(client)
+    if client.get_model().model.supports_new_items:  # networks do not
+        _embed_new_item(client)
     show_newcomers(client)
     _batch(client, new_user)
     _stream(client, held_out["user_id"].unique().tolist())
