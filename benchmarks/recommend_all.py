@@ -125,7 +125,7 @@ def engine_time(version: LoadedVersion, user_rows: Sequence[int]) -> float:
 
 @dataclass(frozen=True)
 class CommandRun:
-    """What a run of recommend-all took, from its start to the finished file."""
+    """Hold the cost of a run of recommend-all, from its start to the finished file."""
 
     seconds: float
     processor_s: float

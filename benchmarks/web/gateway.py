@@ -50,7 +50,7 @@ REQUESTS = {
 
 @dataclass(frozen=True)
 class Row:
-    """What one kind of request costs.
+    """Hold the cost of one kind of request.
 
     Attributes:
         name: the kind.

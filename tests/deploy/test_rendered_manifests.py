@@ -1,4 +1,4 @@
-"""What kustomize and helm make of deploy/ is valid Kubernetes, and the two agree object by object."""
+"""Render deploy/ with kustomize and helm: both results are valid Kubernetes and agree object by object."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _LONGEST_EXAMPLE = 64
 
 @dataclass(frozen=True)
 class AttributeSummary:
-    """What there is to know about an attribute.
+    """Summarize an attribute for GetModel.
 
     Attributes:
         name: its name.

@@ -58,7 +58,7 @@ class OverlaidIds(IdIndex):
 
 @dataclass(frozen=True)
 class _Parts:
-    """What the parts of a version with an overlay are made from.
+    """Group a version and the items that its overlay adds and removes.
 
     Attributes:
         base: the version.

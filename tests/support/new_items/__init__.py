@@ -1,1 +1,1 @@
-"""What the tests of new items share."""
+"""Share models and references between the tests of new items."""

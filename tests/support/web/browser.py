@@ -46,7 +46,7 @@ def launch_browser() -> Iterator[Any]:
 
 @dataclass
 class Faults:
-    """What went wrong in a page: errors of its scripts, breaches of its policy, requests to other hosts."""
+    """Collect what went wrong in a page: errors of its scripts, breaches of its policy, requests to other hosts."""
 
     errors: list[str] = field(default_factory=list)
     other_hosts: list[str] = field(default_factory=list)

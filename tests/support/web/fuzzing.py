@@ -25,7 +25,7 @@ LONG_TIMEOUT_MS = "60000"
 
 @dataclass
 class Fuzzing:
-    """What came of the requests.
+    """Count the outcomes of the requests.
 
     Attributes:
         statuses: number of responses by HTTP status.

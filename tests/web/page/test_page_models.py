@@ -1,4 +1,4 @@
-"""What the page asks for depends on the model: events in place of stars, and questions about a person."""
+"""Check that the page asks for what the model needs: events in place of stars, and questions about a person."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ _EXIT_CODES = {
 
 @dataclass
 class Outcome:
-    """What an update did, for the line of JSON.
+    """Report an update in one line of JSON.
 
     Attributes:
         result: a key of the exit codes.

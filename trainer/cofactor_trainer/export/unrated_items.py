@@ -24,7 +24,7 @@ from cofactor_trainer.training.threads import one_thread
 
 @dataclass(frozen=True)
 class VersionContent:
-    """What a version is written from.
+    """Hold what a version is written from.
 
     Attributes:
         model: model with a row for every item of the catalogue.

@@ -61,7 +61,7 @@ def move_ranking_users(
 
 @dataclass(frozen=True)
 class RankingItems:
-    """What it takes to move the items of a ranking; an item's row is its factors followed by its bias.
+    """Hold the arrays that move the items of a ranking; an item's row is its factors followed by its bias.
 
     Attributes:
         users: (n_users, r + 1) rows of all users, each with a 1 for the bias.

@@ -1,4 +1,4 @@
-"""What all columns of item attributes have in common."""
+"""Define the interface that all columns of item attributes share."""
 
 from __future__ import annotations
 

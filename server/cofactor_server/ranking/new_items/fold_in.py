@@ -33,7 +33,7 @@ class EmbedItemGraph(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemEvidence:
-    """What is known about a new item.
+    """Hold the evidence about a new item.
 
     Attributes:
         ratings: rows (n,) of the users who rated it and their ratings; weights of events if the version learnt from

@@ -32,7 +32,7 @@ _NUMBERS_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Detection:
-    """What a column holds: a type or "ignore", and a remark: why it is ignored, or what is odd about its values."""
+    """Hold the type of a column, or "ignore", with a remark on why it is ignored or which values are odd."""
 
     kind: str
     remark: str = ""
