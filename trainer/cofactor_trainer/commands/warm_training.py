@@ -89,7 +89,7 @@ class WarmTraining:
             )
         self._print(f"reading {arguments.dataset}")
         table = load_dataset(arguments)
-        _refuse_unapplied_erasures(table, manifest)
+        refuse_unapplied_erasures(table, manifest)
         print_dataset(self.console, table, None)
         new = compare(self.start, table)
         self._print(f"since version {manifest.version}: {new.changes.describe(noun_of(new.dataset))}")
@@ -154,8 +154,12 @@ def _version_of_time(model_dir: Path) -> str:
     return version_of_time(model_dir, datetime.now(UTC))
 
 
-def _refuse_unapplied_erasures(table: RatingsDataset, manifest: Manifest) -> None:
-    """Refuse to start from a version that may have learnt from users who were erased after its training."""
+def refuse_unapplied_erasures(table: RatingsDataset, manifest: Manifest) -> None:
+    """Refuse to start from a version that may have learnt from users who were erased after its training.
+
+    Raises:
+        InputError: the table was read with erasures that the version did not take into account.
+    """
     erasures = table.erasures
     if erasures is None or not erasures.record_count:
         return
