@@ -23,7 +23,7 @@ def version(records_sha256: str) -> Manifest:
 
 @pytest.mark.parametrize("manifest", [Manifest(version="7"), version("cd" * 32)], ids=["no list", "an older list"])
 def test_a_version_that_may_know_erased_users_is_no_start(manifest) -> None:
-    with pytest.raises(InputError, match="users were erased since version 7 was trained.*train in full"):
+    with pytest.raises(InputError, match=r"users were erased since version 7 was trained.*train in full"):
         refuse_unapplied_erasures(ERASED, manifest)
 
 
