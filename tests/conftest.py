@@ -1,13 +1,30 @@
-"""Export the versions that tests serve, once for all tests."""
+"""Export the versions that tests serve, once for all tests, and keep tests apart."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.support import shop, synthetic
+
+
+@pytest.fixture(autouse=True)
+def restored_logging():
+    """Undo what a command that runs in this process does to logging.
+
+    Its handler would write to the captured stderr of a test that has ended, in the midst of a later test.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    for handler in root.handlers[:]:
+        if handler not in handlers:
+            root.removeHandler(handler)
+    root.setLevel(level)
+    logging.captureWarnings(False)
 
 
 @pytest.fixture(scope="session")
