@@ -34,12 +34,16 @@ from cofactor_trainer.scoring.trained_model import Architecture, Layer, Objectiv
 
 @dataclass(frozen=True)
 class Range:
-    """Sizes that a template is for: items, and every other size (factors, hidden units, sign-up answers)."""
+    """Sizes that a template is for: items, columns of sign-up answers or attributes, and every other size.
+
+    The other sizes are those of factors and hidden units. There may be as many columns as factors.
+    """
 
     fewest_items: int
     most_items: int
     fewest: int
     most: int
+    fewest_columns: int = 1
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,11 @@ class SizeSampler:
         """Draw another size."""
         place = {"most items": "anywhere", "most factors": "most"}.get(self._place, self._place)
         return self._draw(place, self._sizes.fewest, self._sizes.most)
+
+    def columns(self) -> int:
+        """Draw a number of columns of sign-up answers or attributes."""
+        place = {"most items": "anywhere", "most factors": "most"}.get(self._place, self._place)
+        return self._draw(place, self._sizes.fewest_columns, self._sizes.most)
 
     def width(self, most: int) -> int:
         """Draw the width of a hidden layer."""
@@ -170,9 +179,9 @@ def graphs_of(
         "similar_items": lambda: similar_items_spec(scorer, norms),
         "similarity": lambda: similarity_spec(scorer, norms),
         "embed_user": lambda: _embed_user(model, scorer, sampler, 0, has_events),
-        "embed_user with profile": lambda: _embed_user(model, scorer, sampler, sampler.size(), has_events),
+        "embed_user with profile": lambda: _embed_user(model, scorer, sampler, sampler.columns(), has_events),
         "embed_item": lambda: _embed_item(model, sampler, 0, has_events),
-        "embed_item with attributes": lambda: _embed_item(model, sampler, sampler.size(), has_events),
+        "embed_item with attributes": lambda: _embed_item(model, sampler, sampler.columns(), has_events),
     }
 
 
