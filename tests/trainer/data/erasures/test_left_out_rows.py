@@ -143,7 +143,7 @@ def test_an_erasure_that_leaves_too_little_is_an_error(tmp_path, key) -> None:
 
 
 def train(dataset: Path, models: Path, *flags: str) -> int:
-    sizes = ("--epochs", "1", "--factors", "2", "--batch-size", "64", "--validation-fraction", "0", "--device", "cpu")
+    sizes = ("--epochs", "1", "--factors", "4", "--batch-size", "64", "--validation-fraction", "0", "--device", "cpu")
     names = ("--output", str(models), "--name", "films", "--version", "1")
     return main(["train", "--dataset", str(dataset), *sizes, *names, *flags])
 
