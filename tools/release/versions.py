@@ -15,6 +15,8 @@ PLACES = {
     "deploy/helm/cofactor/Chart.yaml": (r"^version: (\S+)$", r"^appVersion: (\S+)$"),
     "deploy/helm/cofactor/values.yaml": (r"^image: cofactor-server:(\S+)$", r"^  image: cofactor-web:(\S+)$"),
     "deploy/helm/values/gpu.yaml": (r"^image: cofactor-server:(\S+)-cuda$",),
+    "deploy/kserve/inference-service.yaml": (r"^ +image: cofactor-server:(\S+)$",),
+    "deploy/kserve/serving-runtime.yaml": (r"^ +image: cofactor-server:(\S+)$",),
     "deploy/kubernetes/base/server/deployment.yaml": (r"^ +image: cofactor-server:(\S+)$",),
     "deploy/kubernetes/components/web/deployment.yaml": (r"^ +image: cofactor-web:(\S+)$",),
     "deploy/kubernetes/components/gpu/kustomization.yaml": (r"name: cofactor-server, newTag: (\S+)-cuda\}",),
