@@ -197,6 +197,27 @@ def test_a_key_that_does_not_exist_is_refused(dist, tmp_path) -> None:
         provenance.sign(dist, tmp_path / "gone.pem")
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ["--sign-key", "gone.pem"],
+            r"error: --sign-key: the file \S+gone\.pem does not exist; name a P-256 key in PEM",
+        ),
+        (["--uv", "no-such-uv"], "error: --uv: there is no command no-such-uv"),
+        (["--dist", "."], r"error: --dist: \S+ is not empty; name an empty folder"),
+    ],
+)
+def test_a_flag_that_cannot_work_is_refused_before_anything_is_built(
+    places, tmp_path, monkeypatch, capsys, flags, message
+) -> None:
+    monkeypatch.setattr("tools.release.__main__.ROOT", places)
+    monkeypatch.chdir(tmp_path)
+    good = ["--uv", sys.executable, "--dist", str(tmp_path / "new")]
+    assert main(["make", *good, *flags]) == 1
+    assert re.match(message, capsys.readouterr().err)
+
+
 def test_the_trial_starts_a_server_and_calls_it(tmp_path) -> None:
     commands, version = Path(sys.executable).parent, importlib.metadata.version("cofactor")
     trial.try_out(commands, version, ROOT / trial.MODELS, tmp_path)

@@ -52,8 +52,7 @@ def make_release(options: argparse.Namespace) -> None:
 def make(root: Path, options: argparse.Namespace) -> None:
     """Write all files of the release of a checkout to the folder --dist."""
     started, commit = datetime.now(UTC), check_out(root)
-    if options.dist != root / "dist" and options.dist.exists() and any(options.dist.iterdir()):
-        raise ReleaseError(f"--dist: {options.dist} is not empty; name an empty folder")
+    _check(options, root)
     print(f"releasing {commit.version} from {commit.sha[:12]}", flush=True)
     with tempfile.TemporaryDirectory(prefix="cofactor-release-") as name:
         source, built = Path(name) / "source", Path(name) / "dist"
@@ -75,6 +74,16 @@ def make(root: Path, options: argparse.Namespace) -> None:
         shutil.rmtree(options.dist, ignore_errors=True)
         shutil.copytree(built, options.dist)
     print(f"wrote {len(list(options.dist.iterdir()))} files to {options.dist}; tag it: git tag v{commit.version}")
+
+
+def _check(options: argparse.Namespace, root: Path) -> None:
+    """Raise ReleaseError for what would fail minutes later."""
+    if options.dist != root / "dist" and options.dist.exists() and any(options.dist.iterdir()):
+        raise ReleaseError(f"--dist: {options.dist} is not empty; name an empty folder")
+    if options.sign_key and not options.sign_key.is_file():
+        raise ReleaseError(f"--sign-key: the file {options.sign_key} does not exist; name a P-256 key in PEM")
+    if shutil.which(options.uv) is None:
+        raise ReleaseError(f"--uv: there is no command {options.uv}; `make release` installs it")
 
 
 def _build(source: Path, commit: Commit, dist: Path, options: argparse.Namespace) -> list[Path]:
