@@ -26,6 +26,7 @@ from tests.support.server_process import ServerProcess
 from tests.support.waiting import until
 
 CONFIG = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes" / "components" / "envoy" / "envoy.yaml"
+DEPLOYMENT = CONFIG.parent / "deployment.yaml"
 ENVOY = shutil.which("envoy", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 pytestmark = [
     pytest.mark.deploy,
@@ -55,9 +56,11 @@ class Envoy:
             del manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"]["retry_policy"]
             cluster["health_checks"][0] |= {"interval": "60s", "no_traffic_interval": "60s"}
         (folder / "envoy.yaml").write_text(yaml.safe_dump(config), "utf-8")
-        flags = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning", "-c", folder / "envoy.yaml"]
+        container = yaml.safe_load(DEPLOYMENT.read_text("utf-8"))["spec"]["template"]["spec"]["containers"][0]
+        mount = container["volumeMounts"][0]["mountPath"]
+        flags = [flag.replace(mount, str(folder)) for flag in container["args"]]
         with (folder / "log").open("wb") as log:
-            command = [ENVOY, *map(str, flags), "--admin-address-path", str(self._admin)]
+            command = [ENVOY, *flags, "--concurrency", "1", "--admin-address-path", str(self._admin)]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         until(lambda: self._ask("/ready").startswith("LIVE"), 30, (folder / "log").read_text("utf-8"))
         self.port = int(re.search(r"127\.0\.0\.1:(\d+)", self._ask("/listeners"))[1])

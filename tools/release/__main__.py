@@ -62,7 +62,8 @@ def make(root: Path, options: argparse.Namespace) -> None:
         files = _build(source, commit, built, options)
         builder = None if options.without_images else artefacts.image_builder()
         if builder is None:
-            print("images are left out: docker, podman or buildah is not here, or --without-images was given")
+            why = "--without-images was given" if options.without_images else "docker, podman or buildah is not here"
+            print(f"images are left out: {why}")
         images = artefacts.build_images(source, commit, builder) if builder else {}
         content = provenance.statement(commit, source, files, images, options.builder_id, started)
         provenance.write_statement(content, built, commit)
