@@ -1,7 +1,7 @@
 # Build, test and release Cofactor. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo serve web test test-web test-cuda test-faults test-images test-deploy test-floors check format proto check-proto templates check-templates docs lock audit sbom image image-trainer image-web clean
+.PHONY: help demo serve web test test-web test-cuda test-faults test-images test-deploy test-floors check format proto check-proto templates check-templates docs lock audit sbom release-api release image image-trainer image-web clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -80,7 +80,7 @@ check: $(INSTALLED) check-proto ## Lint, check types and the API style, and comp
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/buf lint
-	@$(BIN)/buf breaking --against $(lastword $(sort $(wildcard proto/releases/*.binpb)))
+	@for release in proto/releases/*.binpb; do $(BIN)/buf breaking --against $$release || exit 1; done
 
 format: $(INSTALLED) ## Format the Python code and proto/
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/buf format --write
@@ -133,21 +133,27 @@ audit: $(UV) ## Check the pinned dependencies of the images for known vulnerabil
 	@for lock in server trainer web; do \
 	  $(UV) tool run pip-audit --disable-pip --require-hashes --requirement requirements/$$lock.txt || exit 1; done
 
-sbom: $(UV) ## Write the server's software bill of materials (CycloneDX)
-	@$(UV) tool run --from cyclonedx-bom cyclonedx-py requirements requirements/server.txt --output-file sbom.json
-	@echo "wrote sbom.json"
+sbom: $(INSTALLED) ## Write bills of materials of all images to dist (CycloneDX)
+	@$(BIN)/python -m tools.release bills --uv $(abspath $(UV))
 
+release-api: $(INSTALLED) ## Write the API of this version to proto/releases, with which later ones are compared
+	@$(BIN)/python -m tools.release api
+
+release: $(INSTALLED) ## Make a release of this commit in dist (SIGN_KEY=KEY.pem signs it); docs/releasing.md
+	@$(BIN)/python -m tools.release make --uv $(abspath $(UV)) $(if $(SIGN_KEY),--sign-key $(SIGN_KEY)) $(RELEASE_ARGS)
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 builder = builder=$$(command -v docker || command -v podman || command -v buildah) \
   || { echo "error: docker, podman or buildah is needed; install one of them"; exit 2; }; $$builder build
 
-image: ## Build the server's image with docker, podman or buildah
-	@$(builder) --target server --tag cofactor-server .
+image: ## Build the server's image with docker, podman or buildah, tagged latest and with the version
+	@$(builder) --target server --tag cofactor-server --tag cofactor-server:$(VERSION) .
 
 image-trainer: ## Build the trainer's image
-	@$(builder) --target trainer --tag cofactor-trainer .
+	@$(builder) --target trainer --tag cofactor-trainer --tag cofactor-trainer:$(VERSION) .
 
 image-web: ## Build the gateway's image
-	@$(builder) --target web --tag cofactor-web .
+	@$(builder) --target web --tag cofactor-web --tag cofactor-web:$(VERSION) .
 
 include client/clients.mk
 

@@ -106,7 +106,7 @@ def test_no_two_deployments_select_the_same_pods() -> None:
     service = objects["Service", "cofactor"]["spec"]["selector"].items()
     assert all(service <= pod.items() for pod in labels)
     images = [document["spec"]["template"]["spec"]["containers"][0]["image"] for document in (stable, canary)]
-    assert images == ["cofactor-server:latest", "cofactor-server:canary"]
+    assert images == ["cofactor-server:0.2.0", "cofactor-server:canary"]
 
 
 def test_each_replica_of_the_gpu_overlay_has_a_gpu_and_one_process() -> None:

@@ -44,10 +44,10 @@ class RawConnection:
         self._socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         self._send(_SETTINGS, 0, 0, struct.pack(">HI", 4, receive_window))
 
-    def open_call(self, method: str, size: int = 0, n_missing: int = 0) -> int:
+    def open_call(self, method: str, size: int = 0, n_missing: int = 0, deadline: str = "") -> int:
         """Open a call and queue its request, `size` zero bytes less the last `n_missing`; return its number.
 
-        The call stays open.
+        The call stays open. `deadline` is sent and not watched here, such as 300m for 300 milliseconds.
         """
         number, self._next_call = self._next_call, self._next_call + 2
         fields = {
@@ -57,6 +57,7 @@ class RawConnection:
             ":authority": "test",
             "te": "trailers",
             "content-type": "application/grpc",
+            **({"grpc-timeout": deadline} if deadline else {}),
         }
         self._send(_HEADERS, _END_HEADERS, number, b"".join(_header(*field) for field in fields.items()))
         self._windows[number] = self._first_window

@@ -1,0 +1,1 @@
+"""Make a release: `make release`, or `python -m tools.release --help`. See docs/releasing.md."""
