@@ -37,8 +37,10 @@ serve: $(INSTALLED) ## Run the demo and keep the server running
 web: $(INSTALLED) ## Run the demo, and the page with the JSON API beside the server
 	@$(BIN)/python -m examples.demo --web
 
+# Two processes share the tests by files. Each needs up to 1.5 GB.
+TEST_JOBS ?= 2
 test: $(INSTALLED) ## Run all tests except those of the page, the clients in other languages, the images and deploy/
-	@$(BIN)/python -m pytest -q -m 'not clients and not images and not deploy and not web' $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile -m 'not clients and not images and not deploy and not web' $(PYTEST_ARGS)
 
 test-web: $(INSTALLED) ## Test the page in a browser (apt-get install chromium); screenshots go to .demo/screenshots
 	@$(BIN)/python -m pytest -q -m web -rs tests/web/page $(PYTEST_ARGS)
