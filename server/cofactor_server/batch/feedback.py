@@ -77,8 +77,8 @@ def export_feedback(arguments: argparse.Namespace) -> str:
         except OSError as error:
             raise ConfigurationError(f"--output: cannot write {error.filename or arguments.output}: {error}") from None
     return (
-        f"{arguments.output}: {n_events:,} events of {len(days['events'])} days, {n_served:,} served items of "
-        f"{len(days['served_lists'])} days, model {model}"
+        f"{arguments.output}: model {model}; events: {n_events:,}, days: {len(days['events'])}; served items: "
+        f"{n_served:,}, days: {len(days['served_lists'])}"
     )
 
 

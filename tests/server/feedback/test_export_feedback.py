@@ -140,7 +140,7 @@ def test_a_version_is_trained_from_an_exported_log(serve_log, log_file, tmp_path
         text=True,
     )
     assert "event event, count count, time time (dates, 2026-11-11 to 2026-11-20)" in " ".join(done.stdout.split())
-    assert "Parquet files" in done.stdout
+    assert "Parquet, files: 10" in done.stdout
     api = serve_log(models=tmp_path / "next", model="next")
     own = 0
     for user in range(20):

@@ -36,7 +36,7 @@ def test_events_of_all_files_are_read(folder) -> None:
     assert sorted(dataset.user_ids) == ["a", "b", "c"]
     assert sorted(dataset.catalogue.item_ids) == ["x", "y", "z"]
     assert len(dataset.ratings) == 4
-    assert any("2 Parquet files" in note for note in dataset.notes)
+    assert any("Parquet, files: 2" in note for note in dataset.notes)
 
 
 def test_ratings_of_all_files_are_read(folder) -> None:

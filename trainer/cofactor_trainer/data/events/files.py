@@ -226,7 +226,7 @@ class FoundTypes:
 
 def _describe(path: Path, table: EventTable, times: TimeReader) -> str:
     """Say what was detected and used."""
-    kind = "Parquet" if path.is_file() else f"{len(table_parts(path))} Parquet files"
+    kind = "Parquet" if path.is_file() else f"Parquet, files: {len(table_parts(path))}"
     if is_text(path):
         header = "with header" if table.text_format.column_names is None else "without header"
         kind = f"separated by {delimiter_name(table.text_format.delimiter)}, {header}"
