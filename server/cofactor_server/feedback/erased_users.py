@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from cofactor.v1.erasure_pb2 import ErasureRecord
 from cofactor_server.feedback.rows import EventRow
@@ -37,20 +37,25 @@ class ErasedUsers:
             for record in self._by_hash.get(self._key.hash_user(row.user_id), ())
         )
 
-    def remove_from(self, connection: sqlite3.Connection) -> int:
-        """Remove the rows of users whose erasure the log does not have yet; return how many. Reads the whole log.
+    def remove_from(self, connection: sqlite3.Connection, known: Collection[str] | None) -> int:
+        """Remove the rows of users with a new erasure; return how many. Reads the whole log if there is one.
+
+        known: the record_ids that this process has applied before; None for those that the file says are applied.
+        Another process that shares the file may have applied a record, and this one may have written rows since.
 
         Raises sqlite3.Error; nothing is removed then.
         """
-        applied = {record_id for (record_id,) in connection.execute("SELECT record_id FROM applied_erasures")}
-        new = {record.record_id for record in self._records} - applied
+        if known is None:
+            known = {record_id for (record_id,) in connection.execute("SELECT record_id FROM applied_erasures")}
+        new = {record.record_id for record in self._records} - set(known)
         if not new:
             return 0
+        # Before the file is locked: other processes write meanwhile.
+        users = connection.execute("SELECT user_id FROM events UNION SELECT user_id FROM served_lists")
+        erased = [user_id for (user_id,) in users if self._key.hash_user(user_id) in self._by_hash]
         before = connection.total_changes
         connection.execute("BEGIN IMMEDIATE")
         try:
-            users = connection.execute("SELECT user_id FROM events UNION SELECT user_id FROM served_lists")
-            erased = [user_id for (user_id,) in users if self._key.hash_user(user_id) in self._by_hash]
             for user_id in erased:
                 for record in self._by_hash[self._key.hash_user(user_id)]:
                     if record.record_id in new:
@@ -59,7 +64,8 @@ class ErasedUsers:
             connection.executemany("INSERT OR IGNORE INTO applied_erasures VALUES (?)", [(name,) for name in new])
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
             raise
         _empty_write_ahead_log(connection)
         _LOGGER.info("feedback log: %d rows removed by %d erasures", n_removed, len(new))

@@ -44,7 +44,7 @@ class Storage:
         self._retention_days = retention_days
         self._connection: sqlite3.Connection | None = None
         self._erased: ErasedUsers | None = None
-        self._applied: tuple[ErasureRecord, ...] = ()
+        self._applied: tuple[ErasureRecord, ...] | None = None
         try:
             self._connection = open_to_write(path)
         except sqlite3.Error as error:
@@ -82,8 +82,9 @@ class Storage:
             return
         # First take no more rows of these users, also if removing those that there are fails.
         self._erased = ErasedUsers(records, key)
+        known = None if self._applied is None else {record.record_id for record in self._applied}
         with self._opened() as connection:
-            self._erased.remove_from(connection)
+            self._erased.remove_from(connection, known)
         self._applied = records
 
     def prune(self) -> bool:

@@ -110,3 +110,12 @@ def test_a_log_that_was_away_follows_at_its_start(erasing, rows) -> None:
     assert len(rows("events")) == 2
     erasing().server.stop()
     assert [row["user_id"] for row in rows("events")] == ["u001"]
+
+
+def test_a_process_that_shares_the_file_removes_what_it_wrote_before_it_knew(erasing, rows) -> None:
+    first, second = erasing(), erasing()
+    before = time.time()
+    erase(first)
+    assert record(second, event(at=before - 1), event("u001")).recorded_count == 2, "it does not know yet"
+    second.server.reload_repository()
+    until(lambda: [row["user_id"] for row in rows("events")] == ["u001"], 10, "the late row is removed")

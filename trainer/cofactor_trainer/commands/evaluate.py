@@ -104,7 +104,7 @@ def _evaluate_log(arguments: argparse.Namespace) -> int:
         raise InputError(f"--versions: the log has no lists of {unknown[0]}, but of {', '.join(known)}")
     groups = [lists.first_lists_of(version) for version in versions]
     explored = {version: lists.explored_items_of(version) for version in versions}
-    comparison = compare_rates(*groups)
+    comparison = compare_rates(groups[0], groups[1])
     if arguments.json:
         output = {
             "versions": {version: asdict(group) for version, group in zip(versions, groups, strict=True)},

@@ -107,6 +107,7 @@ def _read(folder: Path, columns: Collection[str]) -> pd.DataFrame:
         raise InputError("there are no Parquet files here: name a folder that cofactor export-feedback wrote", folder)
     try:
         tables = [pyarrow.parquet.read_table(part, columns=list(columns)) for part in parts]
-        return pa.concat_tables(tables).select(list(columns)).to_pandas()
+        frame: pd.DataFrame = pa.concat_tables(tables).select(list(columns)).to_pandas()
     except (pa.ArrowException, KeyError, OSError) as error:
         raise InputError(f"this was not written by cofactor export-feedback ({error})", folder) from None
+    return frame
