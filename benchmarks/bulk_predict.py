@@ -28,13 +28,13 @@ MIB = 2**20
 
 
 @contextmanager
-def serving(models):
-    """Run a server process; yield it and a client, once the server is ready."""
+def serving(models, *flags):
+    """Run a server process with these flags; yield it and a client, once the server is ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "cofactor_server", "--models", models, "--port", str(port), "--provider", "cpu"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+    with subprocess.Popen([*command, *map(str, flags)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             with Client(f"127.0.0.1:{port}") as client:
                 client.wait_until_ready(60)

@@ -35,6 +35,7 @@ LAYERS = {
         ("serving",),
         ("inference",),
         ("ranking",),
+        ("feedback",),
         ("repository",),
         ("security", "observability"),
         ("config", "scheduling"),

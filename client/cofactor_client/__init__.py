@@ -24,6 +24,7 @@ from cofactor_client._catalog_types import (
 )
 from cofactor_client._channel import Tls
 from cofactor_client._client import Client
+from cofactor_client._feedback import FeedbackEvent, RecordedEvents
 from cofactor_client._filter_types import ItemFilter
 from cofactor_client._new_items import ItemEmbedding, ItemEvent, NewItem
 from cofactor_client._request_messages import recommend_request
@@ -63,6 +64,7 @@ __all__ = [
     "Event",
     "EventType",
     "Explanation",
+    "FeedbackEvent",
     "Guarantee",
     "Item",
     "ItemAttribute",
@@ -87,6 +89,7 @@ __all__ = [
     "RatingHistory",
     "RecommendOptions",
     "Recommendations",
+    "RecordedEvents",
     "RpcError",
     "RuleSet",
     "ScoredItem",

@@ -10,20 +10,21 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from cofactor.v1 import catalog_pb2_grpc, recommender_pb2, recommender_pb2_grpc
+from cofactor.v1 import catalog_pb2_grpc, feedback_pb2_grpc, recommender_pb2, recommender_pb2_grpc
 from cofactor_client._channel import Connection, Tls
 from cofactor_client._transport import BUSY_ATTEMPTS, CONCURRENT_CALLS, STREAM_WINDOW
 from cofactor_client.errors import ResourceExhaustedError, RpcError, UnavailableError, rpc_error
 
 
 class AsyncTransport:
-    """The channel of an AsyncClient and its two stubs."""
+    """The channel of an AsyncClient and its stubs."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._channel = _open(connection)
         self.recommender = recommender_pb2_grpc.RecommenderServiceStub(self._channel)
         self.catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
+        self.feedback = feedback_pb2_grpc.FeedbackServiceStub(self._channel)
 
     async def close(self) -> None:
         """Cancel the calls in flight and close the connections."""

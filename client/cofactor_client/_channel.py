@@ -17,13 +17,18 @@ DEFAULT_PORT = 50051
 _SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "xds:")
 
 # With this config no call fails in a rolling restart. gRPC sends no new calls to a server whose health is NOT_SERVING.
-# Calls that were sent just before fail with UNAVAILABLE or CANCELLED, and are retried: every method is read-only.
+# Calls that were sent just before fail with UNAVAILABLE or CANCELLED, and are retried: every method but
+# RecordEvents is read-only, and RecordEvents records no event twice.
 SERVICE_CONFIG: dict[str, Any] = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "healthCheckConfig": {"serviceName": ""},
     "methodConfig": [
         {
-            "name": [{"service": "cofactor.v1.RecommenderService"}, {"service": "cofactor.v1.CatalogService"}],
+            "name": [
+                {"service": "cofactor.v1.RecommenderService"},
+                {"service": "cofactor.v1.CatalogService"},
+                {"service": "cofactor.v1.FeedbackService"},
+            ],
             "retryPolicy": {
                 "maxAttempts": 3,
                 "initialBackoff": "0.1s",

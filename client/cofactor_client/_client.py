@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Unpack
 
 from cofactor_client import _bulk
+from cofactor_client import _feedback as feedback
 from cofactor_client import _new_items as new_items
 from cofactor_client import _request_messages as build
 from cofactor_client import _response_parsing as parse
 from cofactor_client._catalog_client import CatalogClient
+from cofactor_client._feedback import FeedbackEvent, RecordedEvents
 from cofactor_client._filter_types import ItemFilter
 from cofactor_client._new_items import AttributeLike, ItemEvent, NewItem
 from cofactor_client._request_types import (
@@ -397,3 +399,14 @@ class Client(CatalogClient):
             popularity_penalty=popularity_penalty,
         )
         return parse.explanation(self._transport.call(self._transport.recommender.Explain, request, timeout))
+
+    def record_events(
+        self, events: Iterable[FeedbackEvent], *, model: ModelLike = None, timeout: float | None = None
+    ) -> RecordedEvents:
+        """Record what users did, for the next training. Needs a server with a feedback log.
+
+        When it returns, the events are on the server's disk. Either all of them are recorded or none. After an error,
+        call it again with the same objects: what was recorded does not count twice.
+        """
+        request = feedback.record_events(self._resolve_model(model), events)
+        return feedback.recorded_events(self._transport.call(self._transport.feedback.RecordEvents, request, timeout))

@@ -254,6 +254,7 @@ def _scored_item(scored: recommender_pb2.ScoredItem) -> ScoredItem:
         item=_item(scored.item) if scored.HasField("item") else None,
         applied_rules=tuple(map(_applied_rule, scored.applied_rules)),
         is_exploration=scored.is_exploration,
+        propensity=scored.propensity if scored.HasField("propensity") else None,
     )
 
 

@@ -36,6 +36,7 @@ class ScoredItem:
         item: title and attributes; None with return_items=False.
         applied_rules: the rules that had a say in the place of the item, with explain_rules=True.
         is_exploration: True if the item has its place because of exploration_share, and not because of its score.
+        propensity: the probability that such an item was drawn, for estimates by inverse propensity; None for others.
     """
 
     item_id: str
@@ -45,6 +46,7 @@ class ScoredItem:
     item: Item | Any
     applied_rules: tuple[AppliedRule, ...] = ()
     is_exploration: bool = False
+    propensity: float | None = None
 
     @property
     def title(self) -> str:

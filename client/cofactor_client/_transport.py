@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from cofactor.v1 import catalog_pb2_grpc, recommender_pb2, recommender_pb2_grpc
+from cofactor.v1 import catalog_pb2_grpc, feedback_pb2_grpc, recommender_pb2, recommender_pb2_grpc
 from cofactor_client._channel import Connection
 from cofactor_client.errors import ResourceExhaustedError, RpcError, UnavailableError, rpc_error
 
@@ -25,13 +25,14 @@ STREAM_WINDOW = 256
 
 
 class Transport:
-    """The channel of a Client and its two stubs."""
+    """The channel of a Client and its stubs."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._channel = connection.open()
         self.recommender = recommender_pb2_grpc.RecommenderServiceStub(self._channel)
         self.catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
+        self.feedback = feedback_pb2_grpc.FeedbackServiceStub(self._channel)
 
     def close(self) -> None:
         """Cancel the calls in flight and close the connections."""

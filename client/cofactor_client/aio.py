@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Unpack
 
 from cofactor.v1 import recommender_pb2
 from cofactor_client import _bulk
+from cofactor_client import _feedback as feedback
 from cofactor_client import _new_items as new_items
 from cofactor_client import _request_messages as build
 from cofactor_client import _response_parsing as parse
 from cofactor_client._aio_catalog_client import AsyncCatalogClient
 from cofactor_client._aio_transport import iterate_pages, open_channel, to_rpc_error
+from cofactor_client._feedback import FeedbackEvent, RecordedEvents
 from cofactor_client._filter_types import ItemFilter
 from cofactor_client._new_items import AttributeLike, ItemEvent, NewItem
 from cofactor_client._request_types import (
@@ -354,6 +356,19 @@ class AsyncClient(AsyncCatalogClient):
             popularity_penalty=popularity_penalty,
         )
         return parse.explanation(await self._transport.call(self._transport.recommender.Explain, request, timeout))
+
+    async def record_events(
+        self, events: Iterable[FeedbackEvent], *, model: ModelLike = None, timeout: float | None = None
+    ) -> RecordedEvents:
+        """Record what users did, for the next training. Needs a server with a feedback log.
+
+        When it returns, the events are on the server's disk. Either all of them are recorded or none. After an error,
+        call it again with the same objects: what was recorded does not count twice.
+        """
+        request = feedback.record_events(self._resolve_model(model), events)
+        return feedback.recorded_events(
+            await self._transport.call(self._transport.feedback.RecordEvents, request, timeout)
+        )
 
 
 async def _iterate(users: Iterable[UserOrRequest] | AsyncIterable[UserOrRequest]) -> AsyncIterator[UserOrRequest]:

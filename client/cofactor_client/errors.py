@@ -249,6 +249,9 @@ _STATUS_OF_REASON: dict[str, grpc.StatusCode] = {
     "RATE_LIMITED": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "ERASURE_UNAVAILABLE": grpc.StatusCode.FAILED_PRECONDITION,
     "REPOSITORY_READ_ONLY": grpc.StatusCode.FAILED_PRECONDITION,
+    "FEEDBACK_LOG_OFF": grpc.StatusCode.FAILED_PRECONDITION,
+    "FEEDBACK_QUEUE_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "FEEDBACK_LOG_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
     "INTERNAL": grpc.StatusCode.INTERNAL,
 }
 """The status of each reason in docs/errors.md. A failed entry of a batch has a reason but no status."""

@@ -115,6 +115,18 @@ class ServerConfig:
     admin_port: int = _setting(0, "port on 127.0.0.1 for the admin API and channelz; 0: no admin API", 0, 65535)
     oip: bool = _setting(False, "answer the Open Inference Protocol too, on the same port")
     tracing: bool = _setting(False, "send OpenTelemetry traces; the OTEL_* variables configure them")
+    feedback_log: str = _setting(
+        "", "SQLite file that RecordEvents and served lists are written to, on a local disk; empty: no feedback log"
+    )
+    feedback_event_types: str = _setting(
+        "", "types of events that RecordEvents takes, separated by commas; empty: every type"
+    )
+    feedback_list_share: float = _setting(
+        1.0, "share of the recommended lists that are written to the feedback log, drawn at random; 0: none", 0, 1
+    )
+    feedback_retention_days: int = _setting(
+        0, "days after which rows of the feedback log are removed; 0: never", 0, 36_500
+    )
     provider: Provider = _setting(
         "auto",
         "where the graphs may run; auto: on CUDA too if it works and there is one process; cuda: CUDA must work",
@@ -167,6 +179,10 @@ class ServerConfig:
             raise ConfigurationError(
                 f"gpu_graphs must be auto or some of {', '.join(_GRAPHS)}, not {', '.join(sorted(unknown))!r}"
             )
+        if "" in (self.accepted_event_types or ()):
+            raise ConfigurationError(
+                f"feedback_event_types must be names between commas, not {self.feedback_event_types!r}"
+            )
         if self.provider == "cuda" and self.workers > 1:
             raise ConfigurationError(
                 f"workers must be 1 with provider cuda, not {self.workers}: each process would copy the tables to "
@@ -187,6 +203,13 @@ class ServerConfig:
                 f"host {self.host} is not loopback and the server has no TLS: anyone on the network could read and "
                 "make calls; set tls_certificate and tls_key, or pass --insecure-plaintext if a proxy encrypts"
             )
+
+    @property
+    def accepted_event_types(self) -> frozenset[str] | None:
+        """Return the types of events that RecordEvents takes, or None for every type."""
+        if not self.feedback_event_types:
+            return None
+        return frozenset(name.strip() for name in self.feedback_event_types.split(","))
 
     @property
     def pinned_gpu_graphs(self) -> frozenset[str] | None:

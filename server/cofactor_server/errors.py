@@ -27,6 +27,9 @@ CofactorError
 │   ├── RateLimited                 RESOURCE_EXHAUSTED
 │   ├── RepositoryReadOnly          FAILED_PRECONDITION (admin API)
 │   ├── ErasureUnavailable          FAILED_PRECONDITION (admin API)
+│   ├── FeedbackLogOff              FAILED_PRECONDITION
+│   ├── FeedbackQueueFull           RESOURCE_EXHAUSTED
+│   ├── FeedbackLogUnavailable      UNAVAILABLE
 │   └── InternalError               INTERNAL
 ├── ModelRefused                    a version directory that must not be served
 ├── ProviderUnavailable             an execution provider that cannot be used
@@ -418,6 +421,45 @@ class ErasureUnavailable(RequestError):
 
     def __init__(self, problem: str) -> None:
         super().__init__(f"the user is not erased: {problem}")
+
+
+class FeedbackLogOff(RequestError):
+    """RecordEvents on a server without a feedback log."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "FEEDBACK_LOG_OFF"
+    remedy = "Ask the operator to start the server with --feedback-log, or record the events elsewhere."
+
+    def __init__(self) -> None:
+        super().__init__("this server has no feedback log; start it with --feedback-log")
+
+
+class FeedbackQueueFull(RequestError):
+    """RecordEvents: as many calls or events wait for the feedback log as may; these events were not recorded."""
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "FEEDBACK_QUEUE_FULL"
+    remedy = "Send the same events again after RetryInfo.retry_delay, with jitter; send more events in a call."
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("too many events wait for the feedback log; retry later", retry_after_s=retry_after_s)
+
+
+class FeedbackLogUnavailable(RequestError):
+    """RecordEvents: the feedback log cannot be written, such as on a full disk. Recommendations go on."""
+
+    code = "UNAVAILABLE"
+    reason = "FEEDBACK_LOG_UNAVAILABLE"
+    remedy = (
+        "Send the same events again, later or to another replica: events that are recorded already do not count twice."
+    )
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"the feedback log cannot be written: {problem}; send the events again later, or to another replica",
+            retry_after_s=1.0,
+        )
+        self.problem = problem
 
 
 class InternalError(RequestError):

@@ -14,10 +14,11 @@ from types import TracebackType
 
 import grpc
 
-from cofactor.v1 import catalog_pb2_grpc, recommender_pb2_grpc
+from cofactor.v1 import catalog_pb2_grpc, feedback_pb2_grpc, recommender_pb2_grpc
 from cofactor_server.admin.server import AdminServer
 from cofactor_server.config import ServerConfig
 from cofactor_server.errors import ConfigurationError
+from cofactor_server.feedback.log import FeedbackLog, open_feedback_log
 from cofactor_server.inference.device.failure import DeviceFailure
 from cofactor_server.observability.counters import Metrics
 from cofactor_server.observability.process_reports import MetricsReporter
@@ -30,10 +31,12 @@ from cofactor_server.security.static_tokens import StaticTokens
 from cofactor_server.security.tls import CertificateReloader, TlsFiles, server_credentials
 from cofactor_server.services.call_costs import call_costs
 from cofactor_server.services.catalog_servicer import CatalogServicer
+from cofactor_server.services.feedback_servicer import FeedbackServicer
 from cofactor_server.services.open_inference import messages as open_inference
 from cofactor_server.services.open_inference.servicer import OpenInferenceServicer
 from cofactor_server.services.parsing.requests import RequestParser
 from cofactor_server.services.recommender_servicer import RecommenderServicer
+from cofactor_server.services.served_lists import ListCompleter
 from cofactor_server.services.shadow import ShadowTraffic
 from cofactor_server.serving.gauges import ServingGauges
 from cofactor_server.serving.registry import LiveRegistry, ModelRegistry
@@ -184,7 +187,11 @@ def create_server(
         closing.callback(live.close)
         shadow = ShadowTraffic(metrics, lambda: pools.calls.is_busy)
         closing.callback(shadow.close)
-        recommender = RecommenderServicer(lambda: live.current, config, metrics, shadow)
+        feedback = open_feedback_log(config, live.erasure.store, metrics)
+        if feedback is not None:
+            closing.callback(feedback.close)
+        completer = ListCompleter(feedback, config.feedback_list_share)
+        recommender = RecommenderServicer(lambda: live.current, config, metrics, shadow, completer)
         access_control = _access_control(config, authenticator)
         watches = HealthWatches()
         special = SpecialMethods(
@@ -197,11 +204,13 @@ def create_server(
         executor, options = MethodExecutor(pools.calls), _options(config, shares_port)
         server = grpc.server(executor, interceptors=[*tracing, interceptor], options=options)
         _add_services(server, config, live, metrics, recommender)
+        feedback_servicer = FeedbackServicer(lambda: live.current, config, feedback)
+        feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(feedback_servicer, server)
         health = Health(server, watches)
         certificates = _certificates(config)
         expiry_times = certificates.expiry.times if certificates else dict[str, float]
         listener = Listener(server, health, _listen(server, config, certificates), config.drain_delay_s, config.grace_s)
-        admin = AdminServer(live, authenticator, config.admin_port, on_reload) if config.admin_port else None
+        admin = _admin_server(config, live, authenticator, on_reload, feedback)
         reporter = MetricsReporter(metrics, ServingGauges(live, lambda: pools.calls.n_waiting, expiry_times))
         closing_all = closing.pop_all()
         running = RunningServer(listener, live, pools, reporter, admin, closing_all, authenticator, device_failure)
@@ -217,6 +226,19 @@ def _tracing(config: ServerConfig, closing: ExitStack) -> list[grpc.ServerInterc
     interceptor, flush = tracing_interceptor()
     closing.callback(flush)
     return [interceptor]
+
+
+def _admin_server(
+    config: ServerConfig,
+    live: LiveRegistry,
+    authenticator: Authenticator | None,
+    on_reload: Callable[[], None],
+    feedback: FeedbackLog | None,
+) -> AdminServer | None:
+    if not config.admin_port:
+        return None
+    after_erasure = feedback.apply_erasures if feedback is not None else lambda: None
+    return AdminServer(live, authenticator, config.admin_port, on_reload, after_erasure)
 
 
 def _authenticator(config: ServerConfig) -> Authenticator | None:

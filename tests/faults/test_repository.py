@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import subprocess
 import threading
@@ -19,6 +18,7 @@ from cofactor_server.serving.loaded_version import LoadedVersion
 from tests.support.checking_clients import Clients, connect
 from tests.support.figures import FULL, figures
 from tests.support.server_process import ServerProcess, current_version, free_port
+from tests.support.small_disks import small_disk
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
@@ -69,21 +69,6 @@ def test_t7_loads_and_unloads_by_many_threads_leak_no_memory(versions) -> None:
         bound = max(n_loads * leaked / n_leaked / 20, 8 * MIB)
     assert leaked > 0.1 * MIB * n_leaked, "control: loaded versions take memory"
     assert grown < bound, "more than a twentieth of the memory of loaded versions"
-
-
-@contextlib.contextmanager
-def small_disk(path, size: str):
-    """Mount a file system of this size; skip the test if this process may not mount one."""
-    path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=False, capture_output=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip("this process may not mount a file system")
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 def test_t14_a_full_disk_leaves_the_old_version_serving_until_there_is_room(versions, tmp_path) -> None:

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from cofactor.v1 import catalog_pb2_grpc, recommender_pb2_grpc
+from cofactor.v1 import catalog_pb2_grpc, feedback_pb2_grpc, recommender_pb2_grpc
 from tests.support.web import run_gateway
 
 
@@ -19,7 +19,9 @@ def served_to_gateways(tmp_path_factory, dot_version, profile_version):
     models = tmp_path_factory.mktemp("served-to-gateways")
     for version in (dot_version, profile_version):
         shutil.copytree(version, models / version.parent.name / version.name)
-    with create_server(ServerConfig(models=models, model="dot", port=0, provider="cpu", threads=4)) as server:
+    log = str(tmp_path_factory.mktemp("feedback") / "log.sqlite")
+    config = ServerConfig(models=models, model="dot", port=0, provider="cpu", threads=4, feedback_log=log)
+    with create_server(config) as server:
         yield server
 
 
@@ -44,4 +46,5 @@ def stubs(server_address):
         yield {
             "RecommenderService": recommender_pb2_grpc.RecommenderServiceStub(channel),
             "CatalogService": catalog_pb2_grpc.CatalogServiceStub(channel),
+            "FeedbackService": feedback_pb2_grpc.FeedbackServiceStub(channel),
         }

@@ -10,6 +10,7 @@ from typing import Any
 
 COMMANDS = {
     "recommend-all": "recommend to all users of a version, to a Parquet file; no running server is needed",
+    "export-feedback": "write the events and served lists of feedback logs to Parquet files, for the next training",
     "export-embeddings": "write the vectors of a version's items and users to Parquet files, for a vector database",
 }
 _PROGRAM = "cofactor_server"

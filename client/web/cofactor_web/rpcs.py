@@ -12,11 +12,11 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from cofactor.admin.v1 import admin_pb2
-from cofactor.v1 import catalog_pb2, recommender_pb2
+from cofactor.v1 import catalog_pb2, feedback_pb2, recommender_pb2
 from cofactor_web.json_decoding import MessageDecoders
 from cofactor_web.json_encoding import MessageEncoders
 
-API_FILES = (recommender_pb2.DESCRIPTOR, catalog_pb2.DESCRIPTOR)
+API_FILES = (recommender_pb2.DESCRIPTOR, catalog_pb2.DESCRIPTOR, feedback_pb2.DESCRIPTOR)
 ADMIN_FILES = (admin_pb2.DESCRIPTOR,)
 
 

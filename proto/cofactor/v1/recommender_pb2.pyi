@@ -266,20 +266,22 @@ class RecommendRequest(_message.Message):
     def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., user: _Optional[_Union[User, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[_Union[ItemFilter, _Mapping]] = ..., include_rated: bool = ..., diversity: _Optional[float] = ..., popularity_penalty: _Optional[float] = ..., unknown_user_policy: _Optional[_Union[RecommendRequest.UnknownUserPolicy, str]] = ..., return_items: bool = ..., ranking: _Optional[_Union[RecommendRequest.Ranking, str]] = ..., min_predicted_rating: _Optional[float] = ..., rules: _Optional[_Union[RuleSet, _Mapping]] = ..., rule_set: _Optional[str] = ..., explain_rules: bool = ..., exploration_share: _Optional[float] = ...) -> None: ...
 
 class ScoredItem(_message.Message):
-    __slots__ = ("item_id", "score", "predicted_rating", "item", "applied_rules", "is_exploration")
+    __slots__ = ("item_id", "score", "predicted_rating", "item", "applied_rules", "is_exploration", "propensity")
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_RATING_FIELD_NUMBER: _ClassVar[int]
     ITEM_FIELD_NUMBER: _ClassVar[int]
     APPLIED_RULES_FIELD_NUMBER: _ClassVar[int]
     IS_EXPLORATION_FIELD_NUMBER: _ClassVar[int]
+    PROPENSITY_FIELD_NUMBER: _ClassVar[int]
     item_id: str
     score: float
     predicted_rating: float
     item: _model_pb2.Item
     applied_rules: _containers.RepeatedCompositeFieldContainer[AppliedRule]
     is_exploration: bool
-    def __init__(self, item_id: _Optional[str] = ..., score: _Optional[float] = ..., predicted_rating: _Optional[float] = ..., item: _Optional[_Union[_model_pb2.Item, _Mapping]] = ..., applied_rules: _Optional[_Iterable[_Union[AppliedRule, _Mapping]]] = ..., is_exploration: bool = ...) -> None: ...
+    propensity: float
+    def __init__(self, item_id: _Optional[str] = ..., score: _Optional[float] = ..., predicted_rating: _Optional[float] = ..., item: _Optional[_Union[_model_pb2.Item, _Mapping]] = ..., applied_rules: _Optional[_Iterable[_Union[AppliedRule, _Mapping]]] = ..., is_exploration: bool = ..., propensity: _Optional[float] = ...) -> None: ...
 
 class RecommendResponse(_message.Message):
     __slots__ = ("results", "next_page_token", "recommendation_id", "missing_item_ids", "is_fallback", "model")

@@ -10,6 +10,7 @@ import grpc
 
 from cofactor.admin.v1 import admin_pb2_grpc
 from cofactor_server.admin.servicer import AdminServicer
+from cofactor_server.admin.user_erasures import UserErasures
 from cofactor_server.errors import ConfigurationError
 from cofactor_server.observability.counters import Metrics
 from cofactor_server.security.access_control import AccessControl
@@ -38,10 +39,12 @@ class AdminServer:
         authenticator: Authenticator | None,
         port: int,
         on_reload: Callable[[], None] = lambda: None,
+        after_erasure: Callable[[], None] = lambda: None,
     ) -> None:
         """Listen on 127.0.0.1, with the tokens of the main API; raises ConfigurationError if the port is taken.
 
         on_reload: called after a call that changed or reloaded the repository.
+        after_erasure: called when the repository has a new erasure; removes the user elsewhere, or raises RequestError.
         """
         calls, control = BoundedPool("admin", _THREADS, _THREADS), BoundedPool("admin-control", _THREADS, _THREADS)
         refusals = BoundedPool("admin-refusal", 1)
@@ -54,7 +57,8 @@ class AdminServer:
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)],
         )
         add_servicer = admin_pb2_grpc.add_AdminServiceServicer_to_server
-        add_servicer(AdminServicer(live, on_reload, partial(_client_name, authenticator)), self._server)
+        erasures = UserErasures(live, after_erasure)
+        add_servicer(AdminServicer(live, on_reload, partial(_client_name, authenticator), erasures), self._server)
         _add_channelz(self._server)
         try:
             self.port: int = self._server.add_insecure_port(f"{_HOST}:{port}")

@@ -25,19 +25,21 @@ class AdminServicer(AdminServiceServicer):  # type: ignore[misc] # generated wit
         self,
         live: LiveRegistry,
         on_reload: Callable[[], None],
-        client_name: Callable[[grpc.ServicerContext], str] = lambda _: "",
+        client_name: Callable[[grpc.ServicerContext], str],
+        erasures: UserErasures,
     ) -> None:
         """Serve the versions of `live`.
 
         on_reload: tells other processes to look for changes.
         client_name: returns the name of the caller by its token, "" without tokens.
+        erasures: records erasures of users.
         """
         self._watcher = live.watcher
         self._on_reload = on_reload
         self._client_name = client_name
         self._labels = LabelChanges(live.watcher, live.source)
         self._overlays = OverlayChanges(live)
-        self._erasures = UserErasures(live)
+        self._erasures = erasures
 
     def ListVersions(  # noqa: N802 (gRPC's name)
         self, _request: admin_pb2.ListVersionsRequest, _context: grpc.ServicerContext

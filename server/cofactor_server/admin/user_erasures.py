@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cofactor.admin.v1 import admin_pb2
 from cofactor.v1.erasure_pb2 import ErasureRecord
-from cofactor_server.errors import ErasureUnavailable, InvalidField, InvalidPageToken, ModelNotFound, quoted
+from cofactor_server.errors import (
+    ErasureUnavailable,
+    FeedbackLogUnavailable,
+    InvalidField,
+    InvalidPageToken,
+    ModelNotFound,
+    quoted,
+)
 from cofactor_server.repository.erasure_records import format_record, is_record_id, new_record
 from cofactor_server.serving.registry import LiveRegistry
 
@@ -18,7 +27,9 @@ class UserErasures:
     The id of the user is in no log line, and in no error: only its hash is recorded.
     """
 
-    def __init__(self, live: LiveRegistry) -> None:
+    def __init__(self, live: LiveRegistry, after_erasure: Callable[[], None] = lambda: None) -> None:
+        """after_erasure: removes the users of new records elsewhere, or raises RequestError."""
+        self._after_erasure = after_erasure
         self._live = live
         self._store = live.erasure.store
 
@@ -46,6 +57,13 @@ class UserErasures:
             raise ErasureUnavailable(
                 f"it is recorded, but this server cannot read it back: {self._live.watcher.repository_error}"
             )
+        try:
+            self._after_erasure()
+        except FeedbackLogUnavailable as error:
+            raise ErasureUnavailable(
+                "the erasure is recorded and the versions follow it, but the feedback log still has rows of the user "
+                f"and cannot be written: {error.problem}; the server tries it again by itself"
+            ) from None
         return self._describe(record)
 
     def list_page(self, page_size: int, page_token: str) -> admin_pb2.ListErasuresResponse:

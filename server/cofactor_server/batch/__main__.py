@@ -1,11 +1,13 @@
-"""Run the commands recommend-all and export-embeddings; `cofactor recommend-all` starts this module."""
+"""Run recommend-all, export-embeddings and export-feedback; `cofactor recommend-all` starts this module."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 from cofactor_server.errors import CofactorError
 
@@ -16,12 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns 0, 2 if it cannot run, or 130 after Ctrl-C."""
     parsed = build_parser().parse_args(arguments)
     try:
-        from cofactor_server.batch import commands
         from cofactor_server.observability.logs import configure_logging
 
         configure_logging("warning", "text")
-        run = commands.recommend_all if parsed.command == "recommend-all" else commands.export_embeddings
-        print(run(parsed))
+        print(_command(parsed.command)(parsed))
     except CofactorError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -40,8 +40,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _command(name: str) -> Callable[[argparse.Namespace], str]:
+    """Return the function of a command; it returns a sentence about the result."""
+    if name == "export-feedback":
+        from cofactor_server.batch.feedback import export_feedback
+
+        return export_feedback
+    from cofactor_server.batch import commands
+
+    return commands.recommend_all if name == "recommend-all" else commands.export_embeddings
+
+
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of both commands."""
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(prog="cofactor", description="Batch jobs on a version, without a running server.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     recommend = commands.add_parser(
@@ -80,7 +91,31 @@ def build_parser() -> argparse.ArgumentParser:
     _add_version_flags(embeddings)
     embeddings.add_argument("--output", type=Path, required=True, metavar="ITEMS.parquet", help="file of the items")
     embeddings.add_argument("--users", type=Path, metavar="USERS.parquet", help="also write the users to this file")
+    _add_feedback_command(commands)
     return parser
+
+
+def _add_feedback_command(commands: Any) -> None:
+    feedback = commands.add_parser(
+        "export-feedback",
+        description="Write the events and the served lists of feedback logs to Parquet files, one for each day (UTC): "
+        "DIR/events/2026-11-26.parquet and DIR/served/2026-11-26.parquet. cofactor-train --dataset DIR/events learns "
+        "from them. Servers may write to the logs meanwhile.",
+    )
+    feedback.add_argument(
+        "--log",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="feedback log of a server; repeat it for several servers: an event that is in two logs is written once",
+    )
+    feedback.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+    feedback.add_argument(
+        "--model", default="", metavar="NAME", help="required if the logs have rows of several models"
+    )
+    feedback.add_argument("--since", type=date.fromisoformat, metavar="YYYY-MM-DD", help="first day (default: all)")
+    feedback.add_argument("--until", type=date.fromisoformat, metavar="YYYY-MM-DD", help="last day (default: all)")
 
 
 def _add_version_flags(parser: argparse.ArgumentParser) -> None:

@@ -107,10 +107,10 @@ class Metrics:
         cells[bisect_left(SIZES, size)] += 1
         cells[-1] += size
 
-    def count(self, name: str, label: str = "") -> None:
-        """Add one to a counter, by its name and the value of its label (see prometheus.COUNTERS)."""
+    def count(self, name: str, label: str = "", amount: float = 1.0) -> None:
+        """Add to a counter, by its name and the value of its label (see prometheus.COUNTERS)."""
         counts = self._thread.totals.counters.setdefault(name, {})
-        counts[label] = counts.get(label, 0.0) + 1
+        counts[label] = counts.get(label, 0.0) + amount
 
     def count_shadow(self, model: str, version: str, outcome: str) -> None:
         """Count a request for a shadow version by its outcome, one of SHADOW_OUTCOMES."""

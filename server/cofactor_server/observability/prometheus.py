@@ -37,6 +37,16 @@ COUNTERS = {
     ),
     "cofactor_model_loads": ("outcome", "Versions loaded (ready) and refused (refused)."),
     "cofactor_overlays": ("outcome", "Overlays applied to a version (applied) and refused (refused)."),
+    "cofactor_feedback_events": (
+        "outcome",
+        "Events of RecordEvents, by outcome: recorded; duplicate (recorded before, or of an erased user); refused (too "
+        "many were waiting); failed (the log could not be written).",
+    ),
+    "cofactor_feedback_lists": (
+        "outcome",
+        "Served lists for the feedback log, written (recorded) or lost because too many were waiting or the log could "
+        "not be written (dropped).",
+    ),
     "cofactor_worker_restarts": ("", "Workers restarted after they died."),
 }
 # Gauge name -> (labels, help).

@@ -85,6 +85,7 @@ class Ranking:
         ratings: (m,) predicted ratings.
         has_more: True if more items follow on the next page.
         is_exploration: (m,) True for items that have their place by chance; None if there are none.
+        propensities: (m,) for these items, the probability that they were drawn; None if there are none.
     """
 
     rows: IndexArray
@@ -92,6 +93,7 @@ class Ranking:
     ratings: FloatArray
     has_more: bool = False
     is_exploration: BoolArray | None = None
+    propensities: FloatArray | None = None
 
     def page(self, offset: int, size: int, *, has_more: bool) -> Ranking:
         """Return up to `size` items, from `offset` on."""

@@ -14,8 +14,8 @@ from cofactor_server.services.pagination import RequestedPage, find_page
 from cofactor_server.services.parsing.checks import check_number
 from cofactor_server.services.parsing.filters import UNFILTERED, ParsedFilter
 from cofactor_server.services.parsing.requests import RequestParser
-from cofactor_server.services.response_messages import new_recommendation_id
 from cofactor_server.services.ruled_recommend import RuledRecommend
+from cofactor_server.services.served_lists import ListCompleter
 from cofactor_server.services.shadow import ShadowTraffic
 from cofactor_server.serving.loaded_version import LoadedVersion
 from cofactor_server.serving.registry import ModelRegistry
@@ -45,12 +45,20 @@ class ParsedRequest:
 class RecommendPipeline:
     """Parse, rank and encode Recommend requests; responses to known users come from the cache if they are in it."""
 
-    def __init__(self, parser: RequestParser, metrics: Metrics, shadow: ShadowTraffic | None = None) -> None:
+    def __init__(
+        self,
+        parser: RequestParser,
+        metrics: Metrics,
+        shadow: ShadowTraffic | None = None,
+        completer: ListCompleter | None = None,
+    ) -> None:
+        """`completer` gives the responses their ids; without one no list is offered to a feedback log."""
         self._parser = parser
         self._parse_user = parser.users.parse
         self._metrics = metrics
         self._shadow = shadow
-        self._ruled = RuledRecommend(parser.rules, self._parse, metrics)
+        self._complete = (completer or ListCompleter()).complete
+        self._ruled = RuledRecommend(parser.rules, self._parse, metrics, self._complete)
 
     def run(self, registry: ModelRegistry, request: RecommendRequest, is_active: Callable[[], bool]) -> bytes:
         """Return an encoded RecommendResponse; work may be dropped once `is_active` returns False."""
@@ -69,7 +77,7 @@ class RecommendPipeline:
         if registry.has_shadows and self._shadow is not None:
             rank = self._ruled.rank_as_shadow(registry) if has_rules else self._rank_as_shadow
             self._shadow.offer(registry, page, request, response, rank)
-        return page.version.response_encoder.complete(response, new_recommendation_id())
+        return self._complete(page, request, response)
 
     def run_many(
         self, registry: ModelRegistry, requests: Sequence[RecommendRequest], *, with_model: bool
@@ -94,17 +102,15 @@ class RecommendPipeline:
                     parsed = self._parse(page, request, user, always_active)
                     by_version.setdefault(page.version, []).append((position, parsed))
                 else:
-                    complete = page.version.response_encoder.complete
-                    responses[position] = complete(response, new_recommendation_id(), with_model=with_model)
+                    responses[position] = self._complete(page, request, response, with_model=with_model)
             except RequestError as error:
                 # A traceback would refer to this frame, which refers to the error and to all responses: a cycle.
                 responses[position] = error.with_traceback(None)
         for version, entries in by_version.items():
             rankings = version.ranker.rank_many([parsed.query for _, parsed in entries])
-            complete = version.response_encoder.complete
             encoded = self._encode([parsed for _, parsed in entries], rankings)
-            for (position, _), response in zip(entries, encoded, strict=True):
-                responses[position] = complete(response, new_recommendation_id(), with_model=with_model)
+            for (position, parsed), response in zip(entries, encoded, strict=True):
+                responses[position] = self._complete(parsed.page, requests[position], response, with_model=with_model)
         if ruled:
             found = self._ruled.run_many(registry, [requests[index] for index in ruled], with_model=with_model)
             for position, result in zip(ruled, found, strict=True):

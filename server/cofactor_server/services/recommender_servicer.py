@@ -21,6 +21,7 @@ from cofactor_server.services.response_messages import (
     item_embedding_response,
     scored_item_messages,
 )
+from cofactor_server.services.served_lists import ListCompleter
 from cofactor_server.services.shadow import ShadowTraffic
 from cofactor_server.serving.registry import ModelRegistry
 
@@ -35,11 +36,16 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
     """
 
     def __init__(
-        self, registry: Callable[[], ModelRegistry], config: ServerConfig, metrics: Metrics, shadow: ShadowTraffic
+        self,
+        registry: Callable[[], ModelRegistry],
+        config: ServerConfig,
+        metrics: Metrics,
+        shadow: ShadowTraffic,
+        completer: ListCompleter | None = None,
     ) -> None:
         self._registry = registry
         self._parser = RequestParser(config)
-        self._pipeline = RecommendPipeline(self._parser, metrics, shadow)
+        self._pipeline = RecommendPipeline(self._parser, metrics, shadow, completer)
         self.coalesced_methods = {
             "/cofactor.v1.RecommenderService/Recommend": CoalescedRecommend(registry, self._pipeline)
         }

@@ -16,7 +16,7 @@ from cofactor_server.ranking.rules.ruled_ranker import RuledQuery, RuledRanking
 from cofactor_server.services.pagination import RequestedPage, find_page
 from cofactor_server.services.parsing.filters import ParsedFilter
 from cofactor_server.services.parsing.rules import RuleParser
-from cofactor_server.services.response_messages import new_recommendation_id, scored_item_messages
+from cofactor_server.services.response_messages import scored_item_messages
 from cofactor_server.serving.loaded_version import LoadedVersion
 from cofactor_server.serving.registry import ModelRegistry
 
@@ -75,6 +75,15 @@ class _RuledRequest:
     unknown_item_ids: Sequence[str]
 
 
+class Complete(Protocol):
+    """Completes an encoded response, as ListCompleter.complete does."""
+
+    def __call__(
+        self, page: RequestedPage, request: RecommendRequest, response: bytes, *, with_model: bool = True
+    ) -> bytes:
+        """Return the response with an id and, `with_model`, the model."""
+
+
 class RuledRecommend:
     """Run Recommend requests that have rules.
 
@@ -82,6 +91,7 @@ class RuledRecommend:
         rules: checks and parses rule sets.
         parse: parses the rest of a request.
         metrics: counts the requests by rule set.
+        complete: completes responses.
     """
 
     def __init__(
@@ -89,7 +99,9 @@ class RuledRecommend:
         rules: RuleParser,
         parse: Callable[[RequestedPage, RecommendRequest, User, Callable[[], bool]], PlainRequest],
         metrics: Metrics,
+        complete: Complete,
     ) -> None:
+        self._complete = complete
         self._rules = rules
         self._parse_plain = parse
         self._metrics = metrics
@@ -122,14 +134,14 @@ class RuledRecommend:
                     ruled = self._parse(page, request, rules, always_active)
                     by_version.setdefault(page.version, []).append((position, ruled))
                 else:
-                    responses[position] = _complete(page, response, with_model=with_model)
+                    responses[position] = self._complete(page, request, response, with_model=with_model)
             except RequestError as error:
                 responses[position] = error.with_traceback(None)
         for version, entries in by_version.items():
             rankings = version.ruled_ranker.rank_many([ruled.query for _, ruled in entries])
             for (position, ruled), ranking in zip(entries, rankings, strict=True):
                 encoded = self._encode(ruled, ranking)
-                responses[position] = _complete(ruled.page, encoded, with_model=with_model)
+                responses[position] = self._complete(ruled.page, requests[position], encoded, with_model=with_model)
         return [response for response in responses if response is not None]
 
     def rank_as_shadow(self, registry: ModelRegistry) -> Callable[[LoadedVersion, RecommendRequest], list[str]]:
@@ -223,10 +235,6 @@ class RuledRecommend:
 def _cache_key(page: RequestedPage) -> tuple[bytes, int]:
     """Return the key of a page in the response cache. A rule set that changes makes another key."""
     return page.request_key + page.rules_digest, page.offset
-
-
-def _complete(page: RequestedPage, response: bytes, *, with_model: bool) -> bytes:
-    return page.version.response_encoder.complete(response, new_recommendation_id(), with_model=with_model)
 
 
 def _shown_pins(version: LoadedVersion, pins: Sequence[Pin], request: RecommendRequest) -> Sequence[Pin]:

@@ -77,6 +77,13 @@ class ModelRegistry:
         """Return the version with this page_key, or None if it is not loaded or has another overlay now."""
         return self._by_page_key.get(page_key)
 
+    def model_name(self, name: str) -> str:
+        """Return the name of a model, the default one if `name` is empty; raises ModelNotFound or NotServing."""
+        name = name or self.default_name
+        if name not in self._current:
+            raise self._not_found(name)
+        return name
+
     def rule_set(self, model: str, name: str) -> NamedRuleSet:
         """Return a rule set of a model; raises RuleSetNotFound."""
         rule_sets = self._rule_sets.get(model, {})

@@ -67,6 +67,7 @@ _SCORE = _tag(ScoredItem, "score", _FIXED_32)
 _RATING = _tag(ScoredItem, "predicted_rating", _FIXED_32)
 _ITEM = _tag(ScoredItem, "item", _LENGTH_DELIMITED)
 _IS_EXPLORATION = _tag(ScoredItem, "is_exploration", 0) + b"\1"
+_PROPENSITY = _tag(ScoredItem, "propensity", _FIXED_32)
 _ENTRY = _tag(BatchRecommendResponse, "entries", _LENGTH_DELIMITED)
 _ENTRY_RESPONSE = _tag(BatchRecommendResponse.Entry, "response", _LENGTH_DELIMITED)
 _BATCH_MODEL = _tag(BatchRecommendResponse, "model", _LENGTH_DELIMITED)
@@ -149,15 +150,18 @@ class ResponseEncoder:
             parts[1::2] = tails[start:end]
             if ranking.is_exploration is not None:
                 for position in np.flatnonzero(ranking.is_exploration).tolist():
-                    parts[2 * position] = self._exploration_head(int(ranking.rows[position]), with_item=with_item)
+                    parts[2 * position] = self._exploration_head(ranking, position, with_item=with_item)
             encoded.append(b"".join(parts))
             start = end
         return encoded
 
-    def _exploration_head(self, row: int, *, with_item: bool) -> bytes:
+    def _exploration_head(self, ranking: Ranking, position: int, *, with_item: bool) -> bytes:
         """Encode the head of a result that has its place by chance."""
+        assert ranking.propensities is not None
+        row = int(ranking.rows[position])
         item = _field(_ITEM, self.item(row).SerializeToString()) if with_item else b""
-        return _head(self._ids, self._tail.itemsize, row, item + _IS_EXPLORATION)
+        propensity = _PROPENSITY + ranking.propensities[position].astype("<f4").tobytes()
+        return _head(self._ids, self._tail.itemsize, row, item + _IS_EXPLORATION + propensity)
 
     def response(
         self,

@@ -22,8 +22,8 @@ _RESULT_OVERHEAD = 5 + 5 + 5
 _ITEM_OVERHEAD = 11 + 5 + 5
 # Applied rules of a result: 16 boosts, 8 guarantees and a cap at most, with names of 64 bytes.
 _EXPLANATION_BYTES = 25 * 80 + 5
-# Tag and value of ScoredItem.is_exploration, which only versions with an overlay set.
-_EXPLORATION_MARK = 2
+# Tags and values of ScoredItem.is_exploration and propensity, which only versions with an overlay set.
+_EXPLORATION_MARK = 2 + 5
 _ROWS_AT_A_TIME = 1 << 18
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from cofactor.v1 import catalog_pb2, recommender_pb2
+from cofactor.v1 import catalog_pb2, feedback_pb2, recommender_pb2
 from cofactor_server.transport import early_bodies, unthreaded_stream
 from cofactor_server.transport.unthreaded_stream import UnthreadedStream
 
@@ -19,6 +19,7 @@ SERVICES = tuple(
     for descriptor, name in (
         (recommender_pb2.DESCRIPTOR, "RecommenderService"),
         (catalog_pb2.DESCRIPTOR, "CatalogService"),
+        (feedback_pb2.DESCRIPTOR, "FeedbackService"),
     )
 )
 HEALTH: str = health.SERVICE_NAME

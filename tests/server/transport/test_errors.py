@@ -30,6 +30,7 @@ METHODS = {
         "Explain",
     ],
     "CatalogService": ["GetModel", "ListModels", "SearchItems", "ListTopItems", "GetItemMap"],
+    "FeedbackService": ["RecordEvents"],
 }  # fmt: skip
 
 

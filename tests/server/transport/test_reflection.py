@@ -35,6 +35,7 @@ def services(reflect):
 def test_every_service_is_listed(reflect) -> None:
     assert services(reflect) == [
         "cofactor.v1.CatalogService",
+        "cofactor.v1.FeedbackService",
         "cofactor.v1.RecommenderService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",

@@ -162,11 +162,17 @@ def _load(arguments: argparse.Namespace) -> RatingsDataset:
         reject_flags(arguments, name, *_FILE_FLAGS, *(() if name == "ml-100k" else ("by_title",)))
         reject_flags(arguments, name, *PREDEFINED_FILE_FLAGS)
         path = fetch(name, arguments.data_dir)
-    if path.is_dir():
+    if path.is_dir() and not _is_folder_of_parquet(path):
         _reject_events(arguments, name)
         reject_flags(arguments, f"the directory {name}", *_FILE_FLAGS, *PREDEFINED_FILE_FLAGS)
         return movielens.load_folder(path, by_title=arguments.by_title, split_name=arguments.split_name)
     return _load_file(path, arguments)
+
+
+def _is_folder_of_parquet(path: Path) -> bool:
+    from cofactor_trainer.data.table_files import is_parquet
+
+    return is_parquet(path)
 
 
 def _load_file(path: Path, arguments: argparse.Namespace) -> RatingsDataset:

@@ -57,7 +57,8 @@ def without_erased_users(dataset: RatingsDataset, arguments: argparse.Namespace,
         return dataset
     from cofactor_trainer.data.erasures.left_out_rows import leave_out_erased
     from cofactor_trainer.data.erasures.records import Erasures
+    from cofactor_trainer.data.table_files import table_parts
 
     erasures = Erasures.read(arguments.erasures, arguments.erasure_key_file, model_name)
-    scale_is_given = arguments.scale is not None or not Path(arguments.dataset).is_file()
+    scale_is_given = arguments.scale is not None or not table_parts(Path(arguments.dataset))[0].is_file()
     return leave_out_erased(dataset, erasures, scale_is_given=scale_is_given)

@@ -25,6 +25,8 @@ from cofactor_trainer.data.splits import Split, fold_masks, k_folds
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.evaluation.baselines import fit_biases, fit_popularity, fit_recent_popularity
 from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
+from cofactor_trainer.evaluation.sequential_test import FEWEST, Comparison, Successes, compare_rates
+from cofactor_trainer.evaluation.served_lists import ExploredItems, ServedLists
 from cofactor_trainer.scoring.trained_model import BY_RATING, Order, TrainedModel
 from cofactor_trainer.training.ranking_part import add_ranking_part
 from cofactor_trainer.training.train import train
@@ -46,7 +48,11 @@ _TITLES = {
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train and evaluate on every split, and print the means."""
+    """Train and evaluate on every split, and print the means; with --from-log, compare served versions instead."""
+    if arguments.from_log is not None:
+        return _evaluate_log(arguments)
+    if arguments.versions or arguments.success:
+        raise InputError("--versions and --success are for --from-log: name the folder of an exported log with it")
     if arguments.top < 1:
         raise InputError(f"--top is {arguments.top}: it must be at least 1")
     reject_both(arguments)
@@ -83,6 +89,62 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     _print(console, means, arguments, recipe)
     return 0
+
+
+def _evaluate_log(arguments: argparse.Namespace) -> int:
+    """Compare two versions on the lists that they served."""
+    lists = ServedLists(arguments.from_log, arguments.success)
+    known = lists.versions()
+    versions = list(arguments.versions or known[:2])
+    if len(versions) != 2:
+        raise InputError(
+            f"--from-log compares two versions, and the log has {', '.join(known) or 'none'}: give CURRENT,CANARY"
+        )
+    if unknown := [version for version in versions if version not in known]:
+        raise InputError(f"--versions: the log has no lists of {unknown[0]}, but of {', '.join(known)}")
+    groups = [lists.first_lists_of(version) for version in versions]
+    explored = {version: lists.explored_items_of(version) for version in versions}
+    comparison = compare_rates(groups[0], groups[1])
+    if arguments.json:
+        output = {
+            "versions": {version: asdict(group) for version, group in zip(versions, groups, strict=True)},
+            "comparison": None if comparison is None else asdict(comparison),
+            "explored": {version: asdict(items) for version, items in explored.items() if items is not None},
+        }
+        print(json.dumps(output, indent=2))
+        return 0
+    for line in describe_log(versions, groups, comparison, explored):
+        Console().print(line, soft_wrap=True, markup=False, highlight=False)
+    return 0
+
+
+def describe_log(
+    versions: Sequence[str],
+    groups: Sequence[Successes],
+    comparison: Comparison | None,
+    explored: Mapping[str, ExploredItems | None],
+) -> list[str]:
+    """Say how two versions compare."""
+    lines = [
+        f"{version}: {group.n_successes:,} of {group.n:,} users ({group.rate:.2%}) chose something of their first list"
+        for version, group in zip(versions, groups, strict=True)
+    ]
+    if comparison is None:
+        lines.append(f"too few users to compare: each version needs {FEWEST}")
+    else:
+        is_clear = comparison.low > 0 or comparison.high < 0
+        better = "no difference is shown yet" if not is_clear else f"{versions[comparison.difference > 0]} is better"
+        lines.append(
+            f"difference {comparison.difference:+.2%} (95 % interval {comparison.low:+.2%} to {comparison.high:+.2%}, "
+            f"p {comparison.p_value:.2g}, valid however often you look): {better}"
+        )
+    lines += [
+        f"{version}: explored items: {items.n:,} places, {items.rate_as_drawn:.2%} chosen; over all items that could "
+        f"be drawn {items.rate_of_all:.2%} ± {1.96 * items.standard_error:.2%} (inverse propensity)"
+        for version, items in explored.items()
+        if items is not None
+    ]
+    return lines
 
 
 def evaluate_with_baselines(

@@ -71,7 +71,9 @@ def learns_from_events(arguments: argparse.Namespace) -> bool:
         return arguments.positive_from is not None or arguments.feedback in ("events", "both")
     if is_demo_shop(arguments):
         return True
-    path = Path(arguments.dataset)
+    from cofactor_trainer.data.table_files import table_parts
+
+    path = table_parts(Path(arguments.dataset))[0]
     if not path.is_file():
         return False
     named = parse_named_columns(arguments.columns)

@@ -40,6 +40,14 @@ def parse_numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as -1,99") from None
 
 
+def parse_names(text: str) -> tuple[str, ...]:
+    """Parse names such as "click,purchase"."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of names such as click,purchase")
+    return names
+
+
 def parse_delimiter(text: str) -> str:
     """Parse the one or two characters between fields; "tab" and "\\t" are a tab."""
     delimiter = {"tab": "\t", "\\t": "\t"}.get(text, text)

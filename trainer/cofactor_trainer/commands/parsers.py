@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cofactor_trainer.commands.dataset_flags import add_dataset_flags
+from cofactor_trainer.commands.flag_values import parse_names
 from cofactor_trainer.commands.recipe_flags import add_recipe_flags
 from cofactor_trainer.commands.refresh_flags import add_update_parser, add_warm_start_flags
 
@@ -84,7 +85,8 @@ def _add_evaluate(commands: Any) -> None:
         "evaluate",
         help="compare a recipe with baselines",
         description="Train a recipe on a part of the ratings and measure it on the rest. Compare it with popularity "
-        "and with a model of biases only.",
+        "and with a model of biases only. With --from-log, train nothing and compare two versions on the lists that a "
+        "server has served.",
     )
     add_dataset_flags(parser)
     add_recipe_flags(parser)
@@ -101,6 +103,25 @@ def _add_evaluate(commands: Any) -> None:
         help="events: recommend again what a user had, and judge events of such items too, as for food or songs",
     )
     group.add_argument("--json", action="store_true", help="print the metrics as JSON")
+    logged = parser.add_argument_group("served lists (docs/feedback.md)")
+    logged.add_argument(
+        "--from-log",
+        type=Path,
+        metavar="DIR",
+        help="compare two versions on what cofactor export-feedback wrote to DIR",
+    )
+    logged.add_argument(
+        "--versions",
+        type=parse_names,
+        metavar="CURRENT,CANARY",
+        help="the versions to compare (default: the two of the most users)",
+    )
+    logged.add_argument(
+        "--success",
+        type=parse_names,
+        metavar="TYPES",
+        help="types of events that are a success, such as click,purchase (default: all)",
+    )
 
 
 def _add_lr_find(commands: Any) -> None:

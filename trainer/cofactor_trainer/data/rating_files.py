@@ -23,7 +23,7 @@ from cofactor_trainer.data.side_tables import (
     read_items,
     read_profiles,
 )
-from cofactor_trainer.data.table_files import check_columns, is_json, is_text, read_batches, read_header
+from cofactor_trainer.data.table_files import check_columns, is_json, is_text, read_batches, read_header, table_parts
 from cofactor_trainer.data.text_detection import delimiter_name, detect_format, read_first_record
 from cofactor_trainer.data.times import TimeReader
 
@@ -116,7 +116,8 @@ def read_ratings(
     """Read the ratings of one file, or of one file for each part of a predefined split.
 
     Args:
-        path: a file of delimited text, JSON lines (.jsonl) or Parquet; text may be in a .gz or .zip file.
+        path: a file of delimited text, JSON lines (.jsonl) or Parquet, or a folder of Parquet files; text may be in a
+            .gz or .zip file.
         columns: names of the columns; None to look for usual names (user_id, userId, user, …).
         encoding: of text files; ``options`` replaces it.
         items_path: table with the item column and any of title, genres ("A|B"), year and further attributes.
@@ -129,14 +130,17 @@ def read_ratings(
         InputError: a file is unusable; the message names the line and the column.
     """
     options = options or FileOptions(encoding)
-    text_format, names = detect_table(path, columns, options)
+    tables = [(part, *detect_table(part, columns, options)) for part in table_parts(path)]
+    names = tables[0][2]
     items = items_path and options.read_items(items_path, names.item)
     profiles = users_path and read_profiles(users_path, options.users_id_column or names.user, options.encoding)
     times, parts = TimeReader(), parts or PredefinedParts()
-    readers = [_RatingsReader(path, names, text_format, options.missing, times, parts)]
     if parts.path is not None:
-        held_out_format, held_out_names = detect_table(parts.path, columns, options)
-        readers.append(_RatingsReader(parts.path, held_out_names, held_out_format, options.missing, times, parts))
+        tables.append((parts.path, *detect_table(parts.path, columns, options)))
+    readers = [
+        _RatingsReader(part, part_names, text_format, options.missing, times, parts)
+        for part, text_format, part_names in tables
+    ]
     dataset = build_dataset(
         path.name,
         chain.from_iterable(reader.chunks() for reader in readers),
@@ -148,7 +152,9 @@ def read_ratings(
         held_out_by="" if parts == PredefinedParts() else parts.describe(),
     )
     warn_of_odd_ratings(dataset.ratings)
-    notes = [reader.describe() for reader in readers]
+    # Of the files of a folder, the first stands for all.
+    described = [readers[0], *(readers[-1:] if parts.path is not None else [])]
+    notes = [reader.describe() for reader in described]
     if items:
         notes.append(match_items(items, dataset.catalogue.item_ids))
         dataset = items.describe_all(dataset)

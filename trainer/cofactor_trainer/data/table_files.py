@@ -29,8 +29,19 @@ _ROWS_PER_JSON_BATCH = 1 << 16
 
 
 def is_parquet(path: Path) -> bool:
-    """Return True if the file's suffix is that of Parquet."""
+    """Return True if the file's suffix is that of Parquet, or the path is a folder of such files."""
+    return _has_parquet_suffix(path) or table_parts(path) != [path]
+
+
+def _has_parquet_suffix(path: Path) -> bool:
     return path.suffix.lower() in {".parquet", ".pq"}
+
+
+def table_parts(path: Path) -> list[Path]:
+    """Return the Parquet files of a folder by name, which are one table; for any other path, the path itself."""
+    if not path.is_dir():
+        return [path]
+    return sorted(filter(_has_parquet_suffix, path.iterdir())) or [path]
 
 
 def is_json(path: Path) -> bool:

@@ -23,7 +23,7 @@ from cofactor_trainer.data.item_descriptions import ItemDescription, build_catal
 from cofactor_trainer.data.plausibility import warn_of_similar_ids
 from cofactor_trainer.data.rating_files import FileOptions, PredefinedParts, select_chunk
 from cofactor_trainer.data.side_tables import match_items, match_profiles, read_profiles
-from cofactor_trainer.data.table_files import check_columns, is_json, is_text, read_batches
+from cofactor_trainer.data.table_files import check_columns, is_json, is_text, read_batches, table_parts
 from cofactor_trainer.data.text_detection import delimiter_name
 from cofactor_trainer.data.times import TimeReader, to_seconds
 from cofactor_trainer.errors import InputError
@@ -44,7 +44,8 @@ def read_events(
     """Read the events of one file, or of one file for each part of a predefined split.
 
     Args:
-        path: a file of delimited text, JSON lines (.jsonl) or Parquet; text may be in a .gz or .zip file.
+        path: a file of delimited text, JSON lines (.jsonl) or Parquet, or a folder of Parquet files; text may be in a
+            .gz or .zip file.
         columns: names of the columns; None to look for usual names (user_id, item_id, event_type, quantity, time, …).
         settings: weights of the types, and how weights add up.
         items_path: table with the item column and any of title, genres ("A|B"), year and further attributes.
@@ -59,10 +60,10 @@ def read_events(
     """
     options, settings, parts = options or FileOptions(), settings or EventSettings(), parts or PredefinedParts()
     detect = partial(detect_event_table, columns=columns, options=options, has_ratings=has_ratings)
-    table, times, found = detect(path), TimeReader(), FoundTypes(settings)
+    sources = [(part, detect(part)) for part in table_parts(path)]
+    table, times, found = sources[0][1], TimeReader(), FoundTypes(settings)
     items = items_path and options.read_items(items_path, table.columns.item)
     profiles = users_path and read_profiles(users_path, options.users_id_column or table.columns.user, options.encoding)
-    sources = [(path, table)]
     if parts.path is not None:
         sources.append((parts.path, detect(parts.path)))
     chunks = chain.from_iterable(_read_chunks(*source, times, found, parts) for source in sources)
@@ -225,7 +226,7 @@ class FoundTypes:
 
 def _describe(path: Path, table: EventTable, times: TimeReader) -> str:
     """Say what was detected and used."""
-    kind = "Parquet"
+    kind = "Parquet" if path.is_file() else f"Parquet, files: {len(table_parts(path))}"
     if is_text(path):
         header = "with header" if table.text_format.column_names is None else "without header"
         kind = f"separated by {delimiter_name(table.text_format.delimiter)}, {header}"
