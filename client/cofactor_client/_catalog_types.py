@@ -228,6 +228,8 @@ class Model:
         attributes: the attributes of its items, those that every model has first; empty from servers of 0.1.
         supports_new_items: True if `embed_new_item` works.
         overlay_sequence: number of the overlay that adds items to the version or removes some; 0 for none.
+        supports_probabilities: True if `recommend` can return probabilities of interaction.
+        probability_meaning: what these probabilities are of; empty if there are none.
     """
 
     name: str
@@ -256,6 +258,8 @@ class Model:
     attributes: tuple[ItemAttribute, ...] = ()
     supports_new_items: bool = False
     overlay_sequence: int = 0
+    supports_probabilities: bool = False
+    probability_meaning: str = ""
 
 
 @dataclass(frozen=True)

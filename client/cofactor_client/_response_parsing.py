@@ -183,6 +183,8 @@ def _model(model: model_pb2.Model) -> Model:
         attributes=tuple(map(_item_attribute, model.attributes)),
         supports_new_items=model.supports_new_items,
         overlay_sequence=model.overlay_sequence,
+        supports_probabilities=model.supports_probabilities,
+        probability_meaning=model.probability_meaning,
     )
 
 
@@ -254,6 +256,7 @@ def _scored_item(scored: recommender_pb2.ScoredItem) -> ScoredItem:
         item=_item(scored.item) if scored.HasField("item") else None,
         applied_rules=tuple(map(_applied_rule, scored.applied_rules)),
         is_exploration=scored.is_exploration,
+        probability=scored.probability if scored.HasField("probability") else None,
     )
 
 

@@ -36,6 +36,8 @@ class ScoredItem:
         item: title and attributes; None with return_items=False.
         applied_rules: the rules that had a say in the place of the item, with explain_rules=True.
         is_exploration: True if the item has its place because of exploration_share, and not because of its score.
+        probability: of interaction, with return_probabilities=True; `Model.probability_meaning` says what it is
+            of. None for an item that the user has an event of.
     """
 
     item_id: str
@@ -45,6 +47,7 @@ class ScoredItem:
     item: Item | Any
     applied_rules: tuple[AppliedRule, ...] = ()
     is_exploration: bool = False
+    probability: float | None = None
 
     @property
     def title(self) -> str:

@@ -85,6 +85,7 @@ class Ranking:
         ratings: (m,) predicted ratings.
         has_more: True if more items follow on the next page.
         is_exploration: (m,) True for items that have their place by chance; None if there are none.
+        probabilities: (m,) probabilities of interaction, NaN for items without one; None if nobody asked for them.
     """
 
     rows: IndexArray
@@ -92,6 +93,7 @@ class Ranking:
     ratings: FloatArray
     has_more: bool = False
     is_exploration: BoolArray | None = None
+    probabilities: FloatArray | None = None
 
     def page(self, offset: int, size: int, *, has_more: bool) -> Ranking:
         """Return up to `size` items, from `offset` on."""

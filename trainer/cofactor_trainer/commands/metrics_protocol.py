@@ -40,6 +40,15 @@ def describe_protocol(arguments: argparse.Namespace, split: Split | None, *, ref
     return MetricsProtocol(text, refitted)
 
 
+def describe_probability(arguments: argparse.Namespace, split: Split) -> str:
+    """Say what the probabilities of a version are of that were calibrated on the held-out events of a split."""
+    n_held_out, noun = split.validation.n_ratings, noun_of(split.train)
+    return (
+        f"that the item is among the user's held-out events: {n_held_out:,} of {n_held_out + split.train.n_ratings:,} "
+        f"{noun}, {describe_choice(arguments, split)}"
+    )
+
+
 def noun_of(dataset: RatingsDataset) -> str:
     """Return what the rows of a dataset are that is ready to train on."""
     return "ratings" if dataset.events is None else "pairs of a user and an item"
