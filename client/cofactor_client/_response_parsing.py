@@ -225,6 +225,8 @@ def _model_events(events: model_pb2.Model.Events) -> ModelEvents:
         log_weights=events.log_weights,
         newest_event_time=_time(events.newest_event_time) if events.HasField("newest_event_time") else None,
         rating_weight=events.rating_weight,
+        recency_boost=events.recency_boost,
+        recency_decay=events.recency_decay,
     )
 
 

@@ -140,7 +140,7 @@ class ItemAttributeColumn(_message.Message):
     def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ...) -> None: ...
 
 class EventFeedback(_message.Message):
-    __slots__ = ("types", "half_life_seconds", "weight_cap", "log_weights", "newest_event_time", "fold_in_scale", "rating_weight")
+    __slots__ = ("types", "half_life_seconds", "weight_cap", "log_weights", "newest_event_time", "fold_in_scale", "rating_weight", "recency_boost", "recency_decay")
     TYPES_FIELD_NUMBER: _ClassVar[int]
     HALF_LIFE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_CAP_FIELD_NUMBER: _ClassVar[int]
@@ -148,6 +148,8 @@ class EventFeedback(_message.Message):
     NEWEST_EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
     FOLD_IN_SCALE_FIELD_NUMBER: _ClassVar[int]
     RATING_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    RECENCY_BOOST_FIELD_NUMBER: _ClassVar[int]
+    RECENCY_DECAY_FIELD_NUMBER: _ClassVar[int]
     types: _containers.RepeatedCompositeFieldContainer[EventType]
     half_life_seconds: float
     weight_cap: float
@@ -155,7 +157,9 @@ class EventFeedback(_message.Message):
     newest_event_time: _timestamp_pb2.Timestamp
     fold_in_scale: float
     rating_weight: float
-    def __init__(self, types: _Optional[_Iterable[_Union[EventType, _Mapping]]] = ..., half_life_seconds: _Optional[float] = ..., weight_cap: _Optional[float] = ..., log_weights: bool = ..., newest_event_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., fold_in_scale: _Optional[float] = ..., rating_weight: _Optional[float] = ...) -> None: ...
+    recency_boost: float
+    recency_decay: float
+    def __init__(self, types: _Optional[_Iterable[_Union[EventType, _Mapping]]] = ..., half_life_seconds: _Optional[float] = ..., weight_cap: _Optional[float] = ..., log_weights: bool = ..., newest_event_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., fold_in_scale: _Optional[float] = ..., rating_weight: _Optional[float] = ..., recency_boost: _Optional[float] = ..., recency_decay: _Optional[float] = ...) -> None: ...
 
 class MapLabel(_message.Message):
     __slots__ = ("x", "y", "text")

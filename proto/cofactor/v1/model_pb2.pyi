@@ -56,20 +56,24 @@ class Model(_message.Message):
         event_count: int
         def __init__(self, name: _Optional[str] = ..., weight: _Optional[float] = ..., negative: bool = ..., event_count: _Optional[int] = ...) -> None: ...
     class Events(_message.Message):
-        __slots__ = ("types", "half_life_seconds", "weight_cap", "log_weights", "newest_event_time", "rating_weight")
+        __slots__ = ("types", "half_life_seconds", "weight_cap", "log_weights", "newest_event_time", "rating_weight", "recency_boost", "recency_decay")
         TYPES_FIELD_NUMBER: _ClassVar[int]
         HALF_LIFE_SECONDS_FIELD_NUMBER: _ClassVar[int]
         WEIGHT_CAP_FIELD_NUMBER: _ClassVar[int]
         LOG_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
         NEWEST_EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
         RATING_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        RECENCY_BOOST_FIELD_NUMBER: _ClassVar[int]
+        RECENCY_DECAY_FIELD_NUMBER: _ClassVar[int]
         types: _containers.RepeatedCompositeFieldContainer[Model.EventType]
         half_life_seconds: float
         weight_cap: float
         log_weights: bool
         newest_event_time: _timestamp_pb2.Timestamp
         rating_weight: float
-        def __init__(self, types: _Optional[_Iterable[_Union[Model.EventType, _Mapping]]] = ..., half_life_seconds: _Optional[float] = ..., weight_cap: _Optional[float] = ..., log_weights: bool = ..., newest_event_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., rating_weight: _Optional[float] = ...) -> None: ...
+        recency_boost: float
+        recency_decay: float
+        def __init__(self, types: _Optional[_Iterable[_Union[Model.EventType, _Mapping]]] = ..., half_life_seconds: _Optional[float] = ..., weight_cap: _Optional[float] = ..., log_weights: bool = ..., newest_event_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., rating_weight: _Optional[float] = ..., recency_boost: _Optional[float] = ..., recency_decay: _Optional[float] = ...) -> None: ...
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]

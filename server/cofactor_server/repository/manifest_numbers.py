@@ -96,10 +96,12 @@ def _check_events(events: EventFeedback) -> None:
             raise ValueError(f"manifest.json has the weight {kind.weight:g} in events.types {kind.name}")
     if not events.fold_in_scale > 0:
         raise ValueError("manifest.json has no events.fold_in_scale above 0")
-    for name in ("half_life_seconds", "weight_cap", "fold_in_scale", "rating_weight"):
+    for name in ("half_life_seconds", "weight_cap", "fold_in_scale", "rating_weight", "recency_boost"):
         _check_size(f"events.{name}", getattr(events, name))
         if getattr(events, name) < 0:
             raise ValueError(f"manifest.json has a negative events.{name}")
+    if not 0 <= events.recency_decay <= 1:
+        raise ValueError("manifest.json has an events.recency_decay outside 0 to 1")
     _check_time("events.newest_event_time", events.newest_event_time.seconds)
 
 

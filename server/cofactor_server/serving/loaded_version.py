@@ -245,6 +245,8 @@ def _describe_events(feedback: EventFeedback) -> model_pb2.Model.Events:
         weight_cap=feedback.weight_cap,
         log_weights=feedback.log_weights,
         rating_weight=feedback.rating_weight,
+        recency_boost=feedback.recency_boost,
+        recency_decay=feedback.recency_decay,
         newest_event_time=feedback.newest_event_time if feedback.HasField("newest_event_time") else None,
     )
 

@@ -21,6 +21,7 @@ from cofactor_trainer.errors import InputError
 from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
 from cofactor_trainer.export.calibration import calibrate
 from cofactor_trainer.export.held_out_measures import measure_held_out
+from cofactor_trainer.export.recency import fit_recency
 from cofactor_trainer.export.version_writer import MetricsProtocol
 from cofactor_trainer.scoring.calibration import Calibration
 from cofactor_trainer.scoring.trained_model import TrainedModel
@@ -83,6 +84,7 @@ class Trainer:
         if split is None:
             result = self._train_to_measure(dataset, None)
             protocol = describe_protocol(self.flags, None, refitted=False)
+            (dataset,) = self._with_recency(result.model, dataset)
             return TrainedVersion(
                 result.model, dataset, dataset, manifest_metrics(result, None), result.history, protocol
             )
@@ -95,6 +97,8 @@ class Trainer:
             measures = measure_held_out(result.model, split)
             metrics = manifest_metrics(result, split) | measures.new_user_metrics()
             protocol = replace(describe_protocol(self.flags, split, refitted=refits), measures=measures.to_json())
+            train_part, dataset = self._with_recency(result.model, split.train, dataset)
+            split = replace(split, train=train_part)
             calibration, errors = self._calibrate(result.model, split)
             metrics |= errors
             if not refits:
@@ -102,6 +106,16 @@ class Trainer:
                 return TrainedVersion(result.model, split.train, rated, metrics, result.history, protocol, calibration)
             model = self._wait_for(second) if second else self._train_again(dataset, result.best_epoch).model
         return TrainedVersion(model, dataset, dataset, metrics, result.history, protocol, calibration)
+
+    def _with_recency(
+        self, model: TrainedModel, learnt: RatingsDataset, *others: RatingsDataset
+    ) -> list[RatingsDataset]:
+        """Return the data a model learnt, and others, with what --recency finds out; it changes no training."""
+        if not self.flags.recency:
+            return [learnt, *others]
+        fitted = fit_recency(model, learnt)
+        self._print(fitted.describe())
+        return [replace(data, events=data.events and fitted.apply(data.events)) for data in (learnt, *others)]
 
     def _calibrate(self, model: TrainedModel, split: Split) -> tuple[Calibration | None, dict[str, float]]:
         """Fit probabilities on the held-out events. Ratings have none: nobody knows who would rate an item."""

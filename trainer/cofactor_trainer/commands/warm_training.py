@@ -30,7 +30,7 @@ from cofactor_trainer.refresh.warm_start import WarmStart, warm_start
 
 # The version that a warm start begins with has decided these.
 _RECIPE_FLAGS = ("recipe", "objective", "epochs", "batch_size", "learning_rate", "weight_decay", "no_ranking_part")
-_OTHER_FLAGS = ("rating_range", "allow_misfit_range", "patience", "checkpoint", "resume", "tensorboard")
+_OTHER_FLAGS = ("recency", "rating_range", "allow_misfit_range", "patience", "checkpoint", "resume", "tensorboard")
 
 
 def train_from_version(console: Console, arguments: argparse.Namespace) -> int:
@@ -104,6 +104,10 @@ class WarmTraining:
         self, new: NewData, split: Split | None, judged: WarmStart | None, name: str, version: str
     ) -> FinishedTraining:
         """Learn everything, and return what the export needs; ``judged`` learnt the train part of ``split``."""
+        if new.dataset.events is not None:
+            kept = self.start.exported.manifest.events
+            feedback = replace(new.dataset.events, recency_boost=kept.recency_boost, recency_decay=kept.recency_decay)
+            new = replace(new, dataset=replace(new.dataset, events=feedback))
         metrics, protocol = {}, MetricsProtocol("not measured: no new ratings were held out", refitted=False)
         if split is not None and judged is not None:
             metrics = held_out_metrics(judged.model, split)

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from cofactor.v1 import manifest_pb2
-from cofactor_trainer.data.dataset import Float32Array, Int64Array, RatingsDataset
 from cofactor_trainer.data.splits import Split
 from cofactor_trainer.evaluation.calibration import FEWEST_HITS, cross_fitted_error, find_candidates, fit_curve
-from cofactor_trainer.graphs.ranking_fold_in import EmbedUserOfRatingsAndEvents, build_fold_in
-from cofactor_trainer.graphs.ranking_prior import estimate_priors
-from cofactor_trainer.graphs.scorer import Scorer
+from cofactor_trainer.graphs.folded_users import FoldedUsers
 from cofactor_trainer.scoring.calibration import Calibration, Curve
 from cofactor_trainer.scoring.trained_model import TrainedModel
-from cofactor_trainer.training.threads import one_thread
 
 logger = logging.getLogger(__name__)
 
 # Three numbers are fitted: more users would take longer and change little.
 MOST_USERS, MOST_NEW_USERS = 5_000, 1_000
-_USERS_AT_ONCE = 64
 
 
 def calibrate(model: TrainedModel, split: Split, meaning: str) -> tuple[Calibration | None, dict[str, float]]:
@@ -44,7 +36,7 @@ def calibrate(model: TrainedModel, split: Split, meaning: str) -> tuple[Calibrat
         ("calibration_error@10", known, model.order),
         ("new_user_calibration_error@10", new, model.new_user_order),
     ):
-        fitted = model if of_users is known else with_folded_users(model, split.train, new)
+        fitted = model if of_users is known else FoldedUsers(model, split.train).fold_in(split.train, new)
         pairs = find_candidates(fitted, split, of_users, order)
         curve, error = fit_curve(pairs), cross_fitted_error(pairs)
         if curve is None:
@@ -58,37 +50,6 @@ def calibrate(model: TrainedModel, split: Split, meaning: str) -> tuple[Calibrat
         curves.append(curve)
         errors |= {} if error is None else {metric: error}
     return Calibration(*curves, meaning), errors
-
-
-def with_folded_users(model: TrainedModel, train: RatingsDataset, users: Int64Array) -> TrainedModel:
-    """Return the model with the vectors of users (m,) as they would be if they were folded in from their events.
-
-    Sign-up answers take no part: few users of a service have some.
-    """
-    rated = train.rated or train
-    train = replace(train, profiles=None, rated=train.rated and replace(train.rated, profiles=None))
-    scorer, priors = Scorer(model), estimate_priors(model, train)
-    fold_in = build_fold_in(model, scorer, priors, (rated.rating_min, rated.rating_max), train.events)
-    factors, bias = model.user_factors.copy(), model.user_bias.copy()
-    sources = (train.rated or train, train) if isinstance(fold_in, EmbedUserOfRatingsAndEvents) else (train,)
-    with torch.inference_mode(), one_thread():
-        for block in np.split(users, range(_USERS_AT_ONCE, len(users), _USERS_AT_ONCE)):
-            inputs = [part for source in sources for part in _padded_histories(source, block)]
-            folded = fold_in(*inputs)
-            factors[block], bias[block] = folded[0].numpy(), folded[1].numpy()
-    return replace(model, user_factors=factors, user_bias=bias)
-
-
-def _padded_histories(dataset: RatingsDataset, users: Int64Array) -> tuple[Tensor, Tensor]:
-    """Return the items of users (m,) and their ratings or weights, (m, N), padded with the unknown item."""
-    chosen = np.flatnonzero(np.isin(dataset.user_rows, users))
-    chosen = chosen[np.argsort(dataset.user_rows[chosen], kind="stable")]
-    lines = np.searchsorted(users, dataset.user_rows[chosen])
-    places = np.arange(len(chosen)) - np.searchsorted(lines, lines)
-    item_rows = np.full((len(users), int(places.max(initial=0)) + 1), dataset.n_items, np.int64)
-    values: Float32Array = np.zeros(item_rows.shape, np.float32)
-    item_rows[lines, places], values[lines, places] = dataset.item_rows[chosen], dataset.ratings[chosen]
-    return torch.from_numpy(item_rows), torch.from_numpy(values)
 
 
 def calibration_entry(calibration: Calibration) -> manifest_pb2.Calibration:
