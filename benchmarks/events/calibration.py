@@ -38,8 +38,8 @@ from cofactor_trainer.evaluation.calibration import (
     fit_curve,
     measure_reliability,
 )
-from cofactor_trainer.export.calibration import calibrate
-from cofactor_trainer.graphs.folded_users import FoldedUsers
+from cofactor_trainer.export.fitted.folded_users import FoldedUsers
+from cofactor_trainer.export.fitted.probabilities import calibrate
 from cofactor_trainer.scoring.numpy_scorer import score_all
 from cofactor_trainer.scoring.trained_model import TrainedModel
 

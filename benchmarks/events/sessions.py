@@ -32,8 +32,8 @@ from cofactor_trainer.data.splits import Split, last_mask
 from cofactor_trainer.evaluation.baselines import fit_popularity, fit_recent_popularity
 from cofactor_trainer.evaluation.evaluate import judge_recommendations
 from cofactor_trainer.evaluation.metrics import ndcg_by_user
-from cofactor_trainer.export.recency import FittedRecency, fit_recency
-from cofactor_trainer.graphs.folded_users import FoldedUsers
+from cofactor_trainer.export.fitted.folded_users import FoldedUsers
+from cofactor_trainer.export.fitted.recency import FittedRecency, fit_recency
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
 NORMAL_95 = 1.96

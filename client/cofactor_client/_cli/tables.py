@@ -68,8 +68,8 @@ def scored_table(results: Iterable[ScoredItem], score_name: str) -> Table:
     for rank, scored in enumerate(results, start=1):
         predicted = "" if scored.predicted_rating is None else f"{scored.predicted_rating:.2f}"
         probable = "" if scored.probability is None else f"{scored.probability:.1%}"
-        numbers = (predicted, f"{scored.score:.3f}", *[probable] * has_probabilities)
-        cells = (str(rank), *_item_cells(scored.item), *numbers, _text(scored.item_id))
+        numbers: tuple[str, ...] = (predicted, f"{scored.score:.3f}", *[probable] * has_probabilities)
+        cells: tuple[str | Text, ...] = (str(rank), *_item_cells(scored.item), *numbers, _text(scored.item_id))
         rows.append((*cells, *map(_text, [_rule_names(scored)] * has_rules)))
     names = ("predicted", score_name, *["probability"] * has_probabilities)
     return _table(("#", *_ITEM_COLUMNS, *names, "id", *["rules"] * has_rules), rows)

@@ -60,4 +60,5 @@ class Probabilities:
         log_odds = curve.intercept + curve.share_weight * (of_rows - log_total) + activity
         probabilities = 0.5 + 0.5 * np.tanh(0.5 * log_odds)  # a sigmoid without overflow
         probabilities[np.isin(rows, user.rated_rows)] = np.nan
-        return probabilities.astype(np.float32)
+        rounded: FloatArray = probabilities.astype(np.float32)
+        return rounded

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from cofactor_trainer.__main__ import main
-from cofactor_trainer.export.calibration import calibration_of
 from cofactor_trainer.export.finished_training import read_training
+from cofactor_trainer.export.fitted.probabilities import calibration_of
 from cofactor_trainer.export.version_reader import read_version
 from tests.support import shop
 

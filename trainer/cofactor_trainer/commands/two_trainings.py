@@ -19,9 +19,9 @@ from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.splits import Split, in_rows_of
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
-from cofactor_trainer.export.calibration import calibrate
+from cofactor_trainer.export.fitted.probabilities import calibrate
+from cofactor_trainer.export.fitted.recency import fit_recency
 from cofactor_trainer.export.held_out_measures import measure_held_out
-from cofactor_trainer.export.recency import fit_recency
 from cofactor_trainer.export.version_writer import MetricsProtocol
 from cofactor_trainer.scoring.calibration import Calibration
 from cofactor_trainer.scoring.trained_model import TrainedModel

@@ -19,8 +19,8 @@ from cofactor_trainer.data.events.weights import with_dismissed
 from cofactor_trainer.data.splits import Split
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.export.ann_index.builder import require_faiss
-from cofactor_trainer.export.calibration import calibration_of
 from cofactor_trainer.export.finished_training import FinishedTraining, export_training
+from cofactor_trainer.export.fitted.probabilities import calibration_of
 from cofactor_trainer.export.held_out_measures import measure_held_out
 from cofactor_trainer.export.new_version import check_new_version, create_model_directory
 from cofactor_trainer.export.version_writer import MetricsProtocol, version_of_time

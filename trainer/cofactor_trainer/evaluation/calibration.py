@@ -121,7 +121,7 @@ def _newton_step(columns: Float64Array, is_hit: BoolArray, weights: Float64Array
     step: Float64Array = np.linalg.solve(curvature + 1e-9 * np.eye(len(weights)), gradient)
     before = _penalised_loss(columns, is_hit, weights)
     while _penalised_loss(columns, is_hit, weights + step) > before and np.abs(step).max() > _SMALLEST_STEP:
-        step = step / 2
+        step *= 0.5
     return step
 
 

@@ -20,7 +20,7 @@ from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.export.ann_index.builder import INDEX_FILE, write_index
 from cofactor_trainer.export.atomic_directory import create_directory_atomically, sync_directory, write_synced
 from cofactor_trainer.export.browsing_arrays import browsing_arrays
-from cofactor_trainer.export.calibration import calibration_entry
+from cofactor_trainer.export.fitted.probabilities import calibration_entry
 from cofactor_trainer.export.held_out_measures import MEASURES_FILE
 from cofactor_trainer.export.item_effects import item_effects
 from cofactor_trainer.export.lineage import Lineage

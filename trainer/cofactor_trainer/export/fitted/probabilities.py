@@ -9,7 +9,7 @@ import numpy as np
 from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.splits import Split
 from cofactor_trainer.evaluation.calibration import FEWEST_HITS, cross_fitted_error, find_candidates, fit_curve
-from cofactor_trainer.graphs.folded_users import FoldedUsers
+from cofactor_trainer.export.fitted.folded_users import FoldedUsers
 from cofactor_trainer.scoring.calibration import Calibration, Curve
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
@@ -49,7 +49,7 @@ def calibrate(model: TrainedModel, split: Split, meaning: str) -> tuple[Calibrat
             return None, {}
         curves.append(curve)
         errors |= {} if error is None else {metric: error}
-    return Calibration(*curves, meaning), errors
+    return Calibration(curves[0], curves[1], meaning), errors
 
 
 def calibration_entry(calibration: Calibration) -> manifest_pb2.Calibration:

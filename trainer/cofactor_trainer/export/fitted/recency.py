@@ -13,7 +13,7 @@ from cofactor_trainer.data.splits import Split
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.evaluation.evaluate import judge_recommendations
 from cofactor_trainer.evaluation.metrics import ndcg_by_user
-from cofactor_trainer.graphs.folded_users import FoldedUsers
+from cofactor_trainer.export.fitted.folded_users import FoldedUsers
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
 BOOSTS, DECAYS = (4.0, 8.0, 16.0, 32.0), (0.5, 0.7, 0.8, 0.9)
