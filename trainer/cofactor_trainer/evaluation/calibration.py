@@ -114,11 +114,11 @@ def fit_curve(pairs: CandidatePairs) -> Curve | None:
 
 def _newton_step(columns: Float64Array, is_hit: BoolArray, weights: Float64Array) -> Float64Array:
     """Return the step of Newton's method towards the largest penalised likelihood, halved until it helps."""
-    ridge = np.array([0.0, _RIDGE, _RIDGE])
+    ridge: Float64Array = np.array([0.0, _RIDGE, _RIDGE])
     probabilities = 0.5 + 0.5 * np.tanh(0.5 * (columns @ weights))
     gradient = columns.T @ (is_hit - probabilities) - ridge * (weights - _USUAL_WEIGHT)
     curvature = (columns * (probabilities * (1 - probabilities))[:, None]).T @ columns + np.diag(ridge)
-    step: Float64Array = np.linalg.solve(curvature + 1e-9 * np.eye(len(weights)), gradient)
+    step = np.linalg.solve(curvature + 1e-9 * np.eye(len(weights)), gradient).astype(np.float64)
     before = _penalised_loss(columns, is_hit, weights)
     while _penalised_loss(columns, is_hit, weights + step) > before and np.abs(step).max() > _SMALLEST_STEP:
         step *= 0.5
