@@ -27,7 +27,8 @@ import numpy as np
 import torch
 
 from benchmarks.datasets import lastfm_2k_folder, ml_100k_folder
-from benchmarks.events.rows import FEWEST_LISTENERS, OURS, Fit, PeerSettings, ours, peers
+from benchmarks.events.recipe import OURS, ours
+from benchmarks.events.rows import FEWEST_LISTENERS, Fit, PeerSettings, peers
 from benchmarks.ranking import Measured, paired_difference, processor_seconds
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.events.feedback import EventSettings

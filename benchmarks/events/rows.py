@@ -14,11 +14,9 @@ from implicit.bpr import BayesianPersonalizedRanking
 from implicit.nearest_neighbours import BM25Recommender
 
 from benchmarks.ranking_rows import as_model
-from cofactor_trainer.architectures.recipes import EVENT_RECIPE, RECIPES
 from cofactor_trainer.data.splits import Split
 from cofactor_trainer.evaluation.baselines import fit_popularity
 from cofactor_trainer.scoring.trained_model import TrainedModel
-from cofactor_trainer.training.train import train
 
 # EASE inverts a matrix of items by items: rarer items are left out of it.
 FEWEST_LISTENERS = 3
@@ -99,14 +97,6 @@ def ease(split: Split, settings: PeerSettings) -> TrainedModel:
     scores = np.full((split.train.n_users, split.train.n_items), np.float32(-1e9))
     scores[:, kept] = weights @ similarities
     return of_scores(scores)
-
-
-def ours(split: Split, seed: int = 1) -> TrainedModel:
-    """Train the recipe of events."""
-    return train(split.train, None, RECIPES[EVENT_RECIPE], seed=seed).model
-
-
-OURS = f"**Cofactor, `{EVENT_RECIPE}`**"
 
 
 def peers(settings: PeerSettings) -> dict[str, Fit]:

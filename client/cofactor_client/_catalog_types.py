@@ -185,6 +185,9 @@ class ModelEvents:
         newest_event_time: of the training data, UTC; None if it has no times.
         rating_weight: in a model that learnt from ratings and events, weight of the event that a rating counts as for
             an item without events; 0 in other models.
+        recency_boost: the weights of the latest items are multiplied by 1 + recency_boost * recency_decay^place, and
+            then scaled to their old sum; 0 if the order of the events does not count.
+        recency_decay: factor from one place to the next.
     """
 
     types: tuple[EventType, ...]
@@ -193,6 +196,8 @@ class ModelEvents:
     log_weights: bool
     newest_event_time: datetime | None
     rating_weight: float = 0.0
+    recency_boost: float = 0.0
+    recency_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -228,6 +233,8 @@ class Model:
         attributes: the attributes of its items, those that every model has first; empty from servers of 0.1.
         supports_new_items: True if `embed_new_item` works.
         overlay_sequence: number of the overlay that adds items to the version or removes some; 0 for none.
+        supports_probabilities: True if `recommend` can return probabilities of interaction.
+        probability_meaning: what these probabilities are of; empty if there are none.
     """
 
     name: str
@@ -256,6 +263,8 @@ class Model:
     attributes: tuple[ItemAttribute, ...] = ()
     supports_new_items: bool = False
     overlay_sequence: int = 0
+    supports_probabilities: bool = False
+    probability_meaning: str = ""
 
 
 @dataclass(frozen=True)

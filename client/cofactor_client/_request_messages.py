@@ -117,6 +117,7 @@ def recommend_request(
         min_predicted_rating=options.get("min_predicted_rating"),
         explain_rules=options.get("explain_rules", False),
         exploration_share=options.get("exploration_share", 0.0),
+        return_probabilities=options.get("return_probabilities", False),
     )
     add_rules(request, options.get("rules"), options.get("rule_set"))
     if "ranking" in options:

@@ -170,6 +170,8 @@ class RecommendOptions(TypedDict, total=False):
         explain_rules: True to say for each item which rules had a say in its place (`ScoredItem.applied_rules`).
         exploration_share: share of the places of every page, from 0 (the default) to 1, that goes to items which an
             overlay has added to the model, drawn at random; these results have `is_exploration`.
+        return_probabilities: True to say how probable it is that the user has an event of each item
+            (`ScoredItem.probability`); for models whose `supports_probabilities` is True.
     """
 
     filter: ItemFilter
@@ -184,3 +186,4 @@ class RecommendOptions(TypedDict, total=False):
     rule_set: str
     explain_rules: bool
     exploration_share: float
+    return_probabilities: bool

@@ -183,6 +183,8 @@ def _model(model: model_pb2.Model) -> Model:
         attributes=tuple(map(_item_attribute, model.attributes)),
         supports_new_items=model.supports_new_items,
         overlay_sequence=model.overlay_sequence,
+        supports_probabilities=model.supports_probabilities,
+        probability_meaning=model.probability_meaning,
     )
 
 
@@ -223,6 +225,8 @@ def _model_events(events: model_pb2.Model.Events) -> ModelEvents:
         log_weights=events.log_weights,
         newest_event_time=_time(events.newest_event_time) if events.HasField("newest_event_time") else None,
         rating_weight=events.rating_weight,
+        recency_boost=events.recency_boost,
+        recency_decay=events.recency_decay,
     )
 
 
@@ -255,6 +259,7 @@ def _scored_item(scored: recommender_pb2.ScoredItem) -> ScoredItem:
         applied_rules=tuple(map(_applied_rule, scored.applied_rules)),
         is_exploration=scored.is_exploration,
         propensity=scored.propensity if scored.HasField("propensity") else None,
+        probability=scored.probability if scored.HasField("probability") else None,
     )
 
 

@@ -37,6 +37,8 @@ class ScoredItem:
         applied_rules: the rules that had a say in the place of the item, with explain_rules=True.
         is_exploration: True if the item has its place because of exploration_share, and not because of its score.
         propensity: the probability that such an item was drawn, for estimates by inverse propensity; None for others.
+        probability: of interaction, with return_probabilities=True; `Model.probability_meaning` says what it is
+            of. None for an item that the user has an event of.
     """
 
     item_id: str
@@ -47,6 +49,7 @@ class ScoredItem:
     applied_rules: tuple[AppliedRule, ...] = ()
     is_exploration: bool = False
     propensity: float | None = None
+    probability: float | None = None
 
     @property
     def title(self) -> str:

@@ -15,6 +15,7 @@ CofactorError
 │   ├── PageTokenExpired            FAILED_PRECONDITION
 │   ├── RuleSetMismatch             FAILED_PRECONDITION
 │   ├── RatingsUnsupported          FAILED_PRECONDITION
+│   ├── ProbabilitiesUnsupported    FAILED_PRECONDITION
 │   ├── NewUsersUnsupported         UNIMPLEMENTED
 │   ├── NewItemsUnsupported         UNIMPLEMENTED
 │   ├── ItemMapUnsupported          UNIMPLEMENTED
@@ -285,6 +286,24 @@ class RatingsUnsupported(RequestError):
 
     def __init__(self, field: str) -> None:
         super().__init__(f"{field}: this model orders items and predicts no ratings; use a rating model", field=field)
+
+
+class ProbabilitiesUnsupported(RequestError):
+    """The model has no calibrated probabilities of interaction.
+
+    It learnt from ratings only, held out no events, or is older than they are.
+    """
+
+    code = "FAILED_PRECONDITION"
+    reason = "PROBABILITIES_UNSUPPORTED"
+    remedy = "Use a model whose Model.supports_probabilities is true: trained by this release with events held out."
+
+    def __init__(self) -> None:
+        super().__init__(
+            "return_probabilities: this model has no probabilities of interaction; train it from events, some of which "
+            "are held out, or leave out return_probabilities",
+            field="return_probabilities",
+        )
 
 
 class NewUsersUnsupported(RequestError):

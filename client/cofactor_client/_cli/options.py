@@ -136,6 +136,9 @@ def add_ranking_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--popular-if-unknown", action="store_true", help="recommend for the average user if the user is unknown"
     )
+    group.add_argument(
+        "--probabilities", action="store_true", help="say how probable it is that the user has an event of each item"
+    )
     rules = group.add_mutually_exclusive_group()
     rules.add_argument("--rule-set", metavar="NAME", help="rank by this rule set of the model")
     rules.add_argument("--rules", metavar="FILE", help="rank by the rules in this file (a RuleSet in ProtoJSON)")
@@ -153,6 +156,7 @@ def recommend_options(arguments: argparse.Namespace) -> RecommendOptions:
         popularity_penalty=arguments.popularity_penalty,
         unknown_user="popular" if arguments.popular_if_unknown else "error",
         exploration_share=arguments.explore,
+        return_probabilities=arguments.probabilities,
     )
     if arguments.ranking is not None:
         options["ranking"] = arguments.ranking

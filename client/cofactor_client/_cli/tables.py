@@ -60,15 +60,19 @@ EVENTS = FeedbackWords("weight", "other items")
 
 
 def scored_table(results: Iterable[ScoredItem], score_name: str) -> Table:
-    """Build a table of ranked items with their scores, and the rules that had a say in their places, if any did."""
+    """Build a table of ranked items with their scores, and their probabilities and rules, if any have some."""
     rows: list[tuple[str | Text, ...]] = []
     results = list(results)
     has_rules = any(scored.applied_rules for scored in results)
+    has_probabilities = any(scored.probability is not None for scored in results)
     for rank, scored in enumerate(results, start=1):
         predicted = "" if scored.predicted_rating is None else f"{scored.predicted_rating:.2f}"
-        cells = (str(rank), *_item_cells(scored.item), predicted, f"{scored.score:.3f}", _text(scored.item_id))
+        probable = "" if scored.probability is None else f"{scored.probability:.1%}"
+        numbers: tuple[str, ...] = (predicted, f"{scored.score:.3f}", *[probable] * has_probabilities)
+        cells: tuple[str | Text, ...] = (str(rank), *_item_cells(scored.item), *numbers, _text(scored.item_id))
         rows.append((*cells, *map(_text, [_rule_names(scored)] * has_rules)))
-    return _table(("#", *_ITEM_COLUMNS, "predicted", score_name, "id", *["rules"] * has_rules), rows)
+    names = ("predicted", score_name, *["probability"] * has_probabilities)
+    return _table(("#", *_ITEM_COLUMNS, *names, "id", *["rules"] * has_rules), rows)
 
 
 def _rule_names(scored: ScoredItem) -> str:

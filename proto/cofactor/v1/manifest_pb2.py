@@ -26,7 +26,7 @@ from cofactor.v1 import erasure_pb2 as cofactor_dot_v1_dot_erasure__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63ofactor/v1/manifest.proto\x12\x0b\x63ofactor.v1\x1a\x19\x63ofactor/v1/erasure.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xeb\x0b\n\x08Manifest\x12\x16\n\x0e\x66ormat_version\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x04 \x01(\t\x12\x11\n\tobjective\x18\x05 \x01(\t\x12\x12\n\nuser_count\x18\x06 \x01(\x03\x12\x12\n\nitem_count\x18\x07 \x01(\x03\x12\x14\n\x0crating_count\x18\x08 \x01(\x03\x12\x19\n\x11user_factor_count\x18\t \x01(\x05\x12\x19\n\x11item_factor_count\x18\n \x01(\x05\x12\x12\n\nrating_min\x18\x0b \x01(\x02\x12\x12\n\nrating_max\x18\x0c \x01(\x02\x12\x13\n\x0bglobal_bias\x18\r \x01(\x02\x12.\n\x0crating_range\x18\x0e \x01(\x0b\x32\x18.cofactor.v1.RatingRange\x12\x17\n\x0f\x65mbedding_space\x18\x0f \x01(\t\x12\x35\n\x10profile_features\x18\x10 \x03(\x0b\x32\x1b.cofactor.v1.ProfileFeature\x12\x33\n\x07metrics\x18\x11 \x03(\x0b\x32\".cofactor.v1.Manifest.MetricsEntry\x12.\n\ntrain_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x61taset\x18\x13 \x01(\t\x12\x43\n\x0fhyperparameters\x18\x14 \x03(\x0b\x32*.cofactor.v1.Manifest.HyperparametersEntry\x12\x10\n\x08producer\x18\x15 \x01(\t\x12!\n\x19\x64\x65\x66\x61ult_popularity_weight\x18\x16 \x01(\x02\x12\"\n\x06graphs\x18\x17 \x03(\x0b\x32\x12.cofactor.v1.Graph\x12\"\n\x06tables\x18\x18 \x03(\x0b\x32\x12.cofactor.v1.Table\x12 \n\x05\x66iles\x18\x19 \x03(\x0b\x32\x11.cofactor.v1.File\x12\"\n\x06\x65pochs\x18\x1a \x03(\x0b\x32\x12.cofactor.v1.Epoch\x12\x38\n\x11\x61pproximate_index\x18\x1b \x01(\x0b\x32\x1d.cofactor.v1.ApproximateIndex\x12\x18\n\x10metrics_protocol\x18\x1c \x01(\t\x12\x10\n\x08refitted\x18\x1d \x01(\x08\x12\x1c\n\x14ranking_factor_count\x18\x1e \x01(\x05\x12)\n\rdefault_order\x18\x1f \x01(\x0b\x32\x12.cofactor.v1.Order\x12*\n\x0enew_user_order\x18  \x01(\x0b\x32\x12.cofactor.v1.Order\x12\x1f\n\x17rating_popularity_slope\x18! \x01(\x01\x12 \n\x18ranking_popularity_slope\x18\" \x01(\x01\x12*\n\x06\x65vents\x18# \x01(\x0b\x32\x1a.cofactor.v1.EventFeedback\x12\x39\n\x0fitem_attributes\x18$ \x03(\x0b\x32 .cofactor.v1.ItemAttributeColumn\x12\x32\n\ritem_features\x18% \x03(\x0b\x32\x1b.cofactor.v1.ProfileFeature\x12\x1a\n\x12unrated_item_count\x18& \x01(\x03\x12\x19\n\x11warm_started_from\x18, \x01(\t\x12\x18\n\x10warm_start_count\x18- \x01(\x05\x12.\n\x0fitem_map_labels\x18) \x03(\x0b\x32\x15.cofactor.v1.MapLabel\x12.\n\x08\x65rasures\x18\x31 \x01(\x0b\x32\x1c.cofactor.v1.AppliedErasures\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x36\n\x14HyperparametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"1\n\x13ItemAttributeColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\"\xdf\x01\n\rEventFeedback\x12%\n\x05types\x18\x01 \x03(\x0b\x32\x16.cofactor.v1.EventType\x12\x19\n\x11half_life_seconds\x18\x02 \x01(\x01\x12\x12\n\nweight_cap\x18\x03 \x01(\x01\x12\x13\n\x0blog_weights\x18\x04 \x01(\x08\x12\x35\n\x11newest_event_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rfold_in_scale\x18\x06 \x01(\x01\x12\x15\n\rrating_weight\x18\x07 \x01(\x01\".\n\x08MapLabel\x12\t\n\x01x\x18\x01 \x01(\x02\x12\t\n\x01y\x18\x02 \x01(\x02\x12\x0c\n\x04text\x18\x03 \x01(\t\"P\n\tEventType\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x02\x12\x10\n\x08negative\x18\x03 \x01(\x08\x12\x13\n\x0b\x65vent_count\x18\x04 \x01(\x03\"Q\n\x05Order\x12\x15\n\rrating_weight\x18\x01 \x01(\x02\x12\x16\n\x0eranking_weight\x18\x02 \x01(\x02\x12\x19\n\x11popularity_weight\x18\x03 \x01(\x02\"\xa1\x01\n\x10\x41pproximateIndex\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x13\n\x0bprobe_count\x18\x02 \x01(\x05\x12\x17\n\x0f\x63\x61ndidate_count\x18\x03 \x01(\x05\x12\x11\n\tlargest_k\x18\x04 \x01(\x05\x12\x1a\n\x12popularity_weights\x18\x05 \x03(\x02\x12\"\n\x06orders\x18\x06 \x03(\x0b\x32\x12.cofactor.v1.Order\"n\n\x05\x45poch\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x12\n\ntrain_loss\x18\x02 \x01(\x01\x12\x1c\n\x0fvalidation_loss\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x42\x12\n\x10_validation_loss\"(\n\x0bRatingRange\x12\x0b\n\x03low\x18\x01 \x01(\x02\x12\x0c\n\x04high\x18\x02 \x01(\x02\"\x8d\x01\n\x0eProfileFeature\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x36\n\x0b\x63\x61tegorical\x18\x02 \x01(\x0b\x32\x1f.cofactor.v1.CategoricalFeatureH\x00\x12.\n\x07numeric\x18\x03 \x01(\x0b\x32\x1b.cofactor.v1.NumericFeatureH\x00\x42\x06\n\x04kind\"(\n\x12\x43\x61tegoricalFeature\x12\x12\n\ncategories\x18\x01 \x03(\t\"-\n\x0eNumericFeature\x12\x0c\n\x04mean\x18\x01 \x01(\x02\x12\r\n\x05scale\x18\x02 \x01(\x02\"\x95\x01\n\x05Graph\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tprepacked\x18\x03 \x01(\x08\x12.\n\x06tables\x18\x04 \x03(\x0b\x32\x1e.cofactor.v1.Graph.TablesEntry\x1a-\n\x0bTablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"C\n\x05Table\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0e\n\x06offset\x18\x04 \x01(\x03\"2\n\x04\x46ile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\tBV\n\x0f\x64\x65v.cofactor.v1P\x01Z\x16\x63ofactor/v1;cofactorv1\xaa\x02\x0b\x43ofactor.V1\xca\x02\x0b\x43ofactor\\V1\xea\x02\x0c\x43ofactor::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63ofactor/v1/manifest.proto\x12\x0b\x63ofactor.v1\x1a\x19\x63ofactor/v1/erasure.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9a\x0c\n\x08Manifest\x12\x16\n\x0e\x66ormat_version\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x04 \x01(\t\x12\x11\n\tobjective\x18\x05 \x01(\t\x12\x12\n\nuser_count\x18\x06 \x01(\x03\x12\x12\n\nitem_count\x18\x07 \x01(\x03\x12\x14\n\x0crating_count\x18\x08 \x01(\x03\x12\x19\n\x11user_factor_count\x18\t \x01(\x05\x12\x19\n\x11item_factor_count\x18\n \x01(\x05\x12\x12\n\nrating_min\x18\x0b \x01(\x02\x12\x12\n\nrating_max\x18\x0c \x01(\x02\x12\x13\n\x0bglobal_bias\x18\r \x01(\x02\x12.\n\x0crating_range\x18\x0e \x01(\x0b\x32\x18.cofactor.v1.RatingRange\x12\x17\n\x0f\x65mbedding_space\x18\x0f \x01(\t\x12\x35\n\x10profile_features\x18\x10 \x03(\x0b\x32\x1b.cofactor.v1.ProfileFeature\x12\x33\n\x07metrics\x18\x11 \x03(\x0b\x32\".cofactor.v1.Manifest.MetricsEntry\x12.\n\ntrain_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x61taset\x18\x13 \x01(\t\x12\x43\n\x0fhyperparameters\x18\x14 \x03(\x0b\x32*.cofactor.v1.Manifest.HyperparametersEntry\x12\x10\n\x08producer\x18\x15 \x01(\t\x12!\n\x19\x64\x65\x66\x61ult_popularity_weight\x18\x16 \x01(\x02\x12\"\n\x06graphs\x18\x17 \x03(\x0b\x32\x12.cofactor.v1.Graph\x12\"\n\x06tables\x18\x18 \x03(\x0b\x32\x12.cofactor.v1.Table\x12 \n\x05\x66iles\x18\x19 \x03(\x0b\x32\x11.cofactor.v1.File\x12\"\n\x06\x65pochs\x18\x1a \x03(\x0b\x32\x12.cofactor.v1.Epoch\x12\x38\n\x11\x61pproximate_index\x18\x1b \x01(\x0b\x32\x1d.cofactor.v1.ApproximateIndex\x12\x18\n\x10metrics_protocol\x18\x1c \x01(\t\x12\x10\n\x08refitted\x18\x1d \x01(\x08\x12\x1c\n\x14ranking_factor_count\x18\x1e \x01(\x05\x12)\n\rdefault_order\x18\x1f \x01(\x0b\x32\x12.cofactor.v1.Order\x12*\n\x0enew_user_order\x18  \x01(\x0b\x32\x12.cofactor.v1.Order\x12\x1f\n\x17rating_popularity_slope\x18! \x01(\x01\x12 \n\x18ranking_popularity_slope\x18\" \x01(\x01\x12*\n\x06\x65vents\x18# \x01(\x0b\x32\x1a.cofactor.v1.EventFeedback\x12\x39\n\x0fitem_attributes\x18$ \x03(\x0b\x32 .cofactor.v1.ItemAttributeColumn\x12\x32\n\ritem_features\x18% \x03(\x0b\x32\x1b.cofactor.v1.ProfileFeature\x12\x1a\n\x12unrated_item_count\x18& \x01(\x03\x12\x19\n\x11warm_started_from\x18, \x01(\t\x12\x18\n\x10warm_start_count\x18- \x01(\x05\x12.\n\x0fitem_map_labels\x18) \x03(\x0b\x32\x15.cofactor.v1.MapLabel\x12.\n\x08\x65rasures\x18\x31 \x01(\x0b\x32\x1c.cofactor.v1.AppliedErasures\x12-\n\x0b\x63\x61libration\x18\x32 \x01(\x0b\x32\x18.cofactor.v1.Calibration\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x36\n\x14HyperparametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd1\x01\n\x0b\x43\x61libration\x12\x33\n\x0bknown_users\x18\x01 \x01(\x0b\x32\x1e.cofactor.v1.Calibration.Curve\x12\x31\n\tnew_users\x18\x02 \x01(\x0b\x32\x1e.cofactor.v1.Calibration.Curve\x12\x0f\n\x07meaning\x18\x03 \x01(\t\x1aI\n\x05\x43urve\x12\x11\n\tintercept\x18\x01 \x01(\x01\x12\x14\n\x0cshare_weight\x18\x02 \x01(\x01\x12\x17\n\x0f\x61\x63tivity_weight\x18\x03 \x01(\x01\"1\n\x13ItemAttributeColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\"\x8d\x02\n\rEventFeedback\x12%\n\x05types\x18\x01 \x03(\x0b\x32\x16.cofactor.v1.EventType\x12\x19\n\x11half_life_seconds\x18\x02 \x01(\x01\x12\x12\n\nweight_cap\x18\x03 \x01(\x01\x12\x13\n\x0blog_weights\x18\x04 \x01(\x08\x12\x35\n\x11newest_event_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rfold_in_scale\x18\x06 \x01(\x01\x12\x15\n\rrating_weight\x18\x07 \x01(\x01\x12\x15\n\rrecency_boost\x18\x08 \x01(\x01\x12\x15\n\rrecency_decay\x18\t \x01(\x01\".\n\x08MapLabel\x12\t\n\x01x\x18\x01 \x01(\x02\x12\t\n\x01y\x18\x02 \x01(\x02\x12\x0c\n\x04text\x18\x03 \x01(\t\"P\n\tEventType\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x02\x12\x10\n\x08negative\x18\x03 \x01(\x08\x12\x13\n\x0b\x65vent_count\x18\x04 \x01(\x03\"Q\n\x05Order\x12\x15\n\rrating_weight\x18\x01 \x01(\x02\x12\x16\n\x0eranking_weight\x18\x02 \x01(\x02\x12\x19\n\x11popularity_weight\x18\x03 \x01(\x02\"\xa1\x01\n\x10\x41pproximateIndex\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x13\n\x0bprobe_count\x18\x02 \x01(\x05\x12\x17\n\x0f\x63\x61ndidate_count\x18\x03 \x01(\x05\x12\x11\n\tlargest_k\x18\x04 \x01(\x05\x12\x1a\n\x12popularity_weights\x18\x05 \x03(\x02\x12\"\n\x06orders\x18\x06 \x03(\x0b\x32\x12.cofactor.v1.Order\"n\n\x05\x45poch\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x12\n\ntrain_loss\x18\x02 \x01(\x01\x12\x1c\n\x0fvalidation_loss\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x42\x12\n\x10_validation_loss\"(\n\x0bRatingRange\x12\x0b\n\x03low\x18\x01 \x01(\x02\x12\x0c\n\x04high\x18\x02 \x01(\x02\"\x8d\x01\n\x0eProfileFeature\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x36\n\x0b\x63\x61tegorical\x18\x02 \x01(\x0b\x32\x1f.cofactor.v1.CategoricalFeatureH\x00\x12.\n\x07numeric\x18\x03 \x01(\x0b\x32\x1b.cofactor.v1.NumericFeatureH\x00\x42\x06\n\x04kind\"(\n\x12\x43\x61tegoricalFeature\x12\x12\n\ncategories\x18\x01 \x03(\t\"-\n\x0eNumericFeature\x12\x0c\n\x04mean\x18\x01 \x01(\x02\x12\r\n\x05scale\x18\x02 \x01(\x02\"\x95\x01\n\x05Graph\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tprepacked\x18\x03 \x01(\x08\x12.\n\x06tables\x18\x04 \x03(\x0b\x32\x1e.cofactor.v1.Graph.TablesEntry\x1a-\n\x0bTablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"C\n\x05Table\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0e\n\x06offset\x18\x04 \x01(\x03\"2\n\x04\x46ile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\tBV\n\x0f\x64\x65v.cofactor.v1P\x01Z\x16\x63ofactor/v1;cofactorv1\xaa\x02\x0b\x43ofactor.V1\xca\x02\x0b\x43ofactor\\V1\xea\x02\x0c\x43ofactor::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,39 +41,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GRAPH_TABLESENTRY']._loaded_options = None
   _globals['_GRAPH_TABLESENTRY']._serialized_options = b'8\001'
   _globals['_MANIFEST']._serialized_start=104
-  _globals['_MANIFEST']._serialized_end=1619
-  _globals['_MANIFEST_METRICSENTRY']._serialized_start=1517
-  _globals['_MANIFEST_METRICSENTRY']._serialized_end=1563
-  _globals['_MANIFEST_HYPERPARAMETERSENTRY']._serialized_start=1565
-  _globals['_MANIFEST_HYPERPARAMETERSENTRY']._serialized_end=1619
-  _globals['_ITEMATTRIBUTECOLUMN']._serialized_start=1621
-  _globals['_ITEMATTRIBUTECOLUMN']._serialized_end=1670
-  _globals['_EVENTFEEDBACK']._serialized_start=1673
-  _globals['_EVENTFEEDBACK']._serialized_end=1896
-  _globals['_MAPLABEL']._serialized_start=1898
-  _globals['_MAPLABEL']._serialized_end=1944
-  _globals['_EVENTTYPE']._serialized_start=1946
-  _globals['_EVENTTYPE']._serialized_end=2026
-  _globals['_ORDER']._serialized_start=2028
-  _globals['_ORDER']._serialized_end=2109
-  _globals['_APPROXIMATEINDEX']._serialized_start=2112
-  _globals['_APPROXIMATEINDEX']._serialized_end=2273
-  _globals['_EPOCH']._serialized_start=2275
-  _globals['_EPOCH']._serialized_end=2385
-  _globals['_RATINGRANGE']._serialized_start=2387
-  _globals['_RATINGRANGE']._serialized_end=2427
-  _globals['_PROFILEFEATURE']._serialized_start=2430
-  _globals['_PROFILEFEATURE']._serialized_end=2571
-  _globals['_CATEGORICALFEATURE']._serialized_start=2573
-  _globals['_CATEGORICALFEATURE']._serialized_end=2613
-  _globals['_NUMERICFEATURE']._serialized_start=2615
-  _globals['_NUMERICFEATURE']._serialized_end=2660
-  _globals['_GRAPH']._serialized_start=2663
-  _globals['_GRAPH']._serialized_end=2812
-  _globals['_GRAPH_TABLESENTRY']._serialized_start=2767
-  _globals['_GRAPH_TABLESENTRY']._serialized_end=2812
-  _globals['_TABLE']._serialized_start=2814
-  _globals['_TABLE']._serialized_end=2881
-  _globals['_FILE']._serialized_start=2883
-  _globals['_FILE']._serialized_end=2933
+  _globals['_MANIFEST']._serialized_end=1666
+  _globals['_MANIFEST_METRICSENTRY']._serialized_start=1564
+  _globals['_MANIFEST_METRICSENTRY']._serialized_end=1610
+  _globals['_MANIFEST_HYPERPARAMETERSENTRY']._serialized_start=1612
+  _globals['_MANIFEST_HYPERPARAMETERSENTRY']._serialized_end=1666
+  _globals['_CALIBRATION']._serialized_start=1669
+  _globals['_CALIBRATION']._serialized_end=1878
+  _globals['_CALIBRATION_CURVE']._serialized_start=1805
+  _globals['_CALIBRATION_CURVE']._serialized_end=1878
+  _globals['_ITEMATTRIBUTECOLUMN']._serialized_start=1880
+  _globals['_ITEMATTRIBUTECOLUMN']._serialized_end=1929
+  _globals['_EVENTFEEDBACK']._serialized_start=1932
+  _globals['_EVENTFEEDBACK']._serialized_end=2201
+  _globals['_MAPLABEL']._serialized_start=2203
+  _globals['_MAPLABEL']._serialized_end=2249
+  _globals['_EVENTTYPE']._serialized_start=2251
+  _globals['_EVENTTYPE']._serialized_end=2331
+  _globals['_ORDER']._serialized_start=2333
+  _globals['_ORDER']._serialized_end=2414
+  _globals['_APPROXIMATEINDEX']._serialized_start=2417
+  _globals['_APPROXIMATEINDEX']._serialized_end=2578
+  _globals['_EPOCH']._serialized_start=2580
+  _globals['_EPOCH']._serialized_end=2690
+  _globals['_RATINGRANGE']._serialized_start=2692
+  _globals['_RATINGRANGE']._serialized_end=2732
+  _globals['_PROFILEFEATURE']._serialized_start=2735
+  _globals['_PROFILEFEATURE']._serialized_end=2876
+  _globals['_CATEGORICALFEATURE']._serialized_start=2878
+  _globals['_CATEGORICALFEATURE']._serialized_end=2918
+  _globals['_NUMERICFEATURE']._serialized_start=2920
+  _globals['_NUMERICFEATURE']._serialized_end=2965
+  _globals['_GRAPH']._serialized_start=2968
+  _globals['_GRAPH']._serialized_end=3117
+  _globals['_GRAPH_TABLESENTRY']._serialized_start=3072
+  _globals['_GRAPH_TABLESENTRY']._serialized_end=3117
+  _globals['_TABLE']._serialized_start=3119
+  _globals['_TABLE']._serialized_end=3186
+  _globals['_FILE']._serialized_start=3188
+  _globals['_FILE']._serialized_end=3238
 # @@protoc_insertion_point(module_scope)

@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Manifest(_message.Message):
-    __slots__ = ("format_version", "name", "version", "architecture", "objective", "user_count", "item_count", "rating_count", "user_factor_count", "item_factor_count", "rating_min", "rating_max", "global_bias", "rating_range", "embedding_space", "profile_features", "metrics", "train_time", "dataset", "hyperparameters", "producer", "default_popularity_weight", "graphs", "tables", "files", "epochs", "approximate_index", "metrics_protocol", "refitted", "ranking_factor_count", "default_order", "new_user_order", "rating_popularity_slope", "ranking_popularity_slope", "events", "item_attributes", "item_features", "unrated_item_count", "warm_started_from", "warm_start_count", "item_map_labels", "erasures")
+    __slots__ = ("format_version", "name", "version", "architecture", "objective", "user_count", "item_count", "rating_count", "user_factor_count", "item_factor_count", "rating_min", "rating_max", "global_bias", "rating_range", "embedding_space", "profile_features", "metrics", "train_time", "dataset", "hyperparameters", "producer", "default_popularity_weight", "graphs", "tables", "files", "epochs", "approximate_index", "metrics_protocol", "refitted", "ranking_factor_count", "default_order", "new_user_order", "rating_popularity_slope", "ranking_popularity_slope", "events", "item_attributes", "item_features", "unrated_item_count", "warm_started_from", "warm_start_count", "item_map_labels", "erasures", "calibration")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,7 @@ class Manifest(_message.Message):
     WARM_START_COUNT_FIELD_NUMBER: _ClassVar[int]
     ITEM_MAP_LABELS_FIELD_NUMBER: _ClassVar[int]
     ERASURES_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     format_version: int
     name: str
     version: str
@@ -108,7 +109,27 @@ class Manifest(_message.Message):
     warm_start_count: int
     item_map_labels: _containers.RepeatedCompositeFieldContainer[MapLabel]
     erasures: _erasure_pb2.AppliedErasures
-    def __init__(self, format_version: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., rating_count: _Optional[int] = ..., user_factor_count: _Optional[int] = ..., item_factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., global_bias: _Optional[float] = ..., rating_range: _Optional[_Union[RatingRange, _Mapping]] = ..., embedding_space: _Optional[str] = ..., profile_features: _Optional[_Iterable[_Union[ProfileFeature, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., dataset: _Optional[str] = ..., hyperparameters: _Optional[_Mapping[str, str]] = ..., producer: _Optional[str] = ..., default_popularity_weight: _Optional[float] = ..., graphs: _Optional[_Iterable[_Union[Graph, _Mapping]]] = ..., tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., epochs: _Optional[_Iterable[_Union[Epoch, _Mapping]]] = ..., approximate_index: _Optional[_Union[ApproximateIndex, _Mapping]] = ..., metrics_protocol: _Optional[str] = ..., refitted: bool = ..., ranking_factor_count: _Optional[int] = ..., default_order: _Optional[_Union[Order, _Mapping]] = ..., new_user_order: _Optional[_Union[Order, _Mapping]] = ..., rating_popularity_slope: _Optional[float] = ..., ranking_popularity_slope: _Optional[float] = ..., events: _Optional[_Union[EventFeedback, _Mapping]] = ..., item_attributes: _Optional[_Iterable[_Union[ItemAttributeColumn, _Mapping]]] = ..., item_features: _Optional[_Iterable[_Union[ProfileFeature, _Mapping]]] = ..., unrated_item_count: _Optional[int] = ..., warm_started_from: _Optional[str] = ..., warm_start_count: _Optional[int] = ..., item_map_labels: _Optional[_Iterable[_Union[MapLabel, _Mapping]]] = ..., erasures: _Optional[_Union[_erasure_pb2.AppliedErasures, _Mapping]] = ...) -> None: ...
+    calibration: Calibration
+    def __init__(self, format_version: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., rating_count: _Optional[int] = ..., user_factor_count: _Optional[int] = ..., item_factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., global_bias: _Optional[float] = ..., rating_range: _Optional[_Union[RatingRange, _Mapping]] = ..., embedding_space: _Optional[str] = ..., profile_features: _Optional[_Iterable[_Union[ProfileFeature, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., dataset: _Optional[str] = ..., hyperparameters: _Optional[_Mapping[str, str]] = ..., producer: _Optional[str] = ..., default_popularity_weight: _Optional[float] = ..., graphs: _Optional[_Iterable[_Union[Graph, _Mapping]]] = ..., tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., epochs: _Optional[_Iterable[_Union[Epoch, _Mapping]]] = ..., approximate_index: _Optional[_Union[ApproximateIndex, _Mapping]] = ..., metrics_protocol: _Optional[str] = ..., refitted: bool = ..., ranking_factor_count: _Optional[int] = ..., default_order: _Optional[_Union[Order, _Mapping]] = ..., new_user_order: _Optional[_Union[Order, _Mapping]] = ..., rating_popularity_slope: _Optional[float] = ..., ranking_popularity_slope: _Optional[float] = ..., events: _Optional[_Union[EventFeedback, _Mapping]] = ..., item_attributes: _Optional[_Iterable[_Union[ItemAttributeColumn, _Mapping]]] = ..., item_features: _Optional[_Iterable[_Union[ProfileFeature, _Mapping]]] = ..., unrated_item_count: _Optional[int] = ..., warm_started_from: _Optional[str] = ..., warm_start_count: _Optional[int] = ..., item_map_labels: _Optional[_Iterable[_Union[MapLabel, _Mapping]]] = ..., erasures: _Optional[_Union[_erasure_pb2.AppliedErasures, _Mapping]] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ...) -> None: ...
+
+class Calibration(_message.Message):
+    __slots__ = ("known_users", "new_users", "meaning")
+    class Curve(_message.Message):
+        __slots__ = ("intercept", "share_weight", "activity_weight")
+        INTERCEPT_FIELD_NUMBER: _ClassVar[int]
+        SHARE_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        ACTIVITY_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        intercept: float
+        share_weight: float
+        activity_weight: float
+        def __init__(self, intercept: _Optional[float] = ..., share_weight: _Optional[float] = ..., activity_weight: _Optional[float] = ...) -> None: ...
+    KNOWN_USERS_FIELD_NUMBER: _ClassVar[int]
+    NEW_USERS_FIELD_NUMBER: _ClassVar[int]
+    MEANING_FIELD_NUMBER: _ClassVar[int]
+    known_users: Calibration.Curve
+    new_users: Calibration.Curve
+    meaning: str
+    def __init__(self, known_users: _Optional[_Union[Calibration.Curve, _Mapping]] = ..., new_users: _Optional[_Union[Calibration.Curve, _Mapping]] = ..., meaning: _Optional[str] = ...) -> None: ...
 
 class ItemAttributeColumn(_message.Message):
     __slots__ = ("name", "type")
@@ -119,7 +140,7 @@ class ItemAttributeColumn(_message.Message):
     def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ...) -> None: ...
 
 class EventFeedback(_message.Message):
-    __slots__ = ("types", "half_life_seconds", "weight_cap", "log_weights", "newest_event_time", "fold_in_scale", "rating_weight")
+    __slots__ = ("types", "half_life_seconds", "weight_cap", "log_weights", "newest_event_time", "fold_in_scale", "rating_weight", "recency_boost", "recency_decay")
     TYPES_FIELD_NUMBER: _ClassVar[int]
     HALF_LIFE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_CAP_FIELD_NUMBER: _ClassVar[int]
@@ -127,6 +148,8 @@ class EventFeedback(_message.Message):
     NEWEST_EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
     FOLD_IN_SCALE_FIELD_NUMBER: _ClassVar[int]
     RATING_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    RECENCY_BOOST_FIELD_NUMBER: _ClassVar[int]
+    RECENCY_DECAY_FIELD_NUMBER: _ClassVar[int]
     types: _containers.RepeatedCompositeFieldContainer[EventType]
     half_life_seconds: float
     weight_cap: float
@@ -134,7 +157,9 @@ class EventFeedback(_message.Message):
     newest_event_time: _timestamp_pb2.Timestamp
     fold_in_scale: float
     rating_weight: float
-    def __init__(self, types: _Optional[_Iterable[_Union[EventType, _Mapping]]] = ..., half_life_seconds: _Optional[float] = ..., weight_cap: _Optional[float] = ..., log_weights: bool = ..., newest_event_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., fold_in_scale: _Optional[float] = ..., rating_weight: _Optional[float] = ...) -> None: ...
+    recency_boost: float
+    recency_decay: float
+    def __init__(self, types: _Optional[_Iterable[_Union[EventType, _Mapping]]] = ..., half_life_seconds: _Optional[float] = ..., weight_cap: _Optional[float] = ..., log_weights: bool = ..., newest_event_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., fold_in_scale: _Optional[float] = ..., rating_weight: _Optional[float] = ..., recency_boost: _Optional[float] = ..., recency_decay: _Optional[float] = ...) -> None: ...
 
 class MapLabel(_message.Message):
     __slots__ = ("x", "y", "text")

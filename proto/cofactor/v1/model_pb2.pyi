@@ -31,7 +31,7 @@ class ServedModel(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., execution_provider: _Optional[str] = ..., overlay_sequence: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "labels", "state", "state_message", "architecture", "objective", "user_count", "item_count", "factor_count", "rating_min", "rating_max", "execution_providers", "embedding_space", "profile_keys", "metrics", "train_time", "load_time", "supports_new_users", "dataset", "metrics_protocol", "has_ranking_part", "events", "placements", "device_memory_bytes", "device_table_bytes", "attributes", "supports_new_items", "overlay_sequence")
+    __slots__ = ("name", "version", "labels", "state", "state_message", "architecture", "objective", "user_count", "item_count", "factor_count", "rating_min", "rating_max", "execution_providers", "embedding_space", "profile_keys", "metrics", "train_time", "load_time", "supports_new_users", "dataset", "metrics_protocol", "has_ranking_part", "events", "placements", "device_memory_bytes", "device_table_bytes", "attributes", "supports_new_items", "overlay_sequence", "supports_probabilities", "probability_meaning")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Model.State]
@@ -56,20 +56,24 @@ class Model(_message.Message):
         event_count: int
         def __init__(self, name: _Optional[str] = ..., weight: _Optional[float] = ..., negative: bool = ..., event_count: _Optional[int] = ...) -> None: ...
     class Events(_message.Message):
-        __slots__ = ("types", "half_life_seconds", "weight_cap", "log_weights", "newest_event_time", "rating_weight")
+        __slots__ = ("types", "half_life_seconds", "weight_cap", "log_weights", "newest_event_time", "rating_weight", "recency_boost", "recency_decay")
         TYPES_FIELD_NUMBER: _ClassVar[int]
         HALF_LIFE_SECONDS_FIELD_NUMBER: _ClassVar[int]
         WEIGHT_CAP_FIELD_NUMBER: _ClassVar[int]
         LOG_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
         NEWEST_EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
         RATING_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        RECENCY_BOOST_FIELD_NUMBER: _ClassVar[int]
+        RECENCY_DECAY_FIELD_NUMBER: _ClassVar[int]
         types: _containers.RepeatedCompositeFieldContainer[Model.EventType]
         half_life_seconds: float
         weight_cap: float
         log_weights: bool
         newest_event_time: _timestamp_pb2.Timestamp
         rating_weight: float
-        def __init__(self, types: _Optional[_Iterable[_Union[Model.EventType, _Mapping]]] = ..., half_life_seconds: _Optional[float] = ..., weight_cap: _Optional[float] = ..., log_weights: bool = ..., newest_event_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., rating_weight: _Optional[float] = ...) -> None: ...
+        recency_boost: float
+        recency_decay: float
+        def __init__(self, types: _Optional[_Iterable[_Union[Model.EventType, _Mapping]]] = ..., half_life_seconds: _Optional[float] = ..., weight_cap: _Optional[float] = ..., log_weights: bool = ..., newest_event_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., rating_weight: _Optional[float] = ..., recency_boost: _Optional[float] = ..., recency_decay: _Optional[float] = ...) -> None: ...
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +110,8 @@ class Model(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     SUPPORTS_NEW_ITEMS_FIELD_NUMBER: _ClassVar[int]
     OVERLAY_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    SUPPORTS_PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_MEANING_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     labels: _containers.RepeatedScalarFieldContainer[str]
@@ -135,7 +141,9 @@ class Model(_message.Message):
     attributes: _containers.RepeatedCompositeFieldContainer[ItemAttribute]
     supports_new_items: bool
     overlay_sequence: int
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[Model.State, str]] = ..., state_message: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., execution_providers: _Optional[_Iterable[str]] = ..., embedding_space: _Optional[str] = ..., profile_keys: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., load_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., supports_new_users: bool = ..., dataset: _Optional[str] = ..., metrics_protocol: _Optional[str] = ..., has_ranking_part: bool = ..., events: _Optional[_Union[Model.Events, _Mapping]] = ..., placements: _Optional[_Iterable[_Union[GraphPlacement, _Mapping]]] = ..., device_memory_bytes: _Optional[int] = ..., device_table_bytes: _Optional[int] = ..., attributes: _Optional[_Iterable[_Union[ItemAttribute, _Mapping]]] = ..., supports_new_items: bool = ..., overlay_sequence: _Optional[int] = ...) -> None: ...
+    supports_probabilities: bool
+    probability_meaning: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[Model.State, str]] = ..., state_message: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., execution_providers: _Optional[_Iterable[str]] = ..., embedding_space: _Optional[str] = ..., profile_keys: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., load_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., supports_new_users: bool = ..., dataset: _Optional[str] = ..., metrics_protocol: _Optional[str] = ..., has_ranking_part: bool = ..., events: _Optional[_Union[Model.Events, _Mapping]] = ..., placements: _Optional[_Iterable[_Union[GraphPlacement, _Mapping]]] = ..., device_memory_bytes: _Optional[int] = ..., device_table_bytes: _Optional[int] = ..., attributes: _Optional[_Iterable[_Union[ItemAttribute, _Mapping]]] = ..., supports_new_items: bool = ..., overlay_sequence: _Optional[int] = ..., supports_probabilities: bool = ..., probability_meaning: _Optional[str] = ...) -> None: ...
 
 class ItemAttribute(_message.Message):
     __slots__ = ("name", "type", "built_in", "item_count", "distinct_count", "lowest", "highest", "examples")

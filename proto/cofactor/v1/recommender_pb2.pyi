@@ -214,7 +214,7 @@ class AppliedRule(_message.Message):
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[AppliedRule.Kind, str]] = ..., score_change: _Optional[float] = ...) -> None: ...
 
 class RecommendRequest(_message.Message):
-    __slots__ = ("model", "user", "page_size", "page_token", "filter", "include_rated", "diversity", "popularity_penalty", "unknown_user_policy", "return_items", "ranking", "min_predicted_rating", "rules", "rule_set", "explain_rules", "exploration_share")
+    __slots__ = ("model", "user", "page_size", "page_token", "filter", "include_rated", "diversity", "popularity_penalty", "unknown_user_policy", "return_items", "ranking", "min_predicted_rating", "rules", "rule_set", "explain_rules", "exploration_share", "return_probabilities")
     class UnknownUserPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         UNKNOWN_USER_POLICY_UNSPECIFIED: _ClassVar[RecommendRequest.UnknownUserPolicy]
@@ -247,6 +247,7 @@ class RecommendRequest(_message.Message):
     RULE_SET_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_RULES_FIELD_NUMBER: _ClassVar[int]
     EXPLORATION_SHARE_FIELD_NUMBER: _ClassVar[int]
+    RETURN_PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.ModelRef
     user: User
     page_size: int
@@ -263,10 +264,11 @@ class RecommendRequest(_message.Message):
     rule_set: str
     explain_rules: bool
     exploration_share: float
-    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., user: _Optional[_Union[User, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[_Union[ItemFilter, _Mapping]] = ..., include_rated: bool = ..., diversity: _Optional[float] = ..., popularity_penalty: _Optional[float] = ..., unknown_user_policy: _Optional[_Union[RecommendRequest.UnknownUserPolicy, str]] = ..., return_items: bool = ..., ranking: _Optional[_Union[RecommendRequest.Ranking, str]] = ..., min_predicted_rating: _Optional[float] = ..., rules: _Optional[_Union[RuleSet, _Mapping]] = ..., rule_set: _Optional[str] = ..., explain_rules: bool = ..., exploration_share: _Optional[float] = ...) -> None: ...
+    return_probabilities: bool
+    def __init__(self, model: _Optional[_Union[_model_pb2.ModelRef, _Mapping]] = ..., user: _Optional[_Union[User, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[_Union[ItemFilter, _Mapping]] = ..., include_rated: bool = ..., diversity: _Optional[float] = ..., popularity_penalty: _Optional[float] = ..., unknown_user_policy: _Optional[_Union[RecommendRequest.UnknownUserPolicy, str]] = ..., return_items: bool = ..., ranking: _Optional[_Union[RecommendRequest.Ranking, str]] = ..., min_predicted_rating: _Optional[float] = ..., rules: _Optional[_Union[RuleSet, _Mapping]] = ..., rule_set: _Optional[str] = ..., explain_rules: bool = ..., exploration_share: _Optional[float] = ..., return_probabilities: bool = ...) -> None: ...
 
 class ScoredItem(_message.Message):
-    __slots__ = ("item_id", "score", "predicted_rating", "item", "applied_rules", "is_exploration", "propensity")
+    __slots__ = ("item_id", "score", "predicted_rating", "item", "applied_rules", "is_exploration", "propensity", "probability")
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_RATING_FIELD_NUMBER: _ClassVar[int]
@@ -274,6 +276,7 @@ class ScoredItem(_message.Message):
     APPLIED_RULES_FIELD_NUMBER: _ClassVar[int]
     IS_EXPLORATION_FIELD_NUMBER: _ClassVar[int]
     PROPENSITY_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     item_id: str
     score: float
     predicted_rating: float
@@ -281,7 +284,8 @@ class ScoredItem(_message.Message):
     applied_rules: _containers.RepeatedCompositeFieldContainer[AppliedRule]
     is_exploration: bool
     propensity: float
-    def __init__(self, item_id: _Optional[str] = ..., score: _Optional[float] = ..., predicted_rating: _Optional[float] = ..., item: _Optional[_Union[_model_pb2.Item, _Mapping]] = ..., applied_rules: _Optional[_Iterable[_Union[AppliedRule, _Mapping]]] = ..., is_exploration: bool = ..., propensity: _Optional[float] = ...) -> None: ...
+    probability: float
+    def __init__(self, item_id: _Optional[str] = ..., score: _Optional[float] = ..., predicted_rating: _Optional[float] = ..., item: _Optional[_Union[_model_pb2.Item, _Mapping]] = ..., applied_rules: _Optional[_Iterable[_Union[AppliedRule, _Mapping]]] = ..., is_exploration: bool = ..., propensity: _Optional[float] = ..., probability: _Optional[float] = ...) -> None: ...
 
 class RecommendResponse(_message.Message):
     __slots__ = ("results", "next_page_token", "recommendation_id", "missing_item_ids", "is_fallback", "model")

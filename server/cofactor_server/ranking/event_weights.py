@@ -74,17 +74,34 @@ class EventWeights:
         self._half_life = feedback.half_life_seconds
         self._cap = feedback.weight_cap or np.inf
         self._has_log = feedback.log_weights
+        self._boost, self._recency_decay = feedback.recency_boost, feedback.recency_decay
         self.weight_of_rating = float(self._limit(np.array([feedback.rating_weight]))[0])
 
-    def weigh(self, events: EventColumns) -> WeightedItems:
-        """Add up the events of each item that has no negative event."""
+    def weigh(self, events: EventColumns, *, by_recency: bool = False) -> WeightedItems:
+        """Add up the events of each item that has no negative event; `by_recency` for events of a user, not an item."""
         amounts = events.amounts * self._decay(events.times)
         is_known = events.item_rows >= 0
         negative_rows = np.unique(events.item_rows[is_known & events.is_negative])
         counts = is_known & ~np.isin(events.item_rows, negative_rows)
         rows, positions = np.unique(events.item_rows[counts], return_inverse=True)
         weights = np.asarray(np.bincount(positions, amounts[counts], minlength=len(rows)), np.float64)
-        return WeightedItems(rows, self._limit(weights), negative_rows)
+        limited = self._limit(weights)
+        if by_recency and self._boost and len(rows):
+            limited = self._by_recency(limited, positions, events.times[counts])
+        return WeightedItems(rows, limited, negative_rows)
+
+    def _by_recency(self, weights: FloatArray, positions: IndexArray, times: Float64Array) -> FloatArray:
+        """Raise the weights of the latest items, weights (m,), and keep their sum.
+
+        Event i has times[i] and is of the item at positions[i].
+        """
+        has_time, newest = ~np.isnan(times), np.full(len(weights), -np.inf)
+        # An event without time is as recent as the newest.
+        np.maximum.at(newest, positions, np.where(has_time, times, times[has_time].max() if has_time.any() else 0.0))
+        places = len(newest) - np.searchsorted(np.sort(newest), newest, side="right")
+        boosted = weights * (1 + self._boost * self._recency_decay**places)
+        scaled: FloatArray = (boosted * (weights.sum() / boosted.sum())).astype(np.float32)
+        return scaled
 
     def _limit(self, sums: Float64Array) -> FloatArray:
         """Apply the logarithm and the cap to sums, (n,) -> (n,)."""

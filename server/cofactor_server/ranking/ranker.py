@@ -86,6 +86,7 @@ class Ranking:
         has_more: True if more items follow on the next page.
         is_exploration: (m,) True for items that have their place by chance; None if there are none.
         propensities: (m,) for these items, the probability that they were drawn; None if there are none.
+        probabilities: (m,) probabilities of interaction, NaN for items without one; None if nobody asked for them.
     """
 
     rows: IndexArray
@@ -94,6 +95,7 @@ class Ranking:
     has_more: bool = False
     is_exploration: BoolArray | None = None
     propensities: FloatArray | None = None
+    probabilities: FloatArray | None = None
 
     def page(self, offset: int, size: int, *, has_more: bool) -> Ranking:
         """Return up to `size` items, from `offset` on."""

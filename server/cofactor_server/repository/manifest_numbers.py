@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cofactor.v1.manifest_pb2 import EventFeedback, Manifest
+from cofactor.v1.manifest_pb2 import Calibration, EventFeedback, Manifest
 from cofactor_server.arrays import AnyArray
 
 # Far beyond any rating, bias or weight, and small enough that products of two stay finite in float32.
@@ -46,6 +46,8 @@ def check_numbers(manifest: Manifest) -> None:
     _check_time("train_time", manifest.train_time.seconds)
     if manifest.HasField("events"):
         _check_events(manifest.events)
+    if manifest.HasField("calibration"):
+        _check_calibration(manifest.calibration)
     for label in manifest.item_map_labels:
         _check_size("item_map_labels", label.x)
         _check_size("item_map_labels", label.y)
@@ -71,6 +73,16 @@ def _check_time(field: str, seconds: int) -> None:
         raise ValueError(f"manifest.json has a {field} outside the years 1 to 9999")
 
 
+def _check_calibration(calibration: Calibration) -> None:
+    """Raise ValueError if probabilities would not be numbers, or would fall with the score."""
+    for kind in ("known_users", "new_users"):
+        curve = getattr(calibration, kind)
+        for name in ("intercept", "share_weight", "activity_weight"):
+            _check_size(f"calibration.{kind}.{name}", getattr(curve, name))
+        if curve.share_weight <= 0:
+            raise ValueError(f"manifest.json has a calibration.{kind}.share_weight that is not above 0")
+
+
 def _check_events(events: EventFeedback) -> None:
     """Raise ValueError for event types that are repeated or without a weight, and for negative settings."""
     names = [kind.name for kind in events.types]
@@ -84,10 +96,12 @@ def _check_events(events: EventFeedback) -> None:
             raise ValueError(f"manifest.json has the weight {kind.weight:g} in events.types {kind.name}")
     if not events.fold_in_scale > 0:
         raise ValueError("manifest.json has no events.fold_in_scale above 0")
-    for name in ("half_life_seconds", "weight_cap", "fold_in_scale", "rating_weight"):
+    for name in ("half_life_seconds", "weight_cap", "fold_in_scale", "rating_weight", "recency_boost"):
         _check_size(f"events.{name}", getattr(events, name))
         if getattr(events, name) < 0:
             raise ValueError(f"manifest.json has a negative events.{name}")
+    if not 0 <= events.recency_decay <= 1:
+        raise ValueError("manifest.json has an events.recency_decay outside 0 to 1")
     _check_time("events.newest_event_time", events.newest_event_time.seconds)
 
 

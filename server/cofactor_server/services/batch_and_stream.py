@@ -57,7 +57,10 @@ def batch_recommend(
 def _check_response_size(version: LoadedVersion, requests: Sequence[RecommendRequest]) -> None:
     largest = max(DEFAULT_PAGE_SIZE, *map(_PAGE_SIZE, requests))
     if not version.response_sizes.always_fit(len(requests), largest):
-        pages = ((max(entry.page_size, 0) or DEFAULT_PAGE_SIZE, entry.return_items) for entry in requests)
+        pages = (
+            (max(entry.page_size, 0) or DEFAULT_PAGE_SIZE, entry.return_items, entry.return_probabilities)
+            for entry in requests
+        )
         version.response_sizes.check_all(pages, "requests")
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cofactor.v1.recommender_pb2 import RecommendRequest, User
-from cofactor_server.errors import InvalidField, RatingsUnsupported, RequestError
+from cofactor_server.errors import InvalidField, ProbabilitiesUnsupported, RatingsUnsupported, RequestError
 from cofactor_server.observability.counters import Metrics
 from cofactor_server.ranking.orders import Order
+from cofactor_server.ranking.probabilities import Probabilities
 from cofactor_server.ranking.ranker import Exploration, Ranking, RankingQuery, UserVector, always_active
 from cofactor_server.services.pagination import RequestedPage, find_page
 from cofactor_server.services.parsing.checks import check_number
@@ -33,6 +34,7 @@ class ParsedRequest:
         item_filter: the items that may be returned.
         return_items: True if the response has the title and attributes of every item.
         is_cacheable: True if the response may be cached.
+        probabilities: computes the probabilities of the items; None if the request does not ask for them.
     """
 
     page: RequestedPage
@@ -40,6 +42,7 @@ class ParsedRequest:
     item_filter: ParsedFilter
     return_items: bool
     is_cacheable: bool
+    probabilities: Probabilities | None
 
 
 class RecommendPipeline:
@@ -155,7 +158,13 @@ class RecommendPipeline:
             exploration,
         )
         is_cacheable = version.response_cache.is_on and not vector.is_fallback and user.HasField("user_id")
-        return ParsedRequest(page, query, item_filter, request.return_items, is_cacheable)
+        probabilities = None
+        if request.return_probabilities:
+            probabilities = version.probabilities
+            if probabilities is None:
+                raise ProbabilitiesUnsupported
+            version.response_sizes.check_probabilities(page_size, with_items=request.return_items)
+        return ParsedRequest(page, query, item_filter, request.return_items, is_cacheable, probabilities)
 
     def _cached(self, page: RequestedPage) -> bytes | None:
         """Return the cached response for a page, as _encode() made it."""
@@ -169,7 +178,12 @@ class RecommendPipeline:
 
     def _encode(self, requests: Sequence[ParsedRequest], rankings: Sequence[Ranking]) -> list[bytes]:
         """Encode and cache the responses of one version, still without their ids and their model."""
-        encoder = requests[0].page.version.response_encoder
+        version = requests[0].page.version
+        encoder, scorer = version.response_encoder, version.scorer
+        rankings = [
+            ranking if parsed.probabilities is None else parsed.probabilities.add_to(ranking, parsed.query.user, scorer)
+            for parsed, ranking in zip(requests, rankings, strict=True)
+        ]
         responses = []
         encoded = encoder.results(rankings, [parsed.return_items for parsed in requests])
         for parsed, ranking, results in zip(requests, rankings, encoded, strict=True):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
 from cofactor.v1.recommender_pb2 import AppliedRule, RecommendRequest, RecommendResponse, RuleSet, User
 from cofactor_server.errors import InvalidField, PageTokenExpired, RequestError, RuleSetMismatch
 from cofactor_server.observability.counters import Metrics
+from cofactor_server.ranking.probabilities import Probabilities
 from cofactor_server.ranking.ranker import RankingQuery, always_active
 from cofactor_server.ranking.rules.rule_set import Kind, Pin, Rules
 from cofactor_server.ranking.rules.ruled_ranker import RuledQuery, RuledRanking
@@ -48,6 +50,10 @@ class PlainRequest(Protocol):
     @property
     def is_cacheable(self) -> bool:
         """True if the response may be cached."""
+
+    @property
+    def probabilities(self) -> Probabilities | None:
+        """Computes the probabilities of the items; None if the request does not ask for them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -215,11 +221,13 @@ class RuledRecommend:
     def _encode(self, ruled: _RuledRequest, found: RuledRanking) -> bytes:
         """Encode and cache a response, still without its id and its model."""
         page, plain, ranking = ruled.page, ruled.plain, found.ranking
+        if plain.probabilities is not None:
+            ranking = plain.probabilities.add_to(ranking, plain.query.user, page.version.scorer)
         encoder = page.version.response_encoder
         if found.applied is None:
             results = encoder.results([ranking], [plain.return_items])[0]
         else:
-            results = _explained_results(page.version, found, with_items=plain.return_items)
+            results = _explained_results(page.version, replace(found, ranking=ranking), with_items=plain.return_items)
         response = encoder.response(
             results,
             next_page_token=page.next_token(plain.query.page_size) if ranking.has_more else "",
@@ -253,6 +261,11 @@ def _explained_results(version: LoadedVersion, found: RuledRanking, *, with_item
     """Encode results with the rules that had a say in their places."""
     results = scored_item_messages(version, found.ranking, with_items=with_items)
     ratings = found.ranking.ratings.tolist()
+    probabilities = found.ranking.probabilities
+    if probabilities is not None:
+        for result, probability in zip(results, probabilities.tolist(), strict=True):
+            if not math.isnan(probability):
+                result.probability = probability
     for result, rating, applied in zip(results, ratings, found.applied or (), strict=True):
         if version.predicts_ratings:
             result.predicted_rating = rating

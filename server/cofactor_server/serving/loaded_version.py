@@ -27,6 +27,7 @@ from cofactor_server.ranking.item_scorer import ItemScorer, Predictor
 from cofactor_server.ranking.new_items.attribute_encoder import ItemFeatureEncoder
 from cofactor_server.ranking.new_items.fold_in import NewItems
 from cofactor_server.ranking.orders import Orders
+from cofactor_server.ranking.probabilities import Probabilities
 from cofactor_server.ranking.profile_encoder import ProfileEncoder
 from cofactor_server.ranking.ranker import Ranker, TopK
 from cofactor_server.ranking.rules.compiled_rules import CompiledRules
@@ -82,6 +83,7 @@ class LoadedVersion:
         ranker: ranks the items for a user.
         ruled_ranker: does it by rules.
         score_units: the units of calibrated scores.
+        probabilities: computes probabilities of interaction; None if the version has no calibration.
         compiled_rules: caches the rule sets used last in the form that ruled_ranker takes.
         similar_items: ranks the items by similarity to given ones.
         explainer: explains predictions.
@@ -148,6 +150,9 @@ class LoadedVersion:
         self.ranker = Ranker(self.top_k, self.scorer)
         self.ruled_ranker = RuledRanker(self.ranker, self.scorer)
         self.score_units = ScoreUnits(self.users, self.scorer, int(manifest.user_count))
+        self.probabilities: Probabilities | None = None
+        if manifest.HasField("calibration"):
+            self.probabilities = Probabilities(manifest.calibration, self.orders, n_items)
         self.compiled_rules = CompiledRules(n_items)
         self.similar_items = SimilarItems(self.engine, n_items)
         self.explainer = build_explainer(directory, self.users, self.engine, self.scorer)
@@ -207,6 +212,8 @@ def _describe(manifest: Manifest, engine: Engine, profile_keys: list[str]) -> mo
         dataset=manifest.dataset,
         metrics_protocol=manifest.metrics_protocol,
         has_ranking_part=engine.has_ranking_part,
+        supports_probabilities=manifest.HasField("calibration"),
+        probability_meaning=manifest.calibration.meaning,
     )
     model.load_time.FromSeconds(int(time.time()))
     if manifest.HasField("events"):
@@ -238,6 +245,8 @@ def _describe_events(feedback: EventFeedback) -> model_pb2.Model.Events:
         weight_cap=feedback.weight_cap,
         log_weights=feedback.log_weights,
         rating_weight=feedback.rating_weight,
+        recency_boost=feedback.recency_boost,
+        recency_decay=feedback.recency_decay,
         newest_event_time=feedback.newest_event_time if feedback.HasField("newest_event_time") else None,
     )
 

@@ -7,7 +7,7 @@ https://protobuf.dev/programming-guides/encoding/. A test compares the bytes wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -66,6 +66,7 @@ _ITEM_ID = _tag(ScoredItem, "item_id", _LENGTH_DELIMITED)
 _SCORE = _tag(ScoredItem, "score", _FIXED_32)
 _RATING = _tag(ScoredItem, "predicted_rating", _FIXED_32)
 _ITEM = _tag(ScoredItem, "item", _LENGTH_DELIMITED)
+_PROBABILITY = _tag(ScoredItem, "probability", _FIXED_32)
 _IS_EXPLORATION = _tag(ScoredItem, "is_exploration", 0) + b"\1"
 _PROPENSITY = _tag(ScoredItem, "propensity", _FIXED_32)
 _ENTRY = _tag(BatchRecommendResponse, "entries", _LENGTH_DELIMITED)
@@ -148,20 +149,17 @@ class ResponseEncoder:
             parts = [b""] * (2 * (end - start))
             parts[::2] = map(heads.__getitem__, ranking.rows.tolist())
             parts[1::2] = tails[start:end]
-            if ranking.is_exploration is not None:
-                for position in np.flatnonzero(ranking.is_exploration).tolist():
-                    parts[2 * position] = self._exploration_head(ranking, position, with_item=with_item)
+            if ranking.is_exploration is not None or ranking.probabilities is not None:
+                for position, marks in _marks(ranking):
+                    parts[2 * position] = self._marked_head(int(ranking.rows[position]), marks, with_item=with_item)
             encoded.append(b"".join(parts))
             start = end
         return encoded
 
-    def _exploration_head(self, ranking: Ranking, position: int, *, with_item: bool) -> bytes:
-        """Encode the head of a result that has its place by chance."""
-        assert ranking.propensities is not None
-        row = int(ranking.rows[position])
+    def _marked_head(self, row: int, marks: bytes, *, with_item: bool) -> bytes:
+        """Encode the head of a result that says more than others."""
         item = _field(_ITEM, self.item(row).SerializeToString()) if with_item else b""
-        propensity = _PROPENSITY + ranking.propensities[position].astype("<f4").tobytes()
-        return _head(self._ids, self._tail.itemsize, row, item + _IS_EXPLORATION + propensity)
+        return _head(self._ids, self._tail.itemsize, row, item + marks)
 
     def response(
         self,
@@ -196,6 +194,20 @@ class ResponseEncoder:
             tails["rating"] = _concatenate([ranking.ratings for ranking in rankings])
         encoded: list[bytes] = np.ndarray(len(tails), self._opaque_tail, tails).tolist()
         return encoded
+
+
+def _marks(ranking: Ranking) -> Iterator[tuple[int, bytes]]:
+    """Yield the position of every result that has a probability or its place by chance, and the fields that say it."""
+    explores, probabilities = ranking.is_exploration, ranking.probabilities
+    for position in range(len(ranking.rows)):
+        marks = b""
+        if explores is not None and explores[position]:
+            assert ranking.propensities is not None
+            marks += _IS_EXPLORATION + _PROPENSITY + ranking.propensities[position].astype("<f4").tobytes()
+        if probabilities is not None and not np.isnan(probabilities[position]):
+            marks += _PROBABILITY + probabilities[position].astype("<f4").tobytes()
+        if marks:
+            yield position, marks
 
 
 def _concatenate(parts: Sequence[FloatArray]) -> FloatArray:

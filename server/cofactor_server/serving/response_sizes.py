@@ -24,6 +24,8 @@ _ITEM_OVERHEAD = 11 + 5 + 5
 _EXPLANATION_BYTES = 25 * 80 + 5
 # Tags and values of ScoredItem.is_exploration and propensity, which only versions with an overlay set.
 _EXPLORATION_MARK = 2 + 5
+# Tag and value of ScoredItem.probability.
+_PROBABILITY_BYTES = 5
 _ROWS_AT_A_TIME = 1 << 18
 
 
@@ -70,13 +72,25 @@ class ResponseSizes:
         size = self.bound(page_size, with_items=with_items) + page_size * _EXPLANATION_BYTES
         self._check_size(size, "page_size", "ask for fewer results, or leave out explain_rules")
 
+    def check_probabilities(self, page_size: int, *, with_items: bool) -> None:
+        """Raise InvalidField if a page may be too large whose results have probabilities."""
+        size = self.bound(page_size, with_items=with_items) + page_size * _PROBABILITY_BYTES
+        self._check_size(size, "page_size", "ask for fewer results, or leave out return_probabilities")
+
     def always_fit(self, n_pages: int, page_size: int) -> bool:
         """Return True if this many pages of this size fit into a response, whatever their items are."""
-        return n_pages * self.bound(page_size, with_items=True) <= self._limit
+        page = self.bound(page_size, with_items=True) + page_size * _PROBABILITY_BYTES
+        return n_pages * page <= self._limit
 
-    def check_all(self, pages: Iterable[tuple[int, bool]], field: str) -> None:
-        """Raise InvalidField if many pages, each with its size and True for items, may be too large together."""
-        size = sum(self.bound(page_size, with_items=with_items) for page_size, with_items in pages)
+    def check_all(self, pages: Iterable[tuple[int, bool, bool]], field: str) -> None:
+        """Raise InvalidField if many pages may be too large together.
+
+        A page has its size, True for items and True for probabilities.
+        """
+        size = sum(
+            self.bound(page_size, with_items=with_items) + page_size * _PROBABILITY_BYTES * has_probabilities
+            for page_size, with_items, has_probabilities in pages
+        )
         self._check_size(size, field, "send fewer requests in a call, or ask for fewer results")
 
     def _check_size(self, size: int, field: str, remedy: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -150,7 +151,42 @@ def test_a_finished_training_keeps_the_ratings(table, model, tmp_path):
     assert (restored.dataset.rated.rating_min, restored.dataset.rated.rating_max) == (1, 5)
 
 
-@pytest.mark.parametrize("command", ["evaluate", "search", "lr-find"])
-def test_commands_that_train_one_part_refuse_both(command, table, capsys):
-    assert main([command, "--dataset", str(table), *shop.MIXED_FLAGS]) == 2
-    assert "--feedback both is for cofactor-train train" in capsys.readouterr().err
+def of_ratings_alone(table, path):
+    """Write the rows with a rating."""
+    lines = table.read_text(encoding="utf-8").splitlines()
+    rated = [line for line in lines[1:] if line.split(",")[3]]
+    path.write_text("\n".join([lines[0].replace(",event", ",note"), *rated]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_lr_find_looks_at_the_training_on_the_ratings(table, tmp_path, capsys):
+    flags = ("--steps", "10", "--factors", "4", "--batch-size", "64", "--validation-fraction", "0", "--device", "cpu")
+    assert main(["lr-find", "--dataset", str(table), *shop.MIXED_FLAGS, *flags]) == 0
+    of_both = capsys.readouterr().out
+    assert "pass --feedback events for a training on its events" in " ".join(of_both.split())
+    rated = of_ratings_alone(table, tmp_path / "rated.csv")
+    assert main(["lr-find", "--dataset", str(rated), "--feedback", "ratings", *flags]) == 0
+    assert of_both.splitlines()[-11:] == capsys.readouterr().out.splitlines()[-11:]
+
+
+def test_search_looks_at_the_training_on_the_ratings(table, capsys):
+    flags = ("--trials", "1", "--factors", "4", "--epochs", "2", "--batch-size", "64", "--device", "cpu")
+    assert main(["search", "--dataset", str(table), *shop.MIXED_FLAGS, *flags]) == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "pass --feedback events for a training on its events" in output
+    # A loss of ratings from 1 to 5, far below that of a softmax over 40 items.
+    assert float(output.split("best: loss ")[1].split()[0]) < 3
+
+
+def test_evaluate_measures_both_parts(table, capsys):
+    """Tea drinkers and craftsmen rate alike and buy apart, so the errors and the order come from different parts."""
+    flags = ("--dataset", str(table), *shop.MIXED_FLAGS, *shop.MIXED_SIZES, "--device", "cpu", "--json")
+    assert main(["evaluate", *flags]) == 0
+    output = json.loads(capsys.readouterr().out)
+    measures = output["measures"]
+    ours = measures["dot-bias"]
+    assert ours["rmse"] < 0.8 * 1.6  # the ratings are 1 to 5 with two modes, of standard deviation 1.6
+    assert measures["biases only"]["rmse"] == pytest.approx(ours["rmse"], abs=0.2)
+    assert ours["ndcg"] > 1.2 * measures["popularity"]["ndcg"]
+    assert "rmse" not in measures["popularity"]
+    assert 0 < output["protocol"]["n_held_out_ratings"] < output["protocol"]["n_held_out"]

@@ -14,7 +14,6 @@ from rich.table import Table
 
 from cofactor_trainer.architectures.recipes import Recipe
 from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset
-from cofactor_trainer.commands.event_flags import reject_both
 from cofactor_trainer.commands.metrics_protocol import evaluation_protocol
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
 from cofactor_trainer.commands.small_tables import warn_of_small_table
@@ -29,7 +28,7 @@ from cofactor_trainer.evaluation.sequential_test import FEWEST, Comparison, Succ
 from cofactor_trainer.evaluation.served_lists import ExploredItems, ServedLists
 from cofactor_trainer.scoring.trained_model import BY_RATING, Order, TrainedModel
 from cofactor_trainer.training.ranking_part import add_ranking_part
-from cofactor_trainer.training.train import train
+from cofactor_trainer.training.rated_rows import train_on_ratings
 
 Metrics = dict[str, float]
 
@@ -55,16 +54,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("--versions and --success are for --from-log: name the folder of an exported log with it")
     if arguments.top < 1:
         raise InputError(f"--top is {arguments.top}: it must be at least 1")
-    reject_both(arguments)
     recipe, device = recipe_from_flags(arguments), resolve_device(arguments.device)
     dataset = load_dataset(arguments)
     if arguments.repeats and dataset.events is None:
         raise InputError("--repeats is for events, but the dataset has ratings: leave it out")
     splits = _splits(dataset, arguments)
-    warn_of_small_table(recipe, splits[0].train)
+    warn_of_small_table(recipe, splits[0].train.rated or splits[0].train)
     results = []
     for split in splits:
-        model = train(
+        model = train_on_ratings(
             split.train,
             None,
             recipe,
@@ -172,7 +170,14 @@ def _evaluate_events(model: TrainedModel, name: str, split: Split, k: int, repea
     if split.train.timestamps is not None:
         models["recent popularity"] = fit_recent_popularity(split.train)
     models[name] = model
-    return {title: _ranking(fitted, split, k, 0.0, includes_rated=repeats) for title, fitted in models.items()}
+    measured = {title: _ranking(fitted, split, k, 0.0, includes_rated=repeats) for title, fitted in models.items()}
+    if split.train.rated is None:
+        return measured
+    # The errors are those of the ratings among the held-out events.
+    ratings = split.of_ratings()
+    measured["biases only"] = asdict(evaluate_ratings(fit_biases(ratings.train), ratings))
+    measured[name] = asdict(evaluate_ratings(model, ratings)) | measured[name]
+    return measured
 
 
 def _ranking(

@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from cofactor_trainer.data.rating_files import FileOptions
 
 _TYPE_FLAGS = ("events", "negative_events")
-_WEIGHT_FLAGS = (*_TYPE_FLAGS, "half_life", "weight_cap", "log_weights")
+_WEIGHT_FLAGS = (*_TYPE_FLAGS, "half_life", "weight_cap", "log_weights", "recency")
 DEMO_SHOP = "demo-shop"
+# Of --feedback both, for the commands that look at the loss of one training.
+OF_RATINGS = (
+    "this looks at the training on the ratings of the table, which the flags of a recipe belong to: pass --feedback "
+    "events for a training on its events"
+)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -55,6 +60,11 @@ def add_event_flags(parser: argparse.ArgumentParser) -> None:
         metavar="W",
         help="largest weight of an item for a user, to which repeated events add up; 0 for no limit (default: the "
         "weight of the heaviest type, or no limit with --log-weights)",
+    )
+    group.add_argument(
+        "--recency",
+        action="store_true",
+        help="let the latest events of new users count more, by their order; how much is found from the last events",
     )
     group.add_argument("--log-weights", action="store_true", help="take the logarithm of what the events add up to")
     group.add_argument(
@@ -127,19 +137,6 @@ def check_event_flags(arguments: argparse.Namespace) -> None:
                 f"--{name.replace('_', '-')} does not apply to {what}: leave it out, or pass --feedback events if the "
                 "rows are events"
             )
-
-
-def reject_both(arguments: argparse.Namespace) -> None:
-    """Refuse --feedback both, for commands that train one part of a version only.
-
-    Raises:
-        InputError: the flag is set.
-    """
-    if arguments.feedback == "both":
-        raise InputError(
-            "--feedback both is for cofactor-train train, which prints the metrics of both parts: pass --feedback "
-            "ratings or --feedback events here, one part at a time"
-        )
 
 
 def event_settings(arguments: argparse.Namespace) -> EventSettings:

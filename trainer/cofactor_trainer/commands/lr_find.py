@@ -8,13 +8,14 @@ from pathlib import Path
 from rich.console import Console
 
 from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset
-from cofactor_trainer.commands.event_flags import reject_both
+from cofactor_trainer.commands.event_flags import OF_RATINGS
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
 from cofactor_trainer.commands.split_flags import split_dataset
 from cofactor_trainer.data.events.weights import weigh_events
 from cofactor_trainer.errors import InputError, MissingExtraError
 from cofactor_trainer.export.atomic_directory import replace_text
 from cofactor_trainer.training.lr_finder import LearningRateCurve, find_learning_rate
+from cofactor_trainer.training.rated_rows import rated_part
 
 _PRINTED_ROWS = 12
 _BAR_WIDTH = 40
@@ -25,13 +26,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.steps < 10:
         raise InputError(f"--steps is {arguments.steps}: it must be at least 10")
     console = Console()
-    reject_both(arguments)
     recipe, device = recipe_from_flags(arguments), resolve_device(arguments.device)
     dataset = load_dataset(arguments)
     split = split_dataset(dataset, arguments)
     print_dataset(console, dataset, None if split is None else split.validation.n_ratings)
+    if dataset.given_ratings is not None:
+        console.print(OF_RATINGS, soft_wrap=True, markup=False, highlight=False)
     sweep = find_learning_rate(
-        weigh_events(dataset) if split is None else split.train,
+        rated_part(weigh_events(dataset) if split is None else split.train),
         recipe,
         seed=arguments.seed,
         device=device,

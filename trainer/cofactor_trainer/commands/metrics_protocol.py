@@ -40,6 +40,15 @@ def describe_protocol(arguments: argparse.Namespace, split: Split | None, *, ref
     return MetricsProtocol(text, refitted)
 
 
+def describe_probability(arguments: argparse.Namespace, split: Split) -> str:
+    """Say what the probabilities of a version are of that were calibrated on the held-out events of a split."""
+    n_held_out, noun = split.validation.n_ratings, noun_of(split.train)
+    return (
+        f"that the item is among the user's held-out events: {n_held_out:,} of {n_held_out + split.train.n_ratings:,} "
+        f"{noun}, {describe_choice(arguments, split)}"
+    )
+
+
 def noun_of(dataset: RatingsDataset) -> str:
     """Return what the rows of a dataset are that is ready to train on."""
     return "ratings" if dataset.events is None else "pairs of a user and an item"
@@ -67,6 +76,7 @@ class EvaluationProtocol:
         n_items: number of items in the train part.
         n_ranked_users: users with a relevant held-out item, over whom the ranking metrics are means.
         k: number of recommendations that count.
+        n_held_out_ratings: number of ratings among held-out events, of a table of both; 0 for other tables.
     """
 
     held_out: str
@@ -81,6 +91,7 @@ class EvaluationProtocol:
     n_items: float
     n_ranked_users: float
     k: int
+    n_held_out_ratings: float = 0.0
 
     def lines(self) -> list[str]:
         """Return the protocol as lines for people."""
@@ -97,6 +108,8 @@ class EvaluationProtocol:
                 f"errors: all {self.n_held_out:,.0f} held-out ratings, {self.n_of_unknown_users:,.0f} of them by "
                 f"unknown users and {self.n_of_unknown_items:,.0f} of unknown items (not in the train part)"
             )
+        if self.n_held_out_ratings:
+            lines.append(f"errors: the {self.n_held_out_ratings:,.0f} ratings among the held-out pairs")
         if self.n_ranked_users:
             lines.append(
                 f"ranking: the first {self.k} of {self.candidates} ({self.n_items:,.0f} items); {relevant}; mean of "
@@ -128,7 +141,12 @@ def evaluation_protocol(
         n_items=float(np.mean([split.train.n_items for split in splits])),
         n_ranked_users=n_ranked_users,
         k=arguments.top,
+        n_held_out_ratings=float(np.mean([_n_ratings_beside_events(split) for split in splits])),
     )
+
+
+def _n_ratings_beside_events(split: Split) -> int:
+    return 0 if split.validation.rated is None else split.validation.rated.n_ratings
 
 
 def _candidates(split: Split, arguments: argparse.Namespace) -> str:

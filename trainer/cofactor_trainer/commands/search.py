@@ -7,11 +7,12 @@ import argparse
 from rich.console import Console
 
 from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset
-from cofactor_trainer.commands.event_flags import reject_both
+from cofactor_trainer.commands.event_flags import OF_RATINGS
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
 from cofactor_trainer.commands.split_flags import require_split
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.training.hyperparameter_search import Trial, search_hyperparameters
+from cofactor_trainer.training.rated_rows import rated_split
 
 _FLAGS = {
     "learning_rate": "--learning-rate",
@@ -27,11 +28,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.trials < 1:
         raise InputError(f"--trials is {arguments.trials}: it must be at least 1")
     console = Console()
-    reject_both(arguments)
     recipe, device = recipe_from_flags(arguments), resolve_device(arguments.device)
     dataset = load_dataset(arguments)
     split = require_split(dataset, arguments)
     print_dataset(console, dataset, split.validation.n_ratings)
+    if dataset.given_ratings is not None:
+        console.print(OF_RATINGS, soft_wrap=True, markup=False, highlight=False)
+    split = rated_split(split)
 
     def print_trial(number: int, trial: Trial) -> None:
         console.print(f"{number:>5}  loss {trial.loss:.4f}  {_as_flags(trial)}", highlight=False, soft_wrap=True)

@@ -86,6 +86,7 @@ def _export(version: TrainedVersion, recipe: Recipe, name: str, arguments: argpa
         rated=with_dismissed(version.rated),
         quantize_to=arguments.quantize,
         approximate=arguments.approximate,
+        calibration=version.calibration,
     )
     return export_training(training, arguments.output)
 

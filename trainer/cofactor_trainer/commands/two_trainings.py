@@ -14,13 +14,16 @@ from pathlib import Path
 from rich.console import Console
 
 from cofactor_trainer.architectures.recipes import Recipe
-from cofactor_trainer.commands.metrics_protocol import describe_protocol, noun_of
+from cofactor_trainer.commands.metrics_protocol import describe_probability, describe_protocol, noun_of
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.splits import Split, in_rows_of
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
+from cofactor_trainer.export.fitted.probabilities import calibrate
+from cofactor_trainer.export.fitted.recency import fit_recency
 from cofactor_trainer.export.held_out_measures import measure_held_out
 from cofactor_trainer.export.version_writer import MetricsProtocol
+from cofactor_trainer.scoring.calibration import Calibration
 from cofactor_trainer.scoring.trained_model import TrainedModel
 from cofactor_trainer.training.console_observer import ConsoleObserver
 from cofactor_trainer.training.epochs import EpochResult, TrainingResult
@@ -48,6 +51,7 @@ class TrainedVersion:
         metrics: metrics of the model that was measured.
         history: epochs of the model that was measured.
         protocol: how the metrics were measured.
+        calibration: the probabilities of interaction; None for ratings, and without enough held-out events.
     """
 
     model: TrainedModel
@@ -56,6 +60,7 @@ class TrainedVersion:
     metrics: dict[str, float]
     history: tuple[EpochResult, ...]
     protocol: MetricsProtocol
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class Trainer:
         if split is None:
             result = self._train_to_measure(dataset, None)
             protocol = describe_protocol(self.flags, None, refitted=False)
+            (dataset,) = self._with_recency(result.model, dataset)
             return TrainedVersion(
                 result.model, dataset, dataset, manifest_metrics(result, None), result.history, protocol
             )
@@ -91,11 +97,31 @@ class Trainer:
             measures = measure_held_out(result.model, split)
             metrics = manifest_metrics(result, split) | measures.new_user_metrics()
             protocol = replace(describe_protocol(self.flags, split, refitted=refits), measures=measures.to_json())
+            train_part, dataset = self._with_recency(result.model, split.train, dataset)
+            split = replace(split, train=train_part)
+            calibration, errors = self._calibrate(result.model, split)
+            metrics |= errors
             if not refits:
                 rated = in_rows_of(dataset, split.train)
-                return TrainedVersion(result.model, split.train, rated, metrics, result.history, protocol)
+                return TrainedVersion(result.model, split.train, rated, metrics, result.history, protocol, calibration)
             model = self._wait_for(second) if second else self._train_again(dataset, result.best_epoch).model
-        return TrainedVersion(model, dataset, dataset, metrics, result.history, protocol)
+        return TrainedVersion(model, dataset, dataset, metrics, result.history, protocol, calibration)
+
+    def _with_recency(
+        self, model: TrainedModel, learnt: RatingsDataset, *others: RatingsDataset
+    ) -> list[RatingsDataset]:
+        """Return the data a model learnt, and others, with what --recency finds out; it changes no training."""
+        if not self.flags.recency:
+            return [learnt, *others]
+        fitted = fit_recency(model, learnt)
+        self._print(fitted.describe())
+        return [replace(data, events=data.events and fitted.apply(data.events)) for data in (learnt, *others)]
+
+    def _calibrate(self, model: TrainedModel, split: Split) -> tuple[Calibration | None, dict[str, float]]:
+        """Fit probabilities on the held-out events. Ratings have none: nobody knows who would rate an item."""
+        if split.train.events is None:
+            return None, {}
+        return calibrate(model, split, describe_probability(self.flags, split))
 
     @contextmanager
     def _second_training(self, dataset: RatingsDataset, refits: bool) -> Iterator[SecondProcess[TrainingResult] | None]:

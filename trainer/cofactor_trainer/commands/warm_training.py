@@ -20,6 +20,7 @@ from cofactor_trainer.data.splits import Split
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.export.ann_index.builder import require_faiss
 from cofactor_trainer.export.finished_training import FinishedTraining, export_training
+from cofactor_trainer.export.fitted.probabilities import calibration_of
 from cofactor_trainer.export.held_out_measures import measure_held_out
 from cofactor_trainer.export.new_version import check_new_version, create_model_directory
 from cofactor_trainer.export.version_writer import MetricsProtocol, version_of_time
@@ -29,7 +30,7 @@ from cofactor_trainer.refresh.warm_start import WarmStart, warm_start
 
 # The version that a warm start begins with has decided these.
 _RECIPE_FLAGS = ("recipe", "objective", "epochs", "batch_size", "learning_rate", "weight_decay", "no_ranking_part")
-_OTHER_FLAGS = ("rating_range", "allow_misfit_range", "patience", "checkpoint", "resume", "tensorboard")
+_OTHER_FLAGS = ("recency", "rating_range", "allow_misfit_range", "patience", "checkpoint", "resume", "tensorboard")
 
 
 def train_from_version(console: Console, arguments: argparse.Namespace) -> int:
@@ -103,6 +104,10 @@ class WarmTraining:
         self, new: NewData, split: Split | None, judged: WarmStart | None, name: str, version: str
     ) -> FinishedTraining:
         """Learn everything, and return what the export needs; ``judged`` learnt the train part of ``split``."""
+        if new.dataset.events is not None:
+            kept = self.start.exported.manifest.events
+            feedback = replace(new.dataset.events, recency_boost=kept.recency_boost, recency_decay=kept.recency_decay)
+            new = replace(new, dataset=replace(new.dataset, events=feedback))
         metrics, protocol = {}, MetricsProtocol("not measured: no new ratings were held out", refitted=False)
         if split is not None and judged is not None:
             metrics = held_out_metrics(judged.model, split)
@@ -124,6 +129,7 @@ class WarmTraining:
             quantize_to="int8" if "item_codes" in self.start.exported.tables else None,
             approximate=self.is_approximate,
             lineage=result.lineage,
+            calibration=calibration_of(manifest),
         )
 
     def _protocol(self, new: NewData, split: Split) -> str:

@@ -101,8 +101,8 @@ def judge_recommendations(
     """
     train, threshold = split.train, relevance_threshold(split) if threshold is None else threshold
     order = model.order if order is None else order
-    relevant = _relevant_items(split, threshold)
-    left_out = _left_out(split, includes_rated=includes_rated)
+    relevant = relevant_items(split, threshold)
+    left_out = left_out_items(split, includes_rated=includes_rated)
     users = np.flatnonzero(relevant.counts).astype(np.int64)
     if not len(users):
         raise InputError(f"no held-out rating of a known user and item is {threshold:g} or more: nothing is relevant")
@@ -140,7 +140,7 @@ def top_k_rows(scores: Float32Array, k: int) -> Int64Array:
     return np.where(np.take_along_axis(values, order, 1) == -math.inf, -1, best).astype(np.int64)
 
 
-class _ItemsByUser:
+class ItemsByUser:
     """The distinct items of every user.
 
     Attributes:
@@ -162,7 +162,7 @@ class _ItemsByUser:
         return lines, self._items[np.repeat(ends - counts, counts) + within]
 
 
-def _left_out(split: Split, *, includes_rated: bool) -> _ItemsByUser:
+def left_out_items(split: Split, *, includes_rated: bool = False) -> ItemsByUser:
     """Return the items that are no candidates: those that users do not want, and usually those of the train part."""
     train = split.train
     rated = slice(0, 0) if includes_rated else slice(None)
@@ -170,11 +170,12 @@ def _left_out(split: Split, *, includes_rated: bool) -> _ItemsByUser:
     if train.dismissed is not None:
         users = np.concatenate([users, train.dismissed.user_rows])
         items = np.concatenate([items, train.dismissed.item_rows])
-    return _ItemsByUser(users, items, train.n_users)
+    return ItemsByUser(users, items, train.n_users)
 
 
-def _relevant_items(split: Split, threshold: float) -> _ItemsByUser:
+def relevant_items(split: Split, threshold: float) -> ItemsByUser:
+    """Return the held-out items of every user that are rated ``threshold`` or more, of known users and items."""
     n_users, held_out = split.train.n_users, split.validation
     is_known = (held_out.user_rows < n_users) & (held_out.item_rows < split.train.n_items)
     wanted = (held_out.ratings >= threshold) & is_known
-    return _ItemsByUser(held_out.user_rows[wanted], held_out.item_rows[wanted], n_users)
+    return ItemsByUser(held_out.user_rows[wanted], held_out.item_rows[wanted], n_users)

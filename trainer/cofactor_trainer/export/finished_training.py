@@ -29,6 +29,7 @@ from cofactor_trainer.errors import ExportError, InputError, TrainerError
 from cofactor_trainer.export.lineage import Lineage
 from cofactor_trainer.export.table_file import encode_strings
 from cofactor_trainer.export.version_writer import MetricsProtocol, Quantization, export_version
+from cofactor_trainer.scoring.calibration import Calibration, Curve
 from cofactor_trainer.scoring.trained_model import Layer, Order, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
 
@@ -63,6 +64,7 @@ class FinishedTraining:
     quantize_to: Quantization | None = None
     approximate: bool = False
     lineage: Lineage | None = None
+    calibration: Calibration | None = None
 
     def export(self, models_dir: Path) -> Path:
         """Export the version; `export_version` documents the errors."""
@@ -218,6 +220,7 @@ def _metadata(training: FinishedTraining) -> dict[str, Any]:
             "approximate": training.approximate,
         },
         "lineage": None if training.lineage is None else asdict(training.lineage),
+        "calibration": None if training.calibration is None else asdict(training.calibration),
         "protocol": None if training.protocol is None else asdict(training.protocol),
         "history": [asdict(result) for result in training.history],
     }
@@ -293,6 +296,7 @@ def _training(arrays: Arrays, meta: Mapping[str, Any]) -> FinishedTraining:
     history = tuple(EpochResult(**result) for result in meta["history"])
     protocol = None if meta["protocol"] is None else MetricsProtocol(**meta["protocol"])
     lineage = None if meta.get("lineage") is None else Lineage(**meta["lineage"])
+    calibration = _calibration(meta.get("calibration"))
     rated = None
     if "rated/ratings" in arrays:
         user_rows, item_rows, ratings = (arrays[f"rated/{name}"] for name in _RATED_ARRAYS)
@@ -300,8 +304,22 @@ def _training(arrays: Arrays, meta: Mapping[str, Any]) -> FinishedTraining:
         rated = with_ratings(rated, owner="rated")
     dataset = with_ratings(dataset, owner="dataset")
     return FinishedTraining(
-        model, dataset, history=history, protocol=protocol, rated=rated, lineage=lineage, **meta["training"]
+        model,
+        dataset,
+        history=history,
+        protocol=protocol,
+        rated=rated,
+        lineage=lineage,
+        calibration=calibration,
+        **meta["training"],
     )
+
+
+def _calibration(saved: Mapping[str, Any] | None) -> Calibration | None:
+    """Return the calibration that was saved; None if the version has none."""
+    if saved is None:
+        return None
+    return Calibration(Curve(**saved["known_users"]), Curve(**saved["new_users"]), saved["meaning"])
 
 
 def _with_ratings(

@@ -108,6 +108,8 @@ def _events_entry(feedback: EventFeedback) -> manifest_pb2.EventFeedback:
         log_weights=feedback.log_weights,
         fold_in_scale=feedback.fold_in_scale,
         rating_weight=feedback.rating_weight,
+        recency_boost=feedback.recency_boost,
+        recency_decay=feedback.recency_decay,
     )
     if feedback.newest_time is not None:
         entry.newest_event_time.FromMilliseconds(round(feedback.newest_time * 1000))

@@ -20,6 +20,7 @@ from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.export.ann_index.builder import INDEX_FILE, write_index
 from cofactor_trainer.export.atomic_directory import create_directory_atomically, sync_directory, write_synced
 from cofactor_trainer.export.browsing_arrays import browsing_arrays
+from cofactor_trainer.export.fitted.probabilities import calibration_entry
 from cofactor_trainer.export.held_out_measures import MEASURES_FILE
 from cofactor_trainer.export.item_effects import item_effects
 from cofactor_trainer.export.lineage import Lineage
@@ -49,6 +50,7 @@ from cofactor_trainer.graphs.item_columns import build_item_columns
 from cofactor_trainer.graphs.onnx_writer import tables_by_initializer, write_graph
 from cofactor_trainer.graphs.top_k import LARGE_CATALOGUE_ITEMS
 from cofactor_trainer.graphs.user_prior import UserPriors
+from cofactor_trainer.scoring.calibration import Calibration
 from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
 
@@ -79,6 +81,7 @@ def export_version(
     quantize_to: Quantization | None = None,
     approximate: bool = False,
     lineage: Lineage | None = None,
+    calibration: Calibration | None = None,
 ) -> Path:
     """Write models_dir/name/version and publish it by one rename.
 
@@ -99,6 +102,7 @@ def export_version(
         approximate: True to add an index of candidates, which a server may use instead of scoring every item. Its
             recall is measured and added to the metrics. For dot products only.
         lineage: the version that the training started from; None for a full training.
+        calibration: the probabilities of interaction; None for a version without them.
 
     Returns:
         The version directory.
@@ -128,6 +132,8 @@ def export_version(
         manifest.epochs.extend(epoch_entry(result) for result in history)
         if lineage is not None:
             lineage.describe(manifest)
+        if calibration is not None:
+            manifest.calibration.CopyFrom(calibration_entry(calibration))
         if protocol is not None:
             manifest.metrics_protocol, manifest.refitted = protocol.text, protocol.refitted
             if protocol.measures is not None:

@@ -8,9 +8,23 @@ from typing import Any
 from cofactor_trainer.architectures.recipes import Recipe
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.events.used_rows import UsedRows
+from cofactor_trainer.data.splits import Split
 from cofactor_trainer.scoring.trained_model import select_rows
 from cofactor_trainer.training.epochs import TrainingResult
 from cofactor_trainer.training.train import train
+
+
+def rated_part(dataset: RatingsDataset) -> RatingsDataset:
+    """Return the ratings of weighed events, with the users and items that have some; other data stays as it is."""
+    return dataset if dataset.rated is None else UsedRows.of(dataset.rated).select(dataset.rated)
+
+
+def rated_split(split: Split) -> Split:
+    """Return the ratings of both parts of a split of a table of ratings and events; other splits stay as they are."""
+    if split.train.rated is None or split.validation.rated is None:
+        return split
+    used = UsedRows.of(split.train.rated)
+    return Split(used.select(split.train.rated), used.select(split.validation.rated))
 
 
 def train_on_ratings(

@@ -128,7 +128,7 @@ class GraphRunner:
             raise InvalidField(
                 fields.tensor("user_id"), f"has {len(users)} users; send between 1 and {self._max_users}"
             )
-        version.response_sizes.check_all([(k, False)] * len(users), fields.tensor("user_id"))
+        version.response_sizes.check_all([(k, False, False)] * len(users), fields.tensor("user_id"))
         requests = [RecommendRequest(model=ref, user=User(user_id=str(user)), page_size=k) for user in users]
         responses = []
         for index, result in enumerate(self._pipeline.run_many(registry, requests, with_model=False)):

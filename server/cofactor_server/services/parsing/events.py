@@ -66,7 +66,8 @@ def parse_events(
         times.append(_time(event, field, index))
     item_rows = np.array(rows, dtype=np.int64)
     columns = EventColumns(item_rows, np.array(amounts), np.array(is_negative, dtype=bool), np.array(times))
-    return ParsedEvents(rule.weigh(columns), int(np.count_nonzero(item_rows >= 0)), list(missing_ids))
+    weighed = rule.weigh(columns, by_recency=id_field is ITEM_ID)
+    return ParsedEvents(weighed, int(np.count_nonzero(item_rows >= 0)), list(missing_ids))
 
 
 def _event_type(rule: EventWeights, name: str, field: str, index: int) -> EventType:

@@ -102,6 +102,9 @@ class EventFeedback:
         mean_weight: mean weight of the pairs of a user and an item; 0 as long as the events are not weighed.
         rating_weight: in a table of ratings and events, mean weight times count of the rated rows that are not
             negative: a new user's rating counts as an event of this weight. 0 for other tables.
+        recency_boost: a new user's weights are multiplied by 1 + recency_boost * recency_decay^place and scaled to
+            their old sum. The place of an item is the number of items with newer events. 0 if order does not count.
+        recency_decay: from 0 to 1.
     """
 
     types: tuple[EventType, ...] = field(default=(EventType("", 1.0),))
@@ -111,6 +114,8 @@ class EventFeedback:
     newest_time: float | None = None
     mean_weight: float = 0.0
     rating_weight: float = 0.0
+    recency_boost: float = 0.0
+    recency_decay: float = 0.0
 
     @property
     def fold_in_scale(self) -> float:

@@ -1,0 +1,1 @@
+"""Fit what a version says beside its scores: probabilities, and how much the latest events count."""
