@@ -100,6 +100,27 @@ class ItemAttribute:
 
 
 @dataclass(frozen=True)
+class ProfileQuestion:
+    """A question at sign-up whose answer a model uses for new users.
+
+    Attributes:
+        key: key of the answer in `profile`.
+        type: "choice" or "number".
+        answers: the answers to a choice that the model knows; it ignores others.
+        mean: mean of the numbers in the training data; None for a choice.
+        lowest: lowest usual number; None for a choice, and if the version does not say.
+        highest: highest usual number; None for a choice, and if the version does not say.
+    """
+
+    key: str
+    type: str
+    answers: tuple[str, ...] = ()
+    mean: float | None = None
+    lowest: float | None = None
+    highest: float | None = None
+
+
+@dataclass(frozen=True)
 class MapPoint:
     """An item on the map. Items near each other are liked by the same people.
 
@@ -228,6 +249,7 @@ class Model:
         attributes: the attributes of its items, those that every model has first; empty from servers of 0.1.
         supports_new_items: True if `embed_new_item` works.
         overlay_sequence: number of the overlay that adds items to the version or removes some; 0 for none.
+        profile_questions: the questions behind `profile_keys`; empty from servers of 0.1.
     """
 
     name: str
@@ -256,6 +278,7 @@ class Model:
     attributes: tuple[ItemAttribute, ...] = ()
     supports_new_items: bool = False
     overlay_sequence: int = 0
+    profile_questions: tuple[ProfileQuestion, ...] = ()
 
 
 @dataclass(frozen=True)
