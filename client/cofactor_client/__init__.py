@@ -19,6 +19,7 @@ from cofactor_client._catalog_types import (
     ModelDescription,
     ModelEvents,
     ModelPage,
+    ProfileQuestion,
     ServedModel,
     ServingLimits,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "NewUser",
     "Pin",
     "Predictions",
+    "ProfileQuestion",
     "RankingReason",
     "RankingScore",
     "RatingHistory",

@@ -100,6 +100,27 @@ class ItemAttribute:
 
 
 @dataclass(frozen=True)
+class ProfileQuestion:
+    """A question at sign-up whose answer a model uses for new users.
+
+    Attributes:
+        key: key of the answer in `profile`.
+        type: "choice" or "number".
+        answers: the answers to a choice that the model knows; it ignores others.
+        mean: mean of the numbers in the training data; None for a choice.
+        lowest: lowest usual number; None for a choice, and if the version does not say.
+        highest: highest usual number; None for a choice, and if the version does not say.
+    """
+
+    key: str
+    type: str
+    answers: tuple[str, ...] = ()
+    mean: float | None = None
+    lowest: float | None = None
+    highest: float | None = None
+
+
+@dataclass(frozen=True)
 class MapPoint:
     """An item on the map. Items near each other are liked by the same people.
 
@@ -235,6 +256,7 @@ class Model:
         overlay_sequence: number of the overlay that adds items to the version or removes some; 0 for none.
         supports_probabilities: True if `recommend` can return probabilities of interaction.
         probability_meaning: what these probabilities are of; empty if there are none.
+        profile_questions: the questions behind `profile_keys`; empty from servers of 0.1.
     """
 
     name: str
@@ -265,6 +287,7 @@ class Model:
     overlay_sequence: int = 0
     supports_probabilities: bool = False
     probability_meaning: str = ""
+    profile_questions: tuple[ProfileQuestion, ...] = ()
 
 
 @dataclass(frozen=True)

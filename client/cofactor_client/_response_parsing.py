@@ -20,6 +20,7 @@ from cofactor_client._catalog_types import (
     ModelDescription,
     ModelEvents,
     ModelPage,
+    ProfileQuestion,
     ServedModel,
     ServingLimits,
 )
@@ -185,7 +186,17 @@ def _model(model: model_pb2.Model) -> Model:
         overlay_sequence=model.overlay_sequence,
         supports_probabilities=model.supports_probabilities,
         probability_meaning=model.probability_meaning,
+        profile_questions=tuple(map(_profile_question, model.profile_questions)),
     )
+
+
+def _profile_question(question: model_pb2.ProfileQuestion) -> ProfileQuestion:
+    if question.WhichOneof("kind") == "choice":
+        return ProfileQuestion(question.key, "choice", answers=tuple(question.choice.answers))
+    number = question.number
+    lowest = number.lowest if number.HasField("lowest") else None
+    highest = number.highest if number.HasField("highest") else None
+    return ProfileQuestion(question.key, "number", mean=number.mean, lowest=lowest, highest=highest)
 
 
 def _item_attribute(attribute: model_pb2.ItemAttribute) -> ItemAttribute:

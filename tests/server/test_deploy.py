@@ -51,6 +51,7 @@ def known_metrics() -> dict[str, set[str]]:
     metrics.record("Recommend", "OK", 0.0, 0.0, 0.0)
     metrics.record_batch(1)
     metrics.record_shadow("x", "x", 0.0, 1.0)
+    metrics.record_canary(("x", "x", "canary"), "OK", 0.0)
     for name in COUNTERS:
         metrics.count(name, "x")
     gauges = {name: [(dict.fromkeys(labels, "x"), 1.0)] for name, (labels, _) in GAUGES.items()}

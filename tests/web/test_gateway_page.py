@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from contextlib import contextmanager
 from html.parser import HTMLParser
 
 import pytest
 
 from cofactor_web.rpcs import api_rpcs
 from cofactor_web.server_metrics import quantile
+from tests.server.conftest import copy_version
 from tests.support.server_process import free_port
 from tests.support.web import run_gateway
 
@@ -90,12 +93,18 @@ def test_the_routes_of_operators_are_absent_by_default(gateway):
 @pytest.fixture(scope="module")
 def operated(dot_version, tmp_path_factory):
     """A gateway to a server with the admin API and metrics."""
+    models = tmp_path_factory.mktemp("operated")
+    shutil.copytree(dot_version, models / "dot" / "1")
+    with operate(models) as gateway:
+        yield gateway
+
+
+@contextmanager
+def operate(models):
     from cofactor_server.config import ServerConfig
     from cofactor_server.observability.prometheus import MetricsEndpoint
     from cofactor_server.server import create_server
 
-    models = tmp_path_factory.mktemp("operated")
-    shutil.copytree(dot_version, models / "dot" / "1")
     config = ServerConfig(models=models, port=0, provider="cpu", threads=4, admin_port=free_port())
     with create_server(config) as server:
         endpoint = MetricsEndpoint(lambda: [server.reporter.report()], "127.0.0.1", 0)
@@ -146,6 +155,39 @@ def test_the_digest_of_the_metrics_counts_calls_and_estimates_their_time(operate
     assert [(v["model"], v["version"], v["isCurrent"]) for v in digest["versions"]] == [("dot", "1", True)]
     assert digest["memoryBytes"] > 0
     assert digest["shadow"] == []
+
+
+@pytest.fixture(scope="module")
+def divided(dot_version, tmp_path_factory):
+    """A gateway to a server whose version 2 is the canary of 40 % of the users."""
+    models = tmp_path_factory.mktemp("divided")
+    for version in ("1", "2"):
+        copy_version(dot_version, models, version=version)
+    policy = {"labels": {"stable": "1", "canary": "2"}, "canary_percent": {"canary": 40}}
+    (models / "dot" / "serving.json").write_text(json.dumps(policy))
+    with operate(models) as gateway:
+        yield gateway
+
+
+def test_the_digest_counts_a_canary_beside_the_current_version(divided):
+    assert divided.get("/api/operator/metrics").json["canaries"] == []
+    served = []
+    for number in range(30):
+        answer = divided.post("/v1/recommend", {"user": {"userId": f"u{number:03d}"}})
+        served.append(answer.json["model"]["version"])
+    divided.post("/v1/recommend", {"user": {"userId": "nobody"}})  # some version refuses this user
+    divided.post("/v1/recommend", {"user": {"history": {}}})
+    found = {share["role"]: share for share in divided.get("/api/operator/metrics").json["canaries"]}
+    assert {role: (share["model"], share["version"]) for role, share in found.items()} == {
+        "current": ("dot", "1"),
+        "canary": ("dot", "2"),
+    }
+    assert 0 < served.count("2") < 30
+    assert [found[role]["codes"]["OK"] for role in ("current", "canary")] == [served.count("1"), served.count("2")]
+    assert sum(share["codes"].get("NOT_FOUND", 0) for share in found.values()) == 1
+    for share in found.values():
+        times = share["latencySeconds"]
+        assert 0 < times["p50"] <= times["p95"] <= times["p99"] < 10
 
 
 def test_metrics_that_cannot_be_read_are_a_problem(server_address):

@@ -19,6 +19,7 @@ from cofactor_client._catalog_types import (
     Model,
     ModelDescription,
     ModelEvents,
+    ProfileQuestion,
     ServedModel,
 )
 from cofactor_client._cli.load_generator import LoadResult
@@ -180,7 +181,9 @@ def description_table(description: ModelDescription) -> Table:
         "new users": "yes" if model.supports_new_users else "no",
         "new items": "yes" if model.supports_new_items else "no",
         "ranking part": "yes" if model.has_ranking_part else "no",
-        "profile": ", ".join(model.profile_keys),
+        "profile": ", ".join(
+            map(_question, model.profile_questions) if model.profile_questions else model.profile_keys
+        ),
         "attributes": ", ".join(map(_attribute, model.attributes)),
         "metrics": ", ".join(f"{name} {value:.4f}" for name, value in sorted(model.metrics.items())),
         "measured": model.metrics_protocol.removeprefix("measured "),
@@ -195,6 +198,16 @@ def description_table(description: ModelDescription) -> Table:
         if value:
             table.add_row(Text(name, style="bold"), _text(value))
     return table
+
+
+def _question(question: ProfileQuestion) -> str:
+    """Describe a sign-up answer by its key, and its range or some of its values."""
+    details = ", ".join(map(repr, question.answers[:_SHOWN_EXAMPLES]))
+    if len(question.answers) > _SHOWN_EXAMPLES:
+        details += f" and {len(question.answers) - _SHOWN_EXAMPLES} more"
+    if question.lowest is not None and question.highest is not None:
+        details = f"{question.lowest:g} to {question.highest:g}"
+    return f"{question.key} ({details})" if details else question.key
 
 
 def _attribute(attribute: ItemAttribute) -> str:

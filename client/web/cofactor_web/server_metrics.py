@@ -46,6 +46,7 @@ def digest(families: dict[str, Metric]) -> dict[str, Any]:
         "cache": _by_label(samples.get("cofactor_cache_requests", ()), "outcome"),
         "methods": _methods(samples),
         "versions": _versions(samples),
+        "canaries": _canaries(samples),
         "shadow": _shadow(samples),
     }
 
@@ -76,6 +77,23 @@ def _versions(samples: dict[str, list[Sample]]) -> list[dict[str, Any]]:
             "loadedAt": loaded.get((model, version)),
         }
         for model, version in sorted(loaded.keys() | refused)
+    ]
+
+
+def _canaries(samples: dict[str, list[Sample]]) -> list[dict[str, Any]]:
+    """Return the requests that canaries got, and those that stayed with the current version."""
+    codes: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
+    labels = ("model", "version", "role")
+    for sample in _totals(samples.get("cofactor_canary_requests", ())):
+        codes[tuple(sample.labels[label] for label in labels)][sample.labels["code"]] = sample.value
+    latencies = _histograms(samples.get("cofactor_canary_seconds", ()), labels)
+    return [
+        {
+            **dict(zip(labels, share, strict=True)),
+            "codes": found,
+            "latencySeconds": _quantiles(latencies.get(share, {})),
+        }
+        for share, found in sorted(codes.items())
     ]
 
 

@@ -246,12 +246,16 @@ class CategoricalFeature(_message.Message):
     def __init__(self, categories: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class NumericFeature(_message.Message):
-    __slots__ = ("mean", "scale")
+    __slots__ = ("mean", "scale", "lowest", "highest")
     MEAN_FIELD_NUMBER: _ClassVar[int]
     SCALE_FIELD_NUMBER: _ClassVar[int]
+    LOWEST_FIELD_NUMBER: _ClassVar[int]
+    HIGHEST_FIELD_NUMBER: _ClassVar[int]
     mean: float
     scale: float
-    def __init__(self, mean: _Optional[float] = ..., scale: _Optional[float] = ...) -> None: ...
+    lowest: float
+    highest: float
+    def __init__(self, mean: _Optional[float] = ..., scale: _Optional[float] = ..., lowest: _Optional[float] = ..., highest: _Optional[float] = ...) -> None: ...
 
 class Graph(_message.Message):
     __slots__ = ("name", "path", "prepacked", "tables")

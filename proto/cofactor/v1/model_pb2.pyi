@@ -31,7 +31,7 @@ class ServedModel(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., execution_provider: _Optional[str] = ..., overlay_sequence: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "labels", "state", "state_message", "architecture", "objective", "user_count", "item_count", "factor_count", "rating_min", "rating_max", "execution_providers", "embedding_space", "profile_keys", "metrics", "train_time", "load_time", "supports_new_users", "dataset", "metrics_protocol", "has_ranking_part", "events", "placements", "device_memory_bytes", "device_table_bytes", "attributes", "supports_new_items", "overlay_sequence", "supports_probabilities", "probability_meaning")
+    __slots__ = ("name", "version", "labels", "state", "state_message", "architecture", "objective", "user_count", "item_count", "factor_count", "rating_min", "rating_max", "execution_providers", "embedding_space", "profile_keys", "metrics", "train_time", "load_time", "supports_new_users", "dataset", "metrics_protocol", "has_ranking_part", "events", "placements", "device_memory_bytes", "device_table_bytes", "attributes", "supports_new_items", "overlay_sequence", "supports_probabilities", "probability_meaning", "profile_questions")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Model.State]
@@ -112,6 +112,7 @@ class Model(_message.Message):
     OVERLAY_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     SUPPORTS_PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_MEANING_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_QUESTIONS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     labels: _containers.RepeatedScalarFieldContainer[str]
@@ -143,7 +144,32 @@ class Model(_message.Message):
     overlay_sequence: int
     supports_probabilities: bool
     probability_meaning: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[Model.State, str]] = ..., state_message: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., execution_providers: _Optional[_Iterable[str]] = ..., embedding_space: _Optional[str] = ..., profile_keys: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., load_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., supports_new_users: bool = ..., dataset: _Optional[str] = ..., metrics_protocol: _Optional[str] = ..., has_ranking_part: bool = ..., events: _Optional[_Union[Model.Events, _Mapping]] = ..., placements: _Optional[_Iterable[_Union[GraphPlacement, _Mapping]]] = ..., device_memory_bytes: _Optional[int] = ..., device_table_bytes: _Optional[int] = ..., attributes: _Optional[_Iterable[_Union[ItemAttribute, _Mapping]]] = ..., supports_new_items: bool = ..., overlay_sequence: _Optional[int] = ..., supports_probabilities: bool = ..., probability_meaning: _Optional[str] = ...) -> None: ...
+    profile_questions: _containers.RepeatedCompositeFieldContainer[ProfileQuestion]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[Model.State, str]] = ..., state_message: _Optional[str] = ..., architecture: _Optional[str] = ..., objective: _Optional[str] = ..., user_count: _Optional[int] = ..., item_count: _Optional[int] = ..., factor_count: _Optional[int] = ..., rating_min: _Optional[float] = ..., rating_max: _Optional[float] = ..., execution_providers: _Optional[_Iterable[str]] = ..., embedding_space: _Optional[str] = ..., profile_keys: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., train_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., load_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., supports_new_users: bool = ..., dataset: _Optional[str] = ..., metrics_protocol: _Optional[str] = ..., has_ranking_part: bool = ..., events: _Optional[_Union[Model.Events, _Mapping]] = ..., placements: _Optional[_Iterable[_Union[GraphPlacement, _Mapping]]] = ..., device_memory_bytes: _Optional[int] = ..., device_table_bytes: _Optional[int] = ..., attributes: _Optional[_Iterable[_Union[ItemAttribute, _Mapping]]] = ..., supports_new_items: bool = ..., overlay_sequence: _Optional[int] = ..., supports_probabilities: bool = ..., probability_meaning: _Optional[str] = ..., profile_questions: _Optional[_Iterable[_Union[ProfileQuestion, _Mapping]]] = ...) -> None: ...
+
+class ProfileQuestion(_message.Message):
+    __slots__ = ("key", "choice", "number")
+    class Choice(_message.Message):
+        __slots__ = ("answers",)
+        ANSWERS_FIELD_NUMBER: _ClassVar[int]
+        answers: _containers.RepeatedScalarFieldContainer[str]
+        def __init__(self, answers: _Optional[_Iterable[str]] = ...) -> None: ...
+    class Number(_message.Message):
+        __slots__ = ("mean", "lowest", "highest")
+        MEAN_FIELD_NUMBER: _ClassVar[int]
+        LOWEST_FIELD_NUMBER: _ClassVar[int]
+        HIGHEST_FIELD_NUMBER: _ClassVar[int]
+        mean: float
+        lowest: float
+        highest: float
+        def __init__(self, mean: _Optional[float] = ..., lowest: _Optional[float] = ..., highest: _Optional[float] = ...) -> None: ...
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    CHOICE_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    choice: ProfileQuestion.Choice
+    number: ProfileQuestion.Number
+    def __init__(self, key: _Optional[str] = ..., choice: _Optional[_Union[ProfileQuestion.Choice, _Mapping]] = ..., number: _Optional[_Union[ProfileQuestion.Number, _Mapping]] = ...) -> None: ...
 
 class ItemAttribute(_message.Message):
     __slots__ = ("name", "type", "built_in", "item_count", "distinct_count", "lowest", "highest", "examples")

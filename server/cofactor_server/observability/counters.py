@@ -35,12 +35,14 @@ class MetricTotals:
         counters: name of the counter -> value of its label -> count.
         shadows: (model, version) -> a count for each of SHADOW_OUTCOMES, then the cells of a histogram of SECONDS, then
             those of one of OVERLAPS.
+        canaries: (model, version, role, gRPC code) -> the cells of a histogram of SECONDS.
     """
 
     requests: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     batches: list[float] = field(default_factory=lambda: [0.0] * _SIZES_CELLS)
     counters: dict[str, dict[str, float]] = field(default_factory=dict)
     shadows: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    canaries: dict[tuple[str, str, str, str], list[float]] = field(default_factory=dict)
 
     def add(self, other: MetricTotals) -> None:
         """Add the totals of another thread or process."""
@@ -48,6 +50,8 @@ class MetricTotals:
             self.requests[key] = _sum(self.requests.get(key), cells)
         for key, cells in other.shadows.items():
             self.shadows[key] = _sum(self.shadows.get(key), cells)
+        for share, cells in other.canaries.items():
+            self.canaries[share] = _sum(self.canaries.get(share), cells)
         self.batches = _sum(self.batches, other.batches)
         for name, counts in other.counters.items():
             own = self.counters.setdefault(name, {})
@@ -58,14 +62,22 @@ class MetricTotals:
         """Return the totals as values that JSON can express."""
         requests = [[*key, cells] for key, cells in self.requests.items()]
         shadows = [[*key, cells] for key, cells in self.shadows.items()]
-        return {"requests": requests, "batches": self.batches, "counters": self.counters, "shadows": shadows}
+        canaries = [[*key, cells] for key, cells in self.canaries.items()]
+        return {
+            "requests": requests,
+            "batches": self.batches,
+            "counters": self.counters,
+            "shadows": shadows,
+            "canaries": canaries,
+        }
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> MetricTotals:
         """Return the totals that to_json returned as `content`."""
         requests = {(method, code): cells for method, code, cells in content["requests"]}
         shadows = {(model, version): cells for model, version, cells in content["shadows"]}
-        return cls(requests, content["batches"], content["counters"], shadows)
+        canaries = {(model, version, role, code): cells for model, version, role, code, cells in content["canaries"]}
+        return cls(requests, content["batches"], content["counters"], shadows, canaries)
 
 
 def _sum(left: list[float] | None, right: list[float]) -> list[float]:
@@ -112,6 +124,15 @@ class Metrics:
         counts = self._thread.totals.counters.setdefault(name, {})
         counts[label] = counts.get(label, 0.0) + amount
 
+    def record_canary(self, share: tuple[str, str, str], code: str, seconds: float) -> None:
+        """Count a request whose version a canary share decided.
+
+        share: model, version, and role of the version: "canary" or "current". seconds: how long the answer took.
+        """
+        cells = self._thread.totals.canaries.setdefault((*share, code), [0.0] * SECONDS_CELLS)
+        cells[bisect_left(SECONDS, seconds)] += 1
+        cells[-1] += seconds
+
     def count_shadow(self, model: str, version: str, outcome: str) -> None:
         """Count a request for a shadow version by its outcome, one of SHADOW_OUTCOMES."""
         self._shadow_cells(model, version)[SHADOW_OUTCOMES.index(outcome)] += 1
@@ -138,5 +159,6 @@ class Metrics:
         for thread in list(self._all):
             # The thread may add a key at any moment, so copy every dictionary before iterating over it.
             counters = {name: dict(counts) for name, counts in dict(thread.counters).items()}
-            total.add(MetricTotals(dict(thread.requests), list(thread.batches), counters, dict(thread.shadows)))
+            requests, batches = dict(thread.requests), list(thread.batches)
+            total.add(MetricTotals(requests, batches, counters, dict(thread.shadows), dict(thread.canaries)))
         return total

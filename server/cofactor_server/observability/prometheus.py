@@ -22,6 +22,8 @@ from cofactor_server.observability.process_reports import Gauges, MetricsReport
 REQUESTS = "cofactor_requests"
 REQUEST_SECONDS = "cofactor_request_seconds"
 BATCH_SIZE = "cofactor_batch_size"
+CANARY_REQUESTS = "cofactor_canary_requests"
+CANARY_SECONDS = "cofactor_canary_seconds"
 SHADOW_REQUESTS = "cofactor_shadow_requests"
 SHADOW_SECONDS = "cofactor_shadow_seconds"
 SHADOW_OVERLAP = "cofactor_shadow_overlap"
@@ -111,6 +113,7 @@ class PrometheusCollector(Collector):
             totals.add(report.totals)
         yield from _requests(totals)
         yield _batches(totals)
+        yield from _canaries(totals)
         yield from _shadows(totals)
         yield from _counters(totals)
         yield from _gauges([report.gauges for report in reports])
@@ -140,6 +143,28 @@ def _batches(totals: MetricTotals) -> Metric:
     sizes = HistogramMetricFamily(BATCH_SIZE, "Calls batched in one run of the engine.")
     sizes.add_metric([], _buckets(SIZES, totals.batches), sum_value=totals.batches[-1])
     return sizes
+
+
+def _canaries(totals: MetricTotals) -> Iterator[Metric]:
+    labels = ["model", "version", "role"]
+    count = CounterMetricFamily(
+        CANARY_REQUESTS,
+        "Requests whose version a canary share decided, by gRPC code: those of a canary (canary), and those that "
+        "stayed with the current version (current).",
+        labels=[*labels, "code"],
+    )
+    seconds = HistogramMetricFamily(
+        CANARY_SECONDS, "Time that these requests took, without the wait for a thread.", labels=labels
+    )
+    by_share: dict[tuple[str, str, str], list[float]] = {}
+    for (*share, code), cells in sorted(totals.canaries.items()):
+        count.add_metric([*share, code], sum(cells[:-1]))
+        key = (share[0], share[1], share[2])
+        previous = by_share.get(key)
+        by_share[key] = list(cells) if previous is None else [a + b for a, b in zip(previous, cells, strict=True)]
+    for key, cells in by_share.items():
+        seconds.add_metric(key, _buckets(SECONDS, cells), sum_value=cells[-1])
+    yield from (count, seconds)
 
 
 def _shadows(totals: MetricTotals) -> Iterator[Metric]:

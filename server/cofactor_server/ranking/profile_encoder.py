@@ -23,11 +23,6 @@ class ProfileEncoder:
         self._features = {feature.key: feature for feature in features}
 
     @property
-    def keys(self) -> list[str]:
-        """Return the profile keys that the model uses."""
-        return list(self._features)
-
-    @property
     def n_columns(self) -> int:
         """Return P, the number of columns; 0 if the model has no profile features."""
         columns, _ = self.encode({}, "profile")

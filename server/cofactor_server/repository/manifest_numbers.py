@@ -41,6 +41,11 @@ def check_numbers(manifest: Manifest) -> None:
             if feature.WhichOneof("kind") == "numeric":
                 _check_size(f"{field} {feature.key}", feature.numeric.mean)
                 _check_size(f"{field} {feature.key}", feature.numeric.scale)
+                _check_size(f"{field} {feature.key}", feature.numeric.lowest)
+                _check_size(f"{field} {feature.key}", feature.numeric.highest)
+                has_range = feature.numeric.HasField("lowest") and feature.numeric.HasField("highest")
+                if has_range and feature.numeric.lowest > feature.numeric.highest:
+                    raise ValueError(f"manifest.json has {field} {feature.key} with a lowest above its highest")
     if manifest.rating_count < 0:
         raise ValueError("manifest.json has a negative rating_count")
     _check_time("train_time", manifest.train_time.seconds)

@@ -103,6 +103,11 @@ class Routing:
     labels: dict[str, str]
     shadows: UserShares = ()
 
+    @property
+    def has_canaries(self) -> bool:
+        """Return True if some users get another version than the current one."""
+        return any(start < end and version != self.current for start, end, version in self.canaries)
+
     def version_for(self, user_id: str) -> str:
         """Return the version that serves this user; it stays the same as long as the policy does."""
         if self.canaries and user_id:

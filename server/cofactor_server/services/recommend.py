@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from cofactor.v1.recommender_pb2 import RecommendRequest, User
 from cofactor_server.errors import InvalidField, ProbabilitiesUnsupported, RatingsUnsupported, RequestError
@@ -11,6 +12,7 @@ from cofactor_server.observability.counters import Metrics
 from cofactor_server.ranking.orders import Order
 from cofactor_server.ranking.probabilities import Probabilities
 from cofactor_server.ranking.ranker import Exploration, Ranking, RankingQuery, UserVector, always_active
+from cofactor_server.services.canary_traffic import CanaryTraffic
 from cofactor_server.services.pagination import RequestedPage, find_page
 from cofactor_server.services.parsing.checks import check_number
 from cofactor_server.services.parsing.filters import UNFILTERED, ParsedFilter
@@ -60,11 +62,17 @@ class RecommendPipeline:
         self._parse_user = parser.users.parse
         self._metrics = metrics
         self._shadow = shadow
+        self._canaries = CanaryTraffic(metrics)
         self._complete = (completer or ListCompleter()).complete
         self._ruled = RuledRecommend(parser.rules, self._parse, metrics, self._complete)
 
     def run(self, registry: ModelRegistry, request: RecommendRequest, is_active: Callable[[], bool]) -> bytes:
         """Return an encoded RecommendResponse; work may be dropped once `is_active` returns False."""
+        if registry.has_canaries:
+            return self._canaries.run(registry, request, partial(self._run, registry, request, is_active))
+        return self._run(registry, request, is_active)
+
+    def _run(self, registry: ModelRegistry, request: RecommendRequest, is_active: Callable[[], bool]) -> bytes:
         has_rules = request.WhichOneof("rule_choice") is not None
         if has_rules:
             page, response = self._ruled.run(registry, request, is_active)
@@ -90,6 +98,14 @@ class RecommendPipeline:
         Without `with_model`, responses do not name their version, because the caller names one version for all of them.
         Canaries are then left out.
         """
+        if with_model and registry.has_canaries:
+            run = partial(self._run_many, registry, requests, with_model=True)
+            return self._canaries.run_many(registry, requests, run)
+        return self._run_many(registry, requests, with_model=with_model)
+
+    def _run_many(
+        self, registry: ModelRegistry, requests: Sequence[RecommendRequest], *, with_model: bool
+    ) -> list[bytes | RequestError]:
         responses: list[bytes | RequestError | None] = [None] * len(requests)
         by_version: dict[LoadedVersion, list[tuple[int, ParsedRequest]]] = {}
         ruled: list[int] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import grpc
 
@@ -10,6 +11,7 @@ from cofactor.v1 import recommender_pb2, recommender_pb2_grpc
 from cofactor_server.config import ServerConfig
 from cofactor_server.observability.counters import Metrics
 from cofactor_server.services.batch_and_stream import batch_recommend, stream_recommend
+from cofactor_server.services.canary_traffic import CanaryTraffic
 from cofactor_server.services.pagination import find_page
 from cofactor_server.services.parsing.filters import UNFILTERED
 from cofactor_server.services.parsing.requests import DEFAULT_CONTRIBUTIONS, RequestParser
@@ -46,6 +48,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
         self._registry = registry
         self._parser = RequestParser(config)
         self._pipeline = RecommendPipeline(self._parser, metrics, shadow, completer)
+        self._canaries = CanaryTraffic(metrics)
         self.coalesced_methods = {
             "/cofactor.v1.RecommenderService/Recommend": CoalescedRecommend(registry, self._pipeline)
         }
@@ -56,7 +59,10 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):  # t
         self, request: recommender_pb2.PredictRequest, _context: grpc.ServicerContext
     ) -> recommender_pb2.PredictResponse:
         """See recommender.proto."""
-        return predict(self._registry(), self._parser, request)
+        registry = self._registry()
+        if registry.has_canaries:
+            return self._canaries.run(registry, request, partial(predict, registry, self._parser, request))
+        return predict(registry, self._parser, request)
 
     def Recommend(  # noqa: N802
         self, request: recommender_pb2.RecommendRequest, context: grpc.ServicerContext

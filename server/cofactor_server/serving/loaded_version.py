@@ -41,6 +41,7 @@ from cofactor_server.repository.overlays.tables import AddedTables
 from cofactor_server.repository.version_directory import VersionDirectory
 from cofactor_server.serving.attribute_messages import attribute_message
 from cofactor_server.serving.item_map import read_item_map
+from cofactor_server.serving.profile_questions import profile_question
 from cofactor_server.serving.response_cache import ResponseCache
 from cofactor_server.serving.response_encoder import ResponseEncoder
 from cofactor_server.serving.response_sizes import ResponseSizes
@@ -167,7 +168,7 @@ class LoadedVersion:
             directory.strings("item_ids"), self.catalogue, config.max_page_size, config.max_response_mib * 2**20
         )
         self.response_cache = ResponseCache(config.cache_mib * 2**20)
-        self.description = _describe(manifest, self.engine, self.profile_encoder.keys)
+        self.description = _describe(manifest, self.engine)
         self.description.attributes.extend(map(attribute_message, self.catalogue.attributes.summaries()))
         _release_free_memory()
         _LOGGER.info("%s ready on %s, %d golden tests passed", self.key, self.engine.providers[0], n_golden_tests)
@@ -190,7 +191,7 @@ def _refuse_invalid_tables(directory: VersionDirectory) -> Iterator[None]:
         raise ModelRefused(f"model {directory.label} refused: {error}") from None
 
 
-def _describe(manifest: Manifest, engine: Engine, profile_keys: list[str]) -> model_pb2.Model:
+def _describe(manifest: Manifest, engine: Engine) -> model_pb2.Model:
     model = model_pb2.Model(
         name=manifest.name,
         version=manifest.version,
@@ -204,7 +205,8 @@ def _describe(manifest: Manifest, engine: Engine, profile_keys: list[str]) -> mo
         rating_max=manifest.rating_max,
         execution_providers=engine.providers,
         embedding_space=manifest.embedding_space,
-        profile_keys=profile_keys,
+        profile_keys=[feature.key for feature in manifest.profile_features],
+        profile_questions=map(profile_question, manifest.profile_features),
         metrics=manifest.metrics,
         train_time=manifest.train_time,
         supports_new_users=engine.embeds_users,

@@ -43,6 +43,7 @@ class ModelRegistry:
         versions: loaded versions by model name, newest first.
         default_name: model that serves requests which name none.
         has_shadows: True if a serving policy runs requests on a second version.
+        has_canaries: True if a serving policy gives some users another version than the current one.
         coalesces_calls: True if all versions are served best by coalescing the calls that arrive together.
     """
 
@@ -58,6 +59,8 @@ class ModelRegistry:
         self._routings = {name: state.routing for name, state in states.items() if state.routing is not None}
         self._rule_sets = {name: state.rule_sets for name, state in states.items()}
         self.has_shadows = any(routing.shadows for routing in self._routings.values())
+        self._divided = {name: routing for name, routing in self._routings.items() if routing.has_canaries}
+        self.has_canaries = bool(self._divided)
         self.versions = {
             name: [overlaid.get(loaded.value.key, loaded.value) for loaded in state.loaded.values()]
             for name, state in states.items()
@@ -117,6 +120,18 @@ class ModelRegistry:
     def resolve_default(self, user_id: str = "") -> LoadedVersion:
         """Return the version that serves a request which names no model; see `resolve`."""
         return self._routed(self.default_name, user_id)
+
+    def canary_share(self, ref: ModelRef, user_id: str) -> tuple[str, str, str] | None:
+        """Return model, version and role ("canary" or "current") if a canary share decides who serves a request.
+
+        Returns None for requests that name a version, a label or no user, and for models without canaries.
+        """
+        name = ref.name or self.default_name
+        routing = self._divided.get(name)
+        if routing is None or not user_id or ref.WhichOneof("choice"):
+            return None
+        version = routing.version_for(user_id)
+        return name, version, "current" if version == routing.current else "canary"
 
     def _routed(self, name: str, user_id: str) -> LoadedVersion:
         current = self._current.get(name)

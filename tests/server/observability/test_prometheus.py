@@ -58,6 +58,27 @@ def test_calls_are_counted_by_method_and_code_and_timed_by_stage(serve) -> None:
     assert found["cofactor_memory_bytes",] > 1_000_000
 
 
+def test_canaries_are_counted_by_code_and_timed_over_all_codes(serve) -> None:
+    metrics = Metrics()
+    for role, version, code, seconds in (
+        ("current", "1", "OK", 0.002),
+        ("canary", "2", "OK", 0.002),
+        ("canary", "2", "INTERNAL", 0.3),
+        ("current", "2", "OK", 0.004),  # after its promotion
+    ):
+        metrics.record_canary(("m", version, role), code, seconds)
+    reporter = MetricsReporter(metrics, dict)
+    found = scrape(serve(lambda: [reporter.report()]))
+    canary = ("model=m", "role=canary", "version=2")
+    assert found["cofactor_canary_requests_total", "code=INTERNAL", *canary] == 1
+    assert found["cofactor_canary_requests_total", "code=OK", *canary] == 1
+    assert found["cofactor_canary_requests_total", "code=OK", "model=m", "role=current", "version=2"] == 1
+    assert found["cofactor_canary_seconds_count", *canary] == 2
+    assert found["cofactor_canary_seconds_sum", *canary] == pytest.approx(0.302)
+    assert found["cofactor_canary_seconds_bucket", "le=0.0025", *canary] == 1
+    assert found["cofactor_canary_seconds_sum", "model=m", "role=current", "version=1"] == pytest.approx(0.002)
+
+
 def test_no_count_of_an_ended_thread_is_lost() -> None:
     metrics = Metrics()
 
@@ -89,6 +110,7 @@ def test_totals_can_be_read_while_other_threads_count() -> None:
             metrics.count("counter", f"label {number}")
             metrics.record(f"method {number}", "OK", 0.0, 0.0, 0.001)
             metrics.count_shadow("m", str(number), "dropped")
+            metrics.record_canary(("m", str(number), "canary"), "OK", 0.001)
             counting.set()
 
     thread = threading.Thread(target=work)

@@ -125,6 +125,10 @@ def add_events(manifest, *types, fold_in_scale=1, **fields):
         (lambda m: setattr(m.rating_range, "high", m.rating_range.low), "low is not below its high"),
         (lambda m: setattr(m.rating_range, "high", np.nan), "the number nan in rating_range"),
         (lambda m: m.profile_features.add(key="age").numeric.__init__(mean=np.nan), "nan in profile_features age"),
+        (
+            lambda m: m.profile_features.add(key="age").numeric.__init__(lowest=2, highest=1),
+            "profile_features age with a lowest above its highest",
+        ),
         (lambda m: setattr(m, "rating_count", -1), "a negative rating_count"),
         (lambda m: m.events.types.add(weight=1), "no events.fold_in_scale above 0"),
         (lambda m: add_events(m, EventType(weight=0)), "the weight 0 in events.types"),

@@ -207,6 +207,7 @@ def test_every_rpc_answers(every_model, name, kind):
 def test_the_versions_have_the_profiles_that_their_names_say(every_model, name):
     description = every_model.catalog.GetModel(catalog_pb2.GetModelRequest(model=ModelRef(name=name))).model
     assert list(description.profile_keys) == (["age", "mood"] if name.endswith("-profiles") else [])
+    assert [question.key for question in description.profile_questions] == list(description.profile_keys)
     assert description.objective == ("ranking" if name.startswith("ranking") else "rating")
     base = name.removesuffix("-profiles")
     assert description.architecture == (TWO_PARTS[base] if base in TWO_PARTS else ARCHITECTURES[base][0])

@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from cofactor_trainer.data.profile_regression import encode_profiles, fit_profile_model
+from cofactor_trainer.data.profile_regression import describe_feature, encode_profiles, fit_profile_model
 from cofactor_trainer.graphs.fold_in import EmbedRatingUser, conjugate_gradients
 from cofactor_trainer.graphs.prior_estimation import estimate_rating_prior
 from cofactor_trainer.graphs.scorer import Scorer
@@ -192,6 +193,22 @@ def test_rare_answers_and_missing_ones_have_no_column():
     given = profiles["mood"][1:-1]
     expected = np.column_stack([given == "generous", given == "strict"])
     assert np.array_equal(columns[1:-1, 2:], expected)
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([1000.0, *range(20, 60), -1000.0, np.nan], (23.0, 56.0)),
+        ([7.0] * 9 + [99.0], (7.0, 7.0)),
+        ([float(n) for n in range(9)], None),
+    ],
+    ids=["outliers", "one-outlier", "few-answers"],
+)
+def test_the_range_of_a_number_leaves_out_the_answers_of_few(answers, expected):
+    numeric = describe_feature("age", pd.Series(answers)).numeric
+    assert numeric.HasField("lowest") == numeric.HasField("highest") == (expected is not None)
+    if expected is not None:
+        assert (numeric.lowest, numeric.highest) == expected
 
 
 def test_fewer_users_than_factors_give_an_invertible_prior():

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
 
 import pytest
 
+from cofactor_server.repository.serving_policy import make_routing, parse_policy
 from tests.support.web.browser import open_page, screenshot
+from tests.support.web.invented_catalogue import user_id
 from tests.support.web.page_server import run_page
 
 pytestmark = pytest.mark.web
@@ -54,6 +60,40 @@ def test_traffic_and_two_versions_are_shown(open_at, gateway, screenshots) -> No
         assert [trial.nth(i).locator("td").nth(0).inner_text() for i in (0, 1)] == ["21", "21"]
         assert [trial.nth(i).locator("td").nth(1).inner_text() for i in (0, 1)] == ["0", "0"]
         screenshot(page, screenshots, "operator-desktop-light")
+
+
+def test_a_canary_is_shown_beside_the_current_version(browser, books, tmp_path, screenshots) -> None:
+    models = Path(shutil.copytree(books, tmp_path / "models"))
+    labels = {"stable": "1", "canary": "2"}
+    policy = {"latest": 2, "labels": labels, "canary_percent": {"canary": 30}, "shadow_percent": {"canary": 100}}
+    (models / "books" / "serving.json").write_text(json.dumps(policy))
+    routing = make_routing(parse_policy(json.dumps(policy)), ["1", "2"])
+    lost = [f"nobody-{n}" for n in range(50) if routing.version_for(f"nobody-{n}") == "2"][:3]
+    with (
+        run_page(models, tmp_path / "log") as (_, gateway),
+        open_page(browser, gateway.url, view="operator") as page,
+    ):
+        page.locator(".tile").first.wait_for()
+        assert not page.get_by_role("heading", name="Canaries beside the current version").is_visible()
+        served = [gateway.post("/v1/recommend", {"user": {"userId": user_id(row)}}) for row in range(60)]
+        for absent in lost:
+            assert gateway.post("/v1/recommend", {"user": {"userId": absent}}).status == 404
+        n_canary = sum(answer.json["model"]["version"] == "2" for answer in served)
+        region = page.get_by_role("region", name="Canaries beside the current version")
+        rows = [region.locator("tbody tr").nth(n) for n in (0, 1)]
+        page.wait_for_function(
+            "n => [...document.querySelectorAll('.canaries tbody tr:nth-child(2) td')][0]?.textContent === String(n)",
+            arg=n_canary + len(lost),
+        )
+        assert [row.get_by_role("rowheader").inner_text() for row in rows] == ["books / 1 current", "books / 2 canary"]
+        current, canary = ([cell.inner_text() for cell in row.get_by_role("cell").all()] for row in rows)
+        assert current[:3] == [str(len(served) - n_canary), "0", "0 %"]
+        assert canary[:2] == [str(n_canary + len(lost)), "3"]
+        assert float(canary[2].removesuffix(" %")) == pytest.approx(100 * 3 / (n_canary + 3), rel=0.05)
+        assert all(re.fullmatch(r"[\d.]+ (µs|ms)", text) for text in current[3:6] + canary[3:6])
+        assert current[6] != canary[6] == "100 %", "version 2 is a twin of version 1, and has the only shadow"
+        region.scroll_into_view_if_needed()
+        screenshot(page, screenshots, "operator-canary-desktop-light")
 
 
 def test_without_the_admin_port_nothing_can_be_moved(browser, gateway, books, tmp_path) -> None:

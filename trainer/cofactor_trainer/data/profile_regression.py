@@ -20,7 +20,8 @@ from cofactor.v1 import manifest_pb2
 
 Float64Array = npt.NDArray[np.float64]
 
-# Rarer answers are not learnt from, because their few users would be recognisable.
+# Rarer answers are not learnt from, because their few users would be recognisable. The range of a number leaves out as
+# many answers, less one, at either end.
 MIN_USERS_PER_CATEGORY = 5
 # A column with more distinct answers is an identifier or free text.
 MAX_CATEGORIES = 200
@@ -71,7 +72,7 @@ def fit_profile_model(
     to choose it.
     """
     if features is None:
-        described = (_describe_feature(str(name), profiles[name]) for name in profiles)
+        described = (describe_feature(str(name), profiles[name]) for name in profiles)
         features = tuple(feature for feature in described if feature is not None)
     if not features:
         return None
@@ -86,7 +87,7 @@ def fit_profile_model(
     return ProfileModel(features, np.linalg.solve(gram, sum(part.T @ target for part in parts)))
 
 
-def _describe_feature(name: str, answers: pd.Series) -> manifest_pb2.ProfileFeature | None:
+def describe_feature(name: str, answers: pd.Series) -> manifest_pb2.ProfileFeature | None:
     """Choose the encoding of a column of answers; return None if there is nothing to learn from it."""
     feature = manifest_pb2.ProfileFeature(key=name)
     if pd.api.types.is_numeric_dtype(answers) and not pd.api.types.is_bool_dtype(answers):
@@ -95,6 +96,9 @@ def _describe_feature(name: str, answers: pd.Series) -> manifest_pb2.ProfileFeat
         if len(values) < MIN_USERS_PER_CATEGORY or not values.std() > 0:
             return None
         feature.numeric.mean, feature.numeric.scale = float(values.mean()), float(values.std())
+        if len(values) >= 2 * MIN_USERS_PER_CATEGORY:
+            usual = np.sort(values)[MIN_USERS_PER_CATEGORY - 1 : -MIN_USERS_PER_CATEGORY + 1]
+            feature.numeric.lowest, feature.numeric.highest = float(usual[0]), float(usual[-1])
         return feature
     feature.categorical.categories.extend(frequent_categories(answers))
     return feature if feature.categorical.categories else None

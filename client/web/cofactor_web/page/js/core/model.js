@@ -9,6 +9,8 @@ const STARS_OF_A_LONG_SCALE = 5;
  * @typedef {object} EventType
  * @property {string} name @property {number} weight @property {boolean} negative
  *
+ * @typedef {{key: string, choice?: {answers: string[]}, number?: {mean: number, lowest?: number, highest?: number}}} Question
+ *
  * @typedef {object} ShownModel
  * @property {any} description The message Model.
  * @property {any} ref Request field `model`; undefined for the default model.
@@ -18,7 +20,7 @@ const STARS_OF_A_LONG_SCALE = 5;
  * @property {boolean} takesEvents True if events take the place of ratings.
  * @property {EventType[]} eventTypes
  * @property {number[]} steps The ratings that a user can give, lowest first.
- * @property {string[]} profileKeys
+ * @property {Question[]} questions Sign-up answers that the model uses.
  * @property {number} pageLimit Most results of one request.
  * @property {{n: number, rmse: number}[]} curve Error after n ratings, as measured at training; empty if it was not.
  */
@@ -37,7 +39,7 @@ export async function loadModel(name) {
     takesEvents,
     eventTypes: model.events?.types ?? [],
     steps: takesEvents ? [] : ratingSteps(Number(model.ratingMin), Number(model.ratingMax)),
-    profileKeys: model.profileKeys ?? [],
+    questions: questionsOf(model),
     pageLimit: Number(limits.maxPageSize),
     curve: curveOf(model.metrics ?? {}),
   };
@@ -60,6 +62,9 @@ export function ratingSteps(min, max) {
   }
   return Array.from({ length: STARS_OF_A_LONG_SCALE }, (_, i) => min + ((max - min) * i) / (STARS_OF_A_LONG_SCALE - 1));
 }
+
+/** A server of 0.1 names the keys only. @param {any} model @returns {Question[]} */
+const questionsOf = (model) => model.profileQuestions?.length ? model.profileQuestions : (model.profileKeys ?? []).map((/** @type {string} */ key) => ({ key }));
 
 /** @param {Record<string, number>} metrics */
 function curveOf(metrics) {

@@ -5,6 +5,7 @@ import { fill, h, icon } from "../core/dom.js";
 import { duration, percent, plural, predicted } from "../core/format.js";
 import { empty, failure } from "../core/notice.js";
 import { row } from "../items/row.js";
+import { table } from "./table.js";
 import { runTrial } from "./trial.js";
 
 const SHOWN = 10;
@@ -93,8 +94,6 @@ function comparedRow(result, common) {
 
 /** @param {string[]} names @param {import("./trial.js").Trial} trial */
 function trialTable(names, trial) {
-  return [h("table", {}, h("thead", {}, h("tr", {}, ["Version", "Requests", "Errors", "50 %", "95 %"].map((name, i) => h("th", { scope: "col", class: i ? "number" : "" }, name)))),
-    h("tbody", {}, trial.versions.map((one, i) => h("tr", {}, h("th", { scope: "row" }, names[i]),
-      [one.requests, one.errors, duration(one.p50), duration(one.p95)].map((value) => h("td", { class: "number" }, value)))))),
+  return [table(["Version", "Requests", "Errors", "50 %", "95 %"], trial.versions.map((one, i) => [names[i], one.requests, one.errors, duration(one.p50), duration(one.p95)])),
   h("p", { class: "quiet" }, `Agreement: ${trial.overlap === undefined ? "–" : percent(trial.overlap)} of the first ${SHOWN} items, over ${plural(trial.profiles, "sample profile")} (fans of each genre, and you). Times are those of this browser.`)];
 }

@@ -4,6 +4,8 @@ import { readMetrics } from "../core/api.js";
 import { connection } from "../core/connection.js";
 import { fill, h, svg } from "../core/dom.js";
 import { compact, duration, percent } from "../core/format.js";
+import { canaries } from "./canaries.js";
+import { table } from "./table.js";
 
 const POLL_MS = 2000;
 const KEPT = 60;
@@ -13,9 +15,10 @@ const [WIDTH, HEIGHT] = [240, 44];
 export function traffic(desk) {
   const note = h("p", { class: "quiet", role: "status" });
   const tiles = h("div", { class: "tiles" });
-  const table = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Calls by method" });
+  const methods = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Calls by method" });
+  const split = canaries();
   const shadow = h("div", {});
-  const node = h("section", { class: "panel wide", "aria-labelledby": "traffic-title" }, h("h2", { id: "traffic-title" }, "Traffic"), note, tiles, table, shadow);
+  const node = h("section", { class: "panel wide", "aria-labelledby": "traffic-title" }, h("h2", { id: "traffic-title" }, "Traffic"), note, tiles, methods, split.node, shadow);
   /** @type {any} */
   let before;
   /** @type {number[]} */
@@ -48,8 +51,9 @@ export function traffic(desk) {
       tile("Errors per second", errorRates.length ? (errorRates.at(-1) ?? 0).toFixed(1) : "–", plot(errorRates)),
       tile("Recommend, median", duration(main?.latencySeconds.p50), h("p", { class: "quiet" }, `95 %: ${duration(main?.latencySeconds.p95)} · 99 %: ${duration(main?.latencySeconds.p99)}`)),
       tile("Waiting calls", compact(now.queueDepth ?? 0), h("p", { class: "quiet" }, `${now.workers ?? 1} ${now.workers > 1 ? "workers" : "worker"} · ${megabytes(now.memoryBytes)} · cache hits ${hitShare(now.cache)}`)));
-    fill(table, h("table", {}, h("thead", {}, h("tr", {}, ["Method", "Calls", "Failed", "Per second", "50 %", "95 %", "99 %"].map((name, i) => h("th", { scope: "col", class: i ? "number" : "" }, name)))),
-      h("tbody", {}, now.methods.map((/** @type {any} */ method) => methodRow(method, last?.methods.find((/** @type {any} */ other) => other.method === method.method), seconds)))));
+    fill(methods, table(["Method", "Calls", "Failed", "Per second", "50 %", "95 %", "99 %"],
+      now.methods.map((/** @type {any} */ method) => methodRow(method, last?.methods.find((/** @type {any} */ other) => other.method === method.method), seconds))));
+    split.show(now.canaries, now.shadow);
     fill(shadow, now.shadow.length > 0 && shadowTable(now.shadow));
   }
   const timer = setInterval(poll, POLL_MS);
@@ -98,14 +102,12 @@ function plot(values) {
 function methodRow(method, last, seconds) {
   const rate = last && seconds > 0 ? (calls(method) - calls(last)) / seconds : undefined;
   const { p50, p95, p99 } = method.latencySeconds;
-  return h("tr", {}, h("th", { scope: "row" }, method.method.split("/").pop()),
-    [compact(calls(method)), compact(failures(method)), rate === undefined ? "–" : rate.toFixed(1), duration(p50), duration(p95), duration(p99)].map((text) => h("td", { class: "number" }, text)));
+  return [method.method.split("/").pop(), compact(calls(method)), compact(failures(method)), rate === undefined ? "–" : rate.toFixed(1), duration(p50), duration(p95), duration(p99)];
 }
 
 /** @param {any[]} rows */
 function shadowTable(rows) {
-  return [h("h3", {}, "Shadow versions"), h("table", {},
-    h("thead", {}, h("tr", {}, ["Version", "Requests", "Failed", "Dropped", "95 %", "Same items"].map((name, i) => h("th", { scope: "col", class: i ? "number" : "" }, name)))),
-    h("tbody", {}, rows.map(({ model, version, outcomes, latencySeconds, meanOverlap }) => h("tr", {}, h("th", { scope: "row" }, `${model} / ${version}`),
-      [compact(outcomes.compared ?? 0), compact(outcomes.failed ?? 0), compact(outcomes.dropped ?? 0), duration(latencySeconds.p95), meanOverlap === null ? "–" : percent(meanOverlap)].map((text) => h("td", { class: "number" }, text))))))];
+  return [h("h3", {}, "Shadow versions"), table(["Version", "Requests", "Failed", "Dropped", "95 %", "Same items"],
+    rows.map(({ model, version, outcomes, latencySeconds, meanOverlap }) => [`${model} / ${version}`,
+      compact(outcomes.compared ?? 0), compact(outcomes.failed ?? 0), compact(outcomes.dropped ?? 0), duration(latencySeconds.p95), meanOverlap === null ? "–" : percent(meanOverlap)]))];
 }
