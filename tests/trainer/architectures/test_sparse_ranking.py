@@ -79,7 +79,7 @@ def test_the_gradient_is_that_of_autograd_and_of_few_rows(monkeypatch):
     expected = ((normaliser[positions] - chosen) * weights).sum() / weights.sum()
     names = ("history_factors", "item_factors", "item_bias")
     gradients = torch.autograd.grad(expected, [getattr(model, name) for name in names])
-    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+    assert float(loss) == pytest.approx(expected.item(), rel=1e-5)
     assert len(candidates) < dataset.n_items
     for name, gradient in zip(names, gradients, strict=True):
         found = getattr(model, name).grad
@@ -96,7 +96,9 @@ def test_adagrad_keeps_one_number_a_row_and_touches_no_other_row():
     gradients = [torch.randn(2, 3), torch.randn(1, 3)]
     for rows, values in (([1, 4], gradients[0]), ([4], gradients[1])):
         optimiser.zero_grad()
-        table.grad = torch.sparse_coo_tensor(torch.tensor([rows]), values, table.shape, is_coalesced=True)
+        table.grad = torch.sparse_coo_tensor(
+            torch.tensor([rows]), values, table.shape, is_coalesced=True, check_invariants=True
+        )
         optimiser.step(0.1, 0.9)
     squares = gradients[0][1].square().mean()
     row = before[4] * 0.95 - 0.1 * gradients[0][1] / squares.sqrt()

@@ -216,10 +216,10 @@ _RANKING_LARGE = Recipe(
     "sparse-ranking",
     n_factors=32,
     rating_range=None,
-    epochs=5,
+    epochs=10,
     batch_size=128,
-    learning_rate=0.1,
-    weight_decay=0.1,
+    learning_rate=0.3,
+    weight_decay=0.2,
 )
 # The ranking part of the recipes that predict ratings: narrower than a version that only ranks.
 _RANKING_PART = replace(
