@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cofactor_trainer.__main__ import main
-from cofactor_trainer.architectures import softmax_ranking
+from cofactor_trainer.architectures import sampled_softmax, softmax_ranking
 from cofactor_trainer.architectures.batches import rating_tensors, user_batches
 from cofactor_trainer.architectures.factory import build_model
 from cofactor_trainer.architectures.optimizer import FlatAdamW
@@ -80,7 +80,7 @@ def test_a_user_collapses_to_the_own_vector_plus_the_weighted_history():
 def test_the_sampled_softmax_ranks_like_the_full_one(tastes, monkeypatch):
     full = train(tastes.train, tastes.validation, RECIPE, seed=1)
     monkeypatch.setattr(softmax_ranking, "SAMPLED_FROM_ITEMS", 10)
-    monkeypatch.setattr(softmax_ranking, "SAMPLED_ITEMS", 10)
+    monkeypatch.setattr(sampled_softmax, "SAMPLED_ITEMS", 10)
     sampled = train(tastes.train, tastes.validation, RECIPE, seed=1)
     assert sampled.history[-1].validation_loss == pytest.approx(full.history[-1].validation_loss, abs=0.05)
     ndcgs = [evaluate_ranking(run.model, tastes).ndcg for run in (full, sampled)]
@@ -91,7 +91,7 @@ def test_the_corrected_sum_over_a_sample_estimates_the_sum_over_the_catalogue(mo
     dataset = make_dataset(200, 300)
     model = build_model(RECIPE, dataset, None)
     monkeypatch.setattr(softmax_ranking, "SAMPLED_FROM_ITEMS", 10)
-    monkeypatch.setattr(softmax_ranking, "SAMPLED_ITEMS", 40)
+    monkeypatch.setattr(sampled_softmax, "SAMPLED_ITEMS", 40)
     scores = torch.randn(dataset.n_items)
     columns = [torch.from_numpy(column) for column in (dataset.user_rows, dataset.item_rows, dataset.ratings)]
     torch.manual_seed(0)
@@ -130,7 +130,7 @@ def test_collapsing_processes_the_ratings_in_parts(monkeypatch):
     model.user_factors.data = torch.randn_like(model.user_factors)
     with torch.no_grad():
         at_once = model.collapse(dataset)
-        monkeypatch.setattr(softmax_ranking, "_RATINGS_AT_ONCE", 64, raising=False)
+        monkeypatch.setattr(softmax_ranking, "RATINGS_AT_ONCE", 64)
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
             in_parts = model.collapse(dataset)
     np.testing.assert_array_equal(in_parts.user_factors, at_once.user_factors)

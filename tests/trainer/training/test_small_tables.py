@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cofactor_trainer.architectures.recipes import RECIPES, find_recipe
-from cofactor_trainer.commands.small_tables import warn_of_small_table
+from cofactor_trainer.commands.small_tables import warn_of_large_table, warn_of_small_table
 from cofactor_trainer.data.movielens import load_embedded_small
 from cofactor_trainer.data.splits import random_split, split_by_mask
 from cofactor_trainer.evaluation.baselines import fit_biases
@@ -94,3 +94,15 @@ def test_a_table_too_small_for_factors_is_said(name, n_users, n_items, warning, 
     dataset = make_dataset(n_users + 1, n_items)
     warn_of_small_table(find_recipe(name), replace(dataset, user_ids=dataset.user_ids[:-1]))
     assert caplog.text == "" if warning is None else warning in caplog.text
+
+
+def test_a_ranking_that_needs_much_memory_names_the_recipe_that_does_not(caplog):
+    dataset = make_dataset(30, 20)
+    many = replace(dataset, user_ids=range(1_000_000))
+    for recipe in ("ranking-large", "dot-bias"):
+        warn_of_large_table(find_recipe(recipe), many)
+    warn_of_large_table(find_recipe("ranking"), dataset)
+    assert caplog.text == ""
+    warn_of_large_table(find_recipe("ranking"), many)
+    assert "recipe ranking needs 3 GB of memory for the factors of 1,000,000 users and 20 items" in caplog.text
+    assert "--recipe ranking-large" in caplog.text

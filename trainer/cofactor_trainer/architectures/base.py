@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cofactor_trainer.architectures.batches import Batch, rating_batches
-from cofactor_trainer.architectures.optimizer import DecayGroup
+from cofactor_trainer.architectures.optimizer import DecayGroup, FlatAdamW, Optimizer
 from cofactor_trainer.architectures.recipes import Range, Recipe
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.scoring.trained_model import TrainedModel
@@ -42,6 +42,10 @@ class RatingModel(nn.Module, ABC):
     @abstractmethod
     def collapse(self, train: RatingsDataset) -> TrainedModel:
         """Collapse the model to plain arrays with the same predictions, and fill in the unknown rows."""
+
+    def optimizer(self) -> Optimizer:
+        """Return the optimiser of the model's parameters."""
+        return FlatAdamW(self.decay_groups())
 
     def ratings(self, logits: Tensor) -> Tensor:
         """Map logits to ratings."""

@@ -11,6 +11,7 @@ from cofactor_trainer.architectures.dot_product import DotProduct
 from cofactor_trainer.architectures.neural_network import NeuralNetwork
 from cofactor_trainer.architectures.recipes import Range, Recipe
 from cofactor_trainer.architectures.softmax_ranking import SoftmaxRanking
+from cofactor_trainer.architectures.sparse_ranking import SparseRanking
 from cofactor_trainer.architectures.svdpp import SvdppModel
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.errors import RecipeError
@@ -26,6 +27,8 @@ def build_model(recipe: Recipe, train: RatingsDataset, rating_range: Range | Non
         raise RecipeError(f"recipe {recipe.name} is a blend of several models: choose another recipe")
     if recipe.model == "ranking":
         return SoftmaxRanking(recipe, train)
+    if recipe.model == "sparse-ranking":
+        return SparseRanking(recipe, train)
     global_bias = _logit_of_mean(train, rating_range) if recipe.centred else 0.0
     if recipe.model in ("implicit-dot-product", "implicit-neural-network", "hybrid"):
         return SvdppModel(recipe, train, rating_range, global_bias)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch.optim.adamw import adamw
@@ -43,6 +43,22 @@ def one_cycle(progress: float, peak: float) -> tuple[float, float]:
 def schedule(kind: Literal["one-cycle", "constant"], progress: float, peak: float) -> tuple[float, float]:
     """Return the learning rate and the momentum of a schedule at a progress of 0 to 1."""
     return one_cycle(progress, peak) if kind == "one-cycle" else (peak, 0.9)
+
+
+class Optimizer(Protocol):
+    """Updates the parameters of a model from their gradients."""
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of the last step."""
+
+    def step(self, learning_rate: float, momentum: float) -> None:
+        """Update the parameters once."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything but the parameters that the next step depends on."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore such a state of the same model."""
 
 
 class FlatAdamW:

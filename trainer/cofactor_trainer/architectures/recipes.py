@@ -24,6 +24,7 @@ ModelKind = Literal[
     "implicit-neural-network",
     "hybrid",
     "ranking",
+    "sparse-ranking",
     "blend",
 ]
 
@@ -121,7 +122,7 @@ class Recipe:
     @property
     def objective(self) -> Objective:
         """The objective of the training: predicted ratings or a ranking."""
-        return "ranking" if self.model == "ranking" else "rating"
+        return "ranking" if self.model in ("ranking", "sparse-ranking") else "rating"
 
     @property
     def has_network(self) -> bool:
@@ -208,6 +209,17 @@ _RANKING = Recipe(
     batch_size=128,
     learning_rate=5e-3,
     weight_decay=3.0,
+)
+# For millions of users: softmax over a sample of the items, and little memory beside the data.
+_RANKING_LARGE = Recipe(
+    "ranking-large",
+    "sparse-ranking",
+    n_factors=32,
+    rating_range=None,
+    epochs=10,
+    batch_size=128,
+    learning_rate=0.3,
+    weight_decay=0.2,
 )
 # The ranking part of the recipes that predict ratings: narrower than a version that only ranks.
 _RANKING_PART = replace(
@@ -301,6 +313,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         _DOT_BIAS,
         _RANKING,
+        _RANKING_LARGE,
         _NEURAL_NET,
         _HYBRID,
         _BEST,
@@ -308,6 +321,7 @@ RECIPES: dict[str, Recipe] = {
 }
 DEFAULT_RECIPE = "dot-bias"
 EVENT_RECIPE = "ranking"
+LARGE_RECIPE = "ranking-large"
 
 
 def find_recipe(name: str) -> Recipe:

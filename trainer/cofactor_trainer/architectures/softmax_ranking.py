@@ -24,21 +24,43 @@ from cofactor_trainer.architectures.batches import Batch, rating_tensors, user_b
 from cofactor_trainer.architectures.collapse import append_unknown_row, rarely_rated_items
 from cofactor_trainer.architectures.optimizer import DecayGroup
 from cofactor_trainer.architectures.recipes import Recipe
+from cofactor_trainer.architectures.sampled_softmax import SAMPLED_FROM_ITEMS, draw_candidates, replace_by_gradient
 from cofactor_trainer.data.dataset import RatingsDataset, row_counts
 from cofactor_trainer.data.features import side_features
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
 # Weights of the lowest and the highest rating of the scale. The lowest counts too: the user chose the item.
 LOWEST_WEIGHT, HIGHEST_WEIGHT = 0.1, 1.3
-# With this many items or more, the softmax runs over a sample of them.
-SAMPLED_FROM_ITEMS = 20_000
-SAMPLED_ITEMS = 8_192
-_HISTORY_DROPOUT = 0.5
+HISTORY_DROPOUT = 0.5
 # Histories are summed in parts: a vector for each of 20 million ratings would take 16 GB.
-_RATINGS_AT_ONCE = 1 << 16
+RATINGS_AT_ONCE = 1 << 16
 _INITIAL_STD, _INITIAL_FEATURE_STD = 0.05, 0.01
 _FEATURE_BIAS_DECAY = 1.0
 _SMALLEST_BATCH = 16
+
+
+class WeightScale:
+    """Weighs ratings, or weights of events, in the loss and in the history of a user."""
+
+    def __init__(self, recipe: Recipe, train: RatingsDataset) -> None:
+        self._history_weights = recipe.history_weights
+        self._scale = train.rating_min, train.rating_max
+        # The weights of events are relative: their mean is 1 in the loss and in the history.
+        self._mean_weight = None if train.events is None else train.events.mean_weight
+
+    def of_loss(self, ratings: Tensor) -> Tensor:
+        """Return the weights of ratings, or of weights of events, in the loss: ratings (n,) -> (n,)."""
+        return self._between(ratings, LOWEST_WEIGHT, HIGHEST_WEIGHT)
+
+    def of_history(self, ratings: Tensor) -> Tensor:
+        """Return the weights of ratings in the history: ratings (n,) -> (n,)."""
+        return self._between(ratings, *self._history_weights)
+
+    def _between(self, ratings: Tensor, lowest: float, highest: float) -> Tensor:
+        if self._mean_weight is not None:
+            return ratings / self._mean_weight
+        low, high = self._scale
+        return lowest + (highest - lowest) * (ratings - low) / (high - low)
 
 
 class SoftmaxRanking(RatingModel):
@@ -65,11 +87,8 @@ class SoftmaxRanking(RatingModel):
         self._weight_decay = recipe.weight_decay
         self._own_weight_decay = recipe.weight_decay if recipe.own_weight_decay is None else recipe.own_weight_decay
         self._side_weight_decay = recipe.side_weight_decay
-        self._history_weights = recipe.history_weights
         self._min_steps = recipe.min_steps_per_epoch
-        self._scale = train.rating_min, train.rating_max
-        # The weights of events are relative: their mean is 1 in the loss and in the history.
-        self._mean_weight = None if train.events is None else train.events.mean_weight
+        self._weights = WeightScale(recipe, train)
         n_factors = recipe.n_factors or 200
         self.user_factors = nn.Parameter(torch.zeros(train.n_users, n_factors))
         self.history_factors = embedding_table(train.n_items, n_factors, _INITIAL_STD)
@@ -83,20 +102,6 @@ class SoftmaxRanking(RatingModel):
         self.register_buffer("features", torch.from_numpy(features))
         self.register_buffer("counts", counts)
         self.register_buffer("user_scale", torch.from_numpy(per_user**-recipe.history_power).float())
-
-    def rating_weights(self, ratings: Tensor) -> Tensor:
-        """Return the weights of ratings, or of weights of events, in the loss: ratings (n,) -> (n,)."""
-        return self._weights(ratings, LOWEST_WEIGHT, HIGHEST_WEIGHT)
-
-    def history_weights(self, ratings: Tensor) -> Tensor:
-        """Return the weights of ratings in the history: ratings (n,) -> (n,)."""
-        return self._weights(ratings, *self._history_weights)
-
-    def _weights(self, ratings: Tensor, lowest: float, highest: float) -> Tensor:
-        if self._mean_weight is not None:
-            return ratings / self._mean_weight
-        low, high = self._scale
-        return lowest + (highest - lowest) * (ratings - low) / (high - low)
 
     def user_vectors(self, user_rows: Tensor, positions: Tensor, item_rows: Tensor, weights: Tensor) -> Tensor:
         """Compute the vectors of users (n_users,) from their ratings, (n_users, n_factors).
@@ -123,9 +128,9 @@ class SoftmaxRanking(RatingModel):
         The users' histories go through dropout.
         """
         users, positions = torch.unique(user_rows, return_inverse=True)
-        weights = self.rating_weights(ratings)
-        dropout = (torch.rand_like(weights) >= _HISTORY_DROPOUT) / (1 - _HISTORY_DROPOUT)
-        history = self.history_weights(ratings) * dropout
+        weights = self._weights.of_loss(ratings)
+        dropout = (torch.rand_like(weights) >= HISTORY_DROPOUT) / (1 - HISTORY_DROPOUT)
+        history = self._weights.of_history(ratings) * dropout
         if len(self.item_bias) < SAMPLED_FROM_ITEMS:
             return self._accumulate_of_all_items(users, positions, item_rows, weights, history)
         vectors = self.user_vectors(users, positions, item_rows, history)
@@ -155,15 +160,7 @@ class SoftmaxRanking(RatingModel):
         vectors = torch.addmm(self.user_factors[users], histories, self.history_factors)
         item_vectors, item_bias = self.items()
         scores = torch.addmm(item_bias, vectors, item_vectors.t())
-        scores -= scores.amax(1, keepdim=True)
-        chosen = scores[positions, item_rows]
-        sums = scores.exp_().sum(1)
-        total = weights.sum()
-        loss = ((sums.log()[positions] - chosen) * weights).sum() / total
-        # The gradient of the loss with respect to the scores takes their place.
-        user_weights = torch.zeros(n_users, device=weights.device).index_add_(0, positions, weights)
-        scores *= (user_weights / (total * sums))[:, None]
-        scores.index_put_((positions, item_rows), -weights / total, accumulate=True)
+        loss = replace_by_gradient(scores, positions, item_rows, weights)
         by_vector = scores @ item_vectors
         by_bias, by_item = scores.sum(0), scores.t() @ vectors
         gradient_buffer(self.item_bias).add_(by_bias)
@@ -182,17 +179,8 @@ class SoftmaxRanking(RatingModel):
         return vectors, torch.addmv(self.item_bias, self.features, self.feature_bias)
 
     def _candidates(self, item_rows: Tensor, n_users: int) -> tuple[Tensor, Tensor]:
-        """Return the rows of the items that the softmax runs over, and the log of their inclusion probabilities.
-
-        The rows ascend. With the logs subtracted from the scores, the sum of exponentials over the sample is an
-        unbiased estimate of the sum over all items (D. G. Horvitz and D. J. Thompson, 1952).
-        """
-        n_items = len(self.item_bias)
-        drawn = torch.randint(n_items, (SAMPLED_ITEMS,), device=item_rows.device)
-        candidates = torch.unique(torch.cat([item_rows.long(), drawn]))
-        rated_share = (self.counts[candidates] / len(self.user_scale)).clamp(max=1 - 1e-6)
-        absence = torch.pow(1 - rated_share, n_users) * (1 - 1 / n_items) ** SAMPLED_ITEMS
-        return candidates, torch.log1p(-absence)
+        """Return the rows of the items that the softmax runs over, and the log of their inclusion probabilities."""
+        return draw_candidates(item_rows, n_users, self.counts / len(self.user_scale))
 
     def decay_groups(self) -> Sequence[DecayGroup]:
         """Return the vectors, and the biases, which do not decay."""
@@ -209,7 +197,7 @@ class SoftmaxRanking(RatingModel):
         """Add every user's history to the own vector, without dropout."""
         users, items, ratings = rating_tensors(train, str(self.item_bias.device))
         vectors = torch.zeros_like(self.user_factors)
-        columns = (torch.split(column, _RATINGS_AT_ONCE) for column in (users, items, self.history_weights(ratings)))
+        columns = (torch.split(column, RATINGS_AT_ONCE) for column in (users, items, self._weights.of_history(ratings)))
         for user_rows, item_rows, weights in zip(*columns, strict=True):
             vectors.index_add_(0, user_rows, self.history_factors[item_rows] * weights[:, None])
         vectors.mul_(self.user_scale[:, None]).add_(self.user_factors)

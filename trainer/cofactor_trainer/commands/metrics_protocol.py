@@ -11,7 +11,11 @@ import numpy as np
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.splits import Split
 from cofactor_trainer.evaluation.evaluate import relevance_threshold
+from cofactor_trainer.export.held_out_measures import n_sampled_users
 from cofactor_trainer.export.version_writer import MetricsProtocol
+
+# With more users times items, rankings are measured on a sample of the users. MovieLens 25M has 9.6 billion.
+MOST_SCORES = 10_000_000_000
 
 
 def describe_protocol(arguments: argparse.Namespace, split: Split | None, *, refitted: bool) -> MetricsProtocol:
@@ -36,7 +40,8 @@ def describe_protocol(arguments: argparse.Namespace, split: Split | None, *, ref
     chosen = describe_choice(arguments, split)
     rated = split.validation.rated
     errors = "" if rated is None else f" (the errors on the {rated.n_ratings:,} ratings among them)"
-    text = f"measured on {n_held_out:,} of {n_ratings:,} {noun}{errors}, {chosen}; {trained_on}"
+    sample = f", the order for a sample of {n_sampled_users(split):,} users" if is_sampled(split) else ""
+    text = f"measured on {n_held_out:,} of {n_ratings:,} {noun}{errors}, {chosen}{sample}; {trained_on}"
     return MetricsProtocol(text, refitted)
 
 
@@ -47,6 +52,11 @@ def describe_probability(arguments: argparse.Namespace, split: Split) -> str:
         f"that the item is among the user's held-out events: {n_held_out:,} of {n_held_out + split.train.n_ratings:,} "
         f"{noun}, {describe_choice(arguments, split)}"
     )
+
+
+def is_sampled(split: Split) -> bool:
+    """Return True if the order is measured on a sample of the users: all of them would take hours."""
+    return split.train.n_users * split.train.n_items > MOST_SCORES
 
 
 def noun_of(dataset: RatingsDataset) -> str:

@@ -13,7 +13,7 @@ from cofactor_trainer.architectures.recipes import Recipe, resolve_range
 from cofactor_trainer.commands.dataset_flags import load_dataset, print_dataset
 from cofactor_trainer.commands.erasure_flags import use_erasures_of_repository
 from cofactor_trainer.commands.recipe_flags import recipe_from_flags, resolve_device
-from cofactor_trainer.commands.small_tables import warn_of_small_table
+from cofactor_trainer.commands.small_tables import warn_of_large_table, warn_of_small_table
 from cofactor_trainer.commands.split_flags import split_dataset
 from cofactor_trainer.commands.two_trainings import TrainedVersion, Trainer
 from cofactor_trainer.commands.warm_training import train_from_version
@@ -21,6 +21,7 @@ from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.duplicates import without_duplicates
 from cofactor_trainer.data.events.rated_rows import rated_rows
 from cofactor_trainer.data.events.weights import weigh_events, with_dismissed
+from cofactor_trainer.data.memory import return_freed_memory
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.export.ann_index.builder import require_faiss
 from cofactor_trainer.export.finished_training import FinishedTraining, export_training
@@ -48,9 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
     console.print(f"recipe: {recipe.name} ({recipe.model}), seed {arguments.seed}, on {trainer.device}")
     dataset = weigh_events(dataset)
     learnt = dataset if split is None else split.train
+    return_freed_memory()
     warn_of_small_table(recipe, learnt.rated or learnt)
+    warn_of_large_table(recipe, learnt)
     create_model_directory(arguments.output / name)
     version = trainer.train_version(dataset, split)
+    del split, learnt  # of millions of events, a copy takes hundreds of megabytes
+    return_freed_memory()
     console.print(f"metrics: {version.protocol.text}", soft_wrap=True)
     console.print("exporting, and comparing every graph with torch")
     path = _export(version, recipe, name, arguments)

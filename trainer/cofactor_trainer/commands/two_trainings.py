@@ -14,14 +14,14 @@ from pathlib import Path
 from rich.console import Console
 
 from cofactor_trainer.architectures.recipes import Recipe
-from cofactor_trainer.commands.metrics_protocol import describe_probability, describe_protocol, noun_of
+from cofactor_trainer.commands.metrics_protocol import describe_probability, describe_protocol, is_sampled, noun_of
 from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.splits import Split, in_rows_of
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.evaluation.evaluate import evaluate_ranking, evaluate_ratings
 from cofactor_trainer.export.fitted.probabilities import calibrate
 from cofactor_trainer.export.fitted.recency import fit_recency
-from cofactor_trainer.export.held_out_measures import measure_held_out
+from cofactor_trainer.export.held_out_measures import measure_held_out, sample_users
 from cofactor_trainer.export.version_writer import MetricsProtocol
 from cofactor_trainer.scoring.calibration import Calibration
 from cofactor_trainer.scoring.trained_model import TrainedModel
@@ -35,9 +35,8 @@ from cofactor_trainer.training.tensorboard import TensorBoardObserver
 from cofactor_trainer.training.threads import is_threaded
 
 logger = logging.getLogger(__name__)
-
-# A training on fewer ratings takes less than a second.
-FEWEST_SIDE_BY_SIDE = 20_000
+# A training on fewer ratings takes less than a second. One on more would need its memory twice.
+FEWEST_SIDE_BY_SIDE, MOST_SIDE_BY_SIDE = 20_000, 5_000_000
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ class Trainer:
         return (
             self.device == "cpu"
             and self.recipe.model != "blend"
-            and n_ratings >= FEWEST_SIDE_BY_SIDE
+            and FEWEST_SIDE_BY_SIDE <= n_ratings <= MOST_SIDE_BY_SIDE
             and not is_threaded(self.recipe.batch_size_for(n_ratings))
             and (flags.patience, flags.checkpoint, flags.tensorboard) == (None, None, None)
             and has_second_processor()
@@ -277,7 +276,7 @@ def held_out_metrics(model: TrainedModel, split: Split) -> dict[str, float]:
     if model.objective == "rating":
         metrics |= asdict(evaluate_ratings(model, split.of_ratings()))
     try:
-        ranking = evaluate_ranking(model, split)
+        ranking = evaluate_ranking(model, sample_users(split) if is_sampled(split) else split)
     except InputError as error:
         logger.warning("the version has no ranking metrics: %s", error)
         return metrics

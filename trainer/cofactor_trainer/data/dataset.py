@@ -21,6 +21,8 @@ Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 # User rows or item rows. 4 bytes can number 2 billion of them; cast to 8 bytes before you multiply rows.
 RowArray = npt.NDArray[np.int32]
+# Seconds since 1970. Whole ones may have 4 bytes: only compare them, or cast them first.
+TimeArray = Float64Array | Int64Array | npt.NDArray[np.int32]
 
 _ROWS_PER_COUNT = 1 << 20
 
@@ -117,7 +119,7 @@ class RatingsDataset:
     user_rows: RowArray
     item_rows: RowArray
     ratings: Float32Array
-    timestamps: Float64Array | Int64Array | None
+    timestamps: TimeArray | None
     rating_min: float
     rating_max: float
     profiles: pd.DataFrame | None = None

@@ -6,10 +6,8 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
@@ -17,11 +15,10 @@ from cofactor_trainer.data.dataset import BoolArray, Float32Array, Float64Array,
 from cofactor_trainer.data.duplicates import last_of_each_pair, without_duplicates
 from cofactor_trainer.data.id_index import IdIndexBuilder
 from cofactor_trainer.data.item_descriptions import ItemDescription, build_catalogue, unrated_items
+from cofactor_trainer.data.memory import GrowingArray, return_freed_memory
 from cofactor_trainer.data.plausibility import warn_of_similar_ids
 from cofactor_trainer.data.times import TimeReader, to_seconds
 from cofactor_trainer.errors import InputError
-
-Number = TypeVar("Number", bound=np.generic)
 
 logger = logging.getLogger(__name__)
 
@@ -129,9 +126,9 @@ class CollectedRatings:
 def collect(chunks: Iterable[RatingsChunk]) -> CollectedRatings:
     """Collect chunks, one by one, so that the ids of all ratings are never in memory together."""
     users, items = IdIndexBuilder(), IdIndexBuilder()
-    user_codes, item_codes = _GrowingArray(np.int32), _GrowingArray(np.int32)
-    ratings, timestamps, held_out = _GrowingArray(np.float32), _GrowingArray(np.float64), _GrowingArray(np.bool_)
-    given_ratings = _GrowingArray(np.float32)
+    user_codes, item_codes = GrowingArray(np.int32), GrowingArray(np.int32)
+    ratings, timestamps, held_out = GrowingArray(np.float32), GrowingArray(np.float64), GrowingArray(np.bool_)
+    given_ratings = GrowingArray(np.float32)
     for chunk in chunks:
         user_codes.append(_add_ids(users, chunk.user_ids))
         item_codes.append(_add_ids(items, chunk.item_ids))
@@ -142,8 +139,7 @@ def collect(chunks: Iterable[RatingsChunk]) -> CollectedRatings:
             held_out.append(chunk.held_out)
         if chunk.given_ratings is not None:
             given_ratings.append(chunk.given_ratings)
-    # Arrow's pool holds the memory of freed chunks, hundreds of megabytes: return it to the system.
-    pa.default_memory_pool().release_unused()
+    return_freed_memory()
     user_ids, user_row_of_code = users.build()
     item_ids, item_row_of_code = items.build()
     return CollectedRatings(
@@ -162,27 +158,6 @@ def _add_ids(index: IdIndexBuilder, ids: pa.DictionaryArray) -> RowArray:
     """Add the ids of a chunk to the index and return their codes, (n,)."""
     codes: RowArray = index.add(ids.dictionary.to_pylist())[ids.indices.to_numpy()]
     return codes
-
-
-class _GrowingArray(Generic[Number]):
-    """An array that grows in place; concatenating parts at the end would take twice the memory."""
-
-    def __init__(self, kind: type[Number]) -> None:
-        self._values = np.empty(0, kind)
-        self._length = 0
-
-    def append(self, part: npt.NDArray[Number]) -> None:
-        """Add a part at the end."""
-        end = self._length + len(part)
-        if end > len(self._values):
-            self._values.resize(max(end, self._length * 5 // 4), refcheck=False)
-        self._values[self._length : end] = part
-        self._length = end
-
-    def values(self) -> npt.NDArray[Number]:
-        """Return all parts, (n,); do not append afterwards."""
-        self._values.resize(self._length, refcheck=False)
-        return self._values
 
 
 def _drop_duplicates(dataset: RatingsDataset) -> RatingsDataset:

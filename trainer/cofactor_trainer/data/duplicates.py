@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cofactor_trainer.data.dataset import BoolArray, Float64Array, Int64Array, RatingsDataset, RowArray
+from cofactor_trainer.data.dataset import BoolArray, Int64Array, RatingsDataset, RowArray, TimeArray
 
 
 def without_duplicates(dataset: RatingsDataset) -> RatingsDataset:
@@ -17,7 +17,7 @@ def last_of_each_pair(
     user_rows: RowArray | Int64Array,
     item_rows: RowArray,
     n_items: int,
-    timestamps: Float64Array | Int64Array | None = None,
+    timestamps: TimeArray | None = None,
 ) -> BoolArray | None:
     """Mark the latest rating of every (user, item) pair, (n_ratings,); return None if every pair occurs once.
 

@@ -14,11 +14,10 @@ import numpy.typing as npt
 
 from cofactor_trainer.data.dataset import (
     BoolArray,
-    Float64Array,
-    Int64Array,
     Pairs,
     RatingsDataset,
     RowArray,
+    TimeArray,
     row_counts,
 )
 from cofactor_trainer.data.id_index import drop_unused_rows
@@ -199,7 +198,7 @@ def _last_of_each_user(
     return validates
 
 
-def _timestamps(dataset: RatingsDataset) -> Float64Array | Int64Array:
+def _timestamps(dataset: RatingsDataset) -> TimeArray:
     if dataset.timestamps_problem is not None:
         raise InputError(f"this split needs times, but {dataset.timestamps_problem}: mend it, or use --split random")
     if dataset.timestamps is None:

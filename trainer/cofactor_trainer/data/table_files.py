@@ -23,7 +23,7 @@ from cofactor_trainer.data.delimited_text import (
 from cofactor_trainer.data.text_detection import delimiter_name, read_first_record
 from cofactor_trainer.errors import InputError
 
-_BYTES_PER_TEXT_BATCH = 1 << 24
+_BYTES_PER_TEXT_BATCH = 1 << 22
 _ROWS_PER_PARQUET_BATCH = 1 << 20
 _ROWS_PER_JSON_BATCH = 1 << 16
 

@@ -20,6 +20,7 @@ _EXPECTED = "neither a date in ISO 8601 nor a number of seconds since 1970"
 _UNITS = ((1e11, "seconds", 1.0), (1e14, "milliseconds", 1e3), (1e17, "microseconds", 1e6), (1e20, "nanoseconds", 1e9))
 # With more numbers than this share a column has numbers, and its other values are the mistakes.
 _NUMBERS_SHARE = 0.5
+_INT32, _ROWS_AT_ONCE = np.iinfo(np.int32), 1 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_YEAR_SECONDS = 253_402_300_799.0
 
@@ -66,6 +67,19 @@ def to_seconds(values: Float64Array) -> Float64Array:
     """Convert numbers since 1970 to seconds, in place; their unit is chosen by the largest of them."""
     values /= _unit(float(np.abs(values).max(initial=0.0)))[1]
     return values
+
+
+def compact_seconds(seconds: Float64Array) -> Float64Array | npt.NDArray[np.int32]:
+    """Return whole seconds as numbers of 4 bytes, which takes half of the memory; others stay as they are."""
+    if len(seconds) and not (_INT32.min <= seconds.min() and seconds.max() <= _INT32.max):
+        return seconds
+    whole = np.empty(len(seconds), np.int32)
+    for start in range(0, len(seconds), _ROWS_AT_ONCE):
+        part = seconds[start : start + _ROWS_AT_ONCE]
+        whole[start : start + len(part)] = part
+        if (whole[start : start + len(part)] != part).any():
+            return seconds
+    return whole
 
 
 class TimeReader:

@@ -73,7 +73,7 @@ def find_candidates(
 ) -> CandidatePairs:
     """Find the best items of users (n,) that they have no event of in the train part."""
     train = split.train
-    left_out, held_out = left_out_items(split), relevant_items(split, 0.0)
+    left_out, held_out = left_out_items(split, users), relevant_items(split, 0.0)
     boosts = order.popularity_weight * np.log1p(train.item_rating_counts())
     shares, hits = [], []
     per_block = max(1, _SCORES_PER_BLOCK // train.n_items)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cofactor_trainer.data.dataset import BoolArray, Float32Array, Int64Array, RowArray
+from cofactor_trainer.data.dataset import BoolArray, Float32Array, Int64Array, RowArray, row_counts
+from cofactor_trainer.data.duplicates import pair_numbers
 from cofactor_trainer.data.splits import Split
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.evaluation.metrics import RankingMetrics, RatingMetrics, ranking_metrics, rating_metrics
@@ -102,8 +103,8 @@ def judge_recommendations(
     train, threshold = split.train, relevance_threshold(split) if threshold is None else threshold
     order = model.order if order is None else order
     relevant = relevant_items(split, threshold)
-    left_out = left_out_items(split, includes_rated=includes_rated)
     users = np.flatnonzero(relevant.counts).astype(np.int64)
+    left_out = left_out_items(split, users, includes_rated=includes_rated)
     if not len(users):
         raise InputError(f"no held-out rating of a known user and item is {threshold:g} or more: nothing is relevant")
     counts = train.item_rating_counts()
@@ -128,11 +129,13 @@ def top_k_rows(scores: Float32Array, k: int) -> Int64Array:
 
     scores (n_users, n_items) -> (n_users, k).
     """
-    lowest = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
-    above = scores > lowest
-    # Of the rows that equal the k-th best score, the first ones complete the k.
-    equal = scores == lowest
-    chosen = above | (equal & (np.cumsum(equal, axis=1) <= k - above.sum(axis=1, keepdims=True)))
+    first = scores.shape[1] - k
+    lowest = np.partition(scores, first, axis=1)[:, first : first + 1]
+    chosen = scores >= lowest
+    if np.count_nonzero(chosen) > k * len(scores):
+        # Of the rows that equal the k-th best score, the first ones complete the k.
+        above, equal = scores > lowest, scores == lowest
+        chosen = above | (equal & (np.cumsum(equal, axis=1) <= k - above.sum(axis=1, keepdims=True)))
     columns = np.nonzero(chosen)[1].reshape(len(scores), k)
     values = np.take_along_axis(scores, columns, 1)
     order = np.argsort(-values, axis=1, kind="stable")
@@ -148,9 +151,12 @@ class ItemsByUser:
     """
 
     def __init__(self, user_rows: RowArray, item_rows: RowArray, n_users: int) -> None:
-        pairs = np.unique(np.stack([user_rows, item_rows]), axis=1)
-        self._items = pairs[1]
-        self.counts: Int64Array = np.bincount(pairs[0], minlength=n_users).astype(np.int64)[:n_users]
+        n_items = int(item_rows.max(initial=0))
+        numbers = pair_numbers(user_rows, item_rows, n_items)
+        if not (numbers[1:] > numbers[:-1]).all():
+            numbers = np.unique(numbers)
+        users, self._items = (part.astype(np.int32) for part in np.divmod(numbers, n_items + 1))
+        self.counts: Int64Array = row_counts(users, max(n_users, int(users.max(initial=-1)) + 1))[:n_users]
         self._ends = np.cumsum(self.counts)
 
     def indices(self, users: Int64Array) -> tuple[Int64Array, RowArray]:
@@ -162,15 +168,20 @@ class ItemsByUser:
         return lines, self._items[np.repeat(ends - counts, counts) + within]
 
 
-def left_out_items(split: Split, *, includes_rated: bool = False) -> ItemsByUser:
-    """Return the items that are no candidates: those that users do not want, and usually those of the train part."""
+def left_out_items(split: Split, users: Int64Array, *, includes_rated: bool = False) -> ItemsByUser:
+    """Return the items that are no candidates: those that users do not want, and usually those of the train part.
+
+    Only those of the given users: they may be a sample of a million.
+    """
     train = split.train
-    rated = slice(0, 0) if includes_rated else slice(None)
-    users, items = train.user_rows[rated], train.item_rows[rated]
+    is_judged = np.zeros(train.n_users + 1, bool)
+    is_judged[users] = True
+    rated = np.zeros(0, np.int64) if includes_rated else np.flatnonzero(is_judged[train.user_rows])
+    user_rows, item_rows = train.user_rows[rated], train.item_rows[rated]
     if train.dismissed is not None:
-        users = np.concatenate([users, train.dismissed.user_rows])
-        items = np.concatenate([items, train.dismissed.item_rows])
-    return ItemsByUser(users, items, train.n_users)
+        user_rows = np.concatenate([user_rows, train.dismissed.user_rows])
+        item_rows = np.concatenate([item_rows, train.dismissed.item_rows])
+    return ItemsByUser(user_rows, item_rows, train.n_users)
 
 
 def relevant_items(split: Split, threshold: float) -> ItemsByUser:

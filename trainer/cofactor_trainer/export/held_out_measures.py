@@ -34,8 +34,9 @@ from cofactor_trainer.scoring.trained_model import BY_RATING, Order, TrainedMode
 from cofactor_trainer.training.threads import one_thread
 
 MEASURES_FILE = "measures.json"
-# Rankings are measured on a sample of the users: of 162,000 users of MovieLens 25M, all would take minutes.
-_RANKED_USERS = 5000
+# Rankings are measured on a sample of the users: of 162,000 users of MovieLens 25M, all would take minutes. The more
+# items there are to score, the fewer users.
+_RANKED_USERS, _FEWEST_RANKED_USERS, _MOST_SCORES = 5_000, 1_000, 500_000_000
 _CURVE_POINTS = 101
 
 
@@ -128,7 +129,7 @@ def measure_held_out(model: TrainedModel, split: Split, k: int = 10) -> HeldOutM
 
 def _models(model: TrainedModel, split: Split, k: int) -> dict[str, dict[str, float]]:
     """Measure the model in its own order and, if that adds popularity, by prediction alone; then the baselines."""
-    sample = _sample_users(split)
+    sample = sample_users(split)
     weight = default_popularity_weight(model)
     measured = {"this model": _errors(model, split) | _ranking(model, sample, k, weight)}
     if weight or model.n_ranking_factors:
@@ -162,10 +163,15 @@ def _ranking(
     return {name: metrics[name] for name in ("ndcg", "recall", "coverage", "first_item_share", "n_users")}
 
 
-def _sample_users(split: Split) -> Split:
+def n_sampled_users(split: Split) -> int:
+    """Return the number of users whose rankings are measured."""
+    return min(_RANKED_USERS, max(_FEWEST_RANKED_USERS, _MOST_SCORES // split.train.n_items))
+
+
+def sample_users(split: Split) -> Split:
     """Leave out the held-out ratings of all but a sample of the users."""
     held_out = split.validation
-    sample = np.random.default_rng(0).permutation(split.train.n_users)[:_RANKED_USERS]
+    sample = np.random.default_rng(0).permutation(split.train.n_users)[: n_sampled_users(split)]
     return replace(split, validation=held_out.select_ratings(np.isin(held_out.user_rows, sample)))
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from cofactor.v1 import manifest_pb2
-from cofactor_trainer.data.dataset import Float32Array, Int64Array, RatingsDataset
+from cofactor_trainer.data.dataset import BoolArray, Float32Array, Int64Array, RatingsDataset, RowArray
 from cofactor_trainer.data.events.used_rows import UsedRows
 from cofactor_trainer.data.profile_regression import Float64Array, ProfileModel, fit_profile_model
 from cofactor_trainer.graphs.prior_estimation import MAX_USERS, estimate_rating_prior
 from cofactor_trainer.graphs.ranking_fold_in import STEP_LENGTHS, RankingSpace
-from cofactor_trainer.graphs.user_prior import UserPrior, UserPriors, prior_of_trained_rows, regularise
+from cofactor_trainer.graphs.user_prior import UserPrior, UserPriors, moments, prior_of_trained_rows, regularise
 from cofactor_trainer.scoring.ranking_part import ranking_factors, rating_part
 from cofactor_trainer.scoring.trained_model import TrainedModel, select_rows
 
@@ -56,14 +56,15 @@ def _estimate_ranking_prior(
     """Estimate the prior over the ranking factors; features is the encoding of the sign-up answers, None for none."""
     first = model.n_user_columns if model.n_ranking_factors else 0
     factors, bias = ranking_factors(model)
-    rows = model.user_factors[:-1, first : first + factors.shape[1]].astype(np.float64)
-    trained = UserPrior(rows.mean(0), regularise(np.atleast_2d(np.cov(rows, rowvar=False, bias=True))))
+    rows = model.user_factors[:-1, first : first + factors.shape[1]]
+    mean, spread = moments(rows)
+    trained = UserPrior(mean, regularise(spread))
     space = RankingSpace.of(factors[:-1], bias[:-1], trained)
     posterior = covariance_of_users(space, dataset)
     covariance = regularise(space.root @ posterior @ space.root.T)
     if features is None or dataset.profiles is None:
         return UserPrior(trained.mean, covariance)
-    profile = fit_profile_model(dataset.profiles, rows, covariance, features)
+    profile = fit_profile_model(dataset.profiles, rows.astype(np.float64), covariance, features)
     return UserPrior(trained.mean, covariance, profile or no_effect(features, rows.shape[1]))
 
 
@@ -78,10 +79,13 @@ def covariance_of_users(space: RankingSpace, dataset: RatingsDataset) -> Float64
 
     It is the identity, the prior, if the data has no rating of a known user for a known item.
     """
-    user_rows, places, weights = _weighted_ratings(space, dataset)
-    users = np.random.default_rng(0).permutation(np.unique(user_rows))[:MAX_USERS]
+    places = np.full(dataset.n_items + 1, -1)
+    places[space.rows] = np.arange(len(space.rows))
+    known = (dataset.user_rows < dataset.n_users) & (places[dataset.item_rows] >= 0)
+    users = np.random.default_rng(0).permutation(_distinct_rows(dataset.user_rows[known], dataset.n_users))[:MAX_USERS]
     if not len(users):
         return np.eye(len(space.curvature))
+    user_rows, places, weights = _weighted_ratings(dataset, users, known, places)
     items = torch.from_numpy(space.items)
     modes, variances = [], np.zeros(len(space.curvature))
     for start in range(0, len(users), _USERS_AT_ONCE):
@@ -108,16 +112,28 @@ def covariance_of_users(space: RankingSpace, dataset: RatingsDataset) -> Float64
     return covariance + np.diag(variances / len(users))
 
 
-def _weighted_ratings(space: RankingSpace, dataset: RatingsDataset) -> tuple[Int64Array, Int64Array, Float64Array]:
-    """Return the ratings of items of the space: user rows (n,), places of the items in the space (n,), weights (n,)."""
-    places = np.full(dataset.n_items + 1, -1)
-    places[space.rows] = np.arange(len(space.rows))
-    known = (dataset.user_rows < dataset.n_users) & (places[dataset.item_rows] >= 0)
+def _weighted_ratings(
+    dataset: RatingsDataset, users: Int64Array, known: BoolArray, places: Int64Array
+) -> tuple[Int64Array, Int64Array, Float64Array]:
+    """Return the ratings by some users of items of a space: user rows, places of the items, weights, (n,) each.
+
+    known (n_ratings,) marks the ratings of items of the space, and places (n_items + 1,) says where these are in it.
+    """
+    is_chosen = np.zeros(dataset.n_users + 1, bool)
+    is_chosen[users] = True
+    chosen = np.flatnonzero(known & is_chosen[dataset.user_rows])
     return (
-        dataset.user_rows[known].astype(np.int64),
-        places[dataset.item_rows[known]],
-        draws_of_ratings(dataset, dataset.ratings[known]),
+        dataset.user_rows[chosen].astype(np.int64),
+        places[dataset.item_rows[chosen]],
+        draws_of_ratings(dataset, dataset.ratings[chosen]),
     )
+
+
+def _distinct_rows(rows: RowArray, n_rows: int) -> Int64Array:
+    """Return the rows that occur, ascending."""
+    occurs = np.zeros(n_rows, bool)
+    occurs[rows] = True
+    return np.flatnonzero(occurs)
 
 
 def draws_of_ratings(dataset: RatingsDataset, ratings: Float32Array) -> Float64Array:

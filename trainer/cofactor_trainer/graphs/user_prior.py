@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cofactor_trainer.data.dataset import Float32Array
 from cofactor_trainer.data.profile_regression import Float64Array, ProfileModel
 from cofactor_trainer.scoring.trained_model import TrainedModel
+
+_ROWS_AT_ONCE = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,22 @@ def prior_of_trained_rows(model: TrainedModel, noise: float = 1.0) -> UserPrior:
 
     noise is the variance of a rating's error.
     """
-    rows = np.column_stack([model.user_factors, model.user_bias])[:-1].astype(np.float64)
-    return UserPrior(rows.mean(0), regularise(np.atleast_2d(np.cov(rows, rowvar=False, bias=True))) / noise)
+    mean, covariance = moments(np.column_stack([model.user_factors, model.user_bias])[:-1])
+    return UserPrior(mean, regularise(covariance) / noise)
+
+
+def moments(rows: Float32Array) -> tuple[Float64Array, Float64Array]:
+    """Return the mean and the covariance of rows, computed in float64: (n, d) -> (d,), (d, d)."""
+    if len(rows) <= _ROWS_AT_ONCE:
+        exact = rows.astype(np.float64)
+        return exact.mean(0), np.atleast_2d(np.cov(exact, rowvar=False, bias=True))
+    # In parts: a million rows in float64, and what numpy subtracts from them, would take a gigabyte.
+    mean = rows.mean(0, dtype=np.float64)
+    total = np.zeros((rows.shape[1], rows.shape[1]))
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        centred = rows[start : start + _ROWS_AT_ONCE] - mean
+        total += centred.T @ centred
+    return mean, total / len(rows)
 
 
 def regularise(covariance: Float64Array) -> Float64Array:

@@ -17,7 +17,7 @@ from torch import Tensor
 from cofactor_trainer.architectures.base import RatingModel
 from cofactor_trainer.architectures.batches import check_batches, rating_tensors
 from cofactor_trainer.architectures.factory import build_model
-from cofactor_trainer.architectures.optimizer import FlatAdamW, schedule
+from cofactor_trainer.architectures.optimizer import schedule
 from cofactor_trainer.errors import InputError, TrainerError
 from cofactor_trainer.evaluation.validation_loss import validation_loss
 from cofactor_trainer.scoring.trained_model import TrainedModel
@@ -67,7 +67,7 @@ class _Run:
         self._model, self._task, self._keep_best, self._n_epochs = model, task, keep_best, n_epochs
         self._ratings = task.ratings
         self._users, self._items, self._values = rating_tensors(task.ratings, task.device)
-        self._optimizer = FlatAdamW(model.decay_groups())
+        self._optimizer = model.optimizer()
         self._best: dict[str, Tensor] | None = None
         self._collapsed: TrainedModel | None = None
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from cofactor_trainer.data.dataset import Catalogue, RatingsDataset
+from cofactor_trainer.data.events import weights as event_weights
 from cofactor_trainer.data.events.feedback import EventSettings, EventType
 from cofactor_trainer.data.events.from_ratings import events_from_ratings
-from cofactor_trainer.data.events.weights import weigh_events, with_dismissed
+from cofactor_trainer.data.events.weights import distinct_pairs, weigh_events, with_dismissed
 from cofactor_trainer.errors import InputError
 from tests.support.synthetic import make_dataset
 
@@ -100,3 +101,26 @@ def test_ratings_from_a_threshold_on_become_events_and_the_others_are_dismissed(
     assert (pairs.rating_min, pairs.rating_max) == (0, 0)
     with pytest.raises(InputError, match=r"--positive-from is 6, but the ratings of .* go from .* to 5: no rating"):
         events_from_ratings(small_ratings, 6)
+
+
+@pytest.mark.parametrize("settings", [{}, {"half_life": 5 * DAY}, {"log_weights": True, "weight_cap": 0}])
+def test_blocks_of_users_weigh_like_all_users_at_once(settings, monkeypatch):
+    random = np.random.default_rng(3)
+    n = 400
+    rows = np.column_stack(
+        [random.integers(0, 30, n), random.integers(0, 9, n), random.integers(0, 4, n), random.integers(0, 50, n)]
+    )
+    events = make_events([*map(tuple, rows), (29, 8, 1, 1)], **settings)
+    at_once = weigh_events(events)
+    firsts, numbers = distinct_pairs(events)
+    monkeypatch.setattr(event_weights, "EVENTS_PER_BLOCK", 40)
+    in_blocks = weigh_events(events)
+    assert len(list(event_weights.user_blocks(events))) > 8
+    for name in ("user_rows", "item_rows", "ratings", "timestamps"):
+        np.testing.assert_array_equal(getattr(in_blocks, name), getattr(at_once, name), name)
+    np.testing.assert_array_equal(in_blocks.dismissed.item_rows, at_once.dismissed.item_rows)
+    assert in_blocks.events.mean_weight == pytest.approx(at_once.events.mean_weight)
+    block_firsts, block_numbers = distinct_pairs(events)
+    np.testing.assert_array_equal(block_numbers, numbers)
+    for name in ("user_rows", "item_rows"):
+        np.testing.assert_array_equal(getattr(events, name)[block_firsts], getattr(events, name)[firsts])

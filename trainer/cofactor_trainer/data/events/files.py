@@ -25,7 +25,7 @@ from cofactor_trainer.data.rating_files import FileOptions, PredefinedParts, sel
 from cofactor_trainer.data.side_tables import match_items, match_profiles, read_profiles
 from cofactor_trainer.data.table_files import check_columns, is_json, is_text, read_batches, table_parts
 from cofactor_trainer.data.text_detection import delimiter_name
-from cofactor_trainer.data.times import TimeReader, to_seconds
+from cofactor_trainer.data.times import TimeReader, compact_seconds, to_seconds
 from cofactor_trainer.errors import InputError
 
 
@@ -101,7 +101,7 @@ def build_events(
     if not len(collected.ratings):
         raise InputError("the file has no events", source)
     has_times = len(collected.timestamps) == len(collected.ratings)
-    timestamps = to_seconds(collected.timestamps) if has_times else None
+    timestamps = compact_seconds(to_seconds(collected.timestamps)) if has_times else None
     dataset = RatingsDataset(
         name=name,
         user_ids=collected.user_ids,

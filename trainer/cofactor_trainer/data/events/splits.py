@@ -33,8 +33,10 @@ def split_events(events: RatingsDataset, choose: Choose, *, by_pair: bool, keeps
     """
     mask = _mask_of_pairs(events, choose) if by_pair else choose(events)
     split = split_by_mask(events, mask & (events.ratings > 0) if by_pair else mask)
-    train, validation = weigh_events(split.train), weigh_events(split.validation)
-    if not keeps_repeats:
+    train, validation = split.train, weigh_events(split.validation)
+    del split  # of 20 million events, a copy takes hundreds of megabytes
+    train = weigh_events(train)
+    if not (keeps_repeats or by_pair):  # pairs are in one part only
         validation = without_pairs_of(validation, train)
     if train.rated is not None and validation.rated is not None:
         validation = replace(validation, rated=without_pairs_of(validation.rated, train.rated))
@@ -73,4 +75,5 @@ def _mask_of_pairs(events: RatingsDataset, choose: Choose) -> BoolArray:
 def _pairs(events: RatingsDataset) -> tuple[RatingsDataset, np.ndarray]:
     """Return one event of every pair as a data set, and the number of the pair of every event."""
     firsts, pair_of_event = distinct_pairs(events)
-    return replace(events.select_ratings(firsts), dismissed=None), pair_of_event
+    # Splits by pair are at random: the times of 20 million pairs would take 160 MB.
+    return replace(events, timestamps=None, dismissed=None).select_ratings(firsts), pair_of_event

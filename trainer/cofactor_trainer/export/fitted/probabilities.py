@@ -10,6 +10,7 @@ from cofactor.v1 import manifest_pb2
 from cofactor_trainer.data.splits import Split
 from cofactor_trainer.evaluation.calibration import FEWEST_HITS, cross_fitted_error, find_candidates, fit_curve
 from cofactor_trainer.export.fitted.folded_users import FoldedUsers
+from cofactor_trainer.export.held_out_measures import n_sampled_users
 from cofactor_trainer.scoring.calibration import Calibration, Curve
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
@@ -29,7 +30,8 @@ def calibrate(model: TrainedModel, split: Split, meaning: str) -> tuple[Calibrat
         first ten, as metrics of the manifest.
     """
     users = np.random.default_rng(0).permutation(split.train.n_users)
-    known, new = np.sort(users[:MOST_USERS]), np.sort(users[:MOST_NEW_USERS])
+    most_users = min(MOST_USERS, n_sampled_users(split))
+    known, new = np.sort(users[:most_users]), np.sort(users[: min(MOST_NEW_USERS, most_users)])
     curves: list[Curve] = []
     errors: dict[str, float] = {}
     for metric, of_users, order in (

@@ -10,6 +10,7 @@ from cofactor_trainer.scoring.ranking_part import similarity_columns
 from cofactor_trainer.scoring.trained_model import TrainedModel
 
 _EXCLUDED_SCORE = -1e30
+_ROWS_AT_ONCE = 1 << 16
 
 
 class Reference:
@@ -27,6 +28,9 @@ class Reference:
 
     def logits(self, user_factors: Tensor, user_bias: Tensor, item_rows: Tensor) -> Tensor:
         """Compute the logits of pairs: (N, d), (N,), (N,) -> (N,)."""
+        if len(user_factors) == 1 and len(item_rows) > _ROWS_AT_ONCE:
+            parts = item_rows.split(_ROWS_AT_ONCE)  # their factors are copied
+            return torch.cat([self.logits(user_factors, user_bias, part) for part in parts])
         model = self.model
         factors = self.item_factors[item_rows, : model.n_item_columns]
         user_factors = user_factors[:, : model.n_user_columns].expand(len(item_rows), -1)
@@ -117,7 +121,9 @@ class Reference:
         """Compute graph similarity."""
         vectors = self.item_factors[:, similarity_columns(self.model)]
         query = functional.normalize(vectors[item_rows], eps=0.0).nan_to_num().mean(0, keepdim=True)
-        return functional.cosine_similarity(query, vectors[candidate_rows], eps=1e-20).nan_to_num()
+        parts = candidate_rows.split(_ROWS_AT_ONCE)
+        similarities = [functional.cosine_similarity(query, vectors[part], eps=1e-20) for part in parts]
+        return torch.cat(similarities).nan_to_num()
 
     def similar_items(self, item_rows: Tensor, excluded_rows: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """Compute graph similar_items."""

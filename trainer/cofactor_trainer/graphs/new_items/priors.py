@@ -38,6 +38,7 @@ WELL_KNOWN_RATINGS = 20
 FEWEST_WELL_KNOWN = 500
 # Most items whose rows are regressed on their attributes.
 MAX_ITEMS = 20_000
+_RATINGS_AT_ONCE = 1 << 20
 _USERS_AT_ONCE = 512
 
 Features = tuple[manifest_pb2.ProfileFeature, ...]
@@ -152,8 +153,12 @@ def _select_items(
 ) -> tuple[TrainedModel, RatingsDataset]:
     """Return the model and the data set of all users and some items."""
     users = np.arange(dataset.n_users + 1)
-    chosen = UsedRows.of_items(dataset, items).select(replace(dataset, rated=None))
-    return select_rows(model, users, np.append(items, dataset.n_items)), chosen
+    return select_rows(model, users, np.append(items, dataset.n_items)), _ratings_of_items(dataset, items)
+
+
+def _ratings_of_items(dataset: RatingsDataset, items: Int64Array) -> RatingsDataset:
+    """Return the data set of all users and some items, without its ratings beside events."""
+    return UsedRows.of_items(dataset, items).select(replace(dataset, rated=None))
 
 
 def _estimate_ranking_prior(model: TrainedModel, dataset: RatingsDataset, features: Features) -> ItemRankingPrior:
@@ -163,7 +168,7 @@ def _estimate_ranking_prior(model: TrainedModel, dataset: RatingsDataset, featur
     rows = factors[items].astype(np.float64)
     trained = UserPrior(rows.mean(0), regularise(np.atleast_2d(np.cov(rows, rowvar=False, bias=True))))
     space = _user_space(model, dataset, trained)
-    _, chosen = _select_items(model, dataset, items)
+    chosen = _ratings_of_items(dataset, items)
     frame = item_frame(chosen.catalogue)
     posterior = covariance_of_users(space, exchange_dataset(chosen, frame))
     covariance = regularise(space.root @ posterior @ space.root.T)
@@ -187,9 +192,7 @@ def _user_space(model: TrainedModel, dataset: RatingsDataset, prior: UserPrior) 
     first = model.n_user_columns if model.n_ranking_factors else 0
     factors, bias = ranking_factors(model)
     users = model.user_factors[:-1, first : first + factors.shape[1]]
-    totals = np.bincount(dataset.user_rows, draws_of_ratings(dataset, dataset.ratings), minlength=dataset.n_users + 1)[
-        :-1
-    ]
+    totals = _draws_by_user(dataset)
     active = np.flatnonzero(totals > 0)
     sample = np.sort(np.random.default_rng(0).permutation(active)[:SOFTMAX_ITEMS])
     # As in the fold-in of users, the items that the average user is shown last have no visible share of a softmax.
@@ -198,6 +201,16 @@ def _user_space(model: TrainedModel, dataset: RatingsDataset, prior: UserPrior) 
     normalisers = _log_normalisers(users[sample], factors[items], bias[items])
     space = RankingSpace.of(users[sample], (np.log(totals[sample]) - normalisers).astype(np.float32), prior)
     return replace(space, rows=sample[space.rows])
+
+
+def _draws_by_user(dataset: RatingsDataset) -> Float64Array:
+    """Return the number of draws that the ratings of every user count, (n_users,)."""
+    totals = np.zeros(dataset.n_users + 1)
+    # In parts: numpy copies rows and weights to 8 bytes each.
+    for start in range(0, dataset.n_ratings, _RATINGS_AT_ONCE):
+        part = slice(start, start + _RATINGS_AT_ONCE)
+        totals += np.bincount(dataset.user_rows[part], draws_of_ratings(dataset, dataset.ratings[part]), len(totals))
+    return totals[:-1]
 
 
 def _log_normalisers(users: Float32Array, factors: Float32Array, bias: Float32Array) -> Float64Array:

@@ -1,0 +1,1 @@
+"""Measure training on millions of events."""
