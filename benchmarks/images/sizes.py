@@ -1,6 +1,6 @@
 """Measure the size of the images that the Dockerfile builds.
 
-    python -m benchmarks.serving.image_sizes --output docs/benchmarks/images.md [--keep] [VARIANT ...]
+    python -m benchmarks.images.sizes --output docs/benchmarks/images.md [--keep] [VARIANT ...]
 
 It builds one variant after the other with buildah; tests/support/images.py says how to choose the base image. It
 removes the images again, unless --keep is given. `IMAGES_BUILT=1 make test-images` tests images that were kept.
@@ -67,7 +67,7 @@ def page(base: float, sizes: list[Size]) -> str:
     )
     return f"""# Sizes of the images
 
-Written by `python -m benchmarks.serving.image_sizes`. Sizes are those of the unpacked files; what a registry stores is
+Written by `python -m benchmarks.images.sizes`. Sizes are those of the unpacked files; what a registry stores is
 compressed, and smaller. The base image here has {base:,.0f} MB ({base_image()}).
 
 | image | in all | without the base | largest packages, MB |
