@@ -50,7 +50,7 @@ LAYERS = {
         ("architectures", "evaluation"),
         ("scoring",),
         ("data",),
-        ("errors", "interruption", "__init__"),
+        ("errors", "interruption", "memory", "__init__"),
     ),
     WEB: (
         ("__main__",),
