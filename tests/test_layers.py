@@ -51,7 +51,7 @@ LAYERS = {
         ("architectures", "evaluation"),
         ("scoring",),
         ("data",),
-        ("errors", "interruption", "__init__"),
+        ("errors", "interruption", "memory", "__init__"),
     ),
     WEB: (
         ("__main__",),

@@ -21,12 +21,12 @@ from cofactor_trainer.data.dataset import RatingsDataset
 from cofactor_trainer.data.duplicates import without_duplicates
 from cofactor_trainer.data.events.rated_rows import rated_rows
 from cofactor_trainer.data.events.weights import weigh_events, with_dismissed
-from cofactor_trainer.data.memory import return_freed_memory
 from cofactor_trainer.errors import InputError
 from cofactor_trainer.export.ann_index.builder import require_faiss
 from cofactor_trainer.export.finished_training import FinishedTraining, export_training
 from cofactor_trainer.export.new_version import check_new_version, create_model_directory
 from cofactor_trainer.export.version_writer import version_of_time
+from cofactor_trainer.memory import return_freed_memory
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -154,7 +154,7 @@ class RatingsDataset:
         """Count the ratings of each item, (n_items,)."""
         return row_counts(self.item_rows, self.n_items + 1)[: self.n_items]
 
-    def select_ratings(self, selected: BoolArray | Int64Array) -> RatingsDataset:
+    def select_ratings(self, selected: BoolArray | Int64Array | RowArray) -> RatingsDataset:
         """Return a dataset of the same users and items with only the selected ratings.
 
         selected is a mask (n_ratings,) or the positions of the ratings to keep.

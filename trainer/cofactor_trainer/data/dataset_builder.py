@@ -15,10 +15,10 @@ from cofactor_trainer.data.dataset import BoolArray, Float32Array, Float64Array,
 from cofactor_trainer.data.duplicates import last_of_each_pair, without_duplicates
 from cofactor_trainer.data.id_index import IdIndexBuilder
 from cofactor_trainer.data.item_descriptions import ItemDescription, build_catalogue, unrated_items
-from cofactor_trainer.data.memory import GrowingArray, return_freed_memory
 from cofactor_trainer.data.plausibility import warn_of_similar_ids
 from cofactor_trainer.data.times import TimeReader, to_seconds
 from cofactor_trainer.errors import InputError
+from cofactor_trainer.memory import GrowingArray, return_freed_memory
 
 logger = logging.getLogger(__name__)
 

@@ -50,6 +50,7 @@ from cofactor_trainer.graphs.item_columns import build_item_columns
 from cofactor_trainer.graphs.onnx_writer import tables_by_initializer, write_graph
 from cofactor_trainer.graphs.top_k import LARGE_CATALOGUE_ITEMS
 from cofactor_trainer.graphs.user_prior import UserPriors
+from cofactor_trainer.memory import return_freed_memory
 from cofactor_trainer.scoring.calibration import Calibration
 from cofactor_trainer.scoring.trained_model import Order, TrainedModel
 from cofactor_trainer.training.epochs import EpochResult
@@ -125,6 +126,7 @@ def export_version(
         raise FileExistsError(f"version {version} of model {name} exists; versions are never changed, choose another")
     with create_directory_atomically(target) as temporary:
         content = prepare_content(model, dataset, rated)
+        return_freed_memory()
         manifest = create_manifest(content.model, content.dataset, name, version)
         manifest.train_time.FromDatetime(now)
         manifest.metrics.update(metrics)

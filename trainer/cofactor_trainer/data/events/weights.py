@@ -22,8 +22,8 @@ from cofactor_trainer.data.dataset import (
 from cofactor_trainer.data.duplicates import pair_numbers
 from cofactor_trainer.data.events.feedback import EventFeedback
 from cofactor_trainer.data.events.rated_rows import rated_rows
-from cofactor_trainer.data.memory import GrowingArray
 from cofactor_trainer.errors import InputError
+from cofactor_trainer.memory import GrowingArray
 
 # Events that are sorted at a time; sorting takes 60 bytes an event.
 EVENTS_PER_BLOCK = 1 << 19
@@ -114,7 +114,7 @@ def _weigh_blocks(
         times = None if events.timestamps is None else events.timestamps[block].astype(np.float64)
         weights = _decayed(given.astype(np.float64), times, feedback, newest_time)
         firsts, pair_of_event = _distinct_pairs(users, items, events.n_items)
-        sums: Float64Array = np.bincount(pair_of_event, weights, len(firsts))
+        sums = np.bincount(pair_of_event, weights, len(firsts)).astype(np.float64, copy=False)
         if feedback.log_weights:
             sums = np.log1p(sums)
         if feedback.weight_cap:
@@ -150,13 +150,12 @@ def distinct_pairs(events: RatingsDataset) -> tuple[RowArray | Int64Array, RowAr
     Returns:
         Positions of one event of every pair (n_pairs,), and the number of the pair of every event (n_events,).
     """
-    blocks = list(user_blocks(events))
-    if len(blocks) == 1:
+    if events.n_ratings <= EVENTS_PER_BLOCK:
         return _distinct_pairs(events.user_rows, events.item_rows, events.n_items)
     # Numbered block by block, because sorting takes eight times the memory of the rows.
     firsts, n_pairs = [], 0
     pair_of_event = np.empty(events.n_ratings, np.int32)
-    for block in blocks:
+    for block in user_blocks(events):
         of_block, places = _distinct_pairs(events.user_rows[block], events.item_rows[block], events.n_items)
         firsts.append(block[of_block].astype(np.int32))
         pair_of_event[block] = places + n_pairs

@@ -29,7 +29,7 @@ class Reference:
     def logits(self, user_factors: Tensor, user_bias: Tensor, item_rows: Tensor) -> Tensor:
         """Compute the logits of pairs: (N, d), (N,), (N,) -> (N,)."""
         if len(user_factors) == 1 and len(item_rows) > _ROWS_AT_ONCE:
-            parts = item_rows.split(_ROWS_AT_ONCE)  # their factors are copied
+            parts = torch.split(item_rows, _ROWS_AT_ONCE)  # their factors are copied
             return torch.cat([self.logits(user_factors, user_bias, part) for part in parts])
         model = self.model
         factors = self.item_factors[item_rows, : model.n_item_columns]
@@ -121,7 +121,7 @@ class Reference:
         """Compute graph similarity."""
         vectors = self.item_factors[:, similarity_columns(self.model)]
         query = functional.normalize(vectors[item_rows], eps=0.0).nan_to_num().mean(0, keepdim=True)
-        parts = candidate_rows.split(_ROWS_AT_ONCE)
+        parts = torch.split(candidate_rows, _ROWS_AT_ONCE)
         similarities = [functional.cosine_similarity(query, vectors[part], eps=1e-20) for part in parts]
         return torch.cat(similarities).nan_to_num()
 
