@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import sys
 from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -36,6 +36,8 @@ class GrowingArray(Generic[Number]):
 
 def return_freed_memory() -> None:
     """Return the memory that Arrow and the C library hold for later, hundreds of megabytes after millions of rows."""
-    pa.default_memory_pool().release_unused()
+    # Not imported here: whoever has not read a file with Arrow has nothing of it to return.
+    if (arrow := sys.modules.get("pyarrow")) is not None:
+        arrow.default_memory_pool().release_unused()
     with contextlib.suppress(OSError, AttributeError):  # musl has no malloc_trim
         ctypes.CDLL("libc.so.6").malloc_trim(0)
