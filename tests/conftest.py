@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import logging
+import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.support import shop, synthetic
+
+
+def pytest_configure():
+    """Let the processes that tests start react to Ctrl-C, also where the tests run in the background and ignore it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

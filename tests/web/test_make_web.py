@@ -14,10 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # The demo without its training: another folder of models, and of logs.
 PROGRAM = """
-import signal
 import sys
 from pathlib import Path
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore Ctrl-C
 from examples.demo import server, web
 server.MODELS, logs = Path(sys.argv[1]), Path(sys.argv[2])
 server.SERVER_LOG, web.WEB_LOG = logs / "server.log", logs / "web.log"

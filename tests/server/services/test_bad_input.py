@@ -198,6 +198,15 @@ def singles():
         yield invalid("Recommend", request, "min_predicted_rating", "between 0.5 and 5")
     floor = RecommendRequest(model=ranker, user=KNOWN, min_predicted_rating=3)
     yield case("Recommend", floor, "FAILED_PRECONDITION", "RATINGS_UNSUPPORTED", "min_predicted_rating")
+    asking = RecommendRequest(user=KNOWN, return_probabilities=True)
+    yield case(
+        "Recommend",
+        asking,
+        "FAILED_PRECONDITION",
+        "PROBABILITIES_UNSUPPORTED",
+        "return_probabilities",
+        "train it from events",
+    )
     yield invalid("Recommend", RecommendRequest(user=KNOWN, ranking=99), "ranking", "99")
     policy = RecommendRequest(user=User(user_id="nobody"), unknown_user_policy=99)
     yield invalid("Recommend", policy, "unknown_user_policy", "99")
@@ -306,5 +315,6 @@ def test_every_reason_that_a_request_can_cause_is_in_the_table():
         "INTERNAL", "QUEUE_FULL", "DEADLINE_EXCEEDED", "NOT_SERVING", "PAGE_TOKEN_EXPIRED", "MALFORMED_REQUEST",
         "UNAUTHENTICATED", "PERMISSION_DENIED", "RATE_LIMITED", "REPOSITORY_READ_ONLY", "DEVICE_FAILED",
         "RULE_SET_NOT_FOUND", "RULE_SET_MISMATCH", "ERASURE_UNAVAILABLE",
+        "FEEDBACK_LOG_OFF", "FEEDBACK_QUEUE_FULL", "FEEDBACK_LOG_UNAVAILABLE",
     }  # fmt: skip
     assert {row.values[3] for row in TABLE} == {error.reason for error in REQUEST_ERRORS} - elsewhere
