@@ -44,7 +44,7 @@ RECENCY, PLAIN = "**folded in with `--recency`**", "folded in, order does not co
 
 @dataclass(frozen=True)
 class Row:
-    """What a row reached: NDCG@10 and hits among the first ten, means over the seeds, each (n_users,)."""
+    """The measures of a row: NDCG@10 and hits among the first ten, means over the seeds, each (n_users,)."""
 
     ndcg: np.ndarray
     hits: np.ndarray

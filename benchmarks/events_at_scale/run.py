@@ -48,7 +48,7 @@ class FoldIn:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run of the command reached.
+    """The measures of a run of the command.
 
     Attributes:
         phases: seconds by phase.

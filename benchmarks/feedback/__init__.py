@@ -1,1 +1,1 @@
-"""What the feedback log costs."""
+"""Measure the cost of the feedback log."""

@@ -29,7 +29,7 @@ Call = Callable[[bytes], object]
 
 @dataclass(frozen=True)
 class Window:
-    """What one window of calls showed.
+    """The measures of one window of calls.
 
     Attributes:
         rate: responses per second.

@@ -17,7 +17,7 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Demand:
-    """What has to be served."""
+    """The demand that has to be served."""
 
     users: float = 1e9
     items: float = 1e8
@@ -30,7 +30,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Costs:
-    """What things take. Measured on this project's machine, unless `assumed` is in the comment.
+    """The costs of the parts. Measured on this project's machine, unless `assumed` is in the comment.
 
     docs/capacity.md has call_s and item_s (direct); docs/benchmarks/approximate.md has the index of 5 million items.
     """

@@ -15,7 +15,7 @@ Steps = Generator[simpy.Event, object, None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What callers saw in a simulated time.
+    """The responses and their times that callers saw in a simulated time.
 
     Attributes:
         rate: responses per second.
@@ -57,7 +57,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class CallCost:
-    """What a call takes.
+    """The times of a call.
 
     Attributes:
         services: processor seconds of a server, one of which a call takes at random.

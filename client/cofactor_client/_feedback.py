@@ -42,7 +42,7 @@ class FeedbackEvent:
 
 @dataclass(frozen=True)
 class RecordedEvents:
-    """What became of the events of `record_events`.
+    """The outcome of `record_events`.
 
     Attributes:
         recorded_count: events that were recorded.

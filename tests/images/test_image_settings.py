@@ -1,4 +1,4 @@
-"""What every image promises whoever runs it."""
+"""Check the promises of every image to those who run it."""
 
 from __future__ import annotations
 

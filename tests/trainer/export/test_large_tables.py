@@ -1,4 +1,4 @@
-"""What is computed in parts, or without sorting, for millions of rows equals what is computed at once."""
+"""Check that computing in parts, or without sorting, gives the same for millions of rows as computing at once."""
 
 from dataclasses import replace
 

@@ -20,7 +20,7 @@ FEWEST = 100
 
 @dataclass(frozen=True)
 class Successes:
-    """How many of a group succeeded."""
+    """A group, and the number of its members that succeeded."""
 
     n: int
     n_successes: int

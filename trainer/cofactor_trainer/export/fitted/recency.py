@@ -24,7 +24,7 @@ _NORMAL_95 = 1.96
 
 @dataclass(frozen=True)
 class FittedRecency:
-    """How much the latest items count, and what that is worth.
+    """The weight of the latest items, and its gain.
 
     Attributes:
         boost: 0 if nothing is better than no boost, beyond chance.
